@@ -1,0 +1,41 @@
+# make demo   the whole chain on the sample clips, and the comparison
+# make test   every check
+# make ui     MLflow's pages of the runs, on 127.0.0.1
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Compiled modules make every stage start seconds sooner.
+unexport PYTHONDONTWRITEBYTECODE
+# No dependency reports home; the project's hooks say the same to whoever starts Kedro by hand.
+export DO_NOT_TRACK := 1
+export KEDRO_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: demo test ui bench format
+
+demo: .venv/installed
+	dvc repro
+	mobius summary
+
+test: .venv/installed
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	pytest
+
+ui: .venv/installed
+	mobius ui
+
+bench: .venv/installed
+	python benchmarks/modes.py
+
+format: .venv/installed
+	ruff check --fix .
+	ruff format .
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	python -m pip install --requirement requirements.lock
+	python -m pip install --no-deps --editable .
+	touch $@

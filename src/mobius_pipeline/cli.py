@@ -1,0 +1,225 @@
+"""The console script `mobius`: what Kedro's own commands do not cover."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import click
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from mobius_pipeline import telemetry, tracking
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.evaluation import summary
+from mobius_pipeline.files import read_json
+
+HOST = "127.0.0.1"
+PORTS_TRIED = 50
+START_SECONDS = 120.0  # the server takes 12 s on an idle machine
+WIDTH = 100  # columns of the summary
+
+
+@click.group()
+def cli() -> None:
+    """Serial against parallel, seen and summed up."""
+
+
+@cli.command("ui", help="Open the MLflow UI on this machine only.")
+@click.option("--port", default=5000, show_default=True, help="The first port to try.")
+def ui_command_line(port: int) -> None:
+    """Serve the UI of the project in the working directory."""
+    serve(Path.cwd(), port)
+
+
+@cli.command("summary", help="Print the comparison.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="The data folder.",
+)
+def summary_command_line(data: Path) -> None:
+    """Print the comparison below `data`."""
+    print_summary(data)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; errors that a user can mend are printed without a traceback.
+
+    Kedro finds `cli` in a module of this name too: its commands stand beside Kedro's own.
+    """
+    telemetry.silence()
+    try:
+        cli.main(arguments, prog_name="mobius", standalone_mode=False)
+    except MobiusError as error:
+        print(f"mobius: {error}", file=sys.stderr)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    return 0
+
+
+def print_summary(data: Path) -> None:
+    """Print the comparison table, then where the report and the videos lie.
+
+    Raises:
+        MobiusError: If there is no comparison below `data` yet.
+    """
+    source = data / "08_reporting/comparison.json"
+    if not source.is_file():
+        raise MobiusError(f"There is no comparison at {source}. Make one: `make demo`, or `kedro run`.")
+    comparison = read_json(source)
+    console = Console(width=WIDTH, highlight=False)
+    console.print(comparison_table(comparison))
+    console.print(comparison["verdict"], soft_wrap=False, markup=False)
+    console.print(f"\nReport   {source.with_suffix('.html')}", soft_wrap=True)
+    for mode in summary.MODES:
+        console.print(f"Videos   {data / '07_model_output' / mode}", soft_wrap=True)
+    console.print("Compare the runs in MLflow:  make ui", soft_wrap=True)
+
+
+def comparison_table(comparison: summary.Json) -> Table:
+    """Return the table of DESIGN §4's measures: a row a mode, and parallel relative to serial."""
+    measures = summary.rows(comparison)
+    table = Table(title="Serial against parallel", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for measure in measures:
+        table.add_column(measure.name, justify="right")
+    table.add_row("T2I start", *(measure.start for measure in measures), style="dim")
+    table.add_row("serial", *(measure.serial for measure in measures))
+    table.add_row("parallel", *(measure.parallel for measure in measures))
+    table.add_section()
+    table.add_row("parallel vs serial", *(measure.change for measure in measures), style="bold")
+    return table
+
+
+def serve(project: Path, port: int) -> None:
+    """Serve MLflow's UI on this machine only, until it is interrupted.
+
+    Raises:
+        MobiusError: If this is no project, nothing was recorded yet, or the server does not start.
+    """
+    store = recorded_store(project)
+    experiment = tracking.experiment_id(store)
+    chosen = free_port(port)
+    if chosen != port:
+        print(f"Port {port} is taken: using {chosen}.")
+    print("Starting the MLflow UI (about 15 s) ...", flush=True)
+    with running_server(ui_command(store, chosen), ui_environment()) as server:
+        wait_until_up(server, chosen)
+        print(f"Open  {runs_page(chosen, experiment)}  (Ctrl-C stops it)", flush=True)
+        server.wait()
+
+
+def runs_page(port: int, experiment: str) -> str:
+    """Return the address of the experiment's runs; MLflow's front page is about GenAI traces."""
+    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+
+
+def recorded_store(project: Path) -> tracking.Store:
+    """Return the store of the project, which must hold a database.
+
+    Raises:
+        MobiusError: If `project` is no project of this package, or nothing was recorded yet.
+    """
+    settings = project / "conf/base/mlflow.yml"
+    if not settings.is_file():
+        raise MobiusError(f"There is no {settings}. Run `mobius ui` (or `make ui`) in the project's folder.")
+    config = tracking.TrackingConfig.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
+    store = tracking.store_of(config, project)
+    if not store.database.is_file():
+        raise MobiusError(
+            f"Nothing was recorded yet: there is no {store.database}. Train first, with `make demo`."
+        )
+    return store
+
+
+def free_port(first: int) -> int:
+    """Return the first free port from `first` on.
+
+    Raises:
+        MobiusError: If none of the next ports is free.
+    """
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        with closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise MobiusError(
+        f"No port from {first} to {first + PORTS_TRIED - 1} is free. Name another one with --port."
+    )
+
+
+def ui_command(store: tracking.Store, port: int) -> list[str]:
+    """Return the server's command line; its own default would also answer to foreign host names."""
+    words = {
+        "--backend-store-uri": store.uri,
+        "--host": HOST,
+        "--port": str(port),
+        "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
+        "--workers": "1",
+        "--uvicorn-opts": "--log-level warning",
+    }
+    return [sys.executable, "-m", "mlflow", "ui", *(word for pair in words.items() for word in pair)]
+
+
+def ui_environment() -> dict[str, str]:
+    """Return the environment of a server that unpickles nothing and runs no jobs."""
+    own = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return {**os.environ, **own}
+
+
+@contextmanager
+def running_server(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server, and end it with every process that it started, also on SIGTERM."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(143)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        yield server
+    finally:
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+        signal.signal(signal.SIGTERM, previous)
+
+
+def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the server answers.
+
+    Raises:
+        MobiusError: If it ends or stays silent for `START_SECONDS`.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise MobiusError(f"The MLflow UI ended with status {server.returncode}; its words stand above.")
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise MobiusError(f"The MLflow UI did not answer on port {port} within {START_SECONDS:.0f} s.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""One clip in and out: what a file holds, its frames at the model's rate and size, and videos for people."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mobius_pipeline.clips.decode import MediaError, Pixels, end_of, opened
+from mobius_pipeline.clips.write import write_gif, write_mp4
+from mobius_pipeline.config import ClipFormat
+
+__all__ = ["MediaError", "Pixels", "Probe", "load_clip", "probe", "steps_within", "write_gif", "write_mp4"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a media file holds, as found by decoding all of it.
+
+    Attributes:
+        width: Upright width in px.
+        height: Upright height in px.
+        frames: Decoded frames.
+        fps: Mean frames a second.
+        duration_s: Seconds from the first frame's start to the last one's end.
+        container: Name of the demuxer, for instance `mov,mp4,m4a,3gp,3g2,mj2`.
+        codec: Name of the codec, for instance `h264`.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    duration_s: float
+    container: str
+    codec: str
+
+
+def probe(path: Path) -> Probe:
+    """Decode a whole media file and say what it holds.
+
+    Raises:
+        MediaError: If the file is damaged, a still picture, or no media file.
+    """
+    with opened(path) as clip:
+        times = [(shown.start, shown.duration) for shown in clip.frames]
+        if len(times) < 2:
+            raise MediaError(f"{path.name}: a still picture (one frame), not a clip")
+        seconds = end_of(times)
+        return Probe(
+            width=clip.width,
+            height=clip.height,
+            frames=len(times),
+            fps=round(len(times) / seconds, 3),
+            duration_s=round(seconds, 6),
+            container=clip.container,
+            codec=clip.codec,
+        )
+
+
+def steps_within(seconds: float, fps: float) -> int:
+    """Count the times 0, 1/fps, 2/fps … before `seconds`: the frames that a clip of that length gives."""
+    # A thousandth of a step of slack: durations are sums of rounded ticks.
+    return math.ceil(seconds * fps - 1e-3)
+
+
+def load_clip(path: Path, clip: ClipFormat) -> Pixels:
+    """Read `clip.frames` frames at `clip.fps`, whatever the file's own rate, constant or not.
+
+    Step k takes the frame on screen k / fps seconds after the first one appeared. Frames are scaled to cover
+    `clip.height` x `clip.width` (bicubic, antialiased) and cropped at the centre; pixels are taken as square.
+
+    Returns:
+        uint8 (frames, height, width, 3).
+
+    Raises:
+        MediaError: If the file is damaged, no media file, or too short.
+    """
+    return np.stack([_fitted(pixels, clip) for pixels in _picked(path, clip)])
+
+
+def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
+    picked: list[Pixels] = []
+    times: list[tuple[float, float]] = []
+    with opened(path) as media:
+        current = None
+        for shown in media.frames:
+            # Stamps are rounded to the container's tick (10 ms in GIF): half a tick late is in time.
+            while (
+                current
+                and len(picked) < clip.frames
+                and len(picked) / clip.fps < shown.start - media.tick / 2
+            ):
+                picked.append(current.rgb())
+            if len(picked) == clip.frames:
+                return picked
+            current = shown
+            times.append((shown.start, shown.duration))
+        seconds = end_of(times)
+        if current is None or steps_within(seconds, clip.fps) < clip.frames:
+            raise MediaError(
+                f"{path.name}: too short, {seconds:.2f} s give {steps_within(seconds, clip.fps)} "
+                f"frames at {clip.fps:g} a second and {clip.frames} are needed"
+            )
+        return picked + [current.rgb()] * (clip.frames - len(picked))
+
+
+def _fitted(pixels: Pixels, clip: ClipFormat) -> Pixels:
+    image = ImageOps.fit(Image.fromarray(pixels), (clip.width, clip.height), Image.Resampling.BICUBIC)
+    return np.asarray(image)

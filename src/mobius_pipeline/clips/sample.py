@@ -1,0 +1,204 @@
+"""The sample clips: one coloured shape in one motion on a plain background, with its caption.
+
+Everything that a caption says is known to be in the pixels, so a generated video can be scored against its
+prompt. `render` draws one scene; `sample_set` writes a folder of them.
+"""
+
+import itertools
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+COLOURS: dict[str, Colour] = {
+    "red": (225, 25, 25),
+    "green": (20, 160, 40),
+    "blue": (30, 60, 230),
+    "yellow": (250, 210, 10),
+    "pink": (245, 60, 190),
+    "cyan": (15, 200, 215),
+}
+BACKGROUNDS: dict[str, Colour] = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
+MOTIONS = ("moving left", "moving right", "moving up", "moving down", "growing", "shrinking")
+
+# Seconds over which a motion runs; it eases out, so that most of it is seen within the first second.
+MOTION_S = 2.0
+SMALLEST, LARGEST = 0.5, 1.5  # the factors on a shape's size between which it grows or shrinks
+_SUPERSAMPLING = 4
+_DIRECTIONS: dict[str, Point] = {
+    "moving left": (-1.0, 0.0),
+    "moving right": (1.0, 0.0),
+    "moving up": (0.0, -1.0),
+    "moving down": (0.0, 1.0),
+}
+_GRAMMAR = re.compile(
+    rf"a ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ({'|'.join(MOTIONS)}) "
+    rf"on a ({'|'.join(BACKGROUNDS)}) background"
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one sample clip shows; the words are keys of `SHAPES`, `COLOURS`, `MOTIONS` and `BACKGROUNDS`."""
+
+    shape: str
+    colour: str
+    motion: str
+    background: str
+
+
+def caption(scene: Scene) -> str:
+    """Describe a scene: "a red circle moving left on a white background"."""
+    return f"a {scene.colour} {scene.shape} {scene.motion} on a {scene.background} background"
+
+
+def parse_caption(text: str) -> Scene | None:
+    """Read a scene back from its caption; None if `text` is no caption of a sample clip."""
+    match = _GRAMMAR.fullmatch(text.strip().lower())
+    if match is None:
+        return None
+    colour, shape, motion, background = match.groups()
+    return Scene(shape=shape, colour=colour, motion=motion, background=background)
+
+
+def scenes(count: int, seed: int) -> list[Scene]:
+    """Choose `count` scenes, each word equally often and none twice before all 648 were chosen.
+
+    The combinations are dealt in 108 blocks of 6, each of which holds every shape, colour and motion once
+    (a diagonal of the 6 x 6 x 6 cube) and every background twice.
+    """
+    rng = random.Random(seed)
+    chosen: list[Scene] = []
+    while len(chosen) < count:
+        blocks = list(itertools.product(range(6), range(6), range(3)))
+        for block in rng.sample(blocks, len(blocks)):
+            chosen += [_diagonal(step, *block) for step in rng.sample(range(6), 6)]
+    return chosen[:count]
+
+
+def _diagonal(step: int, colour_shift: int, motion_shift: int, background_shift: int) -> Scene:
+    return Scene(
+        shape=SHAPES[step],
+        colour=list(COLOURS)[(step + colour_shift) % 6],
+        motion=MOTIONS[(step + motion_shift) % 6],
+        background=list(BACKGROUNDS)[(step + background_shift) % 3],
+    )
+
+
+def render(
+    scene: Scene,
+    *,
+    times: Sequence[float],
+    height: int,
+    width: int,
+    size: float = 0.38,
+    offset: Point = (0.0, 0.0),
+) -> npt.NDArray[np.uint8]:
+    """Draw a scene at each of `times`, antialiased (drawn four times as large and averaged).
+
+    All of it happens inside the frame's central square, so a centre crop loses nothing.
+
+    Args:
+        scene: What to draw.
+        times: Seconds from the start of the motion.
+        height: Frame height in px.
+        width: Frame width in px.
+        size: Side of the shape's bounding box, as a share of the central square's side.
+        offset: Shift of the whole path right and down, in the same unit.
+
+    Returns:
+        uint8 (len(times), height, width, 3).
+    """
+    frames = [_frame(scene, time, height, width, size, offset) for time in times]
+    return np.stack(frames)
+
+
+def placed(motion: str, time: float, size: float, offset: Point) -> tuple[Point, float]:
+    """Centre and side of the shape after `time` seconds, in sides of the central square.
+
+    The path keeps the shape inside the square: it shortens by twice the offset along it.
+    """
+    progress = _eased(time)
+    if motion in ("growing", "shrinking"):
+        share = progress if motion == "growing" else 1 - progress
+        return (0.5 + offset[0], 0.5 + offset[1]), size * (SMALLEST + (LARGEST - SMALLEST) * share)
+    x, y = (
+        0.5 + shift + direction * (1 - size - 2 * abs(shift)) * (progress - 0.5)
+        for direction, shift in zip(_DIRECTIONS[motion], offset, strict=True)
+    )
+    return (x, y), size
+
+
+def _eased(time: float) -> float:
+    """Progress of a motion, 0 to 1: a quadratic ease-out that has done three quarters at half time."""
+    return 1 - (1 - min(time / MOTION_S, 1.0)) ** 2
+
+
+def _frame(
+    scene: Scene, time: float, height: int, width: int, size: float, offset: Point
+) -> npt.NDArray[np.uint8]:
+    side = min(height, width) * _SUPERSAMPLING
+    left, top = (width * _SUPERSAMPLING - side) / 2, (height * _SUPERSAMPLING - side) / 2
+    (x, y), extent = placed(scene.motion, time, size, offset)
+    background = BACKGROUNDS[scene.background]
+    image = Image.new("RGB", (width * _SUPERSAMPLING, height * _SUPERSAMPLING), background)
+    pen = _Pen(ImageDraw.Draw(image), left + x * side, top + y * side, extent * side / 2)
+    _DRAWN[scene.shape](pen, COLOURS[scene.colour], background)
+    return np.asarray(image.reduce(_SUPERSAMPLING))
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Draws in a shape's own coordinates, -1 to 1 from its centre at (x, y) px; `half` its side in px."""
+
+    draw: ImageDraw.ImageDraw
+    x: float
+    y: float
+    half: float
+
+    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
+        self.draw.polygon([(self.x + u * self.half, self.y + v * self.half) for u, v in points], fill=colour)
+
+    def disc(self, radius: float, colour: Colour) -> None:
+        reach = radius * self.half
+        self.draw.ellipse((self.x - reach, self.y - reach, self.x + reach, self.y + reach), fill=colour)
+
+
+def _star_points() -> list[Point]:
+    """Ten corners of a five-pointed star that fills the unit box's height; inner radius 0.45 of the outer."""
+    angles = [np.pi * (index / 5 - 0.5) for index in range(10)]
+    radii = [1.0, 0.45] * 5
+    return [(float(r * np.cos(a)), float(r * np.sin(a))) for r, a in zip(radii, angles, strict=True)]
+
+
+_SQUARE: list[Point] = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]
+_TRIANGLE: list[Point] = [(0.0, -1.0), (1.0, 0.9), (-1.0, 0.9)]
+_STAR = _star_points()
+_ARM = 0.33  # half the width of a cross's arms
+_CROSS: list[Point] = [
+    *((-_ARM, -1.0), (_ARM, -1.0), (_ARM, -_ARM), (1.0, -_ARM), (1.0, _ARM), (_ARM, _ARM)),
+    *((_ARM, 1.0), (-_ARM, 1.0), (-_ARM, _ARM), (-1.0, _ARM), (-1.0, -_ARM), (-_ARM, -_ARM)),
+]
+
+
+def _ring(pen: _Pen, colour: Colour, background: Colour) -> None:
+    pen.disc(1.0, colour)
+    pen.disc(0.55, background)
+
+
+_DRAWN: dict[str, Callable[[_Pen, Colour, Colour], None]] = {
+    "circle": lambda pen, colour, _: pen.disc(1.0, colour),
+    "square": lambda pen, colour, _: pen.polygon(_SQUARE, colour),
+    "triangle": lambda pen, colour, _: pen.polygon(_TRIANGLE, colour),
+    "star": lambda pen, colour, _: pen.polygon(_STAR, colour),
+    "cross": lambda pen, colour, _: pen.polygon(_CROSS, colour),
+    "ring": _ring,
+}

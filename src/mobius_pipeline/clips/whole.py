@@ -1,0 +1,51 @@
+"""Was a media file cut off? FFmpeg ends such a stream without an error: the container's own sums tell."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+_GIF_TRAILER = b"\x3b"
+
+
+class IndexEntry(Protocol):
+    """A packet that a container's index promises: `size` bytes at byte `pos` of the file."""
+
+    pos: int
+    size: int
+
+
+def is_cut(path: Path, container: str, index: Iterable[IndexEntry]) -> bool:
+    """Say whether bytes are missing at the end of `path`, a file of the demuxer named `container`.
+
+    The number of frames in an index is no proof: an edit list may rightly hide some of them.
+    """
+    size = path.stat().st_size
+    if any(entry.pos + entry.size > size for entry in index):
+        return True
+    with path.open("rb") as file:
+        if container.startswith("matroska"):
+            return _segment_end(file) > size
+        if container == "gif":
+            file.seek(max(0, size - 16))  # some writers pad behind the trailer
+            return _GIF_TRAILER not in file.read()
+    return False
+
+
+def _segment_end(file: BinaryIO) -> int:
+    """Byte at which a Matroska file's segment ends, 0 if its writer left that open (RFC 8794, RFC 9559)."""
+    if int.from_bytes(file.read(4)) != _EBML:
+        return 0
+    file.seek(_size_field(file) or 0, 1)
+    if int.from_bytes(file.read(4)) != _SEGMENT:
+        return 0
+    size = _size_field(file)
+    return 0 if size is None else file.tell() + size
+
+
+def _size_field(file: BinaryIO) -> int | None:
+    """Read an EBML variable-length size; None if all its bits are one, which means "unknown"."""
+    first = file.read(1)[0]
+    more = 8 - first.bit_length()  # leading zero bits of the first byte count the bytes that follow
+    value = int.from_bytes(bytes([first & ((1 << (7 - more)) - 1)]) + file.read(more))
+    return None if value == (1 << (7 * (more + 1))) - 1 else value

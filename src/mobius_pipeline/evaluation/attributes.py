@@ -1,0 +1,248 @@
+"""Does a sampled video show its prompt's colour, shape and motion? For the captions of the sample clips only.
+
+A small reader of pixels, not a network: the foreground is what differs from the border's colour, its hue is
+compared with the named colours, its outline with rendered outlines, its path and growth with rendered ones.
+It was calibrated on rendered clips under blur, noise and JPEG damage (tests/evaluation/test_attributes.py).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from mobius_pipeline.clips.sample import COLOURS, SHAPES, Scene, parse_caption, render
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+Attribute = str  # "colour", "shape", "motion" or "prompt_match"
+
+# Contrasts and chroma in RGB of unit range; the sample clips' lowest are 0.55 and 0.36.
+MIN_CONTRAST = 0.2
+MIN_CHROMA = 0.12
+MIN_OVERLAP = 0.7  # intersection over union with the nearest outline
+MIN_MOTION = 0.35  # share of a sample clip's full motion
+MIN_AREA = 12.0  # px; a smaller foreground has no outline
+
+_FULL_SECONDS = 0.875  # of motion that a model's clip spans: 8 frames at 8 a second
+_PATCH = 32  # side of a normalised outline, in samples
+_REACH = 1.9  # half the side of a normalised outline, in radii of the disc of equal area
+_TEMPLATE_SIZES = (0.2, 0.38, 0.55)
+_TEMPLATE_BLURS = (0.0, 0.015, 0.03)  # of the frame's side
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a video shows, in the words of the sample captions; None where nothing is clear."""
+
+    colour: str | None
+    shape: str | None
+    motion: str | None
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The foreground of one frame: `mask` (H, W) in 0..1, its centre and the radius of its area, in px."""
+
+    mask: Floats
+    x: float
+    y: float
+    radius: float
+
+
+def recognise(frames: Pixels) -> Recognised:
+    """Name the colour, shape and motion of a video, uint8 (F, H, W, 3)."""
+    blobs = find_blobs(frames)
+    seen = [blob for blob in blobs if blob is not None]
+    if 2 * len(seen) < len(blobs):
+        return Recognised(None, None, None)
+    return Recognised(name_colour(frames, blobs), name_shape(seen), name_motion(blobs))
+
+
+def score(frames: Pixels, prompt: str) -> dict[Attribute, int] | None:
+    """Say with 1 or 0 whether a video shows its prompt's colour, shape, motion, and all three.
+
+    Returns:
+        None if `prompt` is no caption of a sample clip.
+    """
+    scene = parse_caption(prompt)
+    if scene is None:
+        return None
+    seen = recognise(frames)
+    hits = {name: int(getattr(seen, name) == getattr(scene, name)) for name in ("colour", "shape", "motion")}
+    return {**hits, "prompt_match": int(all(hits.values()))}
+
+
+def scores(videos: Sequence[Pixels], prompts: Sequence[str]) -> dict[Attribute, float | None]:
+    """Share of the videos that show each attribute of their prompts; None where no prompt can be scored."""
+    rows = [score(video, prompt) for video, prompt in zip(videos, prompts, strict=True)]
+    known = [row for row in rows if row is not None]
+    names = ("colour", "shape", "motion", "prompt_match")
+    return {name: fmean(row[name] for row in known) if known else None for name in names}
+
+
+def find_blobs(frames: Pixels) -> list[Blob | None]:
+    """Find the largest foreground object of each frame, (F, H, W, 3); None where there is none."""
+    distance = np.linalg.norm(_unit(frames) - background_colour(frames), axis=-1)
+    level = _top_mean(distance)
+    if level < MIN_CONTRAST:
+        return [None] * len(frames)
+    return [_largest(np.minimum(frame / level, 1.0)) for frame in distance]
+
+
+def background_colour(frames: Pixels) -> Floats:
+    """Median colour, (3,) in 0..1, of the frames' outermost pixels; an object that touches a side loses."""
+    unit = _unit(frames)
+    border = (unit[:, 0], unit[:, -1], unit[:, :, 0], unit[:, :, -1])
+    return np.asarray(np.median(np.concatenate([side.reshape(-1, 3) for side in border]), axis=0))
+
+
+def _unit(frames: Pixels) -> Floats:
+    return np.asarray(frames, dtype=np.float64) / 255
+
+
+def _top_mean(distance: Floats) -> float:
+    """Mean of the largest hundredth: the foreground's full contrast, whatever noise or blur does to it."""
+    count = max(1, distance.size // 100)
+    return float(np.partition(distance.ravel(), -count)[-count:].mean())
+
+
+def _largest(frame: Floats) -> Blob | None:
+    """The largest connected area above half contrast, where blur leaves an edge in its place."""
+    labels, count = ndimage.label(frame > 0.5)
+    if count == 0:
+        return None
+    sizes = np.bincount(labels.ravel())[1:]
+    body = labels == 1 + int(sizes.argmax())
+    area = float(ndimage.binary_fill_holes(body).sum())  # filled, so that a closing ring keeps its radius
+    if area < MIN_AREA:
+        return None
+    mask = np.where(ndimage.binary_dilation(body, iterations=2), frame, 0.0)
+    y, x = ndimage.center_of_mass(mask)
+    return Blob(mask, float(x), float(y), math.sqrt(area / math.pi))
+
+
+def name_colour(frames: Pixels, blobs: Sequence[Blob | None]) -> str | None:
+    """Name the foreground's hue; None if it is nearly grey.
+
+    Hue is the direction of (r, g, b) minus its mean: mixing a colour with white, grey or black, as blur and
+    antialiasing do, leaves it as it is.
+    """
+    pairs = [(frame, blob.mask) for frame, blob in zip(_unit(frames), blobs, strict=True) if blob is not None]
+    colours = np.concatenate([frame[mask > 0.5] for frame, mask in pairs])
+    chroma = _chroma(colours).mean(axis=0)
+    strength = float(np.linalg.norm(chroma))
+    if strength < MIN_CHROMA:
+        return None
+    return max(COLOURS, key=lambda name: float(chroma @ _direction(COLOURS[name])))
+
+
+def _chroma(colours: Floats) -> Floats:
+    return np.asarray(colours - colours.mean(axis=-1, keepdims=True))
+
+
+def _direction(colour: tuple[int, int, int]) -> Floats:
+    chroma = _chroma(np.array(colour, dtype=np.float64))
+    return np.asarray(chroma / np.linalg.norm(chroma))
+
+
+def name_shape(blobs: Sequence[Blob]) -> str | None:
+    """Name the outline that overlaps most with the blobs' mean outline; None if none does enough."""
+    height, width = blobs[0].mask.shape
+    outline = _mean_outline(blobs)
+    overlaps = {
+        shape: max(_overlap(outline, template) for template in templates)
+        for shape, templates in _templates(height, width).items()
+    }
+    best = max(overlaps, key=lambda shape: overlaps[shape])
+    return best if overlaps[best] >= MIN_OVERLAP else None
+
+
+def _mean_outline(blobs: Sequence[Blob]) -> Floats:
+    """Mean over frames, weighted by area: large blobs are seen more sharply."""
+    areas = [blob.radius**2 for blob in blobs]
+    return np.asarray(np.average([_outline(blob) for blob in blobs], axis=0, weights=areas))
+
+
+def _outline(blob: Blob) -> Floats:
+    """The mask moved to its centre and scaled to its radius, (_PATCH, _PATCH)."""
+    steps = np.linspace(-_REACH, _REACH, _PATCH) * blob.radius
+    y, x = np.meshgrid(blob.y + steps, blob.x + steps, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(blob.mask, [y, x], order=1, mode="constant"))
+
+
+def _overlap(first: Floats, second: Floats) -> float:
+    """Intersection over union of two soft masks."""
+    return float(np.minimum(first, second).sum() / np.maximum(first, second).sum())
+
+
+@lru_cache
+def _templates(height: int, width: int) -> dict[str, list[Floats]]:
+    """Outlines of every shape in frames of this size: small to large, sharp to blurred."""
+    return {
+        shape: [
+            outline
+            for size in _TEMPLATE_SIZES
+            for blur in _TEMPLATE_BLURS
+            if (outline := _template(shape, height, width, size, blur * min(height, width))) is not None
+        ]
+        for shape in SHAPES
+    }
+
+
+def _template(shape: str, height: int, width: int, size: float, blur: float) -> Floats | None:
+    # A shape moving left stands in the frame's centre when half of its way is done.
+    scene = Scene(shape=shape, colour="red", motion="moving left", background="black")
+    frames = render(scene, times=[0.6], height=height, width=width, size=size)
+    blurred = ndimage.gaussian_filter(frames, (0, blur, blur, 0)) if blur else frames
+    (blob,) = find_blobs(blurred)
+    return None if blob is None else _outline(blob)
+
+
+def name_motion(blobs: Sequence[Blob | None]) -> str | None:
+    """Name the strongest motion, each taken as a share of a sample clip's own; None if all are faint."""
+    change = _change(blobs)
+    if change is None:
+        return None
+    travel, growth = _full_motion()
+    right, down, grown = change[0] / travel, change[1] / travel, change[2] / growth
+    strengths = {
+        "moving left": -right,
+        "moving right": right,
+        "moving up": -down,
+        "moving down": down,
+        "growing": grown,
+        "shrinking": -grown,
+    }
+    best = max(strengths, key=lambda motion: strengths[motion])
+    return best if strengths[best] >= MIN_MOTION else None
+
+
+def _change(blobs: Sequence[Blob | None]) -> tuple[float, float, float] | None:
+    """Way right and down in sides of the frame, growth of log radius, by a straight line over the video."""
+    path = [
+        (time, blob.x, blob.y, math.log(blob.radius)) for time, blob in enumerate(blobs) if blob is not None
+    ]
+    if len(path) < 2:
+        return None
+    side = min(next(blob.mask.shape for blob in blobs if blob is not None))
+    times, *tracks = np.array(path).T
+    right, down, growth = (float(np.polyfit(times, track, 1)[0]) * (len(blobs) - 1) for track in tracks)
+    return right / side, down / side, growth
+
+
+@lru_cache
+def _full_motion() -> tuple[float, float]:
+    """Travel in sides of the frame, and growth of log radius, of a sample clip as a model is shown it."""
+    times = np.linspace(0, _FULL_SECONDS, 8).tolist()
+    changes = []
+    for motion in ("moving right", "growing"):
+        scene = Scene(shape="circle", colour="red", motion=motion, background="black")
+        change = _change(find_blobs(render(scene, times=times, height=64, width=64)))
+        assert change is not None
+        changes.append(change)
+    return changes[0][0], changes[1][2]

@@ -1,0 +1,86 @@
+"""The quality of a set of videos, and of the references that put it into proportion.
+
+Videos are uint8 (N, F, H, W, 3).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mobius_pipeline.clips.media import load_clip
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.evaluation.attributes import scores
+from mobius_pipeline.evaluation.video_metrics import (
+    Encode,
+    Pixels,
+    compare_to_real,
+    dynamic_degree,
+    flicker,
+    video_features,
+)
+from mobius_pipeline.latents.base import load_vae, posterior_moments, to_unit
+from mobius_pipeline.progress import track
+
+
+def vae_encoder(base: Path) -> Encode:
+    """What the Fréchet distance sees of a video: the base model's own VAE, frame by frame."""
+    vae = load_vae(base)
+
+    def encode(frames: Pixels) -> Tensor:
+        return posterior_moments(vae, to_unit(torch.from_numpy(np.ascontiguousarray(frames))))[0]
+
+    return encode
+
+
+def load_videos(raw_clips: Path, paths: Sequence[str], clip: ClipFormat, title: str) -> Pixels:
+    """Decode clips, (N, F, H, W, 3)."""
+    return np.stack([load_clip(raw_clips / path, clip) for path in track(paths, title, len(paths), "clips")])
+
+
+def reference_paths(manifest: pd.DataFrame, limit: int) -> list[str]:
+    """The clips that samples are compared with, `limit` at most: the held-out ones first."""
+    ordered = manifest.sort_values(["split", "clip_id"])  # "heldout" sorts before "train"
+    return list(ordered["path"][:limit])
+
+
+def quality(
+    videos: Pixels, prompts: Sequence[str], real: Tensor, encode: Encode, seed: int
+) -> dict[str, Any]:
+    """Measure a set of videos.
+
+    Args:
+        videos: The videos, each for the prompt at its place.
+        prompts: The prompts.
+        real: Features of real clips, (M, D).
+        encode: The extractor that gave them.
+        seed: Of the draw of the real clips that the Fréchet distance takes.
+
+    Returns:
+        Shares of videos that show their prompt's colour, shape, motion and all of them (None where the
+        prompts are not of the sample clips' kind), Fréchet distance with its real-to-real reference,
+        flicker, dynamic degree.
+    """
+    frechet = compare_to_real(video_features(videos, encode), real, seed=seed)
+    return {
+        **scores(list(videos), list(prompts)),
+        "frechet": frechet.distance if frechet else None,
+        "frechet_real": frechet.reference if frechet else None,
+        "frechet_videos": frechet.videos if frechet else 0,
+        "frechet_extractor": frechet.extractor if frechet else None,
+        "flicker": flicker(videos),
+        "dynamic_degree": dynamic_degree(videos),
+    }
+
+
+def references(
+    real: Pixels, others: Pixels, prompts: Sequence[str], features: Tensor, encode: Encode, seed: int
+) -> dict[str, dict[str, Any]]:
+    """What the real clips, their first frames held still, and unrelated clips score for the same prompts."""
+    still = np.repeat(real[:, :1], real.shape[1], axis=1)
+    sets = {"real": real, "still": still, "random": others}
+    return {name: quality(videos, prompts, features, encode, seed) for name, videos in sets.items()}

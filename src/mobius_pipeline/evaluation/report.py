@@ -1,0 +1,235 @@
+"""The comparison as one HTML file that needs nothing beside it: no network, no folder, no server."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.evaluation import charts, summary
+
+Json = Mapping[str, Any]
+
+MEDIA_BUDGET = 4 * 2**20  # bytes of base64 video, so that the whole file stays below 5 MB
+LONG_TRAINING_S = 300.0  # seconds; above, time axes are in minutes
+QUALITY = {  # the key in the comparison, the column's title, and how its values are written
+    "prompt_match": ("All three right", summary.share),
+    "colour": ("Colour", summary.share),
+    "shape": ("Shape", summary.share),
+    "motion": ("Motion", summary.share),
+    "frechet": ("Fréchet distance", "{:.2f}".format),
+    "flicker": ("Flicker", "{:.4f}".format),
+    "dynamic_degree": ("Dynamic degree", "{:.4f}".format),
+}
+SOURCES = {
+    "real": "Real clips",
+    "serial": "Serial",
+    "parallel": "Parallel",
+    "still": "A still frame",
+    "random": "A random clip",
+}
+MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt's videos side by side; each is a data URI, and the real one may be missing."""
+
+    prompt: str
+    seed: int
+    videos: dict[str, str | None]
+
+
+def render_report(comparison: Json, media_root: Path) -> str:
+    """Return the report of a comparison (see `compare`) whose videos lie below `media_root`.
+
+    Samples beyond the first `MEDIA_BUDGET` bytes of video are left out, and the report says so.
+
+    Raises:
+        MobiusError: If a video that the comparison names is missing.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("mobius_pipeline.evaluation"),
+        autoescape=True,  # prompts are the user's own text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return pages.get_template("report.html").render(**content(comparison, media_root))
+
+
+def content(comparison: Json, media_root: Path) -> dict[str, Any]:
+    """Return what the template shows, as text, geometry and data URIs."""
+    samples = gallery(comparison, media_root)
+    return {
+        "comparison": comparison,
+        "created": datetime.fromisoformat(comparison["provenance"]["created"]).strftime("%d %B %Y, %H:%M %Z"),
+        "rows": summary.rows(comparison),
+        "tiles": tiles(comparison),
+        "samples": samples,
+        "left_out": len(comparison["modes"]["serial"]["samples"]) - len(samples),
+        "charts": loss_charts(comparison),
+        "buckets": buckets(comparison["modes"]),
+        "memory": memory_bars(comparison["modes"]),
+        "times": time_bars(comparison["modes"]),
+        "scores": scores(comparison),
+        "score_titles": [title for title, _ in QUALITY.values()],
+        "unfair": [name for name, same in comparison["fairness"].items() if not same],
+        "modes": summary.MODES,
+    }
+
+
+def tiles(comparison: Json) -> list[dict[str, str]]:
+    """Return the three figures to see first: memory, time and loss of parallel against serial."""
+    rows = {row.name: row for row in summary.rows(comparison)}
+    chosen = ("Peak memory", "Median step time", "Held-out loss")
+    return [
+        {
+            "title": name,
+            "change": rows[name].change,
+            "serial": rows[name].serial,
+            "parallel": rows[name].parallel,
+        }
+        for name in chosen
+    ]
+
+
+def gallery(comparison: Json, media_root: Path) -> list[Sample]:
+    """Return the samples whose videos fit into `MEDIA_BUDGET`, in their order.
+
+    Raises:
+        MobiusError: If a video is missing.
+    """
+    serial, parallel = (comparison["modes"][mode]["samples"] for mode in summary.MODES)
+    shown: list[Sample] = []
+    spent = 0
+    for real, one, other in zip(comparison["real"], serial, parallel, strict=True):
+        files = {"real": real["mp4"], "serial": one["mp4"], "parallel": other["mp4"]}
+        videos = {name: None if file is None else data_uri(media_root / file) for name, file in files.items()}
+        spent += sum(len(video) for video in videos.values() if video)
+        if spent > MEDIA_BUDGET:
+            break
+        shown.append(Sample(one["prompt"], one["seed"], videos))
+    return shown
+
+
+def data_uri(video: Path) -> str:
+    """Return an mp4 file as a data URI.
+
+    Raises:
+        MobiusError: If there is no such file.
+    """
+    if not video.is_file():
+        raise MobiusError(
+            f"The comparison names the video {video}, which is missing: sample both modes again."
+        )
+    return f"data:video/mp4;base64,{base64.b64encode(video.read_bytes()).decode()}"
+
+
+def loss_charts(comparison: Json) -> list[charts.Chart]:
+    """Return held-out and smoothed training loss, each against steps and against time."""
+    histories = {mode: comparison["modes"][mode]["history"] for mode in summary.MODES}
+    start = comparison["t2i"]["heldout_loss"]
+    longest = max((point[2] for history in histories.values() for point in history["loss"]), default=0.0)
+    unit, scale = ("minutes", 60.0) if longest > LONG_TRAINING_S else ("seconds", 1.0)
+    heldout = {mode: history["heldout"] for mode, history in histories.items()}
+    training = {mode: _smooth(history["loss"]) for mode, history in histories.items()}
+    time_title = f"Training time ({unit})"
+    return [
+        charts.line_chart("Held-out loss", "Step", _against(heldout, 0), start=start, marked=True),
+        charts.line_chart("Held-out loss", time_title, _against(heldout, 2, scale), start=start, marked=True),
+        charts.line_chart("Training loss, smoothed", "Step", _against(training, 0)),
+        charts.line_chart("Training loss, smoothed", time_title, _against(training, 2, scale)),
+    ]
+
+
+def _smooth(history: Sequence[Sequence[float]]) -> list[tuple[float, float, float]]:
+    """Return (step, value, seconds) points with the values smoothed."""
+    values = charts.smoothed([value for _, value, _ in history])
+    return [(step, value, seconds) for (step, _, seconds), value in zip(history, values, strict=True)]
+
+
+def _against(
+    histories: Mapping[str, Sequence[Sequence[float]]], axis: int, scale: float = 1.0
+) -> dict[str, list[charts.Point]]:
+    """Return (x, value) points, x being the history's column `axis` over `scale`."""
+    return {
+        mode: charts.thinned([(point[axis] / scale, point[1]) for point in history])
+        for mode, history in histories.items()
+    }
+
+
+def buckets(modes: Json) -> list[summary.Row]:
+    """Return the held-out loss by bucket of timesteps, a row a bucket."""
+    serial, parallel = (modes[mode]["heldout_loss_by_timestep"] for mode in summary.MODES)
+    return [
+        summary.Row(
+            name,
+            "",
+            f"{serial[name]:.4f}",
+            f"{parallel[name]:.4f}",
+            summary.percent(100 * (parallel[name] / serial[name] - 1) if serial[name] else None),
+        )
+        for name in serial
+    ]
+
+
+def memory_bars(modes: Json) -> list[dict[str, Any]]:
+    """Return a stacked bar a mode: each part's bytes, and its width in per cent of the longest bar."""
+    longest = max(modes[mode]["peak_memory_bytes"] for mode in summary.MODES)
+    return [
+        {
+            "mode": mode,
+            "total": summary.size(modes[mode]["peak_memory_bytes"]),
+            "parts": [
+                {"name": part, "text": summary.size(amount), "width": 100 * amount / longest}
+                for part, amount in (
+                    (part, modes[mode]["memory_breakdown_bytes"][part]) for part in MEMORY_PARTS
+                )
+            ],
+        }
+        for mode in summary.MODES
+    ]
+
+
+def time_bars(modes: Json) -> list[dict[str, Any]]:
+    """Return the bars of step and training time, and the step's middle half; widths in per cent."""
+    slowest = max(modes[mode]["step_s_iqr"][1] for mode in summary.MODES)
+    slowest = max(slowest, *(modes[mode]["step_s"] for mode in summary.MODES))
+    longest = max(modes[mode]["training_s"] for mode in summary.MODES)
+    return [
+        {
+            "mode": mode,
+            "step": summary.duration(modes[mode]["step_s"]),
+            "step_width": 100 * modes[mode]["step_s"] / slowest,
+            "half": [100 * quartile / slowest for quartile in modes[mode]["step_s_iqr"]],
+            "half_text": " to ".join(summary.duration(quartile) for quartile in modes[mode]["step_s_iqr"]),
+            "training": summary.duration(modes[mode]["training_s"]),
+            "training_width": 100 * modes[mode]["training_s"] / longest,
+        }
+        for mode in summary.MODES
+    ]
+
+
+def scores(comparison: Json) -> list[dict[str, Any]]:
+    """Return the quality table, a row a source: the references and both modes."""
+    known = {
+        **comparison["references"],
+        **{mode: comparison["modes"][mode]["quality"] for mode in summary.MODES},
+    }
+    return [
+        {"name": title, "source": source, "values": _quality_texts(known[source])}
+        for source, title in SOURCES.items()
+        if source in known
+    ]
+
+
+def _quality_texts(quality: Json) -> list[str]:
+    values = {key: quality.get(key) for key in QUALITY}
+    return [
+        summary.NONE if values[key] is None else write(values[key]) for key, (_, write) in QUALITY.items()
+    ]

@@ -1,0 +1,14 @@
+"""Configuration of the latents store."""
+
+from pydantic import Field
+
+from mobius_pipeline.config import Config
+
+
+class EncodeConfig(Config):
+    """`conf/<env>/parameters_encode.yml`."""
+
+    store: str
+    clips_per_shard: int = Field(gt=0)
+    frames_per_batch: int = Field(gt=0, description="frames that the VAE encodes at once")
+    device: str

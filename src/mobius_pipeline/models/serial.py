@@ -1,0 +1,86 @@
+"""The serial baseline: diffusers' `UNet3DConditionModel`, unchanged, started as the T2I model."""
+
+import math
+
+from diffusers import UNet2DConditionModel, UNet3DConditionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import TemporalConvLayer
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
+from torch import Tensor, nn
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.layout import read_layout
+
+
+def build_serial(spatial: UNet2DConditionModel) -> UNet3DConditionModel:
+    """Build the serial 3D-UNet over a T2I UNet: spatial weights copied and frozen, temporal ones trained.
+
+    Raises:
+        MobiusError: If a spatial weight is missing, unexpected or misshapen, with the keys.
+    """
+    layout, config = read_layout(spatial), spatial.config
+    model = UNet3DConditionModel(
+        sample_size=config.sample_size,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        down_block_types=tuple(name.replace("2D", "3D") for name in config.down_block_types),
+        up_block_types=tuple(name.replace("2D", "3D") for name in config.up_block_types),
+        block_out_channels=layout.channels,
+        layers_per_block=layout.layers,
+        downsample_padding=config.downsample_padding,
+        mid_block_scale_factor=config.mid_block_scale_factor,
+        norm_num_groups=layout.norm_groups,
+        norm_eps=config.norm_eps,
+        cross_attention_dim=config.cross_attention_dim,
+        attention_head_dim=math.gcd(*layout.head_widths),
+    )
+    _load_spatial(model, spatial)
+    _start_as_t2i(model)
+    return model
+
+
+def is_temporal(name: str) -> bool:
+    """Whether a parameter of the serial UNet belongs to a temporal layer."""
+    return "temp_convs." in name or "temp_attentions." in name or name.startswith("transformer_in.")
+
+
+def _load_spatial(model: UNet3DConditionModel, spatial: UNet2DConditionModel) -> None:
+    ours = {name: tensor for name, tensor in model.state_dict().items() if not is_temporal(name)}
+    weights = {name: _as_linear(tensor, ours.get(name)) for name, tensor in spatial.state_dict().items()}
+    wrong = sorted(weights.keys() ^ ours.keys())
+    wrong += [name for name in weights.keys() & ours.keys() if weights[name].shape != ours[name].shape]
+    if wrong:
+        raise MobiusError(f"Spatial weights that do not fit the serial UNet: {', '.join(wrong)}.")
+    model.load_state_dict(weights, strict=False)
+    for name, module in spatial.named_modules():
+        if isinstance(module, Attention):  # UNet3D takes one head width for all levels; the weights fit any
+            twin = model.get_submodule(name)
+            twin.heads, twin.scale = module.heads, module.scale
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_temporal(name))
+
+
+def _as_linear(weight: Tensor, like: Tensor | None) -> Tensor:
+    """SD 1.x keeps attention projections as 1x1 convolutions, (out, in, 1, 1), UNet3D as linear layers."""
+    conv_for_linear = like is not None and weight.ndim == 4 and like.ndim == 2
+    return weight.flatten(1) if conv_for_linear else weight
+
+
+def _start_as_t2i(model: UNet3DConditionModel) -> None:
+    """Zero every temporal residual branch: without that the T2I model's output is gone.
+
+    Dropout goes too: its draws would come from global state, which neither a resumed run nor the other
+    mode shares.
+    """
+    for module in model.modules():
+        if isinstance(module, TransformerTemporalModel):
+            _zero(module.proj_out)
+        elif isinstance(module, TemporalConvLayer):
+            _zero(module.conv4[-1])
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

@@ -1,0 +1,19 @@
+"""The `base` pipeline: the T2I model that both modes start from."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.base.nodes import make_base
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Manifest and clips in, a T2I model in diffusers format out."""
+    return pipeline(
+        [
+            node(
+                make_base,
+                inputs=["manifest", "raw_clips@source", "params:base", "params:clip", "params:work"],
+                outputs="base_model",
+                name="make_base",
+            )
+        ]
+    )

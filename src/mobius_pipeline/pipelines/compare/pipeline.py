@@ -1,0 +1,39 @@
+"""The `compare` pipeline: both modes beside each other."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.compare.nodes import compare, report
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Trainings, samples and metrics of both modes in; comparison and report out."""
+    of_modes = [
+        f"{mode}.{name}" for name in ("weights", "samples", "metrics") for mode in ("serial", "parallel")
+    ]
+    return pipeline(
+        [
+            node(
+                compare,
+                inputs=[
+                    *of_modes,
+                    "manifest",
+                    "quarantine",
+                    "raw_clips@source",
+                    "base_model",
+                    "latents",
+                    "params:evaluate",
+                    "params:clip",
+                    "params:sample.magnify",
+                    "params:work",
+                ],
+                outputs=["comparison", "real_videos"],
+                name="compare",
+            ),
+            node(
+                report,
+                inputs=["comparison", "real_videos", "params:work"],
+                outputs="comparison_report",
+                name="report",
+            ),
+        ]
+    )

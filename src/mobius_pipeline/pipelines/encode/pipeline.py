@@ -1,0 +1,19 @@
+"""The `encode` pipeline: clips to cached latents and text embeddings."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.encode.nodes import encode_clips
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Manifest, clips and base model in, latents store out."""
+    return pipeline(
+        [
+            node(
+                encode_clips,
+                inputs=["manifest", "raw_clips@source", "base_model", "params:encode", "params:clip"],
+                outputs="latents",
+                name="encode_clips",
+            )
+        ]
+    )

@@ -1,0 +1,29 @@
+"""The `evaluate_serial` and `evaluate_parallel` pipelines: one modular pipeline under two namespaces."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.evaluate.nodes import evaluate
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Weights and samples of each mode in, its metrics and loss curve out."""
+    one = pipeline(
+        [
+            node(
+                evaluate,
+                inputs=[
+                    "weights",
+                    "samples",
+                    "manifest",
+                    "raw_clips@source",
+                    "base_model",
+                    "params:evaluate",
+                    "params:clip",
+                ],
+                outputs=["metrics", "loss_curve"],
+                name="evaluate",
+            )
+        ]
+    )
+    shared = {"inputs": {"manifest", "raw_clips@source", "base_model"}, "parameters": {"evaluate", "clip"}}
+    return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))

@@ -1,0 +1,10 @@
+"""The node that downloads an environment's public clips."""
+
+from pathlib import Path
+
+from mobius_pipeline.clips.fetch import FetchConfig, fetch
+
+
+def fetch_clips(fetch_config: FetchConfig, work: str) -> Path:
+    """Download, verify and caption the package that `fetch.package` names."""
+    return fetch(fetch_config, Path(work) / "fetch")

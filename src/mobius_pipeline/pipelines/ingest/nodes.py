@@ -1,0 +1,13 @@
+"""The ingestion's node."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mobius_pipeline.clips.table import IngestConfig, tabulate
+from mobius_pipeline.config import ClipFormat
+
+
+def ingest_clips(raw_clips: Path, ingest: IngestConfig, clip: ClipFormat) -> pd.DataFrame:
+    """Probe every clip; what cannot be read becomes a rejected row."""
+    return tabulate(raw_clips, ingest, clip)

@@ -1,0 +1,30 @@
+"""The plan's node: a base's configuration in, predicted cost of both modes out. No weights are read."""
+
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.planning.config import PlanConfig
+
+
+def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_size: int) -> dict[str, Any]:
+    """Predict memory and FLOPs of a training step of both modes, and print them.
+
+    Args:
+        base_model: A T2I model in diffusers' layout.
+        plan: What the plan assumes.
+        clip: The clips' size in frames and px.
+        batch_size: Clips a step.
+    """
+    from rich.console import Console
+
+    from mobius_pipeline.planning.base import latent_scale, read_config
+    from mobius_pipeline.planning.predict import StepShape, predict_training
+    from mobius_pipeline.planning.report import plan_report, plan_table
+
+    unet, scale = read_config(base_model, "unet"), latent_scale(read_config(base_model, "vae"))
+    shape = StepShape(batch_size, clip.frames, clip.height // scale, clip.width // scale, plan.text_tokens)
+    costs = {mode: predict_training(unet, mode, shape) for mode in ("serial", "parallel")}
+    report = plan_report(costs, shape, plan.memory_gib, plan.reserve_gib)
+    Console().print(plan_table(report))
+    return report

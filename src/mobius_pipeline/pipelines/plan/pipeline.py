@@ -1,0 +1,19 @@
+"""The `plan` pipeline: will a training fit, before anything is trained."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.plan.nodes import plan_training
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Base in, predicted cost of both modes out."""
+    return pipeline(
+        [
+            node(
+                plan_training,
+                inputs=["base_model", "params:plan", "params:clip", "params:train.batch_size"],
+                outputs="plan",
+                name="plan_training",
+            )
+        ]
+    )

@@ -1,0 +1,21 @@
+"""The `sample_serial` and `sample_parallel` pipelines: one modular pipeline under two namespaces."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.sample.nodes import sample
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Weights of each mode and prompts in, videos out."""
+    one = pipeline(
+        [
+            node(
+                sample,
+                inputs=["weights", "base_model", "latents", "params:sample", "params:clip", "params:work"],
+                outputs="samples",
+                name="sample",
+            )
+        ]
+    )
+    shared = {"inputs": {"latents", "base_model"}, "parameters": {"sample", "clip", "work"}}
+    return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))

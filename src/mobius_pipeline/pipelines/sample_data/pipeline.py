@@ -1,0 +1,19 @@
+"""The `sample_data` pipeline: the embedded default's input."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Nothing in, captioned clips out."""
+    return pipeline(
+        [
+            node(
+                render_sample_clips,
+                inputs=["params:sample_data", "params:work"],
+                outputs="raw_clips@sample",
+                name="render_sample_clips",
+            )
+        ]
+    )

@@ -1,0 +1,21 @@
+"""The `train_serial` and `train_parallel` pipelines: one modular pipeline under two namespaces."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from mobius_pipeline.pipelines.train.nodes import train
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Latents and base model in; weights, EMA weights and metrics of each mode out."""
+    one = pipeline(
+        [
+            node(
+                train,
+                inputs=["latents", "base_model", "params:train", "params:model", "params:work"],
+                outputs="weights",
+                name="train",
+            )
+        ]
+    )
+    shared = {"inputs": {"latents", "base_model"}, "parameters": {"train", "work"}}
+    return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))

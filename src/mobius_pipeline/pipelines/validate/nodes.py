@@ -1,0 +1,15 @@
+"""The validation's node."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mobius_pipeline.clips.expectations import ValidateConfig, validate_clips
+from mobius_pipeline.config import ClipFormat
+
+
+def make_manifest(
+    clip_table: pd.DataFrame, validate: ValidateConfig, clip: ClipFormat, work: str
+) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
+    """Return the clips that pass, the quarantine, and the folder of Data Docs."""
+    return validate_clips(clip_table, validate, clip, Path(work))

@@ -1,0 +1,19 @@
+"""`conf/<env>/parameters_plan.yml`, typed."""
+
+from pydantic import Field
+
+from mobius_pipeline.config import Config
+
+
+class PlanConfig(Config):
+    """What the plan assumes beside the clip format, the batch size and the base.
+
+    Attributes:
+        text_tokens: Length of a text embedding, in tokens.
+        memory_gib: The memories to answer "does it fit" for.
+        reserve_gib: Memory that a device needs beside the live tensors: context, workspaces, fragments.
+    """
+
+    text_tokens: int = Field(gt=0)
+    memory_gib: tuple[int, ...] = Field(min_length=1)
+    reserve_gib: float = Field(ge=0)

@@ -1,0 +1,55 @@
+"""One live progress display per stage: what is done, the rate, and the time left."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+T = TypeVar("T")
+
+
+class _RateColumn(TextColumn):
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {task.fields['unit']}/s" if speed else "", style="progress.data.speed")
+
+
+class Stage:
+    """A running stage: `advance` moves the bar, `note` shows a short word beside it (a loss, a file name)."""
+
+    def __init__(self, progress: Progress, task: int) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, by: float = 1, note: str | None = None) -> None:
+        """Move the bar by `by` units and, if given, replace the note beside it."""
+        fields = {} if note is None else {"note": note}
+        self._progress.update(self._task, advance=by, **fields)  # type: ignore[arg-type]
+
+
+@contextmanager
+def stage(title: str, total: int, unit: str, done: int = 0) -> Iterator[Stage]:
+    """Show a bar titled `title` over `total` units, `done` of which are already there."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=Console(), refresh_per_second=4) as progress:
+        yield Stage(progress, progress.add_task(title, total=total, completed=done, unit=unit, note=""))
+
+
+def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
+    """Yield `items` behind a stage's bar."""
+    with stage(title, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.advance()

@@ -1,0 +1,209 @@
+"""What a run records, and by which rules; where it goes is the sink's business (`tracking` has MLflow's)."""
+
+import json
+import logging
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mobius_pipeline.errors import MobiusError
+
+log = logging.getLogger(__name__)
+
+FLUSH_ENTRIES = 1000  # MLflow's largest batch of metrics; writing it takes 0.1-0.2 s on SQLite
+FLUSH_SECONDS = 10.0  # so that the UI follows a running training
+MAX_PARAMS = 100  # MLflow's largest batch of parameters
+MAX_PARAM_LENGTH = 6000  # characters; MLflow would cut longer values without a word
+MODES = ("serial", "parallel", "sum")
+
+
+class Entry(NamedTuple):
+    """One metric value, stamped with its time (ms since the epoch) and step."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+class Sink:
+    """Where a run's records go; this one keeps nothing."""
+
+    def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
+        """Write a batch of at most `FLUSH_ENTRIES` metrics and `MAX_PARAMS` parameters."""
+
+    def artifact(self, path: Path, folder: str | None) -> None:
+        """Copy a file, or the content of a folder, below `folder` of the run's artifacts."""
+
+    def image(self, image: Any, key: str, step: int) -> None:
+        """Store an image of a step."""
+
+    def checkpoint(self, name: str, step: int, folder: Path, metrics: list[Entry]) -> None:
+        """Record the checkpoint that lies in `folder`, without a copy."""
+
+    def dataset(self, name: str, digest: str, source: str) -> None:
+        """Record a data set that the run reads."""
+
+    def stored_params(self) -> dict[str, str]:
+        """Return the parameters that the run already holds."""
+        return {}
+
+    def stored_steps(self, key: str) -> set[int]:
+        """Return the steps of a metric that the run already holds."""
+        return set()
+
+    def end(self, status: str) -> None:
+        """Set the run's final status."""
+
+
+class Run:
+    """A run that takes metrics, parameters and files; metrics are buffered, so close it or `flush` it.
+
+    A key carries no mode (`loss`, not `serial.loss`): MLflow compares runs by equal keys. Not thread-safe.
+    """
+
+    def __init__(self, run_id: str, sink: Sink, *, resumed: bool = False) -> None:
+        self.id = run_id
+        self._sink = sink
+        self._resumed = resumed  # its history holds steps that will come by again
+        self._stored: dict[str, set[int]] = {}
+        self._keys: set[str] = set()
+        self._nonfinite: set[str] = set()
+        self._buffer: list[Entry] = []
+        self._flushed = time.monotonic()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record values at a step; outside of steps (`None`) they belong to the run as a whole.
+
+        A value may be a number or anything that `float` takes; a tensor on a GPU is waited for. Values that
+        are not finite become the tag `nonfinite.<key>` and a warning: MLflow would store inf as 1.8e308.
+        Writing takes up to 0.2 s now and then: call it outside of what is timed.
+
+        Raises:
+            MobiusError: If MLflow refuses a key, or a key carries the mode.
+        """
+        timestamp = time.time_ns() // 1_000_000
+        for key, value in metrics.items():
+            self._check_key(key)
+            number = float(value)
+            if not math.isfinite(number):
+                self._refuse_nonfinite(key, number, step)
+            elif step is None or step not in self._stored.get(key, ()):
+                self._buffer.append(Entry(key, number, timestamp, step or 0))
+        if len(self._buffer) >= FLUSH_ENTRIES or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record a nested mapping, its keys joined with dots.
+
+        MLflow never changes a parameter. Where this run holds another value already (a later evaluation with
+        other settings), the new one becomes the tag `param.<key>`, said aloud.
+        """
+        new = {key: _cut(key, _text(value)) for key, value in flatten(params)}
+        stored = self._sink.stored_params()
+        changed = {f"param.{key}": value for key, value in new.items() if stored.get(key, value) != value}
+        if changed:
+            log.warning(
+                "Run %s keeps its first parameters; what changed stands in the tags %s.",
+                self.id,
+                list(changed),
+            )
+        fresh = [item for item in new.items() if item[0] not in stored]
+        for start in range(0, len(fresh), MAX_PARAMS):
+            self._sink.batch([], dict(fresh[start : start + MAX_PARAMS]), {})
+        self.set_tags(changed)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, in place of those of the same names."""
+        if tags:
+            self._sink.batch([], {}, {key: str(value) for key, value in tags.items()})
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Copy a file, or a folder's content, to `folder` of the run's artifacts.
+
+        Raises:
+            MobiusError: If there is nothing at `path`.
+        """
+        if not path.exists():
+            raise MobiusError(f"There is nothing at {path} to keep with the run {self.id}.")
+        self._sink.artifact(path, folder)
+
+    def log_image(self, image: Any, key: str, step: int = 0) -> None:
+        """Record a picture: a path, a PIL image, or an array (height, width, channels), uint8 or 0..1."""
+        if isinstance(image, str | Path):
+            from PIL import Image
+
+            image = Image.open(image).convert("RGB")
+        self._sink.image(image, key, step)
+
+    def log_checkpoint(
+        self, name: str, step: int, folder: Path, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Record the checkpoint in `folder` (not copied) as a model of this run, with metrics at `step`."""
+        timestamp = time.time_ns() // 1_000_000
+        entries = [Entry(key, float(value), timestamp, step) for key, value in (metrics or {}).items()]
+        self._sink.checkpoint(name, step, folder, [entry for entry in entries if math.isfinite(entry.value)])
+
+    def log_dataset(self, name: str, digest: str, source: str = "") -> None:
+        """Record the data set `name`: its digest (whole in the tag `data.<name>`) and where it lies."""
+        self._sink.dataset(name, digest, source)
+        self.set_tags({f"data.{name}": digest})
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        while self._buffer:
+            self._sink.batch(self._buffer[:FLUSH_ENTRIES], {}, {})
+            del self._buffer[:FLUSH_ENTRIES]
+        self._flushed = time.monotonic()
+
+    def end(self, status: str) -> None:
+        """Write what is buffered, then set the status, even if the writing failed."""
+        try:
+            self.flush()
+        finally:
+            self._sink.end(status)
+
+    def _check_key(self, key: str) -> None:
+        if key in self._keys:
+            return
+        if not re.fullmatch(r"[\w\-. :/]{1,250}", key):
+            raise MobiusError(
+                f"MLflow takes no metric named {key!r}. Use letters, digits, _ - . : / and spaces."
+            )
+        if set(re.split(r"[./]", key)) & set(MODES):
+            raise MobiusError(
+                f"The metric {key!r} carries its mode, so runs could not be compared. Leave the mode out."
+            )
+        if self._resumed:
+            self._stored[key] = self._sink.stored_steps(key)
+        self._keys.add(key)
+
+    def _refuse_nonfinite(self, key: str, value: float, step: int | None) -> None:
+        if key not in self._nonfinite:
+            self._nonfinite.add(key)
+            log.warning(
+                "%s is %s at step %s: kept as the tag nonfinite.%s, not as a metric.", key, value, step, key
+            )
+            self.set_tags({f"nonfinite.{key}": f"{value} at step {step}"})
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a nested mapping with their keys joined by dots."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str) if isinstance(value, list | tuple) else str(value)
+
+
+def _cut(key: str, text: str) -> str:
+    if len(text) > MAX_PARAM_LENGTH:
+        log.warning("The parameter %s has %d characters; MLflow keeps %d.", key, len(text), MAX_PARAM_LENGTH)
+    return text[:MAX_PARAM_LENGTH]

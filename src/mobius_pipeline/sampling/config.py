@@ -1,0 +1,27 @@
+"""Configuration of the sampling."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mobius_pipeline.config import Config
+
+
+class SampleConfig(Config):
+    """`conf/<env>/parameters_sample.yml`: the same prompts and seeds for both modes."""
+
+    prompts: list[str] | None = Field(description="null: the captions of `count` clips of `split`")
+    split: Literal["heldout", "train"]
+    count: int = Field(gt=0)
+    seed: int = Field(description="sample i is drawn with seed + i")
+    steps: int = Field(gt=0, description="DDIM steps")
+    guidance_scale: float = Field(ge=1)
+    batch_size: int = Field(gt=0, description="videos")
+    magnify: int = Field(gt=0, description="px that a pixel is written as, in mp4 and gif")
+    device: str
+
+    @model_validator(mode="after")
+    def _rules(self) -> "SampleConfig":
+        if self.prompts is not None and not self.prompts:
+            raise ValueError("sample.prompts is empty: name prompts, or set it to null")
+        return self

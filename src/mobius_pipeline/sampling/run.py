@@ -1,0 +1,127 @@
+"""From a finished training and prompts to videos."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mobius_pipeline.clips.write import write_gif, write_mp4
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import read_json, whole_folder, write_json
+from mobius_pipeline.latents.base import (
+    TextEncoder,
+    base_fingerprint,
+    decode,
+    load_scheduler,
+    load_unet,
+    load_vae,
+)
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.factory import build_model, trainable_parameters
+from mobius_pipeline.progress import stage
+from mobius_pipeline.sampling.config import SampleConfig
+from mobius_pipeline.sampling.ddim import first_noise, guided_ddim
+from mobius_pipeline.training.run import CONFIG, EMA
+
+log = logging.getLogger(__name__)
+
+FRAMES, LISTING = "frames.safetensors", "samples.json"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sampled video; `clip` is the path of the real clip with that caption, if the prompt came from one."""
+
+    prompt: str
+    seed: int
+    mp4: str
+    gif: str
+    clip: str | None
+
+
+def load_trained(weights: Path, base: Path) -> nn.Module:
+    """Put a training's EMA weights over its base model.
+
+    Raises:
+        MobiusError: If the base is another than the one that it was trained on.
+    """
+    config = read_json(weights / CONFIG)
+    if config["fingerprints"]["base"] != base_fingerprint(base):
+        raise MobiusError(
+            f"{weights} was trained on another base model than {base}. "
+            "Run its training again, or bring that base back."
+        )
+    model = build_model(config["model"]["mode"], load_unet(base), seed=0)
+    tensors, parameters = load_file(weights / EMA), trainable_parameters(model)
+    if wrong := sorted(tensors.keys() ^ parameters.keys()):
+        raise MobiusError(f"{weights / EMA} does not fit the model: {', '.join(wrong)}.")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+    return model.eval()
+
+
+def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str, str | None]]:
+    """The prompts, each with the path of the real clip that it captions, if any."""
+    if config.prompts is not None:
+        return [(prompt, None) for prompt in config.prompts]
+    clips = store.clips(config.split)
+    if len(clips) < config.count:
+        log.warning(
+            "Only %d clips in the split %s: as many are sampled, not %d.",
+            len(clips),
+            config.split,
+            config.count,
+        )
+    return [(clip.caption, clip.path) for clip in clips[: config.count]]
+
+
+def sample_videos(
+    weights: Path, base: Path, store: LatentsStore, config: SampleConfig, fps: float, target: Path
+) -> Path:
+    """Sample a video for each prompt with the EMA weights and write mp4, gif and exact frames to `target`."""
+    prompts = choose_prompts(store, config)
+    frames = _sample([prompt for prompt, _ in prompts], load_trained(weights, base), base, store, config)
+    with whole_folder(target) as partial:
+        samples = []
+        for i, ((prompt, clip), video) in enumerate(zip(prompts, frames, strict=True)):
+            samples.append(Sample(prompt, config.seed + i, f"{i:03d}.mp4", f"{i:03d}.gif", clip))
+            large = video.repeat_interleave(config.magnify, 1).repeat_interleave(config.magnify, 2).numpy()
+            write_mp4(partial / samples[-1].mp4, large, fps)
+            write_gif(partial / samples[-1].gif, large, fps)
+        save_file({"frames": frames}, partial / FRAMES)
+        write_json(partial / LISTING, [asdict(sample) for sample in samples])
+    return target
+
+
+def read_samples(folder: Path) -> tuple[list[Sample], Tensor]:
+    """The samples of a folder and their exact frames, uint8 (N, F, H, W, 3)."""
+    return [Sample(**row) for row in read_json(folder / LISTING)], load_file(folder / FRAMES)["frames"]
+
+
+def _sample(
+    prompts: Sequence[str], model: nn.Module, base: Path, store: LatentsStore, config: SampleConfig
+) -> Tensor:
+    """uint8 (N, F, H, W, 3)."""
+    model, vae = model.to(config.device), load_vae(base).to(config.device)
+    encode = TextEncoder(base, config.device)
+    scheduler = DDIMScheduler.from_config(load_scheduler(base).config)
+    scheduler.set_timesteps(config.steps)
+    shape = store.moments(store.clips("train")[0])[0].shape
+    videos = []
+    with stage("sample", len(prompts), "videos") as bar:
+        for start in range(0, len(prompts), config.batch_size):
+            batch = list(prompts[start : start + config.batch_size])
+            seeds = [config.seed + start + i for i in range(len(batch))]
+            noise = first_noise(seeds, shape).to(config.device)
+            latents = guided_ddim(
+                model, scheduler, noise, encode(batch), encode([""])[0], config.guidance_scale
+            )
+            videos.append(decode(vae, latents))
+            bar.advance(len(batch))
+    return torch.cat(videos)

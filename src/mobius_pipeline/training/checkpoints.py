@@ -1,0 +1,74 @@
+"""Resume state on the disk: whole or absent, hashed, never pickled.
+
+<folder>/step-00000100/
+state.safetensors     weights, EMA, optimiser state
+state.json            step, history, what the meters read
+manifest.json         each file's SHA-256, written last
+"""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mobius_pipeline.files import read_json, sha256, sync, whole_folder, write_json
+
+log = logging.getLogger(__name__)
+
+STATE, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training's state after `step` optimiser steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
+    """Write a checkpoint beside its place, rename it, then delete all but the newest `keep_last`."""
+    target = folder / f"step-{checkpoint.step:08d}"
+    with whole_folder(target) as partial:
+        save_file(checkpoint.tensors, partial / STATE)
+        write_json(partial / META, {"step": checkpoint.step, **checkpoint.meta})
+        write_json(partial / MANIFEST, {name: sha256(partial / name) for name in (STATE, META)})
+    sync(folder)
+    for old in _steps(folder)[keep_last:]:
+        shutil.rmtree(old)
+    return target
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read the newest whole checkpoint; a damaged one is named and passed over, not deleted."""
+    for path in _steps(folder):
+        if reason := damage(path):
+            log.warning("Checkpoint %s is damaged (%s) and passed over.", path, reason)
+            continue
+        meta = read_json(path / META)
+        return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
+    return None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint folder, or None."""
+    try:
+        hashes = read_json(path / MANIFEST)
+    except (OSError, ValueError) as error:
+        return f"its {MANIFEST} cannot be read: {error}"
+    for name, expected in hashes.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if sha256(path / name) != expected:
+            return f"{name} has changed"
+    return None
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)

@@ -1,0 +1,56 @@
+"""Configuration of the trainings."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mobius_pipeline.config import Config
+
+
+class ObjectiveConfig(Config):
+    """What is minimised; the prediction type and the noise schedule are the base model's."""
+
+    min_snr_gamma: float | None = Field(gt=0, description="null: every timestep weighs the same")
+    noise_offset: float = Field(ge=0)
+    zero_terminal_snr: bool
+    caption_dropout: float = Field(ge=0, lt=1)
+
+
+class OptimizerConfig(Config):
+    """AdamW with a linear warm-up to a constant learning rate, and gradient clipping."""
+
+    learning_rate: float = Field(gt=0)
+    betas: tuple[float, float]
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+
+
+class TrainConfig(Config):
+    """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
+
+    seed: int
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0, description="clips")
+    objective: ObjectiveConfig
+    optimizer: OptimizerConfig
+    ema_decay: float = Field(ge=0, lt=1)
+    evaluate_every: int = Field(gt=0, description="steps")
+    evaluate_clips: int = Field(gt=0, description="held-out clips that are looked at during training")
+    evaluate_timesteps: int = Field(gt=0, description="points of the fixed timestep grid")
+    checkpoint_every: int = Field(gt=0, description="steps")
+    keep_last: int = Field(gt=0, description="checkpoints")
+    timer_warmup: int = Field(ge=0, description="first steps that the median step time leaves out")
+    device: str
+
+    @model_validator(mode="after")
+    def _rules(self) -> "TrainConfig":
+        if self.timer_warmup >= self.steps:
+            raise ValueError("train.timer_warmup must be below train.steps, or no step is timed")
+        return self
+
+
+class ModelConfig(Config):
+    """What tells the modes apart: `serial.model` and `parallel.model` in the same file."""
+
+    mode: Literal["serial", "parallel"]

@@ -1,0 +1,62 @@
+"""Every random draw of a training, from (seed, step, clip) alone.
+
+So serial and parallel see the same draws, and a resumed run sees those that it would have seen.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The draws of one clip at one step; noise and posterior sample are (C, F, h, w) standard normal."""
+
+    timestep: int
+    noise: Tensor
+    posterior: Tensor
+    offset: Tensor  # (C, 1, 1, 1) standard normal, for the noise offset
+    drop_caption: bool
+
+
+def generator(*key: object) -> torch.Generator:
+    """A CPU generator seeded by a hash of `key`."""
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big", signed=True)
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(
+    seed: int, step: int, clip_id: str, shape: Sequence[int], timesteps: int, caption_dropout: float
+) -> Draw:
+    """Draw for a clip at a step, whatever its place in the batch and wherever it is trained.
+
+    Args:
+        seed: The run's seed.
+        step: The optimiser step.
+        clip_id: The clip.
+        shape: (C, F, h, w).
+        timesteps: Length of the noise schedule.
+        caption_dropout: Probability that the caption is left out.
+    """
+    source = generator("draw", seed, step, clip_id)
+    return Draw(
+        timestep=int(torch.randint(timesteps, (), generator=source)),
+        noise=torch.randn(*shape, generator=source),
+        posterior=torch.randn(*shape, generator=source),
+        offset=torch.randn(shape[0], 1, 1, 1, generator=source),
+        drop_caption=bool(torch.rand((), generator=source) < caption_dropout),
+    )
+
+
+def batch_at(step: int, items: Sequence[T], batch_size: int, seed: int) -> list[T]:
+    """The items of a step: each epoch is a shuffle from (seed, epoch), its incomplete last batch left out."""
+    per_epoch = len(items) // batch_size
+    epoch, place = divmod(step, per_epoch)
+    order = torch.randperm(len(items), generator=generator("epoch", seed, epoch)).tolist()
+    return [items[i] for i in order[place * batch_size : (place + 1) * batch_size]]

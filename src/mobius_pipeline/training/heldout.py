@@ -1,0 +1,83 @@
+"""The held-out loss: held-out clips on a fixed grid of timesteps with fixed noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mobius_pipeline.latents.store import Clip, LatentsStore
+from mobius_pipeline.training.draws import generator
+from mobius_pipeline.training.objective import Objective
+
+BUCKETS = 4
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Mean squared error of the prediction, unweighted; `by_timestep` means it over ranges of timesteps."""
+
+    loss: float
+    by_timestep: dict[str, float]
+
+
+def timestep_grid(timesteps: int, points: int) -> list[int]:
+    """`points` timesteps in the middle of as many equal ranges."""
+    return [int((k + 0.5) * timesteps / points) for k in range(points)]
+
+
+@torch.no_grad()
+def heldout_loss(
+    model: nn.Module,
+    store: LatentsStore,
+    clips: Sequence[Clip],
+    objective: Objective,
+    *,
+    points: int,
+    scaling: float,
+    batch_size: int,
+    device: str,
+) -> HeldOutLoss:
+    """Measure a model, called as `UNet3DConditionModel`, on `clips`.
+
+    Args:
+        model: The model, with the weights to be judged (the EMA's).
+        store: Where the clips' latents are; the posterior's mean is used.
+        clips: The held-out clips.
+        objective: Schedule and target.
+        points: Points of the timestep grid.
+        scaling: The VAE's scaling factor.
+        batch_size: Clips a forward pass.
+        device: Where to compute.
+    """
+    grid = timestep_grid(objective.timesteps, points)
+    pairs = [(clip, timestep) for clip in clips for timestep in grid]
+    losses = []
+    for start in range(0, len(pairs), batch_size):
+        batch = pairs[start : start + batch_size]
+        latents = torch.stack([store.moments(clip)[0] * scaling for clip, _ in batch]).to(device)
+        noise = torch.stack([_fixed_noise(clip, step, latents.shape[1:]) for clip, step in batch]).to(device)
+        text = torch.stack([store.text(clip) for clip, _ in batch]).to(device)
+        timestep = torch.tensor([step for _, step in batch], device=device)
+        noisy = objective.add_noise(latents, noise, timestep)
+        prediction = model(noisy, timestep, text, return_dict=False)[0]
+        losses += (
+            (prediction - objective.target(latents, noise, timestep)).square().flatten(1).mean(1).tolist()
+        )
+    by_step = torch.tensor(losses, dtype=torch.float64).view(len(clips), points).mean(0).tolist()
+    return HeldOutLoss(
+        sum(by_step) / points, _buckets(dict(zip(grid, by_step, strict=True)), objective.timesteps)
+    )
+
+
+def _fixed_noise(clip: Clip, timestep: int, shape: Sequence[int]) -> Tensor:
+    return torch.randn(*shape, generator=generator("held-out", timestep, clip.clip_id))
+
+
+def _buckets(by_step: dict[int, float], timesteps: int) -> dict[str, float]:
+    width = timesteps // BUCKETS
+    groups: dict[str, list[float]] = {}
+    for step, value in by_step.items():
+        low = min(step // width, BUCKETS - 1) * width
+        groups.setdefault(f"{low}-{low + width - 1}", []).append(value)
+    return {name: sum(values) / len(values) for name, values in groups.items()}

@@ -1,0 +1,148 @@
+"""From stored latents and a base model to a trained mode: everything of a training but Kedro and MLflow."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from mobius_pipeline.files import digest, read_json, whole_folder, write_json
+from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_unet, load_vae
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.factory import FramewiseUNet, build_model
+from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
+from mobius_pipeline.training.objective import Objective
+from mobius_pipeline.training.trainer import Listener, Trainer
+
+GIB = 2**30
+WEIGHTS, EMA, METRICS, CONFIG = "weights.safetensors", "ema.safetensors", "metrics.json", "config.json"
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What a training depends on: its configuration, the base model, the data."""
+
+    config: str
+    base: str
+    data: str
+
+    @property
+    def whole(self) -> str:
+        """One digest of them all."""
+        return digest([self.config, self.base, self.data])
+
+
+def fingerprints(store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig) -> Fingerprints:
+    """Digest what a training depends on; resume state lives under it."""
+    return Fingerprints(
+        config=digest({"model": model.model_dump(), "train": config.model_dump()}),
+        base=base_fingerprint(base),
+        data=store.digest,
+    )
+
+
+def build_objective(base: Path, config: TrainConfig) -> Objective:
+    """The objective over the base model's noise schedule."""
+    return Objective(
+        load_scheduler(base),
+        min_snr_gamma=config.objective.min_snr_gamma,
+        zero_terminal_snr=config.objective.zero_terminal_snr,
+    )
+
+
+def build_trainer(
+    store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig, state: Path, listener: Listener
+) -> Trainer:
+    """A trainer of a mode over the base model, its resume state in `state`."""
+    return Trainer(
+        build_model(model.mode, load_unet(base), seed=config.seed),
+        store,
+        build_objective(base, config),
+        config,
+        scaling=load_vae(base).config.scaling_factor,
+        folder=state,
+        listener=listener,
+    )
+
+
+def t2i_heldout_loss(store: LatentsStore, base: Path, config: TrainConfig) -> HeldOutLoss:
+    """The held-out loss of the T2I model on every frame on its own: where both modes start."""
+    return heldout_loss(
+        FramewiseUNet(load_unet(base)).to(config.device),
+        store,
+        store.clips("heldout"),
+        build_objective(base, config),
+        points=config.evaluate_timesteps,
+        scaling=load_vae(base).config.scaling_factor,
+        batch_size=config.batch_size,
+        device=config.device,
+    )
+
+
+def training_metrics(trainer: Trainer) -> dict[str, Any]:
+    """What the meters read, in the terms of the comparison (bytes, seconds)."""
+    history, timer, config = trainer.history, trainer.timer, trainer.config
+    frames = trainer.batch(0).latents.shape[2]
+    memory = dict(history.memory)
+    return {
+        "trainable_parameters": sum(parameter.numel() for parameter in trainer.trained.values()),
+        "total_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "peak_memory_bytes": memory["peak_bytes"],
+        "memory_breakdown_bytes": memory["breakdown"],
+        "step_s": timer.median_s,
+        "step_s_iqr": list(timer.iqr_s),
+        "training_s": timer.total_s,
+        "frames_per_s": config.batch_size * frames / timer.median_s,
+        "flops_per_step": history.flops,
+        "steps": trainer.step,
+        "history": {"loss": history.loss, "heldout": history.heldout},
+    }
+
+
+def write_result(
+    trainer: Trainer, folder: Path, model: ModelConfig, marks: Fingerprints, extra: dict[str, Any]
+) -> Path:
+    """Write the final weights, the EMA weights, the metrics and what they depend on into `folder`."""
+    with whole_folder(folder) as partial:
+        names = list(trainer.trained)
+        save_file(
+            {name: trainer.trained[name].detach().contiguous().cpu() for name in names}, partial / WEIGHTS
+        )
+        shadows = dict(zip(names, trainer.ema.shadow_params, strict=True))
+        save_file({name: tensor.contiguous().cpu() for name, tensor in shadows.items()}, partial / EMA)
+        write_json(partial / METRICS, {**training_metrics(trainer), **extra})
+        write_json(
+            partial / CONFIG,
+            {
+                "model": model.model_dump(),
+                "train": trainer.config.model_dump(),
+                "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
+            },
+        )
+    return folder
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics of a finished training."""
+    metrics: dict[str, Any] = read_json(folder / METRICS)
+    return metrics
+
+
+def summary_metrics(folder: Path) -> dict[str, float]:
+    """The figures of a finished training under the names of the tracking (GiB, seconds)."""
+    metrics = read_metrics(folder)
+    breakdown = metrics["memory_breakdown_bytes"]
+    return {
+        "eval/loss": metrics["heldout_loss"],
+        "eval/loss_start": metrics["heldout_loss_start"],
+        **{f"eval/loss_{bucket}": value for bucket, value in metrics["heldout_loss_by_timestep"].items()},
+        "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,
+        **{f"memory/{name}_gib": value / GIB for name, value in breakdown.items()},
+        "time/step_s": metrics["step_s"],
+        "time/training_s": metrics["training_s"],
+        "throughput/frames_per_s": metrics["frames_per_s"],
+        "flops/step": metrics["flops_per_step"],
+        "parameters/trainable": metrics["trainable_parameters"],
+        "parameters/total": metrics["total_parameters"],
+    }

@@ -1,0 +1,185 @@
+"""Each expectation is made to fail once; a clean table passes whole."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from mobius_pipeline.clips.expectations import Range, ValidateConfig, Validated, validate_clips
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.errors import MobiusError
+
+CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
+
+
+def config(**changes: Any) -> ValidateConfig:
+    section = yaml.safe_load(Path("conf/base/parameters_validate.yml").read_text())["validate"]
+    return ValidateConfig(**(section | changes))
+
+
+def clip_row(number: int, **changes: Any) -> dict[str, Any]:
+    row = {
+        "clip_id": f"id{number}",
+        "source_sha256": f"source{number}",
+        "path": f"sub folder/clip é{number}.mp4",
+        "caption": "a red ball",
+        "start_frame": 0,
+        "end_frame": 12,
+        "frames": 12,
+        "model_frames": 8,
+        "width": 64,
+        "height": 48,
+        "fps": 12.0,
+        "duration_s": 1.0,
+        "container": "mov",
+        "codec": "h264",
+        "bytes": 999,
+        "split": "heldout" if number % 4 == 0 else "train",
+        "status": "ok",
+        "reason": "",
+    }
+    return row | changes
+
+
+def rejected_row(number: int) -> dict[str, Any]:
+    told = {"path": f"bad{number}.mp4", "status": "rejected", "reason": "not a video", "split": "train"}
+    return dict.fromkeys(clip_row(0)) | {"clip_id": f"bad{number}", "source_sha256": "", "caption": ""} | told
+
+
+def clean(count: int = 12) -> list[dict[str, Any]]:
+    return [clip_row(number) for number in range(count)]
+
+
+BAD_ROWS = [
+    ("no caption", "expect_column_values_to_match_regex caption", {"caption": ""}),
+    ("no caption", "expect_column_values_to_match_regex caption", {"caption": " \n"}),
+    ("no caption", "expect_column_values_to_not_be_null caption", {"caption": None}),
+    ("no width", "expect_column_values_to_not_be_null width", {"width": None}),
+    ("5 of 8 frames at 8 fps", "expect_column_values_to_be_between model_frames", {"model_frames": 5}),
+    ("width 31 px, not in 32 to 8192", "expect_column_values_to_be_between width", {"width": 31}),
+    ("height 9000 px, not in 32 to 8192", "expect_column_values_to_be_between height", {"height": 9000}),
+    ("fps 0.5 frames a second, not in 1 to 240", "expect_column_values_to_be_between fps", {"fps": 0.5}),
+    (
+        "duration_s 4000 s, not in 0.1 to 3600",
+        "expect_column_values_to_be_between duration_s",
+        {"duration_s": 4000.0},
+    ),
+    (
+        "split 'test' is neither 'train' nor 'heldout'",
+        "expect_column_values_to_be_in_set split",
+        {"split": "test"},
+    ),
+    ("duplicate of sub folder/clip é1.mp4", "expect_column_values_to_be_unique clip_id", {"clip_id": "id1"}),
+]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Validated, Path]:
+    """A table with one row for every rule, a captioned twin of a captionless clip, and a rejected file."""
+    bad = [clip_row(100 + number, **changes) for number, (*_, changes) in enumerate(BAD_ROWS)]
+    twin = clip_row(100, path="twin.mp4")
+    both = clip_row(200, caption="", model_frames=7)
+    work = tmp_path_factory.mktemp("mixed") / "work"
+    table = pd.DataFrame([rejected_row(0), *clean(), *bad, twin, both])
+    table.to_parquet(work.parent / "clips.parquet")
+    return validate_clips(pd.read_parquet(work.parent / "clips.parquet"), config(), CLIP, work), work
+
+
+def test_each_bad_row_is_quarantined_with_its_expectation_and_reason(mixed: tuple[Validated, Path]) -> None:
+    quarantine = mixed[0].quarantine
+    expected = [(failed, reason) for reason, failed, _ in BAD_ROWS]
+    assert list(zip(quarantine["failed"], quarantine["reason"], strict=True)) == [
+        *expected,
+        (
+            "expect_column_values_to_match_regex caption;expect_column_values_to_be_between model_frames",
+            "no caption; 7 of 8 frames at 8 fps",
+        ),
+        ("expect_column_values_to_be_in_set status", "not a video"),
+    ]
+
+
+def test_first_good_row_of_the_same_clip_is_kept(mixed: tuple[Validated, Path]) -> None:
+    manifest = mixed[0].manifest
+    assert list(manifest["path"]) == [row["path"] for row in clean()] + ["twin.mp4"]
+    assert manifest["clip_id"].is_unique
+    assert list(manifest.index) == list(range(13))
+    assert manifest["width"].dtype == "int64"  # a rejected row had made it float
+
+
+def test_data_docs_are_html_and_nothing_else_is_left(mixed: tuple[Validated, Path]) -> None:
+    validated, work = mixed
+    assert "<html" in (validated.data_docs / "index.html").read_text().lower()
+    assert [path.name for path in work.iterdir()] == [validated.data_docs.name]
+
+
+def test_clean_table_passes_whole_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="mobius_pipeline")
+    table = pd.DataFrame(clean())
+    validated = validate_clips(table, config(), CLIP, tmp_path)
+    pd.testing.assert_frame_equal(validated.manifest, table)
+    assert validated.quarantine.empty
+    assert {*table.columns, "failed"} == {*validated.quarantine.columns}
+    assert caplog.messages == ["12 clips pass, 0 quarantined"]
+
+
+def stopped(table: pd.DataFrame, work: Path, **changes: Any) -> str:
+    with pytest.raises(MobiusError) as caught:
+        validate_clips(table, config(**changes), CLIP, work)
+    assert (work / "data_docs/index.html").is_file()
+    assert str(work / "data_docs/index.html") in str(caught.value)
+    return str(caught.value)
+
+
+def test_missing_columns_and_wrong_types_stop(tmp_path: Path) -> None:
+    table = pd.DataFrame(clean()).drop(columns=["fps"]).assign(caption=1.5, width="64")
+    message = stopped(table, tmp_path)
+    assert "expect_column_to_exist fps: there is no such column" in message
+    assert "expect_column_values_to_be_of_type caption: the type is wrong: float64" in message
+    assert "expect_column_values_to_be_in_type_list width: the type is wrong: str" in message
+    assert message.count("expect_") == 3
+
+
+def test_shares_and_count_stop_after_the_quarantine_is_written(tmp_path: Path) -> None:
+    rows = [*clean(4), *(clip_row(50 + number, caption="") for number in range(4)), rejected_row(0)]
+    message = stopped(pd.DataFrame(rows), tmp_path, max_rejected_share=0.1, max_quarantined_share=0.4)
+    assert (
+        "expect_column_values_to_be_in_set status: 11.1 % of the rows are rejected, at most 10 %" in message
+    )
+    assert "expect_column_values_to_be_in_set kept: 50 % of the readable clips are quarantined" in message
+    assert "expect_table_row_count_to_be_between: 4 clips are left, at least 8 are needed" in message
+    assert "parameters_validate.yml" in message
+    assert len(pd.read_parquet(tmp_path / "quarantine.parquet")) == 5
+
+
+def test_shares_may_be_met_exactly(tmp_path: Path) -> None:
+    rows = [*clean(9), clip_row(9, caption=""), *(rejected_row(number) for number in range(10))]
+    table = pd.DataFrame(rows).convert_dtypes()  # nullable integers, as some readers give
+    shares = {"max_rejected_share": 0.5, "max_quarantined_share": 0.1}
+    assert len(validate_clips(table, config(**shares), CLIP, tmp_path).manifest) == 9
+
+
+def test_empty_split_stops(tmp_path: Path) -> None:
+    message = stopped(pd.DataFrame(clean()).assign(split="train"), tmp_path)
+    assert "expect_column_distinct_values_to_contain_set split: the splits left are" in message
+    assert message.count("expect_") == 1
+
+
+@pytest.mark.parametrize("rows", [[], [rejected_row(0), rejected_row(1)]], ids=["no rows", "all rejected"])
+def test_nothing_left_stops(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    message = stopped(pd.DataFrame(rows, columns=list(clip_row(0))), tmp_path)
+    assert "expect_table_row_count_to_be_between: 0 clips are left" in message
+    assert ("100 % of the rows are rejected" in message) == bool(rows)
+
+
+def test_range_must_be_in_order() -> None:
+    with pytest.raises(ValueError, match="min 2 is above max 1"):
+        Range(min=2, max=1)
+
+
+def test_import_loads_no_great_expectations() -> None:
+    code = "import sys, mobius_pipeline.pipelines.validate; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,167 @@
+"""What a caption of a sample clip says can be seen in its pixels."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mobius_pipeline.clips.media import probe
+from mobius_pipeline.clips.sample import (
+    BACKGROUNDS,
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    Scene,
+    caption,
+    parse_caption,
+    render,
+    scenes,
+)
+from mobius_pipeline.clips.sample_set import SampleConfig, is_complete, plan_shots, write_set
+from mobius_pipeline.errors import MobiusError
+
+EVERY = [Scene(*words) for words in itertools.product(SHAPES, COLOURS, MOTIONS, BACKGROUNDS)]
+TIMES = [step / 8 for step in range(13)]  # 1.5 s
+CONFIG = {
+    "folder": "unused",
+    "clips": 8,
+    "seed": 1,
+    "frame_rates": [8, 24],
+    "sizes": [(64, 64), (72, 96)],
+    "seconds": (1.0, 1.2),
+    "shape_size": (0.34, 0.4),
+    "workers": 2,
+}
+
+
+def drawn(scene: Scene, **options: object) -> np.ndarray:
+    """Where a scene's frames differ from its background, bool (F, H, W)."""
+    frames = render(scene, **{"times": TIMES, "height": 64, "width": 64, **options})
+    return (np.abs(frames.astype(int) - BACKGROUNDS[scene.background]).max(axis=-1)) > 40
+
+
+def centres(masks: np.ndarray) -> np.ndarray:
+    """Centre of each mask as (x, y), in px."""
+    return np.array([np.argwhere(mask).mean(axis=0)[::-1] for mask in masks])
+
+
+def test_captions_read_back() -> None:
+    assert [parse_caption(caption(scene)) for scene in EVERY] == EVERY
+    assert caption(EVERY[0]) == "a red circle moving left on a white background"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a cat", "a red circle", "a red circle moving left on a white background, twice"]
+)
+def test_other_text_is_no_caption(text: str) -> None:
+    assert parse_caption(text) is None
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_colours_are_in_the_pixels(colour: str, background: str) -> None:
+    frames = render(Scene("square", colour, "growing", background), times=[1.0], height=64, width=64)
+    assert tuple(frames[0, 32, 32]) == COLOURS[colour]
+    assert tuple(frames[0, 0, 0]) == BACKGROUNDS[background]
+
+
+@pytest.mark.parametrize(
+    ("motion", "axis", "sign"),
+    [("moving left", 0, -1), ("moving right", 0, 1), ("moving up", 1, -1), ("moving down", 1, 1)],
+)
+def test_movement_goes_its_way(motion: str, axis: int, sign: int) -> None:
+    path = centres(drawn(Scene("circle", "red", motion, "white"))) / 64
+    assert (np.diff(path[:, axis]) * sign > 0).all()
+    assert abs(path[8, axis] - path[0, axis]) > 0.4  # of the frame, within the first second
+    assert np.ptp(path[:, 1 - axis]) < 0.01
+
+
+@pytest.mark.parametrize(("motion", "sign"), [("growing", 1), ("shrinking", -1)])
+def test_size_goes_its_way(motion: str, sign: int) -> None:
+    areas = drawn(Scene("star", "cyan", motion, "black")).sum(axis=(1, 2)).astype(float)
+    assert (np.diff(areas) * sign > 0).all()
+    assert max(areas[8] / areas[0], areas[0] / areas[8]) > 3
+
+
+def test_shapes_differ() -> None:
+    masks = {shape: drawn(Scene(shape, "blue", "growing", "white"), times=[1.0])[0] for shape in SHAPES}
+    for one, other in itertools.combinations(masks.values(), 2):
+        assert (one & other).sum() / (one | other).sum() < 0.85
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 128), (128, 64)])
+def test_a_centre_crop_loses_nothing(height: int, width: int) -> None:
+    """But for a quarter of a pixel: Pillow counts the last of four supersampled ones in."""
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    for shape, motion in itertools.product(SHAPES, MOTIONS):
+        scene = Scene(shape, "red", motion, "white")
+        frames = render(scene, times=TIMES, height=height, width=width, size=0.4, offset=(0.03, -0.03))
+        frames[:, top : top + side, left : left + side] = BACKGROUNDS["white"]
+        assert frames.min() >= 255 * 3 / 4
+
+
+def test_edges_are_antialiased() -> None:
+    frame = render(Scene("circle", "red", "growing", "white"), times=[1.0], height=64, width=64)[0]
+    assert len(np.unique(frame[..., 1])) > 4
+
+
+def test_rendering_is_deterministic() -> None:
+    one, other = (render(EVERY[7], times=TIMES, height=64, width=96) for _ in range(2))
+    assert (one == other).all()
+
+
+def test_scenes_are_balanced_and_distinct() -> None:
+    chosen = scenes(288, seed=7)
+    assert chosen == scenes(288, seed=7)
+    assert chosen != scenes(288, seed=8)
+    assert len(set(chosen)) == 288
+    for word in ("shape", "colour", "motion", "background"):
+        counts = Counter(getattr(scene, word) for scene in chosen)
+        assert len(set(counts.values())) == 1
+    assert set(scenes(648, seed=7)) == set(EVERY)
+
+
+def test_a_set_is_what_its_captions_say(tmp_path: Path) -> None:
+    config = SampleConfig(**CONFIG)
+    write_set(tmp_path, config)
+    table = pd.read_csv(tmp_path / "captions.csv")
+    assert [parse_caption(text) for text in table["caption"]] == [shot.scene for shot in plan_shots(config)]
+    assert Counter(table["file"].str.split(".").str[-1]) == {"mp4": 2, "webm": 2, "gif": 2, "webp": 2}
+    for shot in plan_shots(config):
+        found = probe(tmp_path / shot.file)
+        assert (found.frames, found.height, found.width) == (shot.frames, shot.height, shot.width)
+        assert found.fps == pytest.approx(shot.fps, rel=0.02)
+
+
+def test_a_set_that_is_there_is_recognised(tmp_path: Path) -> None:
+    config = SampleConfig(**CONFIG)
+    assert not is_complete(tmp_path / "none", config)
+    write_set(tmp_path, config)
+    assert is_complete(tmp_path, config)
+    assert not is_complete(tmp_path, SampleConfig(**CONFIG | {"seed": 2}))
+    next(tmp_path.glob("*.gif")).unlink()
+    assert not is_complete(tmp_path, config)
+
+
+def test_other_peoples_clips_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "holiday.mp4").write_bytes(b"mine")
+    with pytest.raises(MobiusError, match=r"holds files that are no sample clips.*globals.yml"):
+        is_complete(tmp_path, SampleConfig(**CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sizes": [(63, 64)]}, "must be even"),
+        ({"seconds": (2.0, 1.0)}, "shortest, longest"),
+        ({"shape_size": (0.4, 0.9)}, "leaves the frame"),
+        ({"clip": 3}, "clip"),
+    ],
+)
+def test_an_impossible_set_is_refused(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        SampleConfig(**CONFIG | change)

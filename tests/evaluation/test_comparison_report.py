@@ -1,0 +1,186 @@
+"""The report's words and numbers without a browser; `tests/end_to_end` opens it in one."""
+
+import copy
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import comparison_example
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.evaluation import charts, report, summary
+
+
+@pytest.fixture
+def comparison() -> dict[str, Any]:
+    return comparison_example.comparison()
+
+
+@pytest.fixture
+def page(comparison: dict[str, Any], sample_media: Path) -> str:
+    return report.render_report(comparison, sample_media)
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
+    sources = re.findall(r'(?:src|href|poster)="([^"]*)"', page)
+    assert sources
+    assert all(source.startswith("data:video/mp4;base64,") for source in sources)
+    assert not re.search(r"url\(|@import|<link", page)
+    assert len(page) < 5e6
+
+
+def test_the_page_holds_the_figures_and_the_reasons(page: str, comparison: dict[str, Any]) -> None:
+    for text in (
+        "2.08 GiB",
+        "1.23 GiB",
+        "412 ms",
+        f"{summary.MINUS}40.9%",
+        "0.2612",
+        "caption is empty",
+        "Fréchet",
+        "A still frame",
+    ):
+        assert text in page
+    assert page.count("<video") == 11  # four prompts in three columns; the last has no real clip
+    assert page.count("no clip has this caption") == 1
+
+
+def test_prompts_are_text_and_never_markup(page: str) -> None:
+    assert "a green &lt;b&gt;square&lt;/b&gt; &amp; a &#34;quote&#34;" in page
+    assert "<b>square" not in page
+
+
+def test_a_missing_video_is_named(comparison: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(MobiusError, match=r"real/000.mp4.*missing"):
+        report.render_report(comparison, tmp_path)
+
+
+def test_videos_beyond_the_budget_are_left_out_aloud(
+    comparison: dict[str, Any], sample_media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = sum(
+        len(report.data_uri(sample_media / name / "000.mp4")) for name in ("real", "serial", "parallel")
+    )
+    monkeypatch.setattr(report, "MEDIA_BUDGET", int(one * 1.5))
+    page = report.render_report(comparison, sample_media)
+    assert page.count("<article") == 1
+    assert "3 more samples are left out" in page
+
+
+def test_an_unfair_comparison_says_so_first(comparison: dict[str, Any], sample_media: Path) -> None:
+    comparison["fairness"]["same_steps"] = False
+    assert "not fair: the modes differ in steps" in report.render_report(comparison, sample_media)
+    assert summary.verdict(comparison).startswith("This comparison is not fair: the modes differ in steps.")
+
+
+def test_unscored_data_shows_dashes(comparison: dict[str, Any], sample_media: Path) -> None:
+    for quality in (
+        *(mode["quality"] for mode in comparison["modes"].values()),
+        *comparison["references"].values(),
+    ):
+        quality.update(prompt_match=None, colour=None, shape=None, motion=None)
+    comparison["relative_percent"] = summary.relative_percent(*comparison["modes"].values())
+    comparison["verdict"] = summary.verdict(comparison)
+    assert comparison["relative_percent"]["prompt_match"] is None
+    assert "not scored" in comparison["verdict"]
+    assert summary.rows(comparison)[-1] == (
+        "Samples that match",
+        "",
+        summary.NONE,
+        summary.NONE,
+        summary.NONE,
+    )
+    report.render_report(comparison, sample_media)
+
+
+def changed(comparison: dict[str, Any], **parallel: Any) -> str:
+    other = copy.deepcopy(comparison)
+    other["modes"]["parallel"].update(parallel)
+    return summary.verdict(other)
+
+
+def test_the_verdict_says_where_serial_is_better(comparison: dict[str, Any]) -> None:
+    verdict = summary.verdict(comparison)
+    assert "Parallel needs 40.9% less peak memory than serial (1.23 GiB against 2.08 GiB)" in verdict
+    assert "serial is better, parallel's being 1.2% higher" in verdict
+    assert "with 4 samples each that is a tie" in verdict
+    assert "one seed" in verdict
+
+
+def test_the_verdict_follows_the_numbers(comparison: dict[str, Any]) -> None:
+    assert "40.0% more peak memory" in changed(
+        comparison, peak_memory_bytes=comparison["modes"]["serial"]["peak_memory_bytes"] * 1.4
+    )
+    assert "are a tie" in changed(comparison, step_s=0.40, step_s_iqr=[0.38, 0.42])
+    assert "which is a tie" in changed(comparison, heldout_loss=0.2215)
+    assert "parallel is better, parallel's being 9.7% lower" in changed(comparison, heldout_loss=0.2)
+    assert "did not improve parallel over the T2I start" in changed(comparison, heldout_loss=0.3)
+
+
+def test_a_gap_of_shares_needs_samples() -> None:
+    assert "tie" in summary._winner(0.5, 0.7, 10)
+    assert "parallel is better" in summary._winner(0.5, 0.7, 400)
+    assert "serial is better" in summary._winner(0.9, 0.1, 16)
+
+
+@pytest.mark.parametrize(
+    ("write", "value", "text"),
+    [
+        (summary.size, 3 * 2**20, "3.0 MiB"),
+        (summary.size, 5 * 2**30, "5.00 GiB"),
+        (summary.duration, 0.0123, "12 ms"),
+        (summary.duration, 45.67, "45.7 s"),
+        (summary.duration, 301, "301 s"),
+        (summary.duration, 1200, "20.0 min"),
+        (summary.duration, 9000, "2.5 h"),
+        (summary.count, 4_210_000, "4.21 M"),
+        (summary.count, 12, "12"),
+        (summary.percent, -0.04, "0.0%"),
+        (summary.percent, -12.34, f"{summary.MINUS}12.3%"),
+        (summary.percent, 3.0, "+3.0%"),
+        (summary.percent, None, summary.NONE),
+    ],
+)
+def test_numbers_are_written_for_people(write: Any, value: Any, text: str) -> None:
+    assert write(value) == text
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+def test_ticks_are_round_few_distinct_and_enclose_their_range(low: float, span: float) -> None:
+    ticks = charts.ticks(low, low + span)
+    slack = 1e-6 * max(abs(low), span)
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= low + span - slack
+    assert 2 <= len(ticks) <= 9
+    assert len(set(charts.labels(ticks))) == len(ticks)
+
+
+def test_smoothing_keeps_a_line_and_its_length() -> None:
+    line = [2.0 * index for index in range(100)]
+    smooth = charts.smoothed(line)
+    assert len(smooth) == 100
+    assert smooth[50] == pytest.approx(100.0)
+    assert charts.smoothed([1.0]) == [1.0]
+    assert charts.smoothed([]) == []
+
+
+def test_charts_stay_in_their_frame_and_describe_themselves() -> None:
+    curve = [(float(step), 1 / (step + 1)) for step in range(1000)]
+    chart = charts.line_chart("Loss", "Step", {"serial": charts.thinned(curve)}, start=1.5)
+    points = chart.lines[0].points
+    assert len(points) <= charts.MOST_POINTS + 40
+    assert all(chart.left <= x <= chart.right and chart.top <= y <= chart.bottom for x, y in points)
+    assert chart.description == "Loss: serial from 1.0000 to 0.0010; the T2I start is 1.5000."
+
+
+def test_an_empty_history_still_draws() -> None:
+    assert charts.line_chart("Loss", "Step", {"serial": []}).lines[0].path == ""
+
+
+def test_thinning_keeps_the_last_point() -> None:
+    points = [(float(index), math.sin(index)) for index in range(1234)]
+    assert charts.thinned(points)[-1] == points[-1]

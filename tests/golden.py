@@ -1,0 +1,94 @@
+"""Golden losses: the first 20 of both modes on the tiny model.
+
+`python tests/golden.py` records this machine's.
+
+Run it only when an issue changes the losses on purpose, and say so in the change log.
+"""
+
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # as in conftest.py
+
+import torch
+
+import tiny
+from mobius_pipeline.clips.sample_set import SampleConfig, write_set
+from mobius_pipeline.clips.table import IngestConfig, tabulate
+from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.factory import Mode
+from mobius_pipeline.training.config import ModelConfig
+from mobius_pipeline.training.run import build_trainer
+from mobius_pipeline.training.trainer import Listener
+
+FILE = Path(__file__).parent / "training/golden_losses.json"
+TOLERANCE = 2e-3  # between machines, whose kernels sum in other orders; 20 steps let it grow
+STEPS = 20
+
+CLIPS = SampleConfig(
+    folder="",
+    clips=24,
+    seed=1,
+    frame_rates=[8, 12],
+    sizes=[(32, 32), (32, 48)],
+    seconds=(1.0, 1.2),
+    shape_size=(0.34, 0.40),
+    workers=1,
+)
+INGEST = IngestConfig(heldout_share=0.25, files_per_batch=8)
+
+
+def machine() -> str:
+    """What must agree for bit-identical sums: the processor, torch, and its threads."""
+    cpu = {}
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        cpu = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    known = [cpu.get(key, "?") for key in ("vendor_id", "cpu family", "model")]
+    parts = [
+        platform.machine(),
+        *known,
+        torch.backends.cpu.get_cpu_capability(),
+        f"torch {torch.__version__}",
+    ]
+    return " ".join([*parts, f"{torch.get_num_threads()} threads"])
+
+
+def losses(mode: Mode, store: Path, base: Path, folder: Path) -> list[float]:
+    """Train 20 steps and return their losses."""
+    config = tiny.train_config(steps=STEPS, evaluate_every=STEPS, checkpoint_every=STEPS)
+    trainer = build_trainer(LatentsStore(store), base, ModelConfig(mode=mode), config, folder, Listener())
+    trainer.train()
+    return [loss for _, loss, _ in trainer.history.loss]
+
+
+def main() -> None:
+    """Record the losses of this machine beside those of others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "clips").mkdir()
+        write_set(folder / "clips", CLIPS)
+        base = tiny.write_base(folder / "base")
+        table = tabulate(folder / "clips", INGEST, tiny.CLIP)
+        update_store(
+            folder / "latents",
+            table,
+            folder / "clips",
+            base,
+            tiny.CLIP,
+            tiny.encode_config(folder / "latents"),
+        )
+        found = {
+            mode: losses(mode, folder / "latents", base, folder / mode) for mode in ("serial", "parallel")
+        }
+    stored = json.loads(FILE.read_text()) if FILE.is_file() else {"machines": {}}
+    stored["machines"][machine()] = found
+    FILE.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The latents store encodes what is missing, and nothing else."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import tiny
+from mobius_pipeline.clips.media import load_clip
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.latents.base import load_vae, posterior_moments, to_unit
+from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.latents.store import LatentsStore
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny_store: Path) -> Path:
+    """A store of its own for each test."""
+    return Path(shutil.copytree(tiny_store, tmp_path / "latents"))
+
+
+def update(
+    root: Path, table: pd.DataFrame, clips: Path, base: Path, caplog: pytest.LogCaptureFixture
+) -> tuple[int, int]:
+    """Bring the store up to date and return how many clips and captions it encoded, as it says itself."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "mobius_pipeline"):
+        update_store(root, table, clips, base, tiny.CLIP, tiny.encode_config(root))
+    said = [record.args for record in caplog.records if "already encoded" in record.msg]
+    return said[0][1], said[1][1]  # type: ignore[index,return-value]
+
+
+def shards(root: Path) -> dict[str, int]:
+    """Each shard's place and when it was written."""
+    found = root.rglob("*.safetensors")
+    return {path.relative_to(root).as_posix(): path.stat().st_mtime_ns for path in found}
+
+
+def test_holds_the_moments_of_every_clip(tiny_store: Path, tiny_base: Path, sample_clips: Path) -> None:
+    opened = LatentsStore(tiny_store)
+    for clip in [opened.clips("train")[0], opened.clips("heldout")[-1]]:
+        frames = to_unit(torch.from_numpy(load_clip(sample_clips / clip.path, tiny.CLIP)))
+        expected = posterior_moments(load_vae(tiny_base), frames)
+        for actual, moment in zip(opened.moments(clip), expected, strict=True):
+            assert actual.shape == (4, 4, 4, 4)
+            torch.testing.assert_close(actual.transpose(0, 1), moment, rtol=2e-3, atol=2e-3)  # kept as fp16
+
+
+def test_tells_captions_apart(tiny_store: Path) -> None:
+    opened = LatentsStore(tiny_store)
+    one, two = opened.clips("train")[:2]
+    assert one.caption != two.caption
+    assert opened.text(one).shape == opened.no_text.shape == (12, 384)
+    assert not torch.equal(opened.text(one), opened.text(two))
+
+
+def test_second_run_encodes_nothing(
+    store: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before, digest = shards(store), LatentsStore(store).digest
+    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (0, 0)
+    assert shards(store) == before
+    assert LatentsStore(store).digest == digest
+
+
+def test_new_clip_encodes_one_clip(
+    tmp_path: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert update(tmp_path, sample_table[:-1], sample_clips, tiny_base, caplog)[0] == len(sample_table) - 1
+    before = shards(tmp_path)
+    assert update(tmp_path, sample_table, sample_clips, tiny_base, caplog)[0] == 1
+    assert before.items() <= shards(tmp_path).items()
+    assert len(LatentsStore(tmp_path).index) == len(sample_table) + 1
+
+
+def test_lost_or_damaged_shard_encodes_what_it_held(
+    store: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    opened = LatentsStore(store)
+    held = opened.index["shard"].value_counts().drop("")
+    before, digest, index = shards(store), opened.digest, (opened.folder / "index.parquet").read_bytes()
+    (opened.folder / held.index[0]).unlink()
+    damaged = opened.folder / held.index[1]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (held.iloc[0] + held.iloc[1], 0)
+    assert shards(store).keys() == before.keys()  # the same bytes under the same names
+    assert (opened.folder / "index.parquet").read_bytes() == index
+    assert LatentsStore(store).digest == digest
+
+
+def test_edited_caption_encodes_text_alone(
+    store: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    edited = sample_table.assign(caption=["something else", *sample_table["caption"][1:]])
+    assert update(store, edited, sample_clips, tiny_base, caplog) == (0, 1)
+
+
+def test_other_encoder_starts_a_store_of_its_own(
+    store: Path,
+    tmp_path: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before = shards(store)
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    config = base / "vae/config.json"
+    config.write_text(config.read_text().replace('"scaling_factor": 0.18215', '"scaling_factor": 0.5'))
+    assert update(store, sample_table, sample_clips, base, caplog)[0] == len(sample_table)
+    assert before.items() <= shards(store).items()
+
+
+def test_reading_says_what_is_missing(tmp_path: Path, store: Path) -> None:
+    with pytest.raises(MobiusError, match="pipelines=encode"):
+        LatentsStore(tmp_path / "nowhere")
+    opened = LatentsStore(store)
+    clip = opened.clips("train")[0]
+    (opened.folder / clip.shard).unlink()
+    with pytest.raises(MobiusError, match=clip.shard):
+        opened.moments(clip)

@@ -1,0 +1,111 @@
+"""What the two modes promise: they start as the T2I model, and train the temporal part alone."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tiny
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.factory import FramewiseUNet, Mode, build_model, trainable_parameters
+from mobius_pipeline.models.serial import is_temporal
+from mobius_pipeline.models.spatial import spatial_features
+
+LAYOUTS = {
+    "linear projections, heads per level": {},
+    "as SD 1.x: one number of heads, 1x1 projections, a level without attention": {
+        "attention_head_dim": 2,
+        "use_linear_projection": False,
+        "layers_per_block": 2,
+        "block_out_channels": (16, 32, 32),
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    },
+}
+
+
+def inputs(frames: int = 3, height: int = 5, width: int = 7) -> tuple[Tensor, Tensor, Tensor]:
+    """(2, 4, F, H, W) latents, (2,) timesteps, (2, 6, 384) text."""
+    source = torch.Generator().manual_seed(0)
+    sample = torch.randn(2, 4, frames, height, width, generator=source)
+    return sample, torch.tensor([10, 900]), torch.randn(2, 6, 384, generator=source)
+
+
+def run(model: nn.Module, *arguments: Tensor) -> Tensor:
+    prediction: Tensor = model(*arguments, return_dict=False)[0]
+    return prediction
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize("mode", ["serial", "parallel"])
+@torch.no_grad()
+def test_starts_as_the_t2i_model(mode: Mode, layout: dict[str, object]) -> None:
+    expected = run(FramewiseUNet(tiny.unet(**layout)), *inputs())
+    actual = run(build_model(mode, tiny.unet(**layout), seed=3), *inputs())
+    assert (actual - expected).abs().max() <= 1e-5
+    if mode == "parallel":
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("mode", ["serial", "parallel"])
+def test_trains_the_temporal_part_alone(mode: Mode) -> None:
+    model = build_model(mode, tiny.unet(), seed=3)
+    # At the very start only the zeroed outputs get gradients; away from it every temporal weight must.
+    with torch.no_grad():
+        for parameter in trainable_parameters(model).values():
+            parameter.add_(0.02)
+    run(model, *inputs()).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        temporal = is_temporal(name) if mode == "serial" else name.startswith(("temporal.", "fuse."))
+        assert (parameter.grad is not None and bool(parameter.grad.any())) == temporal, name
+
+
+def test_keeps_no_spatial_activation() -> None:
+    saved: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved.append(tensor.numel()) or tensor, lambda x: x
+    ):
+        sample, timestep, text = inputs()
+        frames = sample.transpose(1, 2).flatten(0, 1).requires_grad_()
+        for feature in spatial_features(
+            tiny.unet(), frames, timestep.repeat_interleave(3), text.repeat_interleave(3, 0)
+        ):
+            assert not feature.requires_grad
+    assert saved == []
+
+
+def test_spatial_features_know_nothing_of_other_frames() -> None:
+    sample, timestep, text = inputs(frames=4)
+    frames = sample[0].transpose(0, 1)
+    order = torch.tensor([2, 0, 3, 1])
+    features = [
+        list(spatial_features(tiny.unet(), chosen, timestep[:1].expand(4), text[:1].expand(4, -1, -1)))
+        for chosen in (frames, frames[order])
+    ]
+    assert len(features[0]) == 1 + 2 * 2 + 3 + 2 * 4
+    for straight, shuffled in zip(*features, strict=True):
+        torch.testing.assert_close(straight[order], shuffled, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_time_flows_once_trained() -> None:
+    """Away from the start, a frame's prediction depends on the others: the stream really is temporal."""
+    sample, timestep, text = inputs()
+    changed = sample.clone()
+    changed[:, :, 2] += 1
+    for mode in ("serial", "parallel"):
+        model = build_model(mode, tiny.unet(), seed=3)
+        for parameter in trainable_parameters(model).values():
+            parameter.add_(0.02)
+        difference = run(model, sample, timestep, text) - run(model, changed, timestep, text)
+        assert difference[:, :, 0].abs().max() > 1e-4, mode
+
+
+def test_same_seed_same_weights() -> None:
+    one, two, other = (build_model("parallel", tiny.unet(), seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["temporal.mid.conv.conv1.2.weight"], other["temporal.mid.conv.conv1.2.weight"])
+
+
+def test_refuses_a_unet_that_it_does_not_know() -> None:
+    with pytest.raises(MobiusError, match="class_embed_type"):
+        build_model("parallel", tiny.unet(class_embed_type="timestep"), seed=0)

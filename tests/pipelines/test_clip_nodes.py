@@ -1,0 +1,69 @@
+"""The nodes that render and read clips, and what a run of theirs must not import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mobius_pipeline.clips.sample_set import SampleConfig
+from mobius_pipeline.clips.table import IngestConfig
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.pipelines.datasets import FolderDataset
+from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
+from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
+
+ROOT = Path(__file__).parents[2]
+
+
+def parameters(name: str) -> dict[str, object]:
+    document = yaml.safe_load((ROOT / f"conf/base/parameters_{name}.yml").read_text())
+    return dict(document[name])
+
+
+def small_set(folder: Path) -> SampleConfig:
+    return SampleConfig(**parameters("sample_data") | {"folder": str(folder), "clips": 4, "workers": 1})
+
+
+def test_the_default_set_is_what_the_issue_asks_for() -> None:
+    config = SampleConfig(**parameters("sample_data"))
+    assert config.clips >= 240
+    assert Path(config.folder) == Path("data/01_raw/clips")
+
+
+def test_sample_clips_go_through_ingestion(tmp_path: Path) -> None:
+    published = tmp_path / "clips"
+    config = small_set(published)
+    FolderDataset(filepath=str(published)).save(render_sample_clips(config, str(tmp_path / "work")))
+    clip = ClipFormat(frames=8, height=64, width=64, fps=8)
+    table = ingest_clips(published, IngestConfig(**parameters("ingest")), clip)
+    assert list(table["status"]) == ["ok"] * 4
+    assert (table["model_frames"] >= 8).all()
+    assert (table["caption"] != "").all()
+
+
+def test_a_set_that_is_there_is_not_rendered_again(tmp_path: Path) -> None:
+    published = tmp_path / "clips"
+    dataset = FolderDataset(filepath=str(published))
+    dataset.save(render_sample_clips(small_set(published), str(tmp_path / "work")))
+    before = {path.name: path.stat().st_mtime_ns for path in published.iterdir()}
+    dataset.save(render_sample_clips(small_set(published), str(tmp_path / "work")))
+    assert {path.name: path.stat().st_mtime_ns for path in published.iterdir()} == before
+
+
+def test_a_users_folder_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.mp4").write_bytes(b"mine")
+    with pytest.raises(MobiusError, match="no sample clips"):
+        render_sample_clips(small_set(tmp_path), str(tmp_path / "work"))
+    assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
+
+
+def test_ingestion_imports_neither_torch_nor_mlflow_nor_great_expectations() -> None:
+    code = (
+        "import sys; from mobius_pipeline.pipelines.ingest import create_pipeline; create_pipeline();"
+        "print([name for name in ('torch', 'mlflow', 'great_expectations') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,49 @@
+"""The `validate` pipeline from a table of clips to the three datasets, run as Kedro runs it."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from mobius_pipeline.clips.expectations import COLUMNS, ValidateConfig
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.pipelines.datasets import FolderDataset
+from mobius_pipeline.pipelines.validate import create_pipeline
+
+
+def clip_table(count: int) -> pd.DataFrame:
+    table = pd.DataFrame({column: ["text"] * count for column in COLUMNS}).assign(
+        clip_id=[f"id{number}" for number in range(count)],
+        split=["train", "heldout"] * (count // 2),
+        status="ok",
+        caption=["a ball"] * (count - 1) + [""],
+        fps=8.0,
+        duration_s=1.0,
+    )
+    return table.assign(
+        **dict.fromkeys(("start_frame", "end_frame", "frames", "model_frames", "bytes"), 64)
+    ).assign(width=64, height=64)
+
+
+def test_table_to_manifest_quarantine_and_published_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = yaml.safe_load(Path("conf/base/parameters_validate.yml").read_text())["validate"]
+    inputs = {
+        "clip_table": clip_table(12),
+        "params:validate": ValidateConfig(**section),
+        "params:clip": ClipFormat(frames=8, height=32, width=32, fps=8),
+        "params:work": str(tmp_path / "work"),
+    }
+    catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
+    catalog["data_docs"] = FolderDataset(filepath=str(tmp_path / "data_docs"))
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    outputs = SequentialRunner().run(create_pipeline(), catalog)
+    assert len(outputs["manifest"].load()) == 11
+    assert list(outputs["quarantine"].load()["reason"]) == ["no caption"]
+    assert (tmp_path / "data_docs/index.html").is_file()
+    assert list(Path.cwd().iterdir()) == []

@@ -1,0 +1,52 @@
+"""The `plan` pipeline from a base's folder to JSON; there are no weights to read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.pipelines.plan import create_pipeline
+from mobius_pipeline.planning.config import PlanConfig
+
+UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [8, 16],
+    "layers_per_block": 1,
+    "cross_attention_dim": 8,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+}
+
+
+def write_base(folder: Path) -> Path:
+    for part, config in {"unet": UNET, "vae": {"block_out_channels": [8, 8, 8]}}.items():
+        (folder / part).mkdir()
+        (folder / part / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def base_config() -> PlanConfig:
+    return PlanConfig(**yaml.safe_load(Path("conf/base/parameters_plan.yml").read_text())["plan"])
+
+
+def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = {
+        "base_model": write_base(tmp_path),
+        "params:plan": base_config(),
+        "params:clip": ClipFormat(frames=3, height=32, width=64, fps=8),
+        "params:train.batch_size": 2,
+    }
+    catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
+    plan = SequentialRunner().run(create_pipeline(), catalog)["plan"].load()
+    assert plan["step"] == {"batch": 2, "frames": 3, "height": 8, "width": 16, "tokens": 16}
+    assert set(plan["modes"]) == {"serial", "parallel"}
+    assert plan["modes"]["parallel"]["fits_gib"]["8"]
+    assert json.loads(json.dumps(plan)) == plan
+    assert "8 GiB or more" in capsys.readouterr().out

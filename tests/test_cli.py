@@ -1,0 +1,108 @@
+"""The console script: the summary's table, and the server's guards without starting it."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+import comparison_example
+from mobius_pipeline import cli, tracking
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.evaluation import summary
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data/08_reporting"
+    folder.mkdir(parents=True)
+    (folder / "comparison.json").write_text(json.dumps(comparison_example.comparison()))
+    return tmp_path / "data"
+
+
+def test_the_summary_shows_both_modes_and_what_to_open(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["summary", "--data", str(data)]) == 0
+    out = capsys.readouterr().out
+    rows = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in out.splitlines() if "│" in line}
+    assert [cell.strip() for cell in rows["serial"]] == [
+        "4.21 M",
+        "2.08 GiB",
+        "412 ms",
+        "165 s",
+        "0.2214",
+        "72%",
+    ]
+    assert [cell.strip() for cell in rows["parallel"]] == [
+        "4.21 M",
+        "1.23 GiB",
+        "287 ms",
+        "115 s",
+        "0.2241",
+        "69%",
+    ]
+    changes = [cell.strip().replace(summary.MINUS, "-") for cell in rows["parallel vs serial"]]
+    assert changes == ["0.0%", "-40.9%", "-30.3%", "-30.3%", "+1.2%", "-4.2%"]
+    assert rows["T2I start"][4].strip() == "0.2612"
+    assert str(data / "08_reporting/comparison.html") in out
+    assert str(data / "07_model_output/serial") in out
+    assert out.splitlines()[-1].endswith("make ui")
+
+
+def test_the_table_fits_a_hundred_columns(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["summary", "--data", str(data)])
+    table = [line for line in capsys.readouterr().out.splitlines() if set("│┃┏└├┡") & set(line)]
+    assert max(map(len, table)) <= 100
+    assert "…" not in "".join(table)
+
+
+def test_without_a_comparison_the_summary_says_how_to_make_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["summary", "--data", str(tmp_path)]) == 1
+    assert "make demo" in capsys.readouterr().err
+
+
+def test_the_ui_wants_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["ui"]) == 1
+    assert "in the project's folder" in capsys.readouterr().err
+
+
+def test_the_ui_wants_recorded_runs(tmp_path: Path) -> None:
+    (tmp_path / "conf/base").mkdir(parents=True)
+    (tmp_path / "conf/base/mlflow.yml").write_text("experiment: mobius\nfolder: mlruns\n")
+    with pytest.raises(MobiusError, match="Nothing was recorded yet"):
+        cli.recorded_store(tmp_path)
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_taken_port_is_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind((cli.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert cli.free_port(port) > port
+
+
+def test_the_server_answers_this_machine_only_and_unpickles_nothing(tmp_path: Path) -> None:
+    words = cli.ui_command(tracking.Store("mobius", tmp_path), 5001)
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert words[words.index("--allowed-hosts") + 1] == "localhost:5001,127.0.0.1:5001"
+    assert cli.ui_environment()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert cli.ui_environment()["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+def test_a_server_that_ends_at_once_is_an_error_and_leaves_nothing() -> None:
+    command = [sys.executable, "-c", "raise SystemExit(3)"]
+    with (
+        pytest.raises(MobiusError, match="status 3"),
+        cli.running_server(command, dict(os.environ)) as server,
+    ):
+        cli.wait_until_up(server, 1)
+    assert server.poll() == 3

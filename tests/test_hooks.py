@@ -1,0 +1,61 @@
+"""What the hooks promise: telemetry off, tracking configured, MLflow not imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mobius_pipeline import telemetry, tracking
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.hooks import ProjectHooks
+
+
+def context(section: dict[str, object], path: Path) -> SimpleNamespace:
+    return SimpleNamespace(config_loader={"mlflow": section}, project_path=path)
+
+
+def test_the_context_configures_tracking(tmp_path: Path) -> None:
+    ProjectHooks().after_context_created(context({"experiment": "mine", "folder": "runs"}, tmp_path))
+    try:
+        assert tracking._state.store == tracking.Store("mine", tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+    finally:
+        tracking.reset()
+
+
+@pytest.mark.parametrize("section", [{"experiment": "mine"}, {"experiment": "a", "folder": "b", "uri": "c"}])
+def test_a_wrong_section_is_refused_with_its_file(tmp_path: Path, section: dict[str, object]) -> None:
+    with pytest.raises(MobiusError, match=r"conf/base/mlflow.yml"):
+        ProjectHooks().after_context_created(context(section, tmp_path))
+
+
+def test_settings_switch_telemetry_off_without_importing_mlflow_or_torch() -> None:
+    code = (
+        "import os, sys, mobius_pipeline.settings; from mobius_pipeline import telemetry; "
+        "assert all(os.environ[k] == v for k, v in telemetry.SWITCHES.items()); "
+        "assert not {'mlflow', 'torch', 'daft'} & set(sys.modules)"
+    )
+    clean = {key: value for key, value in os.environ.items() if key not in telemetry.SWITCHES}
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean)
+
+
+def test_the_switches_work_in_the_libraries_themselves() -> None:
+    code = (
+        "from mobius_pipeline import telemetry; telemetry.silence(); "
+        "from daft.scarf_telemetry import opted_out; assert opted_out(); "
+        "from huggingface_hub.constants import HF_HUB_DISABLE_TELEMETRY; assert HF_HUB_DISABLE_TELEMETRY; "
+        "from dvc.analytics import is_enabled; assert not is_enabled(); "
+        "from mlflow.telemetry import utils; utils._IS_IN_CI_ENV_OR_TESTING = False; "
+        "assert utils.is_telemetry_disabled()"
+    )
+    clean = {key: value for key, value in os.environ.items() if key not in telemetry.SWITCHES}
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean)
+
+
+def test_the_users_own_choice_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DO_NOT_TRACK", "false")
+    telemetry.silence()
+    assert os.environ["DO_NOT_TRACK"] == "false"

@@ -1,0 +1,330 @@
+"""Runs in a real SQLite store: what is recorded, how runs end, and what is refused."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mobius_pipeline import tracking
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Run, Sink
+
+NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
+
+
+def client() -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient()
+
+
+def status(run_id: str) -> str:
+    return str(client().get_run(run_id).info.status)
+
+
+def interrupted(mode: str, error: BaseException) -> str:
+    """Record a training that `error` ends after its first step; return the run's id."""
+    runs = []
+
+    def train() -> None:
+        with tracking.training_run(mode, **NOTHING) as run:
+            runs.append(run)
+            run.log_metrics({"loss": 0.5}, 0)
+            raise error
+
+    with pytest.raises(type(error)):
+        train()
+    return str(runs[0].id)
+
+
+def test_importing_tracking_does_not_import_mlflow() -> None:
+    code = "import sys, mobius_pipeline.tracking; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_training_run_records_everything_in_the_project(tracked_project: Path) -> None:
+    params = {"optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]}, "steps": 3}
+    with tracking.training_run(
+        "serial", params=params, tags={"base": "tiny"}, inputs={"latents": "ab" * 32}
+    ) as run:
+        for step in range(3):
+            run.log_metrics({"loss": 1 / (step + 1), "throughput/frames_per_s": 10.0}, step)
+        run.log_metrics({"memory/peak_gib": 1.5})
+        (tracked_project / "note.txt").write_text("note")
+        run.log_artifact(tracked_project / "note.txt", "notes")
+        run.log_image(np.zeros((8, 8, 3), np.uint8), "samples/red circle", 2)
+    stored = client().get_run(run.id)
+    assert stored.info.run_name == "serial"
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params == {
+        "mode": "serial", "optimizer.lr": "0.001", "optimizer.betas": "[0.9, 0.999]", "steps": "3",
+    }  # fmt: skip
+    assert stored.data.tags["mode"] == "serial"
+    assert stored.data.tags["base"] == "tiny"
+    assert stored.data.tags["data.latents"] == "ab" * 32
+    assert [m.value for m in client().get_metric_history(run.id, "loss")] == [1.0, 0.5, pytest.approx(1 / 3)]
+    assert stored.data.metrics["memory/peak_gib"] == 1.5
+    assert stored.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
+    artifacts = tracked_project / "mlruns/artifacts" / run.id / "artifacts"
+    assert (artifacts / "notes/note.txt").read_text() == "note"
+    assert list((artifacts / "images").glob("*red circle*.png"))
+
+
+def test_checkpoints_are_ranked_by_their_metrics(tracked_project: Path) -> None:
+    with tracking.training_run("parallel", **NOTHING) as run:
+        for step, loss in ((10, 0.3), (20, 0.2)):
+            run.log_checkpoint(f"step-{step}", step, tracked_project / f"{step}", {"eval/loss": loss})
+    import mlflow
+
+    best = mlflow.search_logged_models(
+        experiment_ids=[client().get_run(run.id).info.experiment_id],
+        order_by=[{"field_name": "metrics.eval/loss", "ascending": True}],
+        output_format="list",
+    )
+    assert [model.name for model in best] == ["step-20", "step-10"]
+    assert best[0].params["folder"] == str(tracked_project / "20")
+    assert {output.step for output in client().get_run(run.id).outputs.model_outputs} == {10, 20}
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [(RuntimeError("boom"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "FAILED")],
+)
+def test_a_run_ends_truthfully_and_keeps_its_metrics(
+    tracked_project: Path, error: BaseException, ended: str
+) -> None:
+    run_id = interrupted("serial", error)
+    assert status(run_id) == ended
+    assert client().get_run(run_id).data.metrics == {"loss": 0.5}
+
+
+def test_sigterm_kills_the_run_and_the_old_handler_comes_back(tracked_project: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    runs = []
+
+    def train() -> None:
+        with tracking.training_run("serial", **NOTHING) as run:
+            runs.append(run)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        train()
+    assert caught.value.code == 143
+    assert status(runs[0].id) == "KILLED"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_of_a_process_exits_143_and_ends_its_run(tracked_project: Path) -> None:
+    code = f"""
+        import os, signal
+        from pathlib import Path
+        from mobius_pipeline import tracking
+        config = tracking.TrackingConfig(experiment="mobius", folder="mlruns")
+        tracking.configure(config, Path({str(tracked_project)!r}))
+        with tracking.training_run("serial", params={{}}, tags={{}}, inputs={{}}) as run:
+            run.log_metrics({{"loss": 1.0}}, 0)
+            print(run.id, flush=True)
+            signal.pause()
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    run_id = process.stdout.readline().strip()
+    process.terminate()
+    assert process.wait(timeout=30) == 143
+    experiment = tracking.experiment_id(tracking.Store("mobius", tracked_project / "mlruns"))
+    assert [run.info.run_id for run in client().search_runs([experiment])] == [run_id]
+    assert status(run_id) == "KILLED"
+    assert client().get_run(run_id).data.metrics == {"loss": 1.0}
+
+
+def test_a_resumed_run_goes_on_and_holds_every_step_once(tracked_project: Path) -> None:
+    first = interrupted("serial", KeyboardInterrupt())
+    with tracking.training_run("serial", **NOTHING, resume_run_id=first) as run:
+        assert status(first) == "RUNNING"
+        run.log_metrics({"loss": 0.5}, 0)  # the step after the last checkpoint comes by again
+        run.log_metrics({"loss": 0.4}, 1)
+    assert run.id == first
+    assert status(first) == "FINISHED"
+    assert [(m.step, m.value) for m in client().get_metric_history(first, "loss")] == [(0, 0.5), (1, 0.4)]
+
+
+def test_a_lost_run_is_replaced_aloud(tracked_project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with tracking.training_run("serial", **NOTHING, resume_run_id="f" * 32) as run:
+        assert run.id != "f" * 32
+    assert "is not in" in caplog.text
+    client().delete_run(run.id)
+    with tracking.attached_run(run.id, "serial") as another:
+        another.log_metrics({"quality/motion": 0.5})
+    assert another.id != run.id
+    assert status(another.id) == "FINISHED"
+
+
+def test_evaluation_writes_into_the_run_of_its_training(tracked_project: Path) -> None:
+    training = interrupted("serial", RuntimeError())
+    with tracking.attached_run(training, "serial") as run:
+        run.log_metrics({"quality/prompt_match": 0.5})
+        run.log_params({"evaluate": {"prompts": 8}})
+    stored = client().get_run(training)
+    assert stored.info.status == "FAILED"
+    assert stored.data.metrics == {"loss": 0.5, "quality/prompt_match": 0.5}
+    assert stored.data.params["evaluate.prompts"] == "8"
+
+
+def test_evaluation_again_with_other_settings_keeps_both(
+    tracked_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tracking.training_run("serial", **NOTHING) as training:
+        training.log_params({"sample": {"steps": 20}})
+    with tracking.attached_run(training.id, "serial") as run:
+        run.log_params({"sample": {"steps": 50}})
+    stored = client().get_run(training.id)
+    assert stored.data.params["sample.steps"] == "20"
+    assert stored.data.tags["param.sample.steps"] == "50"
+    assert "param.sample.steps" in caplog.text
+
+
+def test_evaluation_refuses_the_run_of_another_mode(tracked_project: Path) -> None:
+    with tracking.training_run("serial", **NOTHING) as run:
+        pass
+    with (
+        pytest.raises(MobiusError, match="of mode serial, not parallel"),
+        tracking.attached_run(run.id, "parallel"),
+    ):
+        pass
+
+
+def test_comparison_has_a_run_of_its_own(tracked_project: Path) -> None:
+    with tracking.comparison_run(params={"modes": ["serial", "parallel"]}, tags={"fair": "yes"}) as run:
+        run.log_metrics({"relative_percent/peak_memory": -40.0})
+    assert client().get_run(run.id).info.run_name == "comparison"
+    assert status(run.id) == "FINISHED"
+
+
+def test_values_that_are_not_finite_never_become_numbers(
+    tracked_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tracking.training_run("serial", **NOTHING) as run:
+        run.log_metrics({"loss": math.nan, "grad_norm": math.inf, "lr": 0.1}, 7)
+    stored = client().get_run(run.id).data
+    assert stored.metrics == {"lr": 0.1}
+    assert stored.tags["nonfinite.loss"] == "nan at step 7"
+    assert stored.tags["nonfinite.grad_norm"] == "inf at step 7"
+    assert "loss is nan at step 7" in caplog.text
+
+
+def test_a_moved_project_is_refused_before_it_trains(tracked_project: Path, tmp_path_factory: Any) -> None:
+    with tracking.training_run("serial", **NOTHING):
+        pass
+    moved = tracked_project.rename(tmp_path_factory.mktemp("elsewhere") / "project")
+    tracking.configure(tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns")), moved)
+    with (
+        pytest.raises(MobiusError, match="the project was moved"),
+        tracking.training_run("serial", **NOTHING),
+    ):
+        pass
+
+
+def test_the_commit_is_recorded_in_git(tracked_project: Path) -> None:
+    git = ["git", "-C", str(tracked_project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    with tracking.training_run("serial", **NOTHING) as run:
+        pass
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert client().get_run(run.id).data.tags["mlflow.source.git.commit"] == head
+    assert client().get_run(run.id).data.tags["git.dirty"] == "false"
+
+
+def test_without_a_project_runs_record_nothing_and_say_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    tracking.reset()
+    for _ in range(2):
+        with tracking.training_run("serial", params={"a": 1}, tags={"b": "c"}, inputs={"d": "e"}) as run:
+            run.log_metrics({"loss": math.nan, "lr": 1.0}, 0)
+            run.log_checkpoint("step-1", 1, Path())
+    with tracking.attached_run("untracked", "serial"):
+        pass
+    assert caplog.text.count("runs are not recorded") == 1
+
+
+class Recorder(Sink):
+    """Remembers batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Entry]] = []
+        self.params: list[dict[str, str]] = []
+
+    def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
+        if metrics:
+            self.batches.append(list(metrics))
+        if params:
+            self.params.append(params)
+
+
+def test_metrics_are_written_in_batches_that_mlflow_takes() -> None:
+    sink = Recorder()
+    run = Run("id", sink)
+    for step in range(400):
+        run.log_metrics({"a": 1, "b": 2, "c": 3}, step)
+    run.flush()
+    assert [len(batch) for batch in sink.batches] == [1000, 2, 198]
+    assert {(entry.key, entry.step) for batch in sink.batches for entry in batch} == {
+        (key, step) for key in "abc" for step in range(400)
+    }
+
+
+def test_a_slow_training_is_written_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("mobius_pipeline.runs.time.monotonic", lambda: now[0])
+    sink = Recorder()
+    run = Run("id", sink)
+    run.log_metrics({"loss": 1.0}, 0)
+    now[0] = 11.0
+    run.log_metrics({"loss": 1.0}, 1)
+    assert [len(batch) for batch in sink.batches] == [2]
+
+
+def test_parameters_go_in_hundreds_and_long_ones_are_cut_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    sink = Recorder()
+    Run("id", sink).log_params({"long": "x" * 7000, **{f"p{i}": i for i in range(150)}})
+    assert [len(batch) for batch in sink.params] == [100, 51]
+    assert len(sink.params[0]["long"]) == MAX_PARAM_LENGTH
+    assert "long has 7000 characters" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["serial.loss", "loss/parallel", "loss(train)", ""])
+def test_keys_that_would_spoil_the_comparison_are_refused(key: str) -> None:
+    with pytest.raises(MobiusError):
+        Run("id", Sink()).log_metrics({key: 1.0}, 0)
+
+
+def test_a_failed_write_still_ends_the_run() -> None:
+    class Broken(Sink):
+        ended = ""
+
+        def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
+            raise OSError("disk full")
+
+        def end(self, status: str) -> None:
+            self.ended = status
+
+    sink = Broken()
+    run = Run("id", sink)
+    with pytest.raises(OSError, match="disk full"), tracking._ending_truthfully(run):
+        run.log_metrics({"loss": 1.0}, 0)
+    assert sink.ended == "FAILED"
+
+
+def test_nothing_to_keep_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MobiusError, match="There is nothing at"):
+        Run("id", Sink()).log_artifact(tmp_path / "missing")

@@ -1,0 +1,93 @@
+"""Tiny twins of everything big: a T2I model, clips and configurations that run in seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.training.base import write_text_encoder
+from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.text_to_image import build_scheduler
+
+CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
+
+
+def unet(**changes: Any) -> UNet2DConditionModel:
+    """A T2I UNet of two levels, with random weights from a fixed seed."""
+    settings: dict[str, Any] = {
+        "sample_size": 4,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": 384,
+        "attention_head_dim": (2, 4),
+        "norm_num_groups": 4,
+        "use_linear_projection": True,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet2DConditionModel(**settings | changes)
+
+
+def vae() -> AutoencoderKL:
+    """A VAE that makes 4 x 4 latents of 16 x 16 px, with random weights from a fixed seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(4, 8, 8),
+            latent_channels=4,
+            norm_num_groups=4,
+            mid_block_add_attention=False,
+        )
+
+
+def write_base(folder: Path) -> Path:
+    """A T2I directory in diffusers format."""
+    write_text_encoder(folder, tokens=12)
+    vae().save_pretrained(folder / "vae")
+    unet().save_pretrained(folder / "unet")
+    build_scheduler("v_prediction").save_pretrained(folder / "scheduler")
+    return folder
+
+
+def encode_config(store: Path) -> EncodeConfig:
+    return EncodeConfig(store=str(store), clips_per_shard=8, frames_per_batch=8, device="cpu")
+
+
+def train_config(**changes: Any) -> TrainConfig:
+    """A training of a few steps."""
+    settings: dict[str, Any] = {
+        "seed": 0,
+        "steps": 6,
+        "batch_size": 2,
+        "objective": {
+            "min_snr_gamma": 5.0,
+            "noise_offset": 0.1,
+            "zero_terminal_snr": False,
+            "caption_dropout": 0.5,
+        },
+        "optimizer": {
+            "learning_rate": 1e-3,
+            "betas": (0.9, 0.99),
+            "weight_decay": 0.01,
+            "warmup_steps": 3,
+            "max_grad_norm": 1.0,
+        },
+        "ema_decay": 0.9,
+        "evaluate_every": 3,
+        "evaluate_clips": 2,
+        "evaluate_timesteps": 4,
+        "checkpoint_every": 2,
+        "keep_last": 2,
+        "timer_warmup": 1,
+        "device": "cpu",
+    }
+    return TrainConfig(**settings | changes)

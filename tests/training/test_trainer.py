@@ -1,0 +1,132 @@
+"""The loop: where it starts, what it learns, how it goes on after a break, and its golden losses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import golden
+import tiny
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.factory import Mode
+from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.run import build_trainer, fingerprints, t2i_heldout_loss, training_metrics
+from mobius_pipeline.training.trainer import Listener, Trainer
+
+MODES = ("serial", "parallel")
+
+
+def trainer(
+    mode: Mode, store: Path, base: Path, folder: Path, listener: Listener | None = None, **changes: Any
+) -> Trainer:
+    config = tiny.train_config(**changes)
+    return build_trainer(
+        LatentsStore(store), base, ModelConfig(mode=mode), config, folder, listener or Listener()
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_starts_at_the_t2i_loss(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    one = trainer(mode, tiny_store, tiny_base, tmp_path)
+    start = t2i_heldout_loss(one.store, tiny_base, one.config)
+    measured = one.evaluate(one.store.clips("heldout"))
+    assert measured.loss == pytest.approx(start.loss, rel=1e-6)
+    assert measured.by_timestep == pytest.approx(start.by_timestep, rel=1e-6)
+    if mode == "parallel":
+        assert measured == start
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_learns(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    one = trainer(mode, tiny_store, tiny_base, tmp_path, steps=40, evaluate_every=40, checkpoint_every=40)
+    one.train()
+    (_, before, _), (step, after, _) = one.history.heldout
+    assert step == 40
+    assert after < 0.9 * before
+
+
+def weights(one: Trainer) -> dict[str, torch.Tensor]:
+    shadows = {f"ema.{name}": tensor for name, tensor in zip(one.trained, one.ema.shadow_params, strict=True)}
+    return {**{name: parameter.detach() for name, parameter in one.trained.items()}, **shadows}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_goes_on_exactly_after_a_break(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    straight = trainer(mode, tiny_store, tiny_base, tmp_path / "straight")
+    straight.train()
+
+    class BrokenError(Exception):
+        pass
+
+    def break_at_five(metrics: dict[str, float], step: int) -> None:
+        if step == 5:
+            raise BrokenError
+
+    with pytest.raises(BrokenError):
+        trainer(mode, tiny_store, tiny_base, tmp_path / "broken", Listener(metrics=break_at_five)).train()
+    resumed = trainer(mode, tiny_store, tiny_base, tmp_path / "broken")
+    resumed.train()
+
+    assert [loss for _, loss, _ in resumed.history.loss] == [loss for _, loss, _ in straight.history.loss]
+    assert [loss for _, loss, _ in resumed.history.heldout] == [
+        loss for _, loss, _ in straight.history.heldout
+    ]
+    expected = weights(straight)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
+
+
+def test_both_modes_see_the_same_draws(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    serial, parallel = (trainer(mode, tiny_store, tiny_base, tmp_path).batch(3) for mode in MODES)
+    assert torch.equal(serial.latents, parallel.latents)
+    assert torch.equal(serial.noise, parallel.noise)
+    assert torch.equal(serial.timestep, parallel.timestep)
+    assert torch.equal(serial.text, parallel.text)
+
+
+def test_metrics_are_measured(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    one = trainer("parallel", tiny_store, tiny_base, tmp_path)
+    one.train()
+    metrics = training_metrics(one)
+    trainable = sum(parameter.numel() for parameter in one.trained.values())
+    assert metrics["memory_breakdown_bytes"]["optimizer"] >= 2 * 4 * trainable  # AdamW's two moments
+    assert sum(metrics["memory_breakdown_bytes"].values()) == metrics["peak_memory_bytes"]
+    assert len(one.timer.seconds) == metrics["steps"] - 1  # the instrumented step is not timed
+    assert metrics["flops_per_step"] > 0
+
+
+def test_not_a_number_stops_before_the_update(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    one = trainer("parallel", tiny_store, tiny_base, tmp_path)
+    batch = one.batch(0)
+    before = {name: tensor.clone() for name, tensor in weights(one).items()}
+    with pytest.raises(MobiusError, match=r"Step 0: the loss is nan"):
+        one.update(replace(batch, noise=batch.noise * float("nan")))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
+
+
+def test_too_few_clips(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(MobiusError, match="batch_size"):
+        trainer("serial", tiny_store, tiny_base, tmp_path, batch_size=1000)
+
+
+def test_fingerprints_follow_what_they_name(tiny_store: Path, tiny_base: Path) -> None:
+    store, config, model = LatentsStore(tiny_store), tiny.train_config(), ModelConfig(mode="serial")
+    marks = fingerprints(store, tiny_base, model, config)
+    other: TrainConfig = tiny.train_config(steps=7)
+    assert fingerprints(store, tiny_base, model, config) == marks
+    assert fingerprints(store, tiny_base, model, other).whole != marks.whole
+    assert fingerprints(store, tiny_base, ModelConfig(mode="parallel"), config).whole != marks.whole
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_golden_losses(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """Refactors leave every loss as it was; `python tests/golden.py` writes the file anew."""
+    losses = golden.losses(mode, tiny_store, tiny_base, tmp_path)
+    stored = json.loads(golden.FILE.read_text())
+    if golden.machine() in stored["machines"]:
+        assert losses == stored["machines"][golden.machine()][mode]
+    for known in stored["machines"].values():
+        assert losses == pytest.approx(known[mode], rel=golden.TOLERANCE)
