@@ -11,7 +11,7 @@ export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: demo test ui bench format
+.PHONY: demo test ui format
 
 demo: .venv/installed
 	dvc repro
@@ -26,9 +26,6 @@ test: .venv/installed
 
 ui: .venv/installed
 	mobius ui
-
-bench: .venv/installed
-	python benchmarks/modes.py
 
 format: .venv/installed
 	ruff check --fix .
