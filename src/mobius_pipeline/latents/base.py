@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest, folder_digest, read_json, sha256
+from mobius_pipeline.files import digest, folder_digest, read_json
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 
@@ -64,11 +64,6 @@ def encoder_fingerprint(folder: Path, preprocessing: dict[str, Any], store_versi
     """Digest of what decides the latents: VAE and text encoder, preprocessing, store version."""
     parts = {name: folder_digest(folder / name) for name in ("vae", "text_encoder", "tokenizer")}
     return digest({**parts, "preprocessing": preprocessing, "store": store_version})
-
-
-def unet_digest(folder: Path) -> str:
-    """Digest of the T2I UNet's configuration and weights."""
-    return digest([sha256(path) for path in sorted((folder / "unet").iterdir())])
 
 
 class TextEncoder:
