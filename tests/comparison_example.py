@@ -9,8 +9,8 @@ import numpy as np
 
 MODES = ("serial", "parallel")
 PROMPTS = (
-    "a red circle moving left",
-    "a blue star growing",
+    "a red circle falling",
+    "a blue ring growing",
     'a green <b>square</b> & a "quote"',
     "no real clip",
 )

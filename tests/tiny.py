@@ -75,6 +75,7 @@ def train_config(**changes: Any) -> TrainConfig:
             "caption_dropout": 0.5,
         },
         "optimizer": {
+            "schedule": "constant",
             "learning_rate": 1e-3,
             "betas": (0.9, 0.99),
             "weight_decay": 0.01,

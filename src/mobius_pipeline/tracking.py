@@ -6,9 +6,6 @@ MLflow is imported when the first run starts, so importing this module is cheap.
 
 import json
 import logging
-import signal
-import subprocess
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +14,9 @@ from typing import Any
 
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.revision import commit, has_changes
 from mobius_pipeline.runs import Entry, Run, Sink
+from mobius_pipeline.signals import Terminated, sigterm_raises
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +192,7 @@ def training_run(
     aloud.
     """
     store = _store()
-    with _sigterm_raises():
+    with sigterm_raises():
         run = _resumed(store, resume_run_id, mode) or _new_run(store, mode, f"Training of the {mode} model.")
         with _ending_truthfully(run):
             run.set_tags({"mode": mode, **tags})
@@ -221,7 +220,7 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
         finally:
             run.flush()
         return
-    with _sigterm_raises():
+    with sigterm_raises():
         run = _new_run(store, mode, f"Evaluation of the {mode} model; the run of its training is gone.")
         with _ending_truthfully(run):
             run.set_tags({"mode": mode})
@@ -233,7 +232,7 @@ def comparison_run(
     name: str = "comparison", *, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Iterator[Run]:
     """Record a comparison of trainings as a run of its own, ended as `training_run` ends."""
-    with _sigterm_raises():
+    with sigterm_raises():
         run = _new_run(_store(), name, "Comparison of the modes: ratios and the report.")
         with _ending_truthfully(run):
             run.set_tags(tags)
@@ -290,53 +289,17 @@ def _existing(store: Store | None, run_id: str, mode: str) -> MlflowSink | None:
     return MlflowSink(client, run_id, experiment)
 
 
+def _git_tags(folder: Path) -> dict[str, str]:
+    """Name the commit that `folder` stands on, and whether tracked files differ; nothing outside of git."""
+    revision = commit(folder)
+    if revision is None:
+        return {}
+    return {"mlflow.source.git.commit": revision, "git.dirty": str(has_changes(folder)).lower()}
+
+
 def experiment_name() -> str:
     """The experiment that runs are recorded in; "" where none is configured."""
     return _state.store.name if _state.store else ""
-
-
-def git_revision() -> str:
-    """The commit that the project stands on, with `-dirty` where tracked files differ; "" outside of git."""
-    return _git(Path.cwd(), "describe", "--always", "--dirty", "--abbrev=40") or ""
-
-
-def _git_tags(folder: Path) -> dict[str, str]:
-    """Name the commit that `folder` stands on, and whether tracked files differ; nothing outside of git."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(dirty)).lower()}
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # git is not installed
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-class Terminated(SystemExit):
-    """SIGTERM as an exception, so that blocks unwind and the run can end truthfully; exit status 143."""
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated` within the block, in the main thread; a second one is ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the run is being ended: let it
-        raise Terminated(143)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 @contextmanager

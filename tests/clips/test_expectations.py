@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from mobius_pipeline.clips.expectations import Range, ValidateConfig, Validated, validate_clips
+from mobius_pipeline.clips.expectations import Validated, validate_clips
+from mobius_pipeline.clips.rules import Range, ValidateConfig
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 
@@ -164,7 +165,7 @@ def test_shares_may_be_met_exactly(tmp_path: Path) -> None:
 
 def test_empty_split_stops(tmp_path: Path) -> None:
     message = stopped(pd.DataFrame(clean()).assign(split="train"), tmp_path)
-    assert "expect_column_distinct_values_to_contain_set split: the splits left are" in message
+    assert "expect_column_distinct_values_to_contain_set split: no clip is left in heldout" in message
     assert message.count("expect_") == 1
 
 

@@ -181,7 +181,7 @@ def test_a_cut_file_is_refused(suffix: str, share: float, tmp_path: Path) -> Non
 
 def test_altered_bytes_in_h264_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    scene = Scene("star", "red", "moving left", "grey")
+    scene = Scene("cross", "red", "diving", "grey")
     write_mp4(path, render(scene, times=[step / 12 for step in range(12)], height=64, width=64), 12)
     whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
     for _ in range(20):

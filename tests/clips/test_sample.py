@@ -50,11 +50,11 @@ def centres(masks: np.ndarray) -> np.ndarray:
 
 def test_captions_read_back() -> None:
     assert [parse_caption(caption(scene)) for scene in EVERY] == EVERY
-    assert caption(EVERY[0]) == "a red circle moving left on a white background"
+    assert caption(EVERY[0]) == "a red circle sliding right on a white background"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a cat", "a red circle", "a red circle moving left on a white background, twice"]
+    "text", ["", "a cat", "a red circle", "a red circle falling on a white background, twice"]
 )
 def test_other_text_is_no_caption(text: str) -> None:
     assert parse_caption(text) is None
@@ -63,27 +63,51 @@ def test_other_text_is_no_caption(text: str) -> None:
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_colours_are_in_the_pixels(colour: str, background: str) -> None:
-    frames = render(Scene("square", colour, "growing", background), times=[1.0], height=64, width=64)
+    frames = render(Scene("circle", colour, "growing", background), times=[1.0], height=64, width=64)
     assert tuple(frames[0, 32, 32]) == COLOURS[colour]
     assert tuple(frames[0, 0, 0]) == BACKGROUNDS[background]
 
 
 @pytest.mark.parametrize(
-    ("motion", "axis", "sign"),
-    [("moving left", 0, -1), ("moving right", 0, 1), ("moving up", 1, -1), ("moving down", 1, 1)],
+    ("motion", "right", "down"),
+    [("sliding right", 1, 0), ("falling", 0, 1), ("climbing", 1, -1), ("diving", 1, 1)],
 )
-def test_movement_goes_its_way(motion: str, axis: int, sign: int) -> None:
+def test_movement_goes_its_way_and_back(motion: str, right: int, down: int) -> None:
     path = centres(drawn(Scene("circle", "red", motion, "white"))) / 64
-    assert (np.diff(path[:, axis]) * sign > 0).all()
-    assert abs(path[8, axis] - path[0, axis]) > 0.4  # of the frame, within the first second
-    assert np.ptp(path[:, 1 - axis]) < 0.01
+    for axis, sign in enumerate((right, down)):
+        there, back = np.diff(path[:9, axis]), np.diff(path[8:, axis])
+        if sign:
+            assert (there * sign > 0).all()
+            assert (back * sign < 0).all()
+            assert abs(path[8, axis] - path[0, axis]) > 0.4  # of the frame, in a second
+        else:
+            assert np.ptp(path[:, axis]) < 0.01
 
 
-@pytest.mark.parametrize(("motion", "sign"), [("growing", 1), ("shrinking", -1)])
-def test_size_goes_its_way(motion: str, sign: int) -> None:
-    areas = drawn(Scene("star", "cyan", motion, "black")).sum(axis=(1, 2)).astype(float)
-    assert (np.diff(areas) * sign > 0).all()
-    assert max(areas[8] / areas[0], areas[0] / areas[8]) > 3
+def test_a_circle_is_round_and_closes() -> None:
+    path = centres(drawn(Scene("bar", "red", "circling", "white"), times=[i / 8 for i in range(9)])) / 64
+    distances = np.linalg.norm(path - path[:8].mean(axis=0), axis=1)
+    assert distances == pytest.approx(0.31, abs=0.02)
+    assert path[8] == pytest.approx(path[0], abs=0.01)
+    assert path[2, 0] > path[0, 0]  # clockwise from the top
+    assert path[2, 1] > path[0, 1]
+
+
+def test_size_goes_its_way_and_back() -> None:
+    areas = drawn(Scene("cross", "cyan", "growing", "black")).sum(axis=(1, 2)).astype(float)
+    assert (np.diff(areas[:9]) > 0).all()
+    assert (np.diff(areas[8:]) < 0).all()
+    assert areas[8] / areas[0] > 3
+
+
+@pytest.mark.parametrize("fps", [8, 12, 16, 24, 25])
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_no_frame_repeats_the_one_before(fps: int, motion: str) -> None:
+    """GIF and WebP would keep only one of the two."""
+    frames = render(
+        Scene("circle", "red", motion, "white"), times=[i / fps for i in range(40)], height=64, width=64
+    )
+    assert all((one != other).any() for one, other in itertools.pairwise(frames))
 
 
 def test_shapes_differ() -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
-SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+SHAPES = ("circle", "ring", "triangle", "cross", "bar", "pillar")
 COLOURS: dict[str, Colour] = {
     "red": (225, 25, 25),
     "green": (20, 160, 40),
@@ -27,17 +27,17 @@ COLOURS: dict[str, Colour] = {
     "cyan": (15, 200, 215),
 }
 BACKGROUNDS: dict[str, Colour] = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
-MOTIONS = ("moving left", "moving right", "moving up", "moving down", "growing", "shrinking")
+# Each has places of its own, so that a T2I base can tell them by single frames; their order is the video's.
+MOTIONS = ("sliding right", "falling", "climbing", "diving", "circling", "growing")
 
-# Seconds over which a motion runs; it eases out, so that most of it is seen within the first second.
-MOTION_S = 2.0
-SMALLEST, LARGEST = 0.5, 1.5  # the factors on a shape's size between which it grows or shrinks
+MOTION_S = 1.0  # how long a motion runs; then it runs backwards
+SMALLEST, LARGEST = 0.5, 1.5  # the factors on a shape's size between which it grows
 _SUPERSAMPLING = 4
 _DIRECTIONS: dict[str, Point] = {
-    "moving left": (-1.0, 0.0),
-    "moving right": (1.0, 0.0),
-    "moving up": (0.0, -1.0),
-    "moving down": (0.0, 1.0),
+    "sliding right": (1.0, 0.0),
+    "falling": (0.0, 1.0),
+    "climbing": (1.0, -1.0),  # to the upper right
+    "diving": (1.0, 1.0),  # to the lower right
 }
 _GRAMMAR = re.compile(
     rf"a ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) ({'|'.join(MOTIONS)}) "
@@ -56,7 +56,7 @@ class Scene:
 
 
 def caption(scene: Scene) -> str:
-    """Describe a scene: "a red circle moving left on a white background"."""
+    """Describe a scene: "a red circle falling on a white background"."""
     return f"a {scene.colour} {scene.shape} {scene.motion} on a {scene.background} background"
 
 
@@ -124,22 +124,19 @@ def render(
 def placed(motion: str, time: float, size: float, offset: Point) -> tuple[Point, float]:
     """Centre and side of the shape after `time` seconds, in sides of the central square.
 
-    The path keeps the shape inside the square: it shortens by twice the offset along it.
+    The path keeps the shape inside the square: it shortens by twice the offset.
     """
-    progress = _eased(time)
-    if motion in ("growing", "shrinking"):
-        share = progress if motion == "growing" else 1 - progress
-        return (0.5 + offset[0], 0.5 + offset[1]), size * (SMALLEST + (LARGEST - SMALLEST) * share)
-    x, y = (
-        0.5 + shift + direction * (1 - size - 2 * abs(shift)) * (progress - 0.5)
-        for direction, shift in zip(_DIRECTIONS[motion], offset, strict=True)
-    )
-    return (x, y), size
-
-
-def _eased(time: float) -> float:
-    """Progress of a motion, 0 to 1: a quadratic ease-out that has done three quarters at half time."""
-    return 1 - (1 - min(time / MOTION_S, 1.0)) ** 2
+    progress = 1 - abs(1 - time / MOTION_S % 2)
+    centre = 0.5 + offset[0], 0.5 + offset[1]
+    if motion == "growing":
+        return centre, size * (SMALLEST + (LARGEST - SMALLEST) * progress)
+    reach = (1 - size) / 2 - max(abs(offset[0]), abs(offset[1]))
+    if motion == "circling":  # once around, clockwise from the top
+        angle = 2 * np.pi * progress
+        return (centre[0] + reach * float(np.sin(angle)), centre[1] - reach * float(np.cos(angle))), size
+    right, down = _DIRECTIONS[motion]
+    way = reach * (2 * progress - 1)
+    return (centre[0] + right * way, centre[1] + down * way), size
 
 
 def _frame(
@@ -172,16 +169,10 @@ class _Pen:
         self.draw.ellipse((self.x - reach, self.y - reach, self.x + reach, self.y + reach), fill=colour)
 
 
-def _star_points() -> list[Point]:
-    """Ten corners of a five-pointed star that fills the unit box's height; inner radius 0.45 of the outer."""
-    angles = [np.pi * (index / 5 - 0.5) for index in range(10)]
-    radii = [1.0, 0.45] * 5
-    return [(float(r * np.cos(a)), float(r * np.sin(a))) for r, a in zip(radii, angles, strict=True)]
-
-
-_SQUARE: list[Point] = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]
+_THICKNESS = 0.4  # half a bar's shorter side
+_BAR: list[Point] = [(-1.0, -_THICKNESS), (1.0, -_THICKNESS), (1.0, _THICKNESS), (-1.0, _THICKNESS)]
+_PILLAR: list[Point] = [(y, x) for x, y in _BAR]
 _TRIANGLE: list[Point] = [(0.0, -1.0), (1.0, 0.9), (-1.0, 0.9)]
-_STAR = _star_points()
 _ARM = 0.33  # half the width of a cross's arms
 _CROSS: list[Point] = [
     *((-_ARM, -1.0), (_ARM, -1.0), (_ARM, -_ARM), (1.0, -_ARM), (1.0, _ARM), (_ARM, _ARM)),
@@ -196,9 +187,9 @@ def _ring(pen: _Pen, colour: Colour, background: Colour) -> None:
 
 _DRAWN: dict[str, Callable[[_Pen, Colour, Colour], None]] = {
     "circle": lambda pen, colour, _: pen.disc(1.0, colour),
-    "square": lambda pen, colour, _: pen.polygon(_SQUARE, colour),
-    "triangle": lambda pen, colour, _: pen.polygon(_TRIANGLE, colour),
-    "star": lambda pen, colour, _: pen.polygon(_STAR, colour),
-    "cross": lambda pen, colour, _: pen.polygon(_CROSS, colour),
     "ring": _ring,
+    "triangle": lambda pen, colour, _: pen.polygon(_TRIANGLE, colour),
+    "cross": lambda pen, colour, _: pen.polygon(_CROSS, colour),
+    "bar": lambda pen, colour, _: pen.polygon(_BAR, colour),
+    "pillar": lambda pen, colour, _: pen.polygon(_PILLAR, colour),
 }

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 FINGERPRINT_FILE = "sample.json"
 # Part of the fingerprint: raise it when the drawing or an encoder's settings change.
-_RENDERER = 1
+_RENDERER = 2
 _WRITERS: dict[str, Callable[[Path, Pixels, float], None]] = {
     "mp4": write_mp4,
     "webm": write_webm,

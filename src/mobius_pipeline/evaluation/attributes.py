@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mobius_pipeline.clips.sample import COLOURS, SHAPES, Scene, parse_caption, render
+from mobius_pipeline.clips.sample import COLOURS, MOTION_S, MOTIONS, SHAPES, Scene, parse_caption, render
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -26,8 +26,12 @@ MIN_CONTRAST = 0.2
 MIN_CHROMA = 0.12
 MIN_OVERLAP = 0.7  # intersection over union with the nearest outline
 MIN_MOTION = 0.35  # share of a sample clip's full motion
+MIN_LIKENESS = 0.75  # cosine of the path and a motion's own; shuffled frames reach it once in sixty
 MIN_AREA = 12.0  # px; a smaller foreground has no outline
 
+_GROWTH_WEIGHT = (
+    0.4  # sides of the frame that a step in log radius counts for, so that motions weigh the same
+)
 _FULL_SECONDS = 0.875  # of motion that a model's clip spans: 8 frames at 8 a second
 _PATCH = 32  # side of a normalised outline, in samples
 _REACH = 1.9  # half the side of a normalised outline, in radii of the disc of equal area
@@ -195,54 +199,50 @@ def _templates(height: int, width: int) -> dict[str, list[Floats]]:
 
 
 def _template(shape: str, height: int, width: int, size: float, blur: float) -> Floats | None:
-    # A shape moving left stands in the frame's centre when half of its way is done.
-    scene = Scene(shape=shape, colour="red", motion="moving left", background="black")
-    frames = render(scene, times=[0.6], height=height, width=width, size=size)
+    # A sliding shape stands in the frame's centre when half of its way is done.
+    scene = Scene(shape=shape, colour="red", motion="sliding right", background="black")
+    frames = render(scene, times=[MOTION_S / 2], height=height, width=width, size=size)
     blurred = ndimage.gaussian_filter(frames, (0, blur, blur, 0)) if blur else frames
     (blob,) = find_blobs(blurred)
     return None if blob is None else _outline(blob)
 
 
 def name_motion(blobs: Sequence[Blob | None]) -> str | None:
-    """Name the strongest motion, each taken as a share of a sample clip's own; None if all are faint."""
-    change = _change(blobs)
-    if change is None:
+    """Name the motion whose path is most like the blobs'; None if none is, or if it is faint."""
+    seen = [index for index, blob in enumerate(blobs) if blob is not None]
+    if len(seen) < 2:
         return None
-    travel, growth = _full_motion()
-    right, down, grown = change[0] / travel, change[1] / travel, change[2] / growth
-    strengths = {
-        "moving left": -right,
-        "moving right": right,
-        "moving up": -down,
-        "moving down": down,
-        "growing": grown,
-        "shrinking": -grown,
-    }
-    best = max(strengths, key=lambda motion: strengths[motion])
-    return best if strengths[best] >= MIN_MOTION else None
+    path = _centred(_path([blob for blob in blobs if blob is not None]))
+    paths = {motion: _centred(rendered[seen]) for motion, rendered in _motion_paths(len(blobs)).items()}
+    likeness = {motion: _cosine(path, rendered) for motion, rendered in paths.items()}
+    best = max(likeness, key=lambda motion: likeness[motion])
+    share = likeness[best] * float(np.linalg.norm(path) / np.linalg.norm(paths[best]))
+    return best if likeness[best] >= MIN_LIKENESS and share >= MIN_MOTION else None
 
 
-def _change(blobs: Sequence[Blob | None]) -> tuple[float, float, float] | None:
-    """Way right and down in sides of the frame, growth of log radius, by a straight line over the video."""
-    path = [
-        (time, blob.x, blob.y, math.log(blob.radius)) for time, blob in enumerate(blobs) if blob is not None
-    ]
-    if len(path) < 2:
-        return None
-    side = min(next(blob.mask.shape for blob in blobs if blob is not None))
-    times, *tracks = np.array(path).T
-    right, down, growth = (float(np.polyfit(times, track, 1)[0]) * (len(blobs) - 1) for track in tracks)
-    return right / side, down / side, growth
+def _path(blobs: Sequence[Blob]) -> Floats:
+    """Place right and down in sides of the frame, and log radius, of each blob: (F, 3)."""
+    side = min(blobs[0].mask.shape)
+    return np.array(
+        [(blob.x / side, blob.y / side, _GROWTH_WEIGHT * math.log(blob.radius)) for blob in blobs]
+    )
+
+
+def _centred(path: Floats) -> Floats:
+    return np.asarray(path - path.mean(axis=0))
+
+
+def _cosine(first: Floats, second: Floats) -> float:
+    return float((first * second).sum() / max(np.linalg.norm(first) * np.linalg.norm(second), 1e-9))
 
 
 @lru_cache
-def _full_motion() -> tuple[float, float]:
-    """Travel in sides of the frame, and growth of log radius, of a sample clip as a model is shown it."""
-    times = np.linspace(0, _FULL_SECONDS, 8).tolist()
-    changes = []
-    for motion in ("moving right", "growing"):
+def _motion_paths(frames: int) -> dict[str, Floats]:
+    """The path of every motion, (frames, 3), as a model is shown a sample clip."""
+    times = np.linspace(0, _FULL_SECONDS, frames).tolist()
+    paths = {}
+    for motion in MOTIONS:
         scene = Scene(shape="circle", colour="red", motion=motion, background="black")
-        change = _change(find_blobs(render(scene, times=times, height=64, width=64)))
-        assert change is not None
-        changes.append(change)
-    return changes[0][0], changes[1][2]
+        blobs = find_blobs(render(scene, times=times, height=64, width=64))
+        paths[motion] = _path([blob for blob in blobs if blob is not None])
+    return paths

@@ -17,9 +17,10 @@ class ObjectiveConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """AdamW with a linear warm-up to a constant learning rate, and gradient clipping."""
+    """AdamW with a linear warm-up, then a constant or a falling learning rate, and gradient clipping."""
 
     learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "cosine"] = Field(description="cosine falls to 0 at the last step")
     betas: tuple[float, float]
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)

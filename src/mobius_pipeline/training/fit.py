@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from mobius_pipeline.progress import stage
 from mobius_pipeline.training.base_config import FitConfig
 
+_BETAS = (0.9, 0.99)  # a short memory of the squares: these trainings are a thousand steps or so
+
 
 def fit(
     title: str,
@@ -19,7 +21,9 @@ def fit(
 ) -> list[float]:
     """Minimise `loss_at(step)` over `parameters` and return the loss of every step."""
     weights = list(parameters)
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(
+        weights, lr=config.learning_rate, betas=_BETAS, weight_decay=1e-4, fused=True
+    )
     schedule = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.steps)
     losses = []
     with stage(title, config.steps, "steps") as bar:

@@ -47,6 +47,11 @@ def build_unet(
     )
 
 
+def spread_timesteps(count: int, timesteps: int, source: torch.Generator) -> Tensor:
+    """One timestep from each of `count` equal parts of the schedule, (count,): small batches vary less."""
+    return ((torch.arange(count) + torch.rand(count, generator=source)) / count * timesteps).long()
+
+
 def train_text_to_image(
     latents: Tensor,
     captions: Tensor,
@@ -78,7 +83,7 @@ def train_text_to_image(
     def loss_at(step: int) -> Tensor:
         source = generator("text-to-image", seed, step)
         chosen = torch.randint(len(latents), (config.fit.batch_size,), generator=source)
-        timestep = torch.randint(objective.timesteps, chosen.shape, generator=source).to(device)
+        timestep = spread_timesteps(len(chosen), objective.timesteps, source).to(device)
         noise = torch.randn(len(chosen), *latents.shape[1:], generator=source).unsqueeze(2).to(device)
         dropped = torch.rand(len(chosen), generator=source) < config.caption_dropout
         text = torch.where(dropped[:, None, None], no_text, embeddings[captions[chosen]]).to(device)

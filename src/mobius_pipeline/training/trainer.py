@@ -23,6 +23,7 @@ from mobius_pipeline.training.draws import batch_at, draw
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.meters import StepTimer, count_flops, measure_step
 from mobius_pipeline.training.objective import Objective
+from mobius_pipeline.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -233,8 +234,7 @@ class Trainer:
         return result[0]
 
     def _learning_rate(self) -> float:
-        warmup = self.config.optimizer.warmup_steps
-        return self.config.optimizer.learning_rate * min(1.0, (self.step + 1) / max(1, warmup))
+        return learning_rate(self.config.optimizer, self.step, self.config.steps)
 
     def _clips_of(self, step: int) -> list[Clip]:
         return batch_at(step, self.clips, self.config.batch_size, self.config.seed)

@@ -34,6 +34,7 @@ def compare(
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation.comparison import compare_modes, write_real_videos
     from mobius_pipeline.latents.store import LatentsStore
+    from mobius_pipeline.revision import describe
 
     real, videos = write_real_videos(serial_samples, raw_clips, clip, magnify, Path(work) / "real")
     comparison = compare_modes(
@@ -47,7 +48,7 @@ def compare(
         LatentsStore(latents),
         clip,
         evaluate,
-        {"git": tracking.git_revision(), "experiment": tracking.experiment_name()},
+        {"git": describe(Path.cwd()), "experiment": tracking.experiment_name()},
     )
     return {**comparison, "real": real}, videos
 

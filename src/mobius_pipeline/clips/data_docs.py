@@ -1,0 +1,110 @@
+"""Great Expectations: tables checked against expectations, and Data Docs of what was found."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import move_folder
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """One expectation of Great Expectations by its name in snake case, on `column` or on the whole table."""
+
+    kind: str
+    column: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What a user reads: the expectation and its column."""
+        return f"{self.kind} {self.column}" if self.column else self.kind
+
+    def is_askable(self, table: pd.DataFrame) -> bool:
+        """Whether the table has the column; whether it has it can always be asked."""
+        return self.column is None or self.kind == "expect_column_to_exist" or self.column in table
+
+    def to_gx(self) -> Any:
+        """Return it as Great Expectations' own object."""
+        import great_expectations.expectations as gxe
+
+        kwargs = self.options | ({"column": self.column} if self.column else {})
+        return getattr(gxe, self.kind.title().replace("_", ""))(**kwargs)
+
+
+class Outcome(NamedTuple):
+    """A result of Great Expectations; `error` is the exception that kept it from being checked, or ""."""
+
+    success: bool
+    result: dict[str, Any]
+    error: str
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows that fail.
+
+        Raises:
+            MobiusError: If the expectation could not be checked.
+        """
+        if self.error:
+            raise MobiusError(f"An expectation on the table of clips could not be checked: {self.error}")
+        return list(self.result.get("unexpected_index_list") or [])
+
+
+class DataDocs:
+    """A Great Expectations project below `work`, made anew, that checks tables and describes each as HTML."""
+
+    def __init__(self, work: Path) -> None:
+        import great_expectations as gx
+
+        self._root = (work / "expectations").absolute()
+        self._target = work / "data_docs"
+        shutil.rmtree(self._root, ignore_errors=True)
+        self._root.mkdir(parents=True)
+        self._context = gx.get_context(mode="file", project_root_dir=str(self._root))
+        self._context.variables.progress_bars = {"globally": False}
+        self._source = self._context.data_sources.add_pandas("tables")
+
+    def check(
+        self, title: str, table: pd.DataFrame, expectations: Sequence[Expectation]
+    ) -> dict[Expectation, Outcome]:
+        """Check a table whose index counts its rows."""
+        import great_expectations as gx
+
+        suite = gx.ExpectationSuite(title, expectations=[asked.to_gx() for asked in expectations])
+        batch = self._source.add_dataframe_asset(title).add_batch_definition_whole_dataframe("all rows")
+        definition = gx.ValidationDefinition(name=title, data=batch, suite=self._context.suites.add(suite))
+        checkpoint = gx.Checkpoint(
+            name=title,
+            validation_definitions=[self._context.validation_definitions.add(definition)],
+            result_format={"result_format": "COMPLETE"},
+        )
+        run = self._context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
+        (validation,) = run.run_results.values()
+        by_name = {_name_of(found): _outcome(found) for found in validation.results}
+        return {asked: by_name[asked.name] for asked in expectations}
+
+    def publish(self) -> Path:
+        """Render what was checked, move the HTML under the work folder, drop the rest of the project."""
+        self._context.build_data_docs()  # once: an action of each checkpoint would render everything anew
+        move_folder(self._root / "gx/uncommitted/data_docs/local_site", self._target)
+        shutil.rmtree(self._root)
+        return self._target
+
+
+def _name_of(found: Any) -> str:
+    asked = found.expectation_config
+    return Expectation(asked.type, asked.kwargs.get("column")).name
+
+
+def _outcome(found: Any) -> Outcome:
+    """Read a result; one that raised names its exception at the top level or once a metric."""
+    info = found.exception_info
+    raised = [info] if "raised_exception" in info else list(info.values())
+    errors = [one["exception_message"] for one in raised if one["raised_exception"]]
+    return Outcome(bool(found.success), found.to_json_dict()["result"], "; ".join(errors))
