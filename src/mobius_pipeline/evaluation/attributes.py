@@ -26,7 +26,7 @@ MIN_CONTRAST = 0.2
 MIN_CHROMA = 0.12
 MIN_OVERLAP = 0.7  # intersection over union with the nearest outline
 MIN_MOTION = 0.35  # share of a sample clip's full motion
-MIN_LIKENESS = 0.75  # cosine of the path and a motion's own; shuffled frames seldom reach it (a test says how seldom)
+MIN_LIKENESS = 0.75  # cosine of the path and a motion's own; shuffled frames seldom reach it
 MIN_AREA = 12.0  # px; a smaller foreground has no outline
 
 _GROWTH_WEIGHT = (
