@@ -6,6 +6,9 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Compiled modules make every stage start seconds sooner.
 unexport PYTHONDONTWRITEBYTECODE
+# Without these, glibc gives a big tensor's memory back to the system each time it is freed, and asks anew.
+export MALLOC_MMAP_THRESHOLD_ := 4294967296
+export MALLOC_TRIM_THRESHOLD_ := 4294967296
 # No dependency reports home; the project's hooks say the same to whoever starts Kedro by hand.
 export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true

@@ -78,7 +78,7 @@ def train_text_to_image(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = build_unet(config, latents.shape[1], latents.shape[-1], embeddings.shape[-1]).to(device)
-    ema = EMAModel(unet.parameters(), decay=config.ema_decay)
+    ema = EMAModel(unet.parameters(), decay=config.ema_decay, foreach=True)
 
     def loss_at(step: int) -> Tensor:
         source = generator("text-to-image", seed, step)

@@ -104,7 +104,7 @@ class Trainer:
             weight_decay=config.optimizer.weight_decay,
             fused=True,
         )
-        self.ema = EMAModel(self.trained.values(), decay=config.ema_decay)
+        self.ema = EMAModel(self.trained.values(), decay=config.ema_decay, foreach=True)
         self.history = History()
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))
         self.step = 0
