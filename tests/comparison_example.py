@@ -73,7 +73,10 @@ def comparison() -> dict[str, Any]:
     modes = {"serial": mode("serial", 2.08, 0.412, 0.2214), "parallel": mode("parallel", 1.23, 0.287, 0.2241)}
     reals = [{"prompt": p, "mp4": f"real/{i:03}.mp4" if i < 3 else None} for i, p in enumerate(PROMPTS)]
     example: dict[str, Any] = {
-        "t2i": {"heldout_loss": 0.2612}, "modes": modes, "real": reals,
+        "t2i": {"heldout_loss": 0.2612}, "modes": modes, "real": reals, "heldout_change": {
+            "serial": {"percent": -15.2, "low": -16.9, "high": -13.5, "clips": 36},
+            "parallel": {"percent": -14.2, "low": -16.0, "high": -12.4, "clips": 36},
+            "parallel_vs_serial": {"percent": 1.2, "low": 0.4, "high": 2.0, "clips": 36}},
         "references": {"real": quality(0.98, 0.99), "still": quality(0.1, 0.1), "random": quality(0.03, 0.2)},
         "relative_percent": summary.relative_percent(modes["serial"], modes["parallel"]),
         "data": {"clips": 252, "train": 210, "heldout": 36, "quarantined": 6, "digest": "ab12" * 16,

@@ -79,6 +79,10 @@ def test_compares_both_modes(project: Path) -> None:
     assert serial["heldout_loss_start"] == pytest.approx(parallel["heldout_loss_start"])
     assert comparison["t2i"]["heldout_loss"] == serial["heldout_loss_start"]
     for mode in (serial, parallel):
+        fallen = 100 * (mode["heldout_loss"] / mode["heldout_loss_start"] - 1)
+        change = comparison["heldout_change"]["serial" if mode is serial else "parallel"]
+        assert change["percent"] == pytest.approx(fallen)
+        assert change["low"] < change["percent"] < change["high"]
         assert mode["heldout_loss"] != mode["heldout_loss_start"]
         assert mode["peak_memory_bytes"] > 0
         assert mode["step_s"] > 0

@@ -106,7 +106,8 @@ def changed(comparison: dict[str, Any], **parallel: Any) -> str:
 def test_the_verdict_says_where_serial_is_better(comparison: dict[str, Any]) -> None:
     verdict = summary.verdict(comparison)
     assert "Parallel needs 40.9% less peak memory than serial (1.23 GiB against 2.08 GiB)" in verdict
-    assert "serial is better, parallel's being 1.2% higher" in verdict
+    assert "parallel 0.2241 (\N{MINUS SIGN}14.2%, \N{MINUS SIGN}16.0% to \N{MINUS SIGN}12.4%)" in verdict
+    assert "serial is better, parallel against serial being +1.2%, +0.4% to +2.0%" in verdict
     assert "with 4 samples each that is a tie" in verdict
     assert "one seed" in verdict
 
@@ -116,9 +117,19 @@ def test_the_verdict_follows_the_numbers(comparison: dict[str, Any]) -> None:
         comparison, peak_memory_bytes=comparison["modes"]["serial"]["peak_memory_bytes"] * 1.4
     )
     assert "are a tie" in changed(comparison, step_s=0.40, step_s_iqr=[0.38, 0.42])
-    assert "which is a tie" in changed(comparison, heldout_loss=0.2215)
-    assert "parallel is better, parallel's being 9.7% lower" in changed(comparison, heldout_loss=0.2)
-    assert "did not improve parallel over the T2I start" in changed(comparison, heldout_loss=0.3)
+
+
+def test_a_loss_within_its_interval_is_a_tie(comparison: dict[str, Any]) -> None:
+    def with_change(name: str, low: float | None, high: float | None) -> str:
+        other = copy.deepcopy(comparison)
+        other["heldout_change"][name].update(percent=-1.0, low=low, high=high)
+        return summary.verdict(other)
+
+    assert "is a tie. " in with_change("parallel_vs_serial", -2.0, 0.1)
+    assert "parallel is better" in with_change("parallel_vs_serial", -2.0, -0.1)
+    assert "one clip, no interval) is a tie" in with_change("parallel_vs_serial", None, None)
+    assert "did not clearly improve parallel over the T2I start" in with_change("parallel", -2.0, 0.1)
+    assert "did not clearly improve" not in with_change("parallel", -2.0, -0.1)
 
 
 def test_a_gap_of_shares_needs_samples() -> None:

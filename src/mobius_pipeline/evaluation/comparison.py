@@ -16,6 +16,7 @@ from mobius_pipeline.clips.media import load_clip
 from mobius_pipeline.clips.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.evaluation.paired import paired_change
 from mobius_pipeline.evaluation.quality import load_videos, reference_paths, references, vae_encoder
 from mobius_pipeline.evaluation.summary import relative_percent, verdict
 from mobius_pipeline.evaluation.timing import paired_step_times
@@ -74,6 +75,9 @@ def compare_modes(
     modes = {mode: _mode(metrics[mode], weights[mode], listings[mode], timers[mode]) for mode in weights}
     comparison = {
         "t2i": {"heldout_loss": metrics["serial"]["heldout_loss_start"]},
+        "heldout_change": heldout_changes(
+            {mode: read_metrics(folder)["heldout_by_clip"] for mode, folder in weights.items()}
+        ),
         "modes": modes,
         "references": _references(listings["serial"], manifest, raw_clips, base, clip, config),
         "relative_percent": relative_percent(modes["serial"], modes["parallel"]),
@@ -82,6 +86,18 @@ def compare_modes(
         "provenance": {**provenance, **_environment(configs["serial"]["train"]["device"])},
     }
     return {**comparison, "verdict": verdict(comparison)}
+
+
+def heldout_changes(losses: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+    """The change of the held-out loss, by `paired_change`: each mode from its start, parallel from serial.
+
+    Args:
+        losses: For each mode the loss by clip at the `start` and the `end` of its training.
+    """
+    return {
+        **{mode: paired_change(loss["start"], loss["end"]) for mode, loss in losses.items()},
+        "parallel_vs_serial": paired_change(losses["serial"]["end"], losses["parallel"]["end"]),
+    }
 
 
 def write_real_videos(

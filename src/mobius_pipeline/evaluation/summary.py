@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 Json = Mapping[str, Any]
 
 MODES = ("serial", "parallel")
-TIE_PERCENT = 0.5  # a smaller difference of held-out losses is called a tie: seeds alone move it by more
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # stands where nothing was measured
 
@@ -96,10 +95,10 @@ def verdict(comparison: Json) -> str:
         _unfairness(comparison["fairness"]),
         _memory(comparison["modes"]),
         _time(comparison["modes"]),
-        _loss(comparison["modes"], comparison["t2i"]["heldout_loss"]),
+        _loss(comparison),
         _samples(comparison["modes"], comparison["references"]),
-        "Both were trained once, on one seed: there is no interval around these figures, and a small "
-        "difference may turn on another seed.",
+        "Both were trained once, on one seed: no interval here counts what another seed would change, and a "
+        "small difference may turn on it.",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -129,23 +128,33 @@ def _time(modes: Json) -> str:
     )
 
 
-def _loss(modes: Json, start: float) -> str:
-    serial, parallel = (modes[mode]["heldout_loss"] for mode in MODES)
-    amounts = f"serial {serial:.4f}, parallel {parallel:.4f}, from {start:.4f} at the T2I start"
-    return f"Held-out loss: {amounts}; {_loser(serial, parallel)}.{_no_progress(modes, start)}"
+def _loss(comparison: Json) -> str:
+    modes, changes = comparison["modes"], comparison["heldout_change"]
+    start = comparison["t2i"]["heldout_loss"]
+    amounts = [f"{mode} {modes[mode]['heldout_loss']:.4f} ({_interval(changes[mode])})" for mode in MODES]
+    return (
+        f"Held-out loss, from {start:.4f} at the T2I start, with 95% intervals over "
+        f"{changes['serial']['clips']} held-out clips: {listed(amounts)}; "
+        f"{_loser(changes['parallel_vs_serial'])}.{_no_progress(changes)}"
+    )
 
 
-def _loser(serial: float, parallel: float) -> str:
-    change = 100 * (parallel / serial - 1)
-    if abs(change) < TIE_PERCENT:
-        return f"they differ by {abs(change):.2f}%, which is a tie"
-    better = "serial" if change > 0 else "parallel"
-    return f"{better} is better, parallel's being {abs(change):.1f}% {'higher' if change > 0 else 'lower'}"
+def _interval(change: Json) -> str:
+    if change["low"] is None:
+        return f"{percent(change['percent'])}, one clip, no interval"
+    return f"{percent(change['percent'])}, {percent(change['low'])} to {percent(change['high'])}"
 
 
-def _no_progress(modes: Json, start: float) -> str:
-    stuck = [mode for mode in MODES if modes[mode]["heldout_loss"] >= start]
-    return f" Training did not improve {listed(stuck)} over the T2I start." if stuck else ""
+def _loser(change: Json) -> str:
+    if change["low"] is None or change["low"] <= 0 <= change["high"]:
+        return f"parallel against serial ({_interval(change)}) is a tie"
+    better = "serial" if change["percent"] > 0 else "parallel"
+    return f"{better} is better, parallel against serial being {_interval(change)}"
+
+
+def _no_progress(changes: Json) -> str:
+    stuck = [mode for mode in MODES if changes[mode]["high"] is None or changes[mode]["high"] >= 0]
+    return f" Training did not clearly improve {listed(stuck)} over the T2I start." if stuck else ""
 
 
 def _samples(modes: Json, references: Json) -> str:

@@ -15,10 +15,17 @@ BUCKETS = 4
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Mean squared error of the prediction, unweighted; `by_timestep` means it over ranges of timesteps."""
+    """Mean squared error of the prediction, unweighted.
+
+    Attributes:
+        loss: The mean over clips and timesteps.
+        by_timestep: The mean over ranges of timesteps.
+        by_clip: The mean over the grid of each clip, by `clip_id`.
+    """
 
     loss: float
     by_timestep: dict[str, float]
+    by_clip: dict[str, float]
 
 
 def timestep_grid(timesteps: int, points: int) -> list[int]:
@@ -64,9 +71,12 @@ def heldout_loss(
         losses += (
             (prediction - objective.target(latents, noise, timestep)).square().flatten(1).mean(1).tolist()
         )
-    by_step = torch.tensor(losses, dtype=torch.float64).view(len(clips), points).mean(0).tolist()
+    table = torch.tensor(losses, dtype=torch.float64).view(len(clips), points)
+    by_step = table.mean(0).tolist()
     return HeldOutLoss(
-        sum(by_step) / points, _buckets(dict(zip(grid, by_step, strict=True)), objective.timesteps)
+        loss=sum(by_step) / points,
+        by_timestep=_buckets(dict(zip(grid, by_step, strict=True)), objective.timesteps),
+        by_clip=dict(zip((clip.clip_id for clip in clips), table.mean(1).tolist(), strict=True)),
     )
 
 

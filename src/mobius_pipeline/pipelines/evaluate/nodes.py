@@ -31,6 +31,7 @@ def evaluate(
 
     trained = read_metrics(weights)
     history = trained.pop("history")
+    del trained["heldout_by_clip"]  # a metric of every clip is none for DVC's tables
     listing, frames = read_samples(samples)
     encode = vae_encoder(base_model)
     paths = reference_paths(manifest, evaluate.reference_clips)
