@@ -20,8 +20,7 @@ from mobius_pipeline.clips.sample_set import SampleConfig, write_set
 from mobius_pipeline.clips.table import IngestConfig, tabulate
 from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.models.factory import Mode
-from mobius_pipeline.training.config import ModelConfig
+from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.training.run import build_trainer
 from mobius_pipeline.training.trainer import Listener
 
@@ -61,7 +60,7 @@ def machine() -> str:
 def losses(mode: Mode, store: Path, base: Path, folder: Path) -> list[float]:
     """Train 20 steps and return their losses."""
     config = tiny.train_config(steps=STEPS, evaluate_every=STEPS, checkpoint_every=STEPS)
-    trainer = build_trainer(LatentsStore(store), base, ModelConfig(mode=mode), config, folder, Listener())
+    trainer = build_trainer(LatentsStore(store), base, tiny.model_config(mode), config, folder, Listener())
     trainer.train()
     return [loss for _, loss, _ in trainer.history.loss]
 

@@ -1,5 +1,6 @@
 """Tiny twins of everything big: a T2I model, clips and configurations that run in seconds."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.training.base import write_text_encoder
-from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.text_to_image import build_scheduler
 
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
@@ -92,3 +94,7 @@ def train_config(**changes: Any) -> TrainConfig:
         "device": "cpu",
     }
     return TrainConfig(**settings | changes)
+
+
+def model_config(mode: Mode, **options: Any) -> ModelConfig:
+    return ModelConfig(**asdict(Variant(mode, **options)))

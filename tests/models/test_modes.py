@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 import tiny
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.models.factory import FramewiseUNet, Mode, build_model, trainable_parameters
+from mobius_pipeline.models.factory import FramewiseUNet, build_model, trainable_parameters
 from mobius_pipeline.models.serial import is_temporal
-from mobius_pipeline.models.spatial import spatial_features
+from mobius_pipeline.models.variant import Mode, Variant
 
 LAYOUTS = {
     "linear projections, heads per level": {},
@@ -40,7 +40,7 @@ def run(model: nn.Module, *arguments: Tensor) -> Tensor:
 @torch.no_grad()
 def test_starts_as_the_t2i_model(mode: Mode, layout: dict[str, object]) -> None:
     expected = run(FramewiseUNet(tiny.unet(**layout)), *inputs())
-    actual = run(build_model(mode, tiny.unet(**layout), seed=3), *inputs())
+    actual = run(build_model(Variant(mode), tiny.unet(**layout), seed=3), *inputs())
     assert (actual - expected).abs().max() <= 1e-5
     if mode == "parallel":
         assert torch.equal(actual, expected)
@@ -48,7 +48,7 @@ def test_starts_as_the_t2i_model(mode: Mode, layout: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("mode", ["serial", "parallel"])
 def test_trains_the_temporal_part_alone(mode: Mode) -> None:
-    model = build_model(mode, tiny.unet(), seed=3)
+    model = build_model(Variant(mode), tiny.unet(), seed=3)
     # At the very start only the zeroed outputs get gradients; away from it every temporal weight must.
     with torch.no_grad():
         for parameter in trainable_parameters(model).values():
@@ -59,33 +59,6 @@ def test_trains_the_temporal_part_alone(mode: Mode) -> None:
         assert (parameter.grad is not None and bool(parameter.grad.any())) == temporal, name
 
 
-def test_keeps_no_spatial_activation() -> None:
-    saved: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: saved.append(tensor.numel()) or tensor, lambda x: x
-    ):
-        sample, timestep, text = inputs()
-        frames = sample.transpose(1, 2).flatten(0, 1).requires_grad_()
-        for feature in spatial_features(
-            tiny.unet(), frames, timestep.repeat_interleave(3), text.repeat_interleave(3, 0)
-        ):
-            assert not feature.requires_grad
-    assert saved == []
-
-
-def test_spatial_features_know_nothing_of_other_frames() -> None:
-    sample, timestep, text = inputs(frames=4)
-    frames = sample[0].transpose(0, 1)
-    order = torch.tensor([2, 0, 3, 1])
-    features = [
-        list(spatial_features(tiny.unet(), chosen, timestep[:1].expand(4), text[:1].expand(4, -1, -1)))
-        for chosen in (frames, frames[order])
-    ]
-    assert len(features[0]) == 1 + 2 * 2 + 3 + 2 * 4
-    for straight, shuffled in zip(*features, strict=True):
-        torch.testing.assert_close(straight[order], shuffled, rtol=1e-5, atol=1e-5)
-
-
 @torch.no_grad()
 def test_time_flows_once_trained() -> None:
     """Away from the start, a frame's prediction depends on the others: the stream really is temporal."""
@@ -93,7 +66,7 @@ def test_time_flows_once_trained() -> None:
     changed = sample.clone()
     changed[:, :, 2] += 1
     for mode in ("serial", "parallel"):
-        model = build_model(mode, tiny.unet(), seed=3)
+        model = build_model(Variant(mode), tiny.unet(), seed=3)
         for parameter in trainable_parameters(model).values():
             parameter.add_(0.02)
         difference = run(model, sample, timestep, text) - run(model, changed, timestep, text)
@@ -101,11 +74,11 @@ def test_time_flows_once_trained() -> None:
 
 
 def test_same_seed_same_weights() -> None:
-    one, two, other = (build_model("parallel", tiny.unet(), seed=seed).state_dict() for seed in (1, 1, 2))
+    one, two, other = (build_model(Variant(), tiny.unet(), seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["temporal.mid.conv.conv1.2.weight"], other["temporal.mid.conv.conv1.2.weight"])
 
 
 def test_refuses_a_unet_that_it_does_not_know() -> None:
     with pytest.raises(MobiusError, match="class_embed_type"):
-        build_model("parallel", tiny.unet(class_embed_type="timestep"), seed=0)
+        build_model(Variant(), tiny.unet(class_embed_type="timestep"), seed=0)

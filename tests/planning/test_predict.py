@@ -8,7 +8,8 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from mobius_pipeline.models.factory import Mode, build_model
+from mobius_pipeline.models.factory import build_model
+from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.planning.predict import (
     Cost,
     StepShape,
@@ -35,7 +36,7 @@ MODES: tuple[Mode, ...] = ("serial", "parallel")
 
 
 def measured(mode: Mode) -> Cost:
-    model = build_model(mode, UNet2DConditionModel.from_config(TINY), seed=0)
+    model = build_model(Variant(mode), UNet2DConditionModel.from_config(TINY), seed=0)
     return measure_training(training_step(model, model_inputs(TINY, SHAPE)))
 
 

@@ -12,8 +12,8 @@ import golden
 import tiny
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.models.factory import Mode
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.run import build_trainer, fingerprints, t2i_heldout_loss, training_metrics
 from mobius_pipeline.training.trainer import Listener, Trainer
 
@@ -25,7 +25,7 @@ def trainer(
 ) -> Trainer:
     config = tiny.train_config(**changes)
     return build_trainer(
-        LatentsStore(store), base, ModelConfig(mode=mode), config, folder, listener or Listener()
+        LatentsStore(store), base, tiny.model_config(mode), config, folder, listener or Listener()
     )
 
 
@@ -113,12 +113,12 @@ def test_too_few_clips(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> Non
 
 
 def test_fingerprints_follow_what_they_name(tiny_store: Path, tiny_base: Path) -> None:
-    store, config, model = LatentsStore(tiny_store), tiny.train_config(), ModelConfig(mode="serial")
+    store, config, model = LatentsStore(tiny_store), tiny.train_config(), tiny.model_config("serial")
     marks = fingerprints(store, tiny_base, model, config)
     other: TrainConfig = tiny.train_config(steps=7)
     assert fingerprints(store, tiny_base, model, config) == marks
     assert fingerprints(store, tiny_base, model, other).whole != marks.whole
-    assert fingerprints(store, tiny_base, ModelConfig(mode="parallel"), config).whole != marks.whole
+    assert fingerprints(store, tiny_base, tiny.model_config("parallel"), config).whole != marks.whole
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor
 
 from mobius_pipeline.errors import MobiusError
@@ -37,11 +37,6 @@ def quiet_loading() -> None:
     for library in (transformers.utils.logging, diffusers.utils.logging):
         library.disable_progress_bar()
         library.set_verbosity_error()
-
-
-def load_unet(folder: Path) -> UNet2DConditionModel:
-    """Load the T2I UNet, float32."""
-    return UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
 
 
 def load_vae(folder: Path) -> AutoencoderKL:

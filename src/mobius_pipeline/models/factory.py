@@ -1,28 +1,33 @@
-"""Both modes behind one door: a T2I UNet and a mode in, a model to train out."""
+"""Every mode behind one door: a T2I UNet and a variant in, a model to train out."""
 
 from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
-from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from mobius_pipeline.models.frames import to_clips, to_frames
 from mobius_pipeline.models.mobius import MobiusUNet3DConditionModel
 from mobius_pipeline.models.serial import build_serial
+from mobius_pipeline.models.sum import SumUNet3DConditionModel
+from mobius_pipeline.models.variant import Variant
 
-Mode = Literal["serial", "parallel"]
 
-
-def build_model(mode: Mode, spatial: UNet2DConditionModel, *, seed: int) -> nn.Module:
-    """Build the model of a mode over a T2I UNet; its fresh weights depend on `seed` alone.
+def build_model(variant: Variant, spatial: UNet2DConditionModel, *, seed: int) -> nn.Module:
+    """Build a model over a T2I UNet, which becomes part of it; its fresh weights depend on `seed` alone.
 
     Returns:
         A module called as diffusers' `UNet3DConditionModel`: (B, C, F, H, W), (B,),
         (B, L, D) -> (B, C, F, H, W). At this point it equals the T2I model on every frame.
+
+    Raises:
+        MobiusError: If the T2I UNet has a part that the video models do not know.
     """
+    build = {"parallel": MobiusUNet3DConditionModel, "serial": build_serial, "sum": SumUNet3DConditionModel}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return MobiusUNet3DConditionModel(spatial) if mode == "parallel" else build_serial(spatial)
+        model: nn.Module = build[variant.mode](spatial, variant)
+    return model
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -31,7 +36,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class FramewiseUNet(nn.Module):
-    """The T2I model on every frame on its own, called as a video model: where both modes start."""
+    """The T2I model on every frame on its own, called as a video model: where every mode starts."""
 
     def __init__(self, spatial: UNet2DConditionModel) -> None:
         super().__init__()
@@ -45,11 +50,7 @@ class FramewiseUNet(nn.Module):
         return_dict: Literal[False] = False,
     ) -> tuple[Tensor]:
         """(B, C, F, H, W), (B,), (B, L, D) -> (B, C, F, H, W) in a tuple."""
-        batch, frames = sample.shape[0], sample.shape[2]
         prediction = self.spatial(
-            rearrange(sample, "b c f h w -> (b f) c h w"),
-            repeat(timestep.expand(batch), "b -> (b f)", f=frames),
-            repeat(encoder_hidden_states, "b l d -> (b f) l d", f=frames),
-            return_dict=False,
-        )[0]
-        return (rearrange(prediction, "(b f) c h w -> b c f h w", f=frames),)
+            *to_frames(sample, timestep, encoder_hidden_states), return_dict=return_dict
+        )
+        return (to_clips(prediction[0], sample.shape[2]),)

@@ -1,6 +1,7 @@
 """What of a T2I UNet's configuration the video models build on, read and checked once."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from diffusers import UNet2DConditionModel
 
@@ -37,6 +38,14 @@ class Layout:
     head_widths: tuple[int, ...]
     layers: int
     norm_groups: int
+
+    def narrowed(self, width: float) -> "Layout":
+        """The same levels at a share of their channels: fewer heads of the same width, at least one."""
+        channels = tuple(
+            max(1, round(width * count / head)) * head
+            for count, head in zip(self.channels, self.head_widths, strict=True)
+        )
+        return replace(self, channels=channels, norm_groups=math.gcd(self.norm_groups, *channels))
 
 
 def read_layout(unet: UNet2DConditionModel) -> Layout:

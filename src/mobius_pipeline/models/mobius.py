@@ -3,13 +3,14 @@
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
-from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mobius_pipeline.models.frames import to_clips, to_frames
 from mobius_pipeline.models.layout import read_layout
-from mobius_pipeline.models.spatial import spatial_features
-from mobius_pipeline.models.temporal import TemporalStream
+from mobius_pipeline.models.spatial import freeze, spatial_features, time_embedding
+from mobius_pipeline.models.temporal import Conditioning, ConditioningWidths, TemporalStream
+from mobius_pipeline.models.variant import Variant
 
 
 class MobiusUNet3DConditionModel(nn.Module):
@@ -21,16 +22,39 @@ class MobiusUNet3DConditionModel(nn.Module):
     Shapes: `B` clips, `F` frames, `C` latent channels, `H W` latent size, `L` text tokens, `D` text width.
     """
 
-    def __init__(self, spatial: UNet2DConditionModel) -> None:
-        """Stand a fresh temporal stream beside `spatial`, which is frozen and put in eval mode."""
+    def __init__(self, spatial: UNet2DConditionModel, variant: Variant | None = None) -> None:
+        """Stand a fresh temporal stream beside `spatial`, which is frozen and put in eval mode.
+
+        Args:
+            spatial: The T2I UNet.
+            variant: Of mode `parallel`; its width, blocks and memory levers.
+        """
         super().__init__()
+        variant = variant or Variant()
+        assert variant.mode == "parallel"
+        self.variant = variant
+        self.config = spatial.config  # pipelines read the latents' size and channels here
         layout = read_layout(spatial)
-        self.spatial = spatial.requires_grad_(False).eval()
-        self.temporal = TemporalStream(layout)
-        self.fuse = nn.Conv2d(2 * layout.channels[0], layout.channels[0], 1)
+        stream = layout.narrowed(variant.width)
+        widths = ConditioningWidths(
+            embedding=spatial.time_embedding.linear_2.out_features, text=spatial.config.cross_attention_dim
+        )
+        self.spatial = freeze(spatial, variant)
+        self.temporal = TemporalStream(
+            layout,
+            stream,
+            widths if variant.stream_spatial else None,
+            checkpointing=variant.checkpoint_temporal,
+        )
+        self.fuse = nn.Conv2d(layout.channels[0] + stream.channels[0], layout.channels[0], 1)
         for parameter in self.fuse.parameters():
             nn.init.zeros_(parameter)
         nn.init.eye_(self.fuse.weight.data[:, : layout.channels[0], 0, 0])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What latents and text are given in: the trained stream's number format."""
+        return self.fuse.weight.dtype
 
     def train(self, mode: bool = True) -> "MobiusUNet3DConditionModel":
         """Switch the temporal stream alone; the spatial one stays in eval mode."""
@@ -39,28 +63,35 @@ class MobiusUNet3DConditionModel(nn.Module):
         return self
 
     def forward(
-        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict: bool = True
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        return_dict: bool = True,
     ) -> UNet3DConditionOutput | tuple[Tensor]:
         """Predict the noise (or velocity) of a clip.
 
         Args:
             sample: Noisy latents, (B, C, F, H, W).
-            timestep: (B,) or a scalar tensor.
+            timestep: (B,), a scalar tensor, or a number.
             encoder_hidden_states: Text embeddings, (B, L, D).
             return_dict: Give a `UNet3DConditionOutput` instead of a tuple.
 
         Returns:
             The prediction, (B, C, F, H, W).
+
+        Raises:
+            MobiusError: If the shapes do not fit each other.
         """
-        batch, frames = sample.shape[0], sample.shape[2]
-        features = spatial_features(
-            self.spatial,
-            rearrange(sample, "b c f h w -> (b f) c h w"),
-            repeat(timestep.expand(batch), "b -> (b f)", f=frames),
-            repeat(encoder_hidden_states, "b l d -> (b f) l d", f=frames),
-        )
-        s, h = self.temporal(features, frames)
-        y = self.fuse(torch.cat([s, h], dim=1))
+        count = sample.shape[2]
+        frames, steps, text = to_frames(sample, timestep, encoder_hidden_states)
+        spatial_dtype = self.spatial.conv_in.weight.dtype
+        if self.variant.channels_last:
+            frames = frames.contiguous(memory_format=torch.channels_last)
+        embedding = time_embedding(self.spatial, frames.to(spatial_dtype), steps)
+        features = spatial_features(self.spatial, frames.to(spatial_dtype), embedding, text.to(spatial_dtype))
+        s, h = self.temporal(features, count, Conditioning(embedding.to(self.dtype), text))
+        y = self.fuse(torch.cat([s.to(h.dtype, memory_format=torch.contiguous_format), h], dim=1))
         y = self.spatial.conv_out(functional.silu(self.spatial.conv_norm_out(y)))
-        prediction = rearrange(y, "(b f) c h w -> b c f h w", f=frames)
+        prediction = to_clips(y, count)
         return UNet3DConditionOutput(sample=prediction) if return_dict else (prediction,)

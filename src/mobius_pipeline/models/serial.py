@@ -1,6 +1,7 @@
 """The serial baseline: diffusers' `UNet3DConditionModel`, unchanged, started as the T2I model."""
 
 import math
+from functools import partial
 
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from diffusers.models.attention_processor import Attention
@@ -8,16 +9,23 @@ from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import Tensor, nn
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.layout import read_layout
+from mobius_pipeline.models.sum import zero
+from mobius_pipeline.models.temporal import run_layer
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.weights import copy_exactly
+
+# The attributes of UNet3DConditionModel's blocks that hold its layers.
+_LAYERS = ("resnets", "temp_convs", "attentions", "temp_attentions")
 
 
-def build_serial(spatial: UNet2DConditionModel) -> UNet3DConditionModel:
+def build_serial(spatial: UNet2DConditionModel, variant: Variant) -> UNet3DConditionModel:
     """Build the serial 3D-UNet over a T2I UNet: spatial weights copied and frozen, temporal ones trained.
 
     Raises:
         MobiusError: If a spatial weight is missing, unexpected or misshapen, with the keys.
     """
+    assert variant.mode == "serial"
     layout, config = read_layout(spatial), spatial.config
     model = UNet3DConditionModel(
         sample_size=config.sample_size,
@@ -36,6 +44,9 @@ def build_serial(spatial: UNet2DConditionModel) -> UNet3DConditionModel:
     )
     _load_spatial(model, spatial)
     _start_as_t2i(model)
+    if variant.checkpoint_temporal:
+        _checkpoint_layers(model)
+    model.variant = variant
     return model
 
 
@@ -47,11 +58,7 @@ def is_temporal(name: str) -> bool:
 def _load_spatial(model: UNet3DConditionModel, spatial: UNet2DConditionModel) -> None:
     ours = {name: tensor for name, tensor in model.state_dict().items() if not is_temporal(name)}
     weights = {name: _as_linear(tensor, ours.get(name)) for name, tensor in spatial.state_dict().items()}
-    wrong = sorted(weights.keys() ^ ours.keys())
-    wrong += [name for name in weights.keys() & ours.keys() if weights[name].shape != ours[name].shape]
-    if wrong:
-        raise MobiusError(f"Spatial weights that do not fit the serial UNet: {', '.join(wrong)}.")
-    model.load_state_dict(weights, strict=False)
+    copy_exactly(weights, ours, "The T2I UNet's weights do not fit the serial UNet")
     for name, module in spatial.named_modules():
         if isinstance(module, Attention):  # UNet3D takes one head width for all levels; the weights fit any
             twin = model.get_submodule(name)
@@ -74,13 +81,16 @@ def _start_as_t2i(model: UNet3DConditionModel) -> None:
     """
     for module in model.modules():
         if isinstance(module, TransformerTemporalModel):
-            _zero(module.proj_out)
+            zero(module.proj_out)
         elif isinstance(module, TemporalConvLayer):
-            _zero(module.conv4[-1])
+            zero(module.conv4[-1])
         elif isinstance(module, nn.Dropout):
             module.p = 0.0
 
 
-def _zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
+def _checkpoint_layers(model: UNet3DConditionModel) -> None:
+    """Compute every layer again on the way back; `UNet3DConditionModel` has no checkpointing of its own."""
+    blocks = [*model.down_blocks, model.mid_block, *model.up_blocks]
+    layers = [layer for block in blocks for name in _LAYERS for layer in getattr(block, name, ())]
+    for layer in (model.transformer_in, *layers):
+        layer.forward = partial(run_layer, layer.forward, checkpointing=True)

@@ -1,6 +1,7 @@
 """The frozen spatial stream: a stock T2I UNet whose features are handed out as they appear.
 
-Shapes: `N` = batch x frames, `C` latent channels, `H W` latent size, `c` a level's channels, `L D` text.
+Shapes: `N` = batch x frames, `C` latent channels, `H W` latent size, `c` a level's channels, `L D` text,
+`E` the timestep's embedding.
 """
 
 from collections.abc import Iterator
@@ -9,10 +10,58 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.variant import SpatialDtype, Variant
+
+_HEAD = ("conv_norm_out", "conv_out")  # gradients cross the head: it stays in float32
+
+
+def freeze(unet: UNet2DConditionModel, variant: Variant) -> UNet2DConditionModel:
+    """Freeze a T2I UNet, in eval mode, and give it the variant's number format, memory format and compiler.
+
+    Raises:
+        MobiusError: If the variant asks for 8-bit weights and torchao is missing.
+    """
+    unet.requires_grad_(False).eval()
+    _convert(unet, variant.spatial_dtype)
+    if variant.channels_last:
+        unet.to(memory_format=torch.channels_last)
+    if variant.compile_spatial:
+        for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+            for layer in (*block.resnets, *getattr(block, "attentions", ())):
+                layer.compile()
+    return unet
+
+
+def _convert(unet: UNet2DConditionModel, dtype: SpatialDtype) -> None:
+    if dtype == "int8":
+        _quantize(unet)
+    elif dtype != "float32":
+        for name, part in unet.named_children():
+            if name not in _HEAD:
+                part.to(getattr(torch, dtype))
+
+
+def _quantize(unet: UNet2DConditionModel) -> None:
+    try:
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    except ImportError as error:
+        raise MobiusError(
+            "spatial_dtype: int8 needs torchao: `pip install torchao`, or take bfloat16 instead."
+        ) from error
+    quantize_(unet, Int8WeightOnlyConfig(), filter_fn=lambda module, _: isinstance(module, nn.Linear))
+
+
+@torch.no_grad()
+def time_embedding(unet: UNet2DConditionModel, sample: Tensor, timestep: Tensor) -> Tensor:
+    """What the T2I UNet's layers know of the timestep: (N, C, H, W), (N,) -> (N, E)."""
+    embedding: Tensor = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=timestep))
+    return embedding
+
 
 @torch.no_grad()
 def spatial_features(
-    unet: UNet2DConditionModel, sample: Tensor, timestep: Tensor, text: Tensor
+    unet: UNet2DConditionModel, sample: Tensor, embedding: Tensor, text: Tensor
 ) -> Iterator[Tensor]:
     """Run the T2I UNet on every frame on its own and yield its features in order.
 
@@ -22,7 +71,7 @@ def spatial_features(
     Args:
         unet: The T2I UNet, in eval mode.
         sample: Noisy latents, (N, C, H, W).
-        timestep: (N,).
+        embedding: Of the timestep, from `time_embedding`, (N, E).
         text: Text embeddings, (N, L, D).
 
     Yields:
@@ -31,16 +80,15 @@ def spatial_features(
         except for the mid block's last ResNet block, which is yielded alone. The last feature is the one
         before `conv_norm_out`.
     """
-    embedding = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=timestep))
     h = unet.conv_in(sample)
     yield h
 
     skips = [h]
     for block in unet.down_blocks:
-        for resnet, attention in _layers(block):
+        for resnet, attention in layers(block):
             h = resnet(h, embedding)
             yield h
-            h = _attend(attention, h, text)
+            h = attend(attention, h, text)
             yield h
             skips.append(h)
         if block.downsamplers:
@@ -50,26 +98,28 @@ def spatial_features(
     h = unet.mid_block.resnets[0](h, embedding)
     for attention, resnet in zip(unet.mid_block.attentions, unet.mid_block.resnets[1:], strict=True):
         yield h
-        h = _attend(attention, h, text)
+        h = attend(attention, h, text)
         yield h
         h = resnet(h, embedding)
     yield h
 
     for block in unet.up_blocks:
-        for resnet, attention in _layers(block):
+        for resnet, attention in layers(block):
             h = resnet(torch.cat([h, skips.pop()], dim=1), embedding)
             yield h
-            h = _attend(attention, h, text)
+            h = attend(attention, h, text)
             yield h
         if block.upsamplers:
             h = block.upsamplers[0](h, skips[-1].shape[-2:])  # an odd size comes back as it was
 
 
-def _layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+def layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+    """The ResNet blocks of a level with their transformer blocks, or None where it has none."""
     resnets = list(block.resnets)  # type: ignore[arg-type]
     attentions = list(getattr(block, "attentions", [None] * len(resnets)))
     return zip(resnets, attentions, strict=True)
 
 
-def _attend(attention: nn.Module | None, h: Tensor, text: Tensor) -> Tensor:
+def attend(attention: nn.Module | None, h: Tensor, text: Tensor) -> Tensor:
+    """(N, c, H, W) and (N, L, D) -> (N, c, H, W); unchanged without a transformer block."""
     return h if attention is None else attention(h, encoder_hidden_states=text, return_dict=False)[0]

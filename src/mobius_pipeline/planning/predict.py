@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from mobius_pipeline.models.factory import Mode, build_model, trainable_parameters
+from mobius_pipeline.models.factory import build_model, trainable_parameters
+from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.training.meters import (
     Category,
     count_flops,
@@ -75,7 +76,7 @@ def predict_training(unet_config: Mapping[str, Any], mode: Mode, shape: StepShap
         MobiusError: If the UNet has a part that the video models do not know.
     """
     with FakeTensorMode():
-        model = build_model(mode, UNet2DConditionModel.from_config(dict(unet_config)), seed=0)
+        model = build_model(Variant(mode), UNet2DConditionModel.from_config(dict(unet_config)), seed=0)
         return measure_training(training_step(model, model_inputs(unet_config, shape)))
 
 

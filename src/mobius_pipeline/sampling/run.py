@@ -18,15 +18,14 @@ from mobius_pipeline.latents.base import (
     base_fingerprint,
     decode,
     load_scheduler,
-    load_unet,
     load_vae,
 )
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.models.factory import build_model, trainable_parameters
+from mobius_pipeline.models.pretrained import load_trained
 from mobius_pipeline.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.ddim import first_noise, guided_ddim
-from mobius_pipeline.training.run import CONFIG, EMA
+from mobius_pipeline.training.run import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -44,26 +43,18 @@ class Sample:
     clip: str | None
 
 
-def load_trained(weights: Path, base: Path) -> nn.Module:
+def load_model(weights: Path, base: Path) -> nn.Module:
     """Put a training's EMA weights over its base model.
 
     Raises:
-        MobiusError: If the base is another than the one that it was trained on.
+        MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
     """
-    config = read_json(weights / CONFIG)
-    if config["fingerprints"]["base"] != base_fingerprint(base):
+    if read_json(weights / CONFIG)["fingerprints"]["base"] != base_fingerprint(base):
         raise MobiusError(
             f"{weights} was trained on another base model than {base}. "
             "Run its training again, or bring that base back."
         )
-    model = build_model(config["model"]["mode"], load_unet(base), seed=0)
-    tensors, parameters = load_file(weights / EMA), trainable_parameters(model)
-    if wrong := sorted(tensors.keys() ^ parameters.keys()):
-        raise MobiusError(f"{weights / EMA} does not fit the model: {', '.join(wrong)}.")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
-    return model.eval()
+    return load_trained(weights, base)
 
 
 def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str, str | None]]:
@@ -86,7 +77,7 @@ def sample_videos(
 ) -> Path:
     """Sample a video for each prompt with the EMA weights and write mp4, gif and exact frames to `target`."""
     prompts = choose_prompts(store, config)
-    frames = _sample([prompt for prompt, _ in prompts], load_trained(weights, base), base, store, config)
+    frames = _sample([prompt for prompt, _ in prompts], load_model(weights, base), base, store, config)
     with whole_folder(target) as partial:
         samples = []
         for i, ((prompt, clip), video) in enumerate(zip(prompts, frames, strict=True)):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobius_pipeline.config import Config
+from mobius_pipeline.models.variant import Mode, SpatialDtype, Variant
 
 
 class ObjectiveConfig(Config):
@@ -52,6 +53,22 @@ class TrainConfig(Config):
 
 
 class ModelConfig(Config):
-    """What tells the modes apart: `serial.model` and `parallel.model` in the same file."""
+    """What tells the modes apart: `serial.model` and `parallel.model` in the same file; see `Variant`."""
 
-    mode: Literal["serial", "parallel"]
+    mode: Mode
+    width: float = Field(gt=0, le=1, description="the temporal stream's share of the spatial channels")
+    stream_spatial: bool
+    checkpoint_temporal: bool
+    spatial_dtype: SpatialDtype
+    channels_last: bool
+    compile_spatial: bool
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ModelConfig":
+        _ = self.variant  # says what cannot work, and why
+        return self
+
+    @property
+    def variant(self) -> Variant:
+        """The same as the models know it."""
+        return Variant(**self.model_dump())

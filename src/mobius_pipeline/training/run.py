@@ -7,16 +7,17 @@ from typing import Any
 from safetensors.torch import save_file
 
 from mobius_pipeline.files import digest, read_json, whole_folder, write_json
-from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_unet, load_vae
+from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_vae
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.models.factory import FramewiseUNet, build_model
+from mobius_pipeline.models.factory import FramewiseUNet
+from mobius_pipeline.models.pretrained import build_from_base, load_base, save_trained
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.objective import Objective
 from mobius_pipeline.training.trainer import Listener, Trainer
 
 GIB = 2**30
-WEIGHTS, EMA, METRICS, CONFIG = "weights.safetensors", "ema.safetensors", "metrics.json", "config.json"
+WEIGHTS, METRICS, CONFIG = "weights.safetensors", "metrics.json", "training.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def build_trainer(
 ) -> Trainer:
     """A trainer of a mode over the base model, its resume state in `state`."""
     return Trainer(
-        build_model(model.mode, load_unet(base), seed=config.seed),
+        build_from_base(model.variant, base, seed=config.seed),
         store,
         build_objective(base, config),
         config,
@@ -69,7 +70,7 @@ def build_trainer(
 def t2i_heldout_loss(store: LatentsStore, base: Path, config: TrainConfig) -> HeldOutLoss:
     """The held-out loss of the T2I model on every frame on its own: where both modes start."""
     return heldout_loss(
-        FramewiseUNet(load_unet(base)).to(config.device),
+        FramewiseUNet(load_base(base).spatial).to(config.device),
         store,
         store.clips("heldout"),
         build_objective(base, config),
@@ -101,16 +102,21 @@ def training_metrics(trainer: Trainer) -> dict[str, Any]:
 
 
 def write_result(
-    trainer: Trainer, folder: Path, model: ModelConfig, marks: Fingerprints, extra: dict[str, Any]
+    trainer: Trainer,
+    folder: Path,
+    base: Path,
+    model: ModelConfig,
+    marks: Fingerprints,
+    extra: dict[str, Any],
 ) -> Path:
-    """Write the final weights, the EMA weights, the metrics and what they depend on into `folder`."""
+    """Write the EMA weights, as `load_trained` takes them, the last step's, and the metrics."""
     with whole_folder(folder) as partial:
         names = list(trainer.trained)
         save_file(
             {name: trainer.trained[name].detach().contiguous().cpu() for name in names}, partial / WEIGHTS
         )
         shadows = dict(zip(names, trainer.ema.shadow_params, strict=True))
-        save_file({name: tensor.contiguous().cpu() for name, tensor in shadows.items()}, partial / EMA)
+        save_trained(trainer.model, partial, base, shadows)
         write_json(partial / METRICS, {**training_metrics(trainer), **extra})
         write_json(
             partial / CONFIG,

@@ -52,6 +52,6 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
             "heldout_loss_by_timestep": end.by_timestep,
             "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
         }
-        folder = write_result(trainer, Path(work) / "trained" / model.mode, model, marks, extra)
+        folder = write_result(trainer, Path(work) / "trained" / model.mode, base_model, model, marks, extra)
         run.log_metrics(summary_metrics(folder))
     return folder

@@ -1,0 +1,147 @@
+"""Models on disk: built from a base directory, saved as what was trained alone, loaded over a base again."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel, UNet3DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import folder_digest, read_json, write_json
+from mobius_pipeline.models.factory import build_model, trainable_parameters
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.video_base import split, take_over
+from mobius_pipeline.models.weights import copy_exactly
+
+log = logging.getLogger(__name__)
+
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+_CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "UNet3DConditionModel": UNet3DConditionModel}
+
+
+@dataclass(frozen=True)
+class BaseUNet:
+    """A base's T2I UNet and, of a video model, its temporal weights."""
+
+    spatial: UNet2DConditionModel
+    temporal: dict[str, Tensor] | None
+
+
+def load_base(base: Path) -> BaseUNet:
+    """Load the UNet of a T2I or T2V directory in diffusers' format, float32.
+
+    Raises:
+        MobiusError: If there is none, it is of another class, or its weights are not its configuration's,
+            with the keys.
+    """
+    folder = base / "unet"
+    config = _config(folder)
+    if config.get("_class_name") not in _CLASSES:
+        raise MobiusError(
+            f"{folder / CONFIG} names the class {config.get('_class_name')}; a base has one of "
+            f"{', '.join(_CLASSES)}."
+        )
+    unet = _load(_CLASSES[config["_class_name"]], folder)
+    if isinstance(unet, UNet3DConditionModel):
+        return BaseUNet(*split(unet))
+    return BaseUNet(unet, None)
+
+
+def build_from_base(variant: Variant, base: Path, *, seed: int) -> nn.Module:
+    """Build a model over a base directory; a video model's temporal weights are taken over, and it is said.
+
+    Raises:
+        MobiusError: If the base cannot be read, or a weight does not fit, with the keys.
+    """
+    unet = load_base(base)
+    model = build_model(variant, unet.spatial, seed=seed)
+    if unet.temporal is not None:
+        fresh = take_over(model, variant, unet.temporal)
+        log.info("Temporal weights: %d taken over, %d start afresh.", len(unet.temporal), len(fresh))
+    return model
+
+
+def save_trained(
+    model: nn.Module, folder: Path, base: Path, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Save what training changes, alone, with a reference to the base that it belongs to.
+
+    Args:
+        model: From `build_from_base`.
+        folder: Where to write `config.json` and the weights as safetensors.
+        base: The base directory that the model was built from.
+        weights: Written instead of the model's own, under the same names: its moving averages.
+    """
+    own = trainable_parameters(model)
+    chosen = {name: (weights or own)[name].detach().contiguous().cpu() for name in own}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(chosen, folder / WEIGHTS)
+    reference = {"name": base.resolve().name, "fingerprint": folder_digest(base / "unet")}
+    write_json(
+        folder / CONFIG,
+        {"_class_name": type(model).__name__, "variant": asdict(variant_of(model)), "base": reference},
+    )
+
+
+def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers: Any) -> nn.Module:
+    """Load what `save_trained` wrote, over a base.
+
+    Args:
+        folder: What `save_trained` wrote.
+        base: The base directory.
+        other_base: Allow another base of the same shape than the one that it was trained over.
+        levers: Memory options of `Variant` that replace the saved ones.
+
+    Raises:
+        MobiusError: If files are missing or damaged, the base is another one, or a weight does not fit.
+    """
+    config = _config(folder)
+    variant = Variant(**{**config["variant"], **levers})
+    _check_base(folder, config["base"], base, other_base)
+    model = build_model(variant, load_base(base).spatial, seed=0)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except Exception as error:
+        raise MobiusError(f"Cannot read {folder / WEIGHTS} ({error}). Take the folder again.") from error
+    copy_exactly(weights, trainable_parameters(model), f"{folder / WEIGHTS} does not fit the base {base}")
+    return model.eval()
+
+
+def variant_of(model: nn.Module) -> Variant:
+    """The variant that a model was built from."""
+    variant = model.variant
+    assert isinstance(variant, Variant)
+    return variant
+
+
+def _check_base(folder: Path, trained_over: Mapping[str, str], base: Path, other_base: bool) -> None:
+    if trained_over["fingerprint"] == folder_digest(base / "unet"):
+        return
+    message = f"{folder} was trained over another base ({trained_over['name']}) than {base}"
+    if not other_base:
+        raise MobiusError(f"{message}. Name that one, or allow it with other_base=True.")
+    log.warning("%s: loaded all the same, as asked.", message)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = read_json(folder / CONFIG)
+    except (OSError, ValueError) as error:
+        raise MobiusError(f"Cannot read {folder / CONFIG} ({error}). Name a folder that has one.") from error
+    return config
+
+
+def _load(cls: type[Any], folder: Path) -> Any:
+    try:
+        model, info = cls.from_pretrained(folder, torch_dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MobiusError(f"Cannot load the UNet in {folder}: {error}") from error
+    wrong = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
+    if wrong:
+        raise MobiusError(f"The weights in {folder} are not those of its {CONFIG}: {wrong}.")
+    return model
