@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 import tiny
@@ -82,3 +83,27 @@ def test_same_seed_same_weights() -> None:
 def test_refuses_a_unet_that_it_does_not_know() -> None:
     with pytest.raises(MobiusError, match="class_embed_type"):
         build_model(Variant(), tiny.unet(class_embed_type="timestep"), seed=0)
+
+
+SD1: dict[str, object] = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
+SD2: dict[str, object] = {
+    "sample_size": 64,
+    "cross_attention_dim": 1024,
+    "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True,
+}
+
+
+@pytest.mark.parametrize("variant", [Variant("serial"), Variant(), Variant(width=0.125, stream_spatial=True)])
+@pytest.mark.parametrize(
+    ("config", "parameters"), [(SD1, 859_520_964), (SD2, 865_910_724)], ids=["1.x", "2.x"]
+)
+def test_builds_over_stable_diffusion(variant: Variant, config: dict[str, object], parameters: int) -> None:
+    """At full size, without memory; the T2I UNets' parameter counts are those of the published models."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config)  # the defaults are the layout of SD 1.x
+        assert sum(parameter.numel() for parameter in unet.parameters()) == parameters
+        model = build_model(variant, unet, seed=0)
+    trained = sum(parameter.numel() for parameter in trainable_parameters(model).values())
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters + trained
+    assert (trained < 0.05 * parameters) == (variant.width < 1)

@@ -130,3 +130,36 @@ def test_golden_losses(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: 
         assert losses == stored["machines"][golden.machine()][mode]
     for known in stored["machines"].values():
         assert losses == pytest.approx(known[mode], rel=golden.TOLERANCE)
+
+
+def test_autocast_trains_in_float32_weights(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    plain, half = (
+        trainer("parallel", tiny_store, tiny_base, tmp_path / str(kind), autocast=kind)
+        for kind in (None, "bfloat16")
+    )
+    for one in (plain, half):
+        one.train()
+    assert all(parameter.dtype == torch.float32 for parameter in half.trained.values())
+    losses = [[value for _, value, _ in one.history.loss] for one in (plain, half)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_states_in_8_bits_come_back_from_a_checkpoint(
+    tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torchao", reason="needs the extra `quantized`")
+    optimizer = {**tiny.train_config().model_dump()["optimizer"], "state_bits": 8}
+
+    def trained(name: str, **changes: Any) -> Trainer:
+        one = trainer("parallel", tiny_store, tiny_base, tmp_path / name, **changes)
+        one.train()
+        return one
+
+    whole = trained("whole", optimizer=optimizer)
+    trained("broken", optimizer=optimizer, steps=4)
+    again = trained("broken", optimizer=optimizer)
+    assert [row[1] for row in again.history.loss] == [row[1] for row in whole.history.loss]
+    assert all(torch.equal(again.trained[name], whole.trained[name]) for name in whole.trained)
+    kept = [one.history.memory["breakdown"]["optimizer"] for one in (whole, trained("exact"))]
+    assert kept[0] < kept[1]

@@ -34,6 +34,7 @@ _FAIR = {
     "same_draws": ["train.seed", "train.batch_size", "train.objective"],
     "same_steps": ["train.steps"],
     "same_optimizer": ["train.optimizer", "train.ema_decay"],
+    "same_precision": ["train.autocast", "train.optimizer.state_bits"],
     "same_device": ["train.device"],
 }
 

@@ -26,6 +26,7 @@ class OptimizerConfig(Config):
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
+    state_bits: Literal[8, 32] = Field(description="of AdamW's two moments; 8 needs torchao")
 
 
 class TrainConfig(Config):
@@ -36,6 +37,7 @@ class TrainConfig(Config):
     batch_size: int = Field(gt=0, description="clips")
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
+    autocast: Literal["bfloat16"] | None = Field(description="of the forward pass; null: float32")
     ema_decay: float = Field(ge=0, lt=1)
     evaluate_every: int = Field(gt=0, description="steps")
     evaluate_clips: int = Field(gt=0, description="held-out clips that are looked at during training")

@@ -35,8 +35,17 @@ def rounded(nbytes: int) -> int:
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
     """Rounded bytes of the distinct storages behind `tensors`; views and shared tensors count once."""
-    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage() for tensor in tensors}
+    storages = {part.untyped_storage()._cdata: part.untyped_storage() for part in plain_tensors(tensors)}
     return sum(rounded(storage.nbytes()) for storage in storages.values())
+
+
+def plain_tensors(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The tensors that hold the bytes: of a quantised one, its codes and scales instead of itself."""
+    for tensor in tensors:
+        if hasattr(tensor, "__tensor_flatten__"):
+            yield from plain_tensors(getattr(tensor, name) for name in tensor.__tensor_flatten__()[0])
+        else:
+            yield tensor
 
 
 class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -64,7 +73,7 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def register(self, tensors: Iterable[Tensor], category: Category) -> None:
         """Count `tensors` under `category`, whether they are new to the meter or already followed."""
-        for tensor in tensors:
+        for tensor in plain_tensors(tensors):
             if tensor.device.type == self._device:
                 self._categories[self._follow(tensor)] = category
 
@@ -81,9 +90,10 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run the operation and follow the storages of what it returns."""
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and leaf.device.type == self._device:
-                self._follow(leaf)
+        made = (leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        for tensor in plain_tensors(made):
+            if tensor.device.type == self._device:
+                self._follow(tensor)
         return result
 
     def _follow(self, tensor: Tensor) -> int:
@@ -182,7 +192,8 @@ def measure_step(
     on_cuda = device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(device)
-    with _gradients_of(memory, weights), _phases_of(memory, optimizer), memory:
+    eager = torch.compiler.set_stance("force_eager")  # compiled code runs below the dispatcher, unseen
+    with eager, _gradients_of(memory, weights), _phases_of(memory, optimizer), memory:
         step()
     memory.register(optimizer_tensors(optimizer), "optimizer")
     return _with_allocator(memory, device) if on_cuda else StepMemory(memory.peak_bytes, memory.breakdown)

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,12 @@ from mobius_pipeline.training.draws import batch_at, draw
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.meters import StepTimer, count_flops, measure_step
 from mobius_pipeline.training.objective import Objective
+from mobius_pipeline.training.optimizer import (
+    build_optimizer,
+    restored_state,
+    set_learning_rate,
+    state_tensors,
+)
 from mobius_pipeline.training.schedule import learning_rate
 
 log = logging.getLogger(__name__)
@@ -97,13 +103,7 @@ class Trainer:
                 f"batch of {config.batch_size}. Add clips, or lower train.batch_size."
             )
         self.trained = trainable_parameters(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.trained.values(),
-            lr=config.optimizer.learning_rate,
-            betas=config.optimizer.betas,
-            weight_decay=config.optimizer.weight_decay,
-            fused=True,
-        )
+        self.optimizer = build_optimizer(config.optimizer, self.trained.values())
         self.ema = EMAModel(self.trained.values(), decay=config.ema_decay, foreach=True)
         self.history = History()
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))
@@ -162,6 +162,13 @@ class Trainer:
         finally:
             self.ema.restore(self.trained.values())
 
+    def precision(self) -> AbstractContextManager[Any]:
+        """What the model's forward pass of a training step runs under; the loss is always in float32."""
+        if self.config.autocast is None:
+            return nullcontext()
+        kind = torch.device(self.config.device).type
+        return torch.autocast(kind, dtype=getattr(torch, self.config.autocast))
+
     def _draw_clip(self, clip: Clip, step: int) -> tuple[Tensor, Tensor, int, Tensor]:
         mean, logvar = self.store.moments(clip)
         objective = self.config.objective
@@ -185,7 +192,8 @@ class Trainer:
     def _backward(self, batch: Batch) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         noisy = self.objective.add_noise(batch.latents, batch.noise, batch.timestep)
-        prediction = self.model(noisy, batch.timestep, batch.text, return_dict=False)[0]
+        with self.precision():
+            prediction = self.model(noisy, batch.timestep, batch.text, return_dict=False)[0].float()
         target = self.objective.target(batch.latents, batch.noise, batch.timestep)
         loss = self.objective.loss(prediction, target, batch.timestep).mean()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -202,8 +210,7 @@ class Trainer:
                 f"updated; the last checkpoint in {self.folder} stands. Lower "
                 f"train.optimizer.learning_rate, or look at the clips of this step: {paths}."
             )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+        set_learning_rate(self.optimizer, self._learning_rate())
         self.optimizer.step()
         self.ema.step(self.trained.values())
         return float(loss), float(norm)
@@ -248,7 +255,7 @@ class Trainer:
         tensors = {f"model.{name}": parameter.detach() for name, parameter in self.trained.items()}
         for (name, parameter), shadow in zip(self.trained.items(), self.ema.shadow_params, strict=True):
             tensors[f"ema.{name}"] = shadow
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in state_tensors(self.optimizer.state[parameter]).items():
                 tensors[f"optimizer.{name}.{key}"] = value
         self.history.seconds = self.timer.seconds
         checkpoint = Checkpoint(
@@ -269,16 +276,13 @@ class Trainer:
                 parameter.copy_(checkpoint.tensors[f"model.{name}"])
                 shadow.copy_(checkpoint.tensors[f"ema.{name}"])
                 prefix = f"optimizer.{name}."
-                self.optimizer.state[parameter] = {
-                    key.removeprefix(prefix): _on(value, parameter) if value.ndim else value
+                plain = {
+                    key.removeprefix(prefix): value
                     for key, value in checkpoint.tensors.items()
                     if key.startswith(prefix)
                 }
+                self.optimizer.state[parameter] = restored_state(plain, parameter)
         self.ema.optimization_step = checkpoint.meta["ema_steps"]
         self.history = History(**checkpoint.meta["history"])
         self.timer.seconds = self.history.seconds
         self.step = checkpoint.step
-
-
-def _on(tensor: Tensor, like: Tensor) -> Tensor:
-    return tensor.to(like.device)

@@ -1,0 +1,68 @@
+"""AdamW, its states in 32 or in 8 bits, and those states as plain tensors for a checkpoint."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.training.config import OptimizerConfig
+
+_SIGNED = {"exp_avg": True, "exp_avg_sq": False}  # the second moment is never negative
+
+
+def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW as configured.
+
+    Raises:
+        MobiusError: If 8-bit states are asked for and torchao is missing.
+    """
+    settings: dict[str, Any] = {
+        "lr": config.learning_rate,
+        "betas": config.betas,
+        "weight_decay": config.weight_decay,
+    }
+    if config.state_bits == 32:
+        return torch.optim.AdamW(parameters, **settings, fused=True)
+    try:
+        from torchao.optim import AdamW8bit
+    except ImportError as error:
+        raise MobiusError(
+            "train.optimizer.state_bits: 8 needs torchao: install the extra `quantized` of this project "
+            "(`pip install -e .[quantized]`), or set 32."
+        ) from error
+    optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of the next step; torchao's optimisers hold theirs in a tensor, which must stay."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def state_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A parameter's optimiser state as plain tensors; an 8-bit one is its codes, scales and code book."""
+    plain: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if hasattr(value, "__tensor_flatten__"):
+            plain |= {f"{name}.{part}": getattr(value, part) for part in value.__tensor_flatten__()[0]}
+        else:
+            plain[name] = value
+    return plain
+
+
+def restored_state(plain: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+    """Undo `state_tensors`; what is no scalar goes to the device of the parameter `like`."""
+    moved = {name: value.to(like.device) if value.ndim else value for name, value in plain.items()}
+    state = {name: value for name, value in moved.items() if "." not in name}
+    for name in sorted({name.split(".")[0] for name in moved if "." in name}):
+        from torchao.optim.subclass_8bit import OptimState8bit
+
+        parts = (moved[f"{name}.{part}"] for part in ("codes", "scale", "qmap"))
+        state[name] = OptimState8bit(*parts, _SIGNED[name])
+    return state

@@ -1,0 +1,207 @@
+"""Bases on disk, image and video ones, and trained models over them."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet3DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import tiny
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.factory import FramewiseUNet, trainable_parameters
+from mobius_pipeline.models.pretrained import (
+    CONFIG,
+    WEIGHTS,
+    build_from_base,
+    load_base,
+    load_trained,
+    save_trained,
+)
+from mobius_pipeline.models.variant import Variant
+
+VARIANTS = [
+    Variant("parallel"),
+    Variant("parallel", width=0.5, stream_spatial=True),
+    Variant("serial"),
+    Variant("sum"),
+]
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    """Latents (2, 4, 3, 6, 5), timesteps (2,), text (2, 6, 384)."""
+    source = torch.Generator().manual_seed(0)
+    sample = torch.randn(2, 4, 3, 6, 5, generator=source)
+    return sample, torch.tensor([10, 900]), torch.randn(2, 6, 384, generator=source)
+
+
+@torch.no_grad()
+def run(model: nn.Module) -> Tensor:
+    prediction: Tensor = model.eval()(*inputs(), return_dict=False)[0]
+    return prediction
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A T2I base with a UNet alone."""
+    tiny.unet().save_pretrained(tmp_path / "base/unet")
+    return tmp_path / "base"
+
+
+def video_unet() -> UNet3DConditionModel:
+    """A text-to-video UNet whose temporal layers do something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = UNet3DConditionModel(
+            sample_size=4,
+            block_out_channels=(16, 32, 32),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
+            up_block_types=("UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
+            cross_attention_dim=384,
+            attention_head_dim=8,
+            norm_num_groups=4,
+        )
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.03 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.fixture
+def video_base(tmp_path: Path) -> Path:
+    video_unet().save_pretrained(tmp_path / "video/unet")
+    return tmp_path / "video"
+
+
+def moved(model: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in trainable_parameters(model).values():
+            parameter.add_(0.02)
+    return model
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_what_was_trained_comes_back_alone(variant: Variant, base: Path, tmp_path: Path) -> None:
+    model = moved(build_from_base(variant, base, seed=1))
+    save_trained(model, tmp_path / "trained", base)
+    assert load_file(tmp_path / "trained" / WEIGHTS).keys() == trainable_parameters(model).keys()
+    assert not any(name.startswith("spatial.") for name in load_file(tmp_path / "trained" / WEIGHTS))
+    again = load_trained(tmp_path / "trained", base)
+    assert torch.equal(run(again), run(model))
+
+
+def test_memory_levers_may_change_on_loading(base: Path, tmp_path: Path) -> None:
+    model = moved(build_from_base(Variant(), base, seed=1))
+    save_trained(model, tmp_path / "trained", base)
+    half = load_trained(tmp_path / "trained", base, spatial_dtype="bfloat16", channels_last=True)
+    assert half.get_submodule("spatial").conv_in.weight.dtype == torch.bfloat16
+    assert half.get_submodule("spatial").conv_out.weight.dtype == torch.float32
+    torch.testing.assert_close(run(half), run(model), rtol=0, atol=0.1)
+    assert not torch.equal(run(half), run(model))
+
+
+def test_another_base_is_taken_on_request_only(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_trained(build_from_base(Variant(), base, seed=1), tmp_path / "trained", base)
+    other = tiny.unet()
+    with torch.no_grad():
+        other.conv_in.weight.add_(1)
+    other.save_pretrained(tmp_path / "other/unet")
+    with pytest.raises(MobiusError, match=r"another base .*other_base=True"):
+        load_trained(tmp_path / "trained", tmp_path / "other")
+    with caplog.at_level(logging.WARNING):
+        loaded = load_trained(tmp_path / "trained", tmp_path / "other", other_base=True)
+    assert "was trained over another base (base)" in caplog.text
+    torch.testing.assert_close(run(loaded), run(FramewiseUNet(other)))
+
+
+def test_weights_that_do_not_fit_are_named(base: Path, tmp_path: Path) -> None:
+    save_trained(build_from_base(Variant(), base, seed=1), tmp_path / "trained", base)
+    weights = load_file(tmp_path / "trained" / WEIGHTS)
+    weights["fuse.bias"] = torch.zeros(3)
+    weights["strange"] = weights.pop("fuse.weight")
+    save_file(weights, tmp_path / "trained" / WEIGHTS)
+    with pytest.raises(MobiusError) as error:
+        load_trained(tmp_path / "trained", base)
+    for part in ("missing: fuse.weight", "unexpected: strange", "misshapen: fuse.bias"):
+        assert part in str(error.value)
+
+
+def test_a_damaged_base_is_named(base: Path) -> None:
+    weights_file = base / "unet" / WEIGHTS
+    weights = load_file(weights_file)
+    del weights["conv_in.weight"]
+    save_file(weights, weights_file)
+    with pytest.raises(MobiusError, match=r"conv_in\.weight"):
+        load_base(base)
+    weights_file.write_bytes(b"no safetensors")
+    with pytest.raises(MobiusError, match="Cannot load the UNet"):
+        load_base(base)
+    config = json.loads((base / "unet" / CONFIG).read_text())
+    (base / "unet" / CONFIG).write_text(json.dumps({**config, "_class_name": "Transformer"}))
+    with pytest.raises(MobiusError, match="names the class Transformer"):
+        load_base(base)
+    with pytest.raises(MobiusError, match="Cannot read"):
+        load_base(base / "nowhere")
+
+
+def test_serial_over_a_video_base_is_the_video_model(video_base: Path) -> None:
+    torch.testing.assert_close(run(build_from_base(Variant("serial"), video_base, seed=0)), run(video_unet()))
+
+
+def test_parallel_over_a_video_base_starts_as_its_images_and_has_its_temporal_weights(
+    video_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        model = build_from_base(Variant(), video_base, seed=0)
+    expected = run(FramewiseUNet(load_base(video_base).spatial))
+    torch.testing.assert_close(run(model), expected, rtol=0, atol=1e-5)
+    video = video_unet()
+    pairs = {
+        "transformer_in": "temporal.transformer_in",
+        "down_blocks.1.temp_convs.0": "temporal.down.1.0.conv",
+        "down_blocks.0.temp_attentions.0": "temporal.down.0.0.transformer",
+        "mid_block.temp_convs.1": "temporal.mid_conv",
+        "up_blocks.2.temp_attentions.1": "temporal.up.2.1.transformer",
+    }
+    for theirs, ours in pairs.items():
+        own = model.get_submodule(ours).state_dict()
+        for name, weight in video.get_submodule(theirs).state_dict().items():
+            assert torch.equal(own[name], weight), (theirs, name)
+    taken = sum("temp" in name or "transformer_in" in name for name, _ in video.named_parameters())
+    assert f"{taken} taken over" in caplog.text
+
+
+def test_a_video_base_takes_no_ladder(video_base: Path) -> None:
+    for variant in (Variant(width=0.5), Variant(stream_spatial=True), Variant("sum")):
+        with pytest.raises(MobiusError, match="fit mode: serial"):
+            build_from_base(variant, video_base, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"mode": "serial", "width": 0.5}, "no temporal stream"),
+        ({"mode": "serial", "spatial_dtype": "bfloat16"}, "gradients cross the spatial layers"),
+        ({"mode": "sum", "compile_spatial": True}, "gradients cross the spatial layers"),
+        ({"width": 0.0}, "width must be above 0"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Variant(**options)  # type: ignore[arg-type]
+
+
+def test_int8_weights_are_close() -> None:
+    pytest.importorskip("torchao")
+    from mobius_pipeline.models.factory import build_model
+
+    exact = run(build_model(Variant(), tiny.unet(), seed=0))
+    model = build_model(Variant(spatial_dtype="int8"), tiny.unet(), seed=0)
+    error = (run(model) - exact).abs().max()
+    assert 0 < error < 0.1 * exact.abs().max()
