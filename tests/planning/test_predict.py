@@ -42,7 +42,7 @@ def measured(mode: Mode) -> Cost:
 
 @cache
 def predicted(mode: Mode, shape: StepShape = SHAPE) -> Cost:
-    return predict_training(TINY, mode, shape)
+    return predict_training(TINY, Variant(mode), shape)
 
 
 @pytest.mark.parametrize("mode", MODES)

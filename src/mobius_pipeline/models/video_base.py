@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from torch import Tensor, nn
@@ -49,19 +50,27 @@ def split(unet: UNet3DConditionModel) -> tuple[UNet2DConditionModel, dict[str, T
     Raises:
         MobiusError: If its spatial weights do not make a T2I UNet, with the keys.
     """
-    config = unet.config
-    spatial = UNet2DConditionModel(
-        **{name: config[name] for name in _SHARED},
-        down_block_types=tuple(name.replace("3D", "2D") for name in config.down_block_types),
-        up_block_types=tuple(name.replace("3D", "2D") for name in config.up_block_types),
-        # Of a UNet3DConditionModel the width of a head, of a UNet2DConditionModel the number of heads.
-        attention_head_dim=tuple(width // config.attention_head_dim for width in config.block_out_channels),
-        use_linear_projection=True,
-    )
+    spatial = UNet2DConditionModel.from_config(image_config(unet.config))
     weights = unet.state_dict()
     temporal = {name: weights.pop(name) for name in list(weights) if is_temporal(name)}
     copy_exactly(weights, spatial.state_dict(), "The video UNet's spatial weights make no T2I UNet")
     return spatial, temporal
+
+
+def image_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the T2I UNet in a base's; one of a T2I UNet is given back as it is."""
+    if not any("3D" in name for name in config["down_block_types"]):
+        return dict(config)
+    return {
+        **{name: config[name] for name in _SHARED},
+        "down_block_types": tuple(name.replace("3D", "2D") for name in config["down_block_types"]),
+        "up_block_types": tuple(name.replace("3D", "2D") for name in config["up_block_types"]),
+        # Of a UNet3DConditionModel the width of a head, of a UNet2DConditionModel the number of heads.
+        "attention_head_dim": tuple(
+            width // config["attention_head_dim"] for width in config["block_out_channels"]
+        ),
+        "use_linear_projection": True,
+    }
 
 
 def take_over(model: nn.Module, variant: Variant, temporal: Mapping[str, Tensor]) -> list[str]:

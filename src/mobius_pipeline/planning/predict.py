@@ -1,8 +1,8 @@
 """What a training step of a mode will cost: it runs on fake tensors, which have shapes and no memory."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model, trainable_parameters
-from mobius_pipeline.models.variant import Mode, Variant
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.video_base import image_config
 from mobius_pipeline.training.meters import (
     Category,
     count_flops,
@@ -19,6 +21,7 @@ from mobius_pipeline.training.meters import (
     optimizer_tensors,
     tensor_bytes,
 )
+from mobius_pipeline.training.optimizer import build_optimizer
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,29 @@ class TrainingStep:
         return [*self.model.parameters(), *self.model.buffers(), *self.ema]
 
 
-def predict_training(unet_config: Mapping[str, Any], mode: Mode, shape: StepShape) -> Cost:
-    """Predict the cost of a training step of `mode` over the T2I UNet of `unet_config`, without its weights.
+def predict_training(
+    unet_config: Mapping[str, Any], variant: Variant, shape: StepShape, *, autocast: bool = False
+) -> Cost:
+    """Predict the cost of a training step over the base of `unet_config`, without its weights.
+
+    Args:
+        unet_config: Of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
+        variant: What to train; `compile_spatial` changes nothing that is predicted.
+        shape: Sizes of the step.
+        autocast: Run the forward pass in bfloat16.
 
     Raises:
-        MobiusError: If the UNet has a part that the video models do not know.
+        MobiusError: If the UNet has a part that the video models do not know, or the variant cannot be
+            predicted.
     """
+    if variant.spatial_dtype == "int8":
+        raise MobiusError(
+            "spatial_dtype: int8 cannot be predicted: torchao quantises real weights only. Plan with float32."
+        )
+    plain = replace(variant, compile_spatial=False)
     with FakeTensorMode():
-        model = build_model(Variant(mode), UNet2DConditionModel.from_config(dict(unet_config)), seed=0)
-        return measure_training(training_step(model, model_inputs(unet_config, shape)))
+        model = build_model(plain, UNet2DConditionModel.from_config(image_config(unet_config)), seed=0)
+        return measure_training(training_step(model, model_inputs(unet_config, shape), autocast=autocast))
 
 
 def measure_training(step: TrainingStep) -> Cost:
@@ -105,16 +122,20 @@ def model_inputs(unet_config: Mapping[str, Any], shape: StepShape) -> list[Tenso
     ]
 
 
-def training_step(model: nn.Module, inputs: list[Tensor]) -> TrainingStep:
+def training_step(
+    model: nn.Module, inputs: list[Tensor], *, autocast: bool = False, state_bits: Literal[8, 32] = 32
+) -> TrainingStep:
     """Make the step that training runs: AdamW, gradients clipped by norm, EMA of what is trained."""
     trained = list(trainable_parameters(model).values())
-    optimizer = torch.optim.AdamW(trained)
+    optimizer = build_optimizer(trained, state_bits=state_bits, lr=1e-3)
     ema = [parameter.detach().clone() for parameter in trained]
     noisy, timesteps, text, target = inputs
 
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss = functional.mse_loss(model(noisy, timesteps, text, return_dict=False)[0], target)
+        with torch.autocast(noisy.device.type, dtype=torch.bfloat16, enabled=autocast):
+            prediction = model(noisy, timesteps, text, return_dict=False)[0]
+        loss = functional.mse_loss(prediction.float(), target)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()

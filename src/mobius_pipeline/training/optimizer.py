@@ -1,29 +1,30 @@
 """AdamW, its states in 32 or in 8 bits, and those states as plain tensors for a checkpoint."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.training.config import OptimizerConfig
 
 _SIGNED = {"exp_avg": True, "exp_avg_sq": False}  # the second moment is never negative
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW as configured.
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], *, state_bits: Literal[8, 32], **settings: Any
+) -> torch.optim.Optimizer:
+    """AdamW.
+
+    Args:
+        parameters: What it changes.
+        state_bits: Of its two moments.
+        settings: As of `torch.optim.AdamW`: lr, betas, weight_decay.
 
     Raises:
         MobiusError: If 8-bit states are asked for and torchao is missing.
     """
-    settings: dict[str, Any] = {
-        "lr": config.learning_rate,
-        "betas": config.betas,
-        "weight_decay": config.weight_decay,
-    }
-    if config.state_bits == 32:
+    if state_bits == 32:
         return torch.optim.AdamW(parameters, **settings, fused=True)
     try:
         from torchao.optim import AdamW8bit

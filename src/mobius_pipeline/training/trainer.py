@@ -103,7 +103,13 @@ class Trainer:
                 f"batch of {config.batch_size}. Add clips, or lower train.batch_size."
             )
         self.trained = trainable_parameters(self.model)
-        self.optimizer = build_optimizer(config.optimizer, self.trained.values())
+        self.optimizer = build_optimizer(
+            self.trained.values(),
+            state_bits=config.optimizer.state_bits,
+            lr=config.optimizer.learning_rate,
+            betas=config.optimizer.betas,
+            weight_decay=config.optimizer.weight_decay,
+        )
         self.ema = EMAModel(self.trained.values(), decay=config.ema_decay, foreach=True)
         self.history = History()
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))

@@ -18,13 +18,15 @@ def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_si
     """
     from rich.console import Console
 
+    from mobius_pipeline.models.variant import Variant
     from mobius_pipeline.planning.base import latent_scale, read_config
     from mobius_pipeline.planning.predict import StepShape, predict_training
     from mobius_pipeline.planning.report import plan_report, plan_table
 
     unet, scale = read_config(base_model, "unet"), latent_scale(read_config(base_model, "vae"))
     shape = StepShape(batch_size, clip.frames, clip.height // scale, clip.width // scale, plan.text_tokens)
-    costs = {mode: predict_training(unet, mode, shape) for mode in ("serial", "parallel")}
+    variants = {"serial": Variant("serial"), "parallel": Variant("parallel")}
+    costs = {name: predict_training(unet, variant, shape) for name, variant in variants.items()}
     report = plan_report(costs, shape, plan.memory_gib, plan.reserve_gib)
     Console().print(plan_table(report))
     return report

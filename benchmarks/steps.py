@@ -1,0 +1,205 @@
+"""What a training step costs, as ratios within one run: modes, memory levers, ladder widths.
+
+Every variant takes its turn in every round, so a machine that speeds up or slows down does so for all; a
+round's ratio is a variant's seconds over those of its reference in the same round. `make bench` runs this.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.factory import build_model
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.predict import (
+    StepShape,
+    TrainingStep,
+    measure_training,
+    model_inputs,
+    training_step,
+)
+
+# The ModelScope layout at a quarter of its width, on latents of 128 x 128 px.
+UNET: dict[str, Any] = {
+    "sample_size": 16,
+    "block_out_channels": (80, 160, 320, 320),
+    "layers_per_block": 2,
+    "cross_attention_dim": 256,
+    "attention_head_dim": (5, 10, 20, 20),
+    "norm_num_groups": 16,
+    "use_linear_projection": True,
+}
+SHAPE = StepShape(batch=1, frames=8, height=16, width=16, tokens=77)
+WARMUP = 2  # rounds: allocation, kernel choice, compilation
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A variant to time, and the one that it is compared with."""
+
+    name: str
+    variant: Variant
+    reference: str
+    autocast: bool = False
+    state_bits: int = 32
+
+
+SERIAL, PARALLEL = Variant("serial"), Variant("parallel")
+
+
+def entries() -> list[Entry]:
+    """Modes against serial; each lever against the mode without it; ladders against parallel."""
+    checkpointed = replace(PARALLEL, checkpoint_temporal=True)
+    levers = [
+        Entry("parallel, checkpoint_temporal", checkpointed, "parallel"),
+        Entry("serial, checkpoint_temporal", replace(SERIAL, checkpoint_temporal=True), "serial"),
+        Entry("parallel, autocast bfloat16", PARALLEL, "parallel", autocast=True),
+        Entry("serial, autocast bfloat16", SERIAL, "serial", autocast=True),
+        Entry("parallel, 8-bit AdamW", PARALLEL, "parallel", state_bits=8),
+        Entry("parallel, spatial bfloat16", replace(PARALLEL, spatial_dtype="bfloat16"), "parallel"),
+        Entry("parallel, spatial int8", replace(PARALLEL, spatial_dtype="int8"), "parallel"),
+        Entry("parallel, channels_last", replace(PARALLEL, channels_last=True), "parallel"),
+        Entry("parallel, compile_spatial", replace(PARALLEL, compile_spatial=True), "parallel"),
+    ]
+    ladders = [
+        Entry(
+            f"ladder {width:g}{', stream_spatial' if spatial else ''}",
+            replace(PARALLEL, width=width, stream_spatial=spatial),
+            "parallel",
+        )
+        for width in (1.0, 0.5, 0.25, 0.125)
+        for spatial in (False, True)
+        if width < 1 or spatial
+    ]
+    modes = [Entry("serial", SERIAL, "serial"), Entry("parallel", PARALLEL, "serial")]
+    return [*modes, Entry("sum", Variant("sum"), "serial"), *levers, *ladders]
+
+
+def prepared(entry: Entry) -> TrainingStep | str:
+    """The step of an entry, or why it cannot run here."""
+    try:
+        torch.manual_seed(0)
+        model = build_model(entry.variant, UNet2DConditionModel(**UNET), seed=0)
+        inputs = model_inputs(UNET | {"in_channels": 4}, SHAPE)
+        return training_step(model, inputs, autocast=entry.autocast, state_bits=entry.state_bits)
+    except MobiusError as error:
+        return str(error)
+
+
+def timed_rounds(steps: dict[str, TrainingStep], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every step, the variants taking turns; warm-up rounds are left out."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in track(range(WARMUP + rounds), "rounds", console=Console(stderr=True)):
+        for name, step in steps.items():
+            began = perf_counter()
+            step.run()
+            seconds[name].append(perf_counter() - began)
+    return {name: values[WARMUP:] for name, values in seconds.items()}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "lower": lower, "upper": upper}
+
+
+def measured(
+    entries: Sequence[Entry], steps: dict[str, TrainingStep], rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Time, memory and FLOPs of every entry, and their ratios to its reference."""
+    seconds = timed_rounds(steps, rounds)
+    costs = {name: measure_training(step) for name, step in steps.items()}
+    rows = {}
+    for entry in entries:
+        if entry.name not in steps:
+            continue
+        cost, reference = costs[entry.name], costs[entry.reference]
+        pairs = zip(seconds[entry.name], seconds[entry.reference], strict=True)
+        rows[entry.name] = {
+            "reference": entry.reference,
+            "step_s": spread(seconds[entry.name]),
+            "time_ratio": spread([own / other for own, other in pairs]),
+            "peak_bytes": cost.peak_bytes,
+            "peak_ratio": cost.peak_bytes / reference.peak_bytes,
+            "flops": cost.flops,
+            "flops_ratio": cost.flops / reference.flops,
+            "trainable": cost.trainable,
+        }
+    return rows
+
+
+def table(rows: dict[str, dict[str, Any]]) -> Table:
+    """A row a variant; ratios are to the variant in the second column."""
+    shown = Table("", "against", "step", "time ratio (quartiles)", "peak MiB", "peak ratio", "FLOPs ratio")
+    for column in shown.columns[2:]:
+        column.justify = "right"
+    for name, row in rows.items():
+        ratio = row["time_ratio"]
+        shown.add_row(
+            name,
+            row["reference"],
+            f"{row['step_s']['median']:.3f} s",
+            f"{ratio['median']:.3f} ({ratio['lower']:.3f} to {ratio['upper']:.3f})",
+            f"{row['peak_bytes'] / 2**20:.1f}",
+            f"{row['peak_ratio']:.3f}",
+            f"{row['flops_ratio']:.3f}",
+        )
+    return shown
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=12, help="timed turns of every variant")
+    parser.add_argument("--only", nargs="*", help="names of variants; their references run too")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/steps.json"))
+    options = parser.parse_args(arguments)
+
+    chosen = entries()
+    if options.only:
+        wanted = {
+            name for entry in chosen if entry.name in options.only for name in (entry.name, entry.reference)
+        }
+        chosen = [entry for entry in chosen if entry.name in wanted | {"serial"}]
+    tried = {entry.name: prepared(entry) for entry in chosen}
+    steps = {name: step for name, step in tried.items() if not isinstance(step, str)}
+    left_out = {name: reason for name, reason in tried.items() if isinstance(reason, str)}
+    gc.collect()
+    rows = measured(chosen, steps, options.rounds)
+    console = Console(width=130)
+    console.print(table(rows))
+    for name, reason in left_out.items():
+        console.print(f"left out: {name}: {reason}", markup=False)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    result = {
+        "unet": UNET,
+        "step": asdict(SHAPE),
+        "rounds": options.rounds,
+        "machine": {
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        },
+        "variants": rows,
+        "left_out": left_out,
+    }
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
