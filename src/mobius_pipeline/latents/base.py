@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, folder_digest, read_json
+from mobius_pipeline.models.text import encode_text
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 
@@ -74,22 +75,10 @@ class TextEncoder:
         self._encoder = (
             encoder.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
         )
-        self._device = device
 
-    @torch.no_grad()
     def __call__(self, captions: list[str]) -> Tensor:
         """Encode captions, cut or padded to L tokens."""
-        tokens = self._tokenizer(
-            captions,
-            padding="max_length",
-            max_length=self._tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).to(self._device)
-        # As in diffusers' StableDiffusionPipeline: CLIP reads its padding, encoders that ask get a mask.
-        mask = tokens.attention_mask if getattr(self._encoder.config, "use_attention_mask", False) else None
-        embeddings: Tensor = self._encoder(tokens.input_ids, attention_mask=mask).last_hidden_state
-        return embeddings
+        return encode_text(self._tokenizer, self._encoder, captions)
 
     def too_long(self, captions: list[str]) -> int:
         """How many captions have more tokens than L and are cut."""

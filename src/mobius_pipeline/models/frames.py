@@ -1,11 +1,46 @@
-"""What every video model does with its arguments: frames side by side, text and timestep for each."""
+"""What video models over a frozen T2I UNet share: its place, and frames side by side."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+import torch
+from diffusers import UNet2DConditionModel
 from einops import rearrange, repeat
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.variant import Variant
+
+
+class VideoUNet(nn.Module):
+    """A video model that keeps a T2I UNet, frozen and in eval mode, as `spatial`."""
+
+    spatial: UNet2DConditionModel
+
+    def __init__(self, spatial: UNet2DConditionModel, variant: Variant) -> None:
+        super().__init__()
+        self.spatial = spatial.requires_grad_(False).eval()
+        self.variant = variant
+        self.config = spatial.config  # pipelines read the latents' size and channels here
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch what is trained alone; the T2I UNet stays in eval mode."""
+        super().train(mode)
+        self.spatial.eval()
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of what is trained, in which latents and text are given."""
+        return self._trained.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._trained.device
+
+    @property
+    def _trained(self) -> nn.Parameter:
+        return next(parameter for parameter in self.parameters() if parameter.requires_grad)
 
 
 class Frames(NamedTuple):

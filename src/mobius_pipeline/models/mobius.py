@@ -1,19 +1,23 @@
 """The Mobius UNet (arXiv 2407.06617): a frozen spatial stream beside a trained temporal one."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobius_pipeline.models.frames import to_clips, to_frames
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.frames import VideoUNet, to_clips, to_frames
 from mobius_pipeline.models.layout import read_layout
-from mobius_pipeline.models.spatial import freeze, spatial_features, time_embedding
+from mobius_pipeline.models.spatial import prepare, spatial_features, time_embedding
 from mobius_pipeline.models.temporal import Conditioning, ConditioningWidths, TemporalStream
 from mobius_pipeline.models.variant import Variant
 
 
-class MobiusUNet3DConditionModel(nn.Module):
+class MobiusUNet3DConditionModel(VideoUNet):
     """Two UNets side by side; nothing flows from the temporal stream into the spatial one.
 
     Called as diffusers' `UNet3DConditionModel`. `fuse` starts as [identity | 0], so at step 0 the model is
@@ -29,17 +33,14 @@ class MobiusUNet3DConditionModel(nn.Module):
             spatial: The T2I UNet.
             variant: Of mode `parallel`; its width, blocks and memory levers.
         """
-        super().__init__()
         variant = variant or Variant()
         assert variant.mode == "parallel"
-        self.variant = variant
-        self.config = spatial.config  # pipelines read the latents' size and channels here
+        super().__init__(prepare(spatial, variant), variant)
         layout = read_layout(spatial)
         stream = layout.narrowed(variant.width)
         widths = ConditioningWidths(
             embedding=spatial.time_embedding.linear_2.out_features, text=spatial.config.cross_attention_dim
         )
-        self.spatial = freeze(spatial, variant)
         self.temporal = TemporalStream(
             layout,
             stream,
@@ -51,16 +52,27 @@ class MobiusUNet3DConditionModel(nn.Module):
             nn.init.zeros_(parameter)
         nn.init.eye_(self.fuse.weight.data[:, : layout.channels[0], 0, 0])
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What latents and text are given in: the trained stream's number format."""
-        return self.fuse.weight.dtype
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, base: str | Path, other_base: bool = False, **levers: Any
+    ) -> "MobiusUNet3DConditionModel":
+        """Load a trained temporal stream over a base directory; see `pretrained.load_trained`.
 
-    def train(self, mode: bool = True) -> "MobiusUNet3DConditionModel":
-        """Switch the temporal stream alone; the spatial one stays in eval mode."""
-        super().train(mode)
-        self.spatial.eval()
-        return self
+        Raises:
+            MobiusError: If it does not fit the base, is of another mode, or was trained over another base.
+        """
+        from mobius_pipeline.models.pretrained import load_trained  # which builds this class
+
+        model = load_trained(Path(folder), Path(base), other_base=other_base, **levers)
+        if not isinstance(model, cls):
+            raise MobiusError(f"{folder} holds a {type(model).__name__}, not a {cls.__name__}.")
+        return model
+
+    def save_pretrained(self, folder: str | Path, *, base: str | Path) -> None:
+        """Save the temporal stream alone, with a reference to the base directory that it belongs to."""
+        from mobius_pipeline.models.pretrained import save_trained
+
+        save_trained(self, Path(folder), Path(base))
 
     def forward(
         self,

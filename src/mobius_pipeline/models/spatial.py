@@ -16,13 +16,12 @@ from mobius_pipeline.models.variant import SpatialDtype, Variant
 _HEAD = ("conv_norm_out", "conv_out")  # gradients cross the head: it stays in float32
 
 
-def freeze(unet: UNet2DConditionModel, variant: Variant) -> UNet2DConditionModel:
-    """Freeze a T2I UNet, in eval mode, and give it the variant's number format, memory format and compiler.
+def prepare(unet: UNet2DConditionModel, variant: Variant) -> UNet2DConditionModel:
+    """Give a T2I UNet that will get no gradients the variant's number format, memory format and compiler.
 
     Raises:
         MobiusError: If the variant asks for 8-bit weights and torchao is missing.
     """
-    unet.requires_grad_(False).eval()
     _convert(unet, variant.spatial_dtype)
     if variant.channels_last:
         unet.to(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobius_pipeline.models.frames import to_clips, to_frames
+from mobius_pipeline.models.frames import VideoUNet, to_clips, to_frames
 from mobius_pipeline.models.layout import Layout, read_layout
 from mobius_pipeline.models.spatial import attend, layers, time_embedding
 from mobius_pipeline.models.temporal import (
@@ -46,7 +46,7 @@ class SumPair(nn.Module):
         return self.transformer(h, num_frames=frames, return_dict=False)[0] - h  # type: ignore[no-any-return]
 
 
-class SumUNet3DConditionModel(nn.Module):
+class SumUNet3DConditionModel(VideoUNet):
     """A T2I UNet with a temporal layer beside, not behind, every spatial sublayer.
 
     Called as diffusers' `UNet3DConditionModel`; at step 0 it is the T2I model on every frame.
@@ -54,12 +54,9 @@ class SumUNet3DConditionModel(nn.Module):
 
     def __init__(self, spatial: UNet2DConditionModel, variant: Variant) -> None:
         """Add fresh temporal layers to `spatial`, whose own weights are frozen."""
-        super().__init__()
         assert variant.mode == "sum"
-        self.variant = variant
-        self.config = spatial.config
+        super().__init__(spatial, variant)
         layout = read_layout(spatial)
-        self.spatial = spatial.requires_grad_(False).eval()
         self.transformer_in = transformer_in(layout)
         zero(self.transformer_in.proj_out)
         levels = range(len(layout.channels))
@@ -76,12 +73,6 @@ class SumUNet3DConditionModel(nn.Module):
             SumPair(resnet.in_channels, level, layout)
             for resnet in block.resnets  # type: ignore[union-attr]
         )
-
-    def train(self, mode: bool = True) -> "SumUNet3DConditionModel":
-        """Switch the temporal layers alone; the T2I model's dropout stays off."""
-        super().train(mode)
-        self.spatial.eval()
-        return self
 
     def forward(
         self,

@@ -6,25 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobius_pipeline.clips.write import write_gif, write_mp4
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import read_json, whole_folder, write_json
-from mobius_pipeline.latents.base import (
-    TextEncoder,
-    base_fingerprint,
-    decode,
-    load_scheduler,
-    load_vae,
-)
+from mobius_pipeline.latents.base import base_fingerprint, decode, quiet_loading
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.models.pretrained import load_trained
+from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
-from mobius_pipeline.sampling.ddim import first_noise, guided_ddim
 from mobius_pipeline.training.run import CONFIG
 
 log = logging.getLogger(__name__)
@@ -43,8 +35,8 @@ class Sample:
     clip: str | None
 
 
-def load_model(weights: Path, base: Path) -> nn.Module:
-    """Put a training's EMA weights over its base model.
+def load_pipeline(weights: Path, base: Path) -> MobiusTextToVideoPipeline:
+    """Put a training's EMA weights over its base model, with DDIM (Song et al. 2021).
 
     Raises:
         MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
@@ -54,7 +46,13 @@ def load_model(weights: Path, base: Path) -> nn.Module:
             f"{weights} was trained on another base model than {base}. "
             "Run its training again, or bring that base back."
         )
-    return load_trained(weights, base)
+    quiet_loading()
+    return MobiusTextToVideoPipeline.from_pretrained(base, weights)
+
+
+def first_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Standard normal noise, (B, *shape): each video's from its own seed, whatever the batch."""
+    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str, str | None]]:
@@ -77,7 +75,7 @@ def sample_videos(
 ) -> Path:
     """Sample a video for each prompt with the EMA weights and write mp4, gif and exact frames to `target`."""
     prompts = choose_prompts(store, config)
-    frames = _sample([prompt for prompt, _ in prompts], load_model(weights, base), base, store, config)
+    frames = _sample([prompt for prompt, _ in prompts], load_pipeline(weights, base), store, config)
     with whole_folder(target) as partial:
         samples = []
         for i, ((prompt, clip), video) in enumerate(zip(prompts, frames, strict=True)):
@@ -96,23 +94,26 @@ def read_samples(folder: Path) -> tuple[list[Sample], Tensor]:
 
 
 def _sample(
-    prompts: Sequence[str], model: nn.Module, base: Path, store: LatentsStore, config: SampleConfig
+    prompts: Sequence[str], pipe: MobiusTextToVideoPipeline, store: LatentsStore, config: SampleConfig
 ) -> Tensor:
     """uint8 (N, F, H, W, 3)."""
-    model, vae = model.to(config.device), load_vae(base).to(config.device)
-    encode = TextEncoder(base, config.device)
-    scheduler = DDIMScheduler.from_config(load_scheduler(base).config)
-    scheduler.set_timesteps(config.steps)
+    pipe = pipe.to(config.device)
+    pipe.set_progress_bar_config(disable=True)  # the stage has its own
     shape = store.moments(store.clips("train")[0])[0].shape
     videos = []
     with stage("sample", len(prompts), "videos") as bar:
         for start in range(0, len(prompts), config.batch_size):
             batch = list(prompts[start : start + config.batch_size])
-            seeds = [config.seed + start + i for i in range(len(batch))]
-            noise = first_noise(seeds, shape).to(config.device)
-            latents = guided_ddim(
-                model, scheduler, noise, encode(batch), encode([""])[0], config.guidance_scale
+            noise = first_noise([config.seed + start + i for i in range(len(batch))], shape)
+            (latents,) = pipe(
+                batch,
+                num_frames=shape[1],
+                latents=noise,
+                num_inference_steps=config.steps,
+                guidance_scale=config.guidance_scale,
+                output_type="latent",
+                return_dict=False,
             )
-            videos.append(decode(vae, latents))
+            videos.append(decode(pipe.vae, latents))
             bar.advance(len(batch))
     return torch.cat(videos)

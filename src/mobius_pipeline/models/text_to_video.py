@@ -1,0 +1,220 @@
+"""From prompts to videos, as a diffusers pipeline: a base, and what a training added to it.
+
+Shapes: `B` videos, `F` frames, `C` latent channels, `h w` latent size, `L` text tokens, `D` text width.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, SchedulerMixin
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from diffusers.video_processor import VideoProcessor
+from torch import Tensor, nn
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import read_json
+from mobius_pipeline.models.pretrained import load_trained, save_trained
+from mobius_pipeline.models.text import encode_text
+
+Generators = torch.Generator | list[torch.Generator] | None
+OutputType = Literal["pil", "np", "pt", "latent"]
+
+
+@dataclass
+class TextToVideoOutput(BaseOutput):
+    """What the pipeline gives: `frames` in the form of the output type (see `__call__`)."""
+
+    frames: Any
+
+
+class MobiusTextToVideoPipeline(DiffusionPipeline):
+    """Sample videos with a model of any mode; classifier-free guidance, any diffusers scheduler."""
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: nn.Module,
+        tokenizer: Any,
+        unet: nn.Module,
+        scheduler: SchedulerMixin,
+    ) -> None:
+        """Put the parts together; `from_pretrained` loads them."""
+        super().__init__()
+        self.register_modules(
+            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.video_processor = VideoProcessor(do_resize=False, vae_scale_factor=self.vae_scale_factor)
+
+    @classmethod
+    def from_pretrained(
+        cls, base: str | Path, temporal: str | Path, *, other_base: bool = False, **levers: Any
+    ) -> "MobiusTextToVideoPipeline":
+        """Load a base directory and what was trained over it.
+
+        Args:
+            base: A T2I or T2V directory in diffusers' format.
+            temporal: A training's folder (`data/06_models/<mode>`), or what `save_pretrained` wrote.
+            other_base: Allow another base of the same shape than the one that was trained over.
+            levers: Memory options of `Variant` that replace the trained ones, as `spatial_dtype`.
+
+        Raises:
+            MobiusError: If a part is missing or does not fit, or the base is another one.
+        """
+        base, temporal = Path(base), Path(temporal)
+        parts = {name: _load_part(base, name) for name in ("vae", "text_encoder", "tokenizer")}
+        schedule = _load_part(base, "scheduler")
+        pipeline = cls(
+            **parts,
+            unet=load_trained(temporal, base, other_base=other_base, **levers),
+            scheduler=DDIMScheduler.from_config(schedule.config),
+        )
+        pipeline.base = base
+        return pipeline
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Save what was trained, alone, with a reference to the base; `from_pretrained` takes both again."""
+        save_trained(self.unet, Path(save_directory), self.base)
+
+    def enable_vae_slicing(self) -> None:
+        """Decode one frame at a time: less memory."""
+        self.vae.enable_slicing()
+
+    def enable_vae_tiling(self) -> None:
+        """Decode large frames in tiles: less memory, faint seams."""
+        self.vae.enable_tiling()
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        num_frames: int = 16,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_videos_per_prompt: int = 1,
+        eta: float = 0.0,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor]] | None = None,
+    ) -> TextToVideoOutput | tuple[Any]:
+        """Sample a video for each prompt.
+
+        Args:
+            prompt: One prompt or several.
+            num_frames: F.
+            height: Of the frames, in px; None: what the T2I model was trained at.
+            width: Likewise.
+            num_inference_steps: Denoising steps.
+            guidance_scale: The prediction is `p(negative) + guidance_scale * (p(prompt) - p(negative))`
+                (Ho & Salimans 2022); 1 or less leaves the guidance out.
+            negative_prompt: What to steer away from; None: the empty prompt.
+            num_videos_per_prompt: Videos of each prompt, side by side in the result.
+            eta: DDIM's eta; other schedulers ignore it.
+            generator: One for the whole batch, or one a video.
+            latents: Start from this noise, (B, C, F, h, w), instead of a drawn one.
+            output_type: `pil` lists of images; `np` float32 (B, F, H, W, 3) in 0..1; `pt` a tensor
+                (B, F, 3, H, W) in 0..1; `latent` scaled latents (B, C, F, h, w).
+            return_dict: Give a `TextToVideoOutput` instead of a tuple.
+            callback_on_step_end: Called with the pipeline, the step, the timestep and `{"latents": …}`;
+                what it gives back under `latents` goes on.
+
+        Raises:
+            MobiusError: If an argument cannot be used, with the reason.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        videos = len(prompts) * num_videos_per_prompt
+        negative = self._negative(negative_prompt, len(prompts))
+        shape = self._latent_shape(videos, num_frames, height, width, latents)
+        if isinstance(generator, list) and len(generator) != videos:
+            raise MobiusError(f"generator: {len(generator)} of them for {videos} videos. Give one a video.")
+        guided = guidance_scale > 1
+
+        device, dtype = self._execution_device, self.vae.dtype
+        text = self._encode(prompts, num_videos_per_prompt).to(dtype)
+        if guided:
+            text = torch.cat([self._encode(negative, num_videos_per_prompt).to(dtype), text])
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+        latents = latents.to(device, dtype) * self.scheduler.init_noise_sigma
+        extra = _accepted(self.scheduler.step, {"eta": eta, "generator": generator})
+
+        for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            seen = torch.cat([latents, latents]) if guided else latents
+            seen = self.scheduler.scale_model_input(seen, timestep)
+            prediction = self.unet(seen, timestep, text, return_dict=False)[0]
+            if guided:
+                away, towards = prediction.chunk(2)
+                prediction = away + guidance_scale * (towards - away)
+            latents = self.scheduler.step(prediction, timestep, latents, **extra, return_dict=False)[0]
+            if callback_on_step_end is not None:
+                latents = callback_on_step_end(self, step, timestep, {"latents": latents})["latents"]
+
+        frames = latents if output_type == "latent" else self._decode(latents, output_type)
+        self.maybe_free_model_hooks()
+        return TextToVideoOutput(frames=frames) if return_dict else (frames,)
+
+    def _negative(self, negative: str | Sequence[str] | None, count: int) -> list[str]:
+        if negative is None or isinstance(negative, str):
+            return [negative or ""] * count
+        if len(negative) != count:
+            raise MobiusError(f"negative_prompt: {len(negative)} of them for {count} prompts. Give one each.")
+        return list(negative)
+
+    def _latent_shape(
+        self, videos: int, frames: int, height: int | None, width: int | None, latents: Tensor | None
+    ) -> tuple[int, ...]:
+        scale, own = self.vae_scale_factor, self.unet.config.sample_size
+        own_height, own_width = (own, own) if isinstance(own, int) else own
+        height, width = height or own_height * scale, width or own_width * scale
+        if videos < 1 or frames < 1:
+            raise MobiusError(f"{videos} videos of {frames} frames cannot be sampled: both start at 1.")
+        if height % scale or width % scale:
+            raise MobiusError(f"{height} x {width} px: the VAE takes multiples of {scale} px.")
+        shape = (videos, self.unet.config.in_channels, frames, height // scale, width // scale)
+        if latents is not None and (latents.ndim != 5 or latents.shape[:2] != shape[:2]):
+            raise MobiusError(f"latents of {tuple(latents.shape)}; expected (B, C, F, h, w) as {shape}.")
+        return shape
+
+    def _encode(self, prompts: Sequence[str], repeats: int) -> Tensor:
+        text = encode_text(self.tokenizer, self.text_encoder, prompts)
+        return text.repeat_interleave(repeats, dim=0).to(self._execution_device)
+
+    def _decode(self, latents: Tensor, output_type: OutputType) -> Any:
+        """(B, C, F, h, w) -> frames; a video at a time, which bounds the memory."""
+        scaled = latents / self.vae.config.scaling_factor
+        videos = [self.vae.decode(video.transpose(0, 1), return_dict=False)[0] for video in scaled]
+        return self.video_processor.postprocess_video(
+            torch.stack(videos).transpose(1, 2), output_type=output_type
+        )
+
+
+def _accepted(call: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Those of `options` that `call` has an argument for: schedulers differ in what a step takes."""
+    names = inspect.signature(call).parameters
+    return {name: value for name, value in options.items() if name in names}
+
+
+def _load_part(base: Path, name: str) -> Any:
+    """Load a part of a base with the class that its `model_index.json` names."""
+    try:
+        library, class_name = read_json(base / "model_index.json")[name]
+        part = getattr(importlib.import_module(library), class_name).from_pretrained(base / name)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+        raise MobiusError(
+            f"Cannot load the {name} of {base} ({error}). Name a T2I directory in diffusers' format."
+        ) from error
+    return part.requires_grad_(False).eval() if isinstance(part, nn.Module) else part
