@@ -1,6 +1,7 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
 # make ui     MLflow's pages of the runs, on 127.0.0.1
+# make bench  what modes, memory levers and ladder widths cost, as ratios within one run
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -14,7 +15,7 @@ export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: demo test ui format
+.PHONY: demo test ui bench format
 
 demo: .venv/installed
 	dvc repro
@@ -29,6 +30,9 @@ test: .venv/installed
 
 ui: .venv/installed
 	mobius ui
+
+bench: .venv/installed
+	python benchmarks/steps.py
 
 format: .venv/installed
 	ruff check --fix .

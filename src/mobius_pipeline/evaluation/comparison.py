@@ -27,7 +27,7 @@ from mobius_pipeline.sampling.run import Sample, read_samples
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.run import CONFIG, read_metrics
 
-# What must agree for the comparison to be fair: the name in the report, and the keys in config.json.
+# What must agree for the comparison to be fair: the name in the report, and the keys in training.json.
 _FAIR = {
     "same_base": ["fingerprints.base"],
     "same_data": ["fingerprints.data"],
@@ -122,7 +122,7 @@ def write_real_videos(
 
 
 def fairness(serial: Mapping[str, Any], parallel: Mapping[str, Any]) -> dict[str, bool]:
-    """Which of the things that must agree do agree between the modes' `config.json`."""
+    """Which of the things that must agree do agree between the modes' `training.json`."""
     return {name: all(_at(serial, key) == _at(parallel, key) for key in keys) for name, keys in _FAIR.items()}
 
 

@@ -20,7 +20,7 @@ def paired_step_times(
     """Train each mode afresh for a few steps, the modes taking turns, and time every step.
 
     Args:
-        weights: Each mode's finished training; its `config.json` says how it was trained.
+        weights: Each mode's finished training; its `training.json` says how.
         store: The latents.
         base: The base model.
         steps: Timed steps of each mode, after the warm-up.
