@@ -1,6 +1,7 @@
 """The diffusers pipeline: what it samples, what it takes and what it refuses."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tiny
@@ -158,6 +160,11 @@ def test_a_callback_may_change_the_latents(pipe: MobiusTextToVideoPipeline) -> N
         ({"generator": [torch.Generator()]}, "1 of them for 2 videos"),
         ({"negative_prompt": ["a"]}, "1 of them for 2 prompts"),
         ({"latents": torch.zeros(1, 4, 3, 4, 4)}, "expected"),
+        ({"latents": torch.zeros(2, 4, 5, 4, 4)}, "expected"),
+        ({"generator": (torch.Generator(),)}, "1 of them for 2 videos"),
+        ({"num_inference_steps": 0}, "take 1 or more"),
+        ({"output_type": "gif"}, "none of pil, np, pt, latent"),
+        ({"prompt": 3}, "neither a text nor a list"),
     ],
 )
 def test_refuses_what_it_cannot_use(
@@ -165,6 +172,29 @@ def test_refuses_what_it_cannot_use(
 ) -> None:
     with pytest.raises(MobiusError, match=reason):
         sample(pipe, **options)
+
+
+def test_stochastic_ddim_stays_finite(pipe: MobiusTextToVideoPipeline) -> None:
+    assert np.isfinite(sample(pipe, eta=1.0)).all()
+
+
+def test_refuses_what_it_cannot_load_or_save(
+    pipe: MobiusTextToVideoPipeline, tiny_base: Path, tmp_path: Path
+) -> None:
+    folder = write_trained(tmp_path / "trained", tiny_base)
+    with pytest.raises(MobiusError, match="Unknown options"):
+        MobiusTextToVideoPipeline.from_pretrained(tiny_base, folder, precision="low")
+    by_hand = MobiusTextToVideoPipeline(**pipe.components)
+    with pytest.raises(MobiusError, match="knows its base"):
+        by_hand.save_pretrained(tmp_path / "saved")
+
+
+def test_computes_in_float32_whatever_the_files_hold(tiny_base: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    weights = base / "text_encoder/model.safetensors"
+    save_file({k: v.half() for k, v in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    pipe = MobiusTextToVideoPipeline.from_pretrained(base, write_trained(tmp_path / "trained", base))
+    assert pipe.text_encoder.dtype == torch.float32
 
 
 def test_what_was_trained_is_saved_alone(

@@ -101,6 +101,8 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
         MobiusError: If files are missing or damaged, the base is another one, or a weight does not fit.
     """
     config = _config(folder)
+    if unknown := sorted(levers.keys() - config["variant"].keys()):
+        raise MobiusError(f"Unknown options {unknown}; a model has {sorted(config['variant'])}.")
     variant = Variant(**{**config["variant"], **levers})
     _check_base(folder, config["base"], base, other_base)
     model = build_model(variant, load_base(base).spatial, seed=0)

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, SchedulerMixin
@@ -22,8 +22,12 @@ from mobius_pipeline.files import read_json
 from mobius_pipeline.models.pretrained import load_trained, save_trained
 from mobius_pipeline.models.text import encode_text
 
-Generators = torch.Generator | list[torch.Generator] | None
+Generators = torch.Generator | Sequence[torch.Generator] | None
 OutputType = Literal["pil", "np", "pt", "latent"]
+
+_LIBRARIES = ("diffusers", "transformers")  # that a base may name in its model_index.json
+# At eta 1, where a schedule ends in pure noise, DDIM takes a root of what rounding makes negative.
+_MAX_ETA = 1 - 1e-6
 
 
 @dataclass
@@ -51,6 +55,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         self.register_modules(
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
         )
+        self.base: Path | None = None  # where the parts are from; `save_pretrained` refers to it
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.video_processor = VideoProcessor(do_resize=False, vae_scale_factor=self.vae_scale_factor)
 
@@ -81,7 +86,16 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Save what was trained, alone, with a reference to the base; `from_pretrained` takes both again."""
+        """Save what was trained, alone, with a reference to the base; `from_pretrained` takes both again.
+
+        Raises:
+            MobiusError: If the pipeline was put together by hand, so that nobody knows its base.
+        """
+        if self.base is None:
+            raise MobiusError(
+                "Only a pipeline from `from_pretrained` knows its base. Save the model with "
+                "`save_trained(pipe.unet, folder, base)` of mobius_pipeline.models.pretrained."
+            )
         save_trained(self.unet, Path(save_directory), self.base)
 
     def enable_vae_slicing(self) -> None:
@@ -134,12 +148,20 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         Raises:
             MobiusError: If an argument cannot be used, with the reason.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = _prompts(prompt)
         videos = len(prompts) * num_videos_per_prompt
         negative = self._negative(negative_prompt, len(prompts))
         shape = self._latent_shape(videos, num_frames, height, width, latents)
-        if isinstance(generator, list) and len(generator) != videos:
-            raise MobiusError(f"generator: {len(generator)} of them for {videos} videos. Give one a video.")
+        if isinstance(generator, Sequence):
+            generator = list(generator)
+            if len(generator) != videos:
+                raise MobiusError(f"generator: {len(generator)} of them for {videos} videos. Give one each.")
+        if num_inference_steps < 1:
+            raise MobiusError(
+                f"num_inference_steps: {num_inference_steps} is no number of steps; take 1 or more."
+            )
+        if output_type not in get_args(OutputType):
+            raise MobiusError(f"output_type: {output_type!r} is none of {', '.join(get_args(OutputType))}.")
         guided = guidance_scale > 1
 
         device, dtype = self._execution_device, self.vae.dtype
@@ -148,14 +170,15 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
             text = torch.cat([self._encode(negative, num_videos_per_prompt).to(dtype), text])
         self.scheduler.set_timesteps(num_inference_steps, device=device)
         if latents is None:
-            latents = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
-        latents = latents.to(device, dtype) * self.scheduler.init_noise_sigma
-        extra = _accepted(self.scheduler.step, {"eta": eta, "generator": generator})
+            latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+        # In float32 between the steps, whatever the model computes in: their errors would add up.
+        latents = latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
+        extra = _accepted(self.scheduler.step, {"eta": min(eta, _MAX_ETA), "generator": generator})
 
         for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
             seen = torch.cat([latents, latents]) if guided else latents
             seen = self.scheduler.scale_model_input(seen, timestep)
-            prediction = self.unet(seen, timestep, text, return_dict=False)[0]
+            prediction = self.unet(seen.to(dtype), timestep, text, return_dict=False)[0].float()
             if guided:
                 away, towards = prediction.chunk(2)
                 prediction = away + guidance_scale * (towards - away)
@@ -178,6 +201,8 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         self, videos: int, frames: int, height: int | None, width: int | None, latents: Tensor | None
     ) -> tuple[int, ...]:
         scale, own = self.vae_scale_factor, self.unet.config.sample_size
+        if latents is not None and latents.ndim == 5:
+            own = tuple(latents.shape[3:])
         own_height, own_width = (own, own) if isinstance(own, int) else own
         height, width = height or own_height * scale, width or own_width * scale
         if videos < 1 or frames < 1:
@@ -185,7 +210,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         if height % scale or width % scale:
             raise MobiusError(f"{height} x {width} px: the VAE takes multiples of {scale} px.")
         shape = (videos, self.unet.config.in_channels, frames, height // scale, width // scale)
-        if latents is not None and (latents.ndim != 5 or latents.shape[:2] != shape[:2]):
+        if latents is not None and tuple(latents.shape) != shape:
             raise MobiusError(f"latents of {tuple(latents.shape)}; expected (B, C, F, h, w) as {shape}.")
         return shape
 
@@ -195,11 +220,18 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
 
     def _decode(self, latents: Tensor, output_type: OutputType) -> Any:
         """(B, C, F, h, w) -> frames; a video at a time, which bounds the memory."""
-        scaled = latents / self.vae.config.scaling_factor
+        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         videos = [self.vae.decode(video.transpose(0, 1), return_dict=False)[0] for video in scaled]
         return self.video_processor.postprocess_video(
             torch.stack(videos).transpose(1, 2), output_type=output_type
         )
+
+
+def _prompts(prompt: str | Sequence[str]) -> list[str]:
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt) if isinstance(prompt, Sequence) else []
+    if not prompts or not all(isinstance(one, str) for one in prompts):
+        raise MobiusError(f"prompt: {prompt!r} is neither a text nor a list of texts.")
+    return prompts
 
 
 def _accepted(call: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -212,9 +244,12 @@ def _load_part(base: Path, name: str) -> Any:
     """Load a part of a base with the class that its `model_index.json` names."""
     try:
         library, class_name = read_json(base / "model_index.json")[name]
+        if library not in _LIBRARIES:
+            raise ValueError(f"its model_index.json names the library {library}, not {_LIBRARIES}")
         part = getattr(importlib.import_module(library), class_name).from_pretrained(base / name)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
         raise MobiusError(
             f"Cannot load the {name} of {base} ({error}). Name a T2I directory in diffusers' format."
         ) from error
-    return part.requires_grad_(False).eval() if isinstance(part, nn.Module) else part
+    # Float32 whatever the files hold: so training read the prompts.
+    return part.float().requires_grad_(False).eval() if isinstance(part, nn.Module) else part
