@@ -25,7 +25,8 @@ from mobius_pipeline.files import read_json
 HOST = "127.0.0.1"
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
-WIDTH = 100  # columns of the summary
+WIDTH = 100  # columns of the summary and the plan
+PROJECT_SETTINGS = "conf/base/mlflow.yml"
 
 
 @click.group()
@@ -51,6 +52,36 @@ def ui_command_line(port: int) -> None:
 def summary_command_line(data: Path) -> None:
     """Print the comparison below `data`."""
     print_summary(data)
+
+
+@cli.command("plan", help="Predict memory and FLOPs of a training, without a GPU and without weights.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A UNet's config.json, or a model's folder in diffusers' layout.",
+)
+@click.option("--frames", type=click.IntRange(1), default=16, show_default=True, help="Frames a clip.")
+@click.option("--height", type=click.IntRange(1), default=256, show_default=True, help="Pixels.")
+@click.option("--width", type=click.IntRange(1), default=256, show_default=True, help="Pixels.")
+@click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Clips a step.")
+@click.option("--text-tokens", type=click.IntRange(1), default=77, show_default=True)
+@click.option(
+    "--memory",
+    type=click.FloatRange(0, min_open=True),
+    default=24,
+    show_default=True,
+    help="GiB to find the largest batch and frame count for.",
+)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The JSON file to write.")
+def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -> None:
+    """Plan a training over a base; inside a project the plan is also a run in MLflow."""
+    from mobius_pipeline.planning.command import plan_base  # torch takes seconds to load
+
+    settings = Path.cwd() / PROJECT_SETTINGS
+    if settings.is_file():
+        tracking.configure(read_tracking(settings), Path.cwd())
+    plan_base(config, memory, output, Console(width=WIDTH, highlight=False), **sizes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,16 +166,20 @@ def recorded_store(project: Path) -> tracking.Store:
     Raises:
         MobiusError: If `project` is no project of this package, or nothing was recorded yet.
     """
-    settings = project / "conf/base/mlflow.yml"
+    settings = project / PROJECT_SETTINGS
     if not settings.is_file():
         raise MobiusError(f"There is no {settings}. Run `mobius ui` (or `make ui`) in the project's folder.")
-    config = tracking.TrackingConfig.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
-    store = tracking.store_of(config, project)
+    store = tracking.store_of(read_tracking(settings), project)
     if not store.database.is_file():
         raise MobiusError(
             f"Nothing was recorded yet: there is no {store.database}. Train first, with `make demo`."
         )
     return store
+
+
+def read_tracking(settings: Path) -> tracking.TrackingConfig:
+    """Read a project's `conf/base/mlflow.yml`."""
+    return tracking.TrackingConfig.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
 
 
 def free_port(first: int) -> int:

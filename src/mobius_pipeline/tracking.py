@@ -229,11 +229,15 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
 
 @contextmanager
 def comparison_run(
-    name: str = "comparison", *, params: Mapping[str, Any], tags: Mapping[str, str]
+    name: str = "comparison",
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    description: str = "Comparison of the modes: ratios and the report.",
 ) -> Iterator[Run]:
     """Record a comparison of trainings as a run of its own, ended as `training_run` ends."""
     with sigterm_raises():
-        run = _new_run(_store(), name, "Comparison of the modes: ratios and the report.")
+        run = _new_run(_store(), name, description)
         with _ending_truthfully(run):
             run.set_tags(tags)
             run.log_params(params)

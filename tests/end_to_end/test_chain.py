@@ -102,7 +102,7 @@ def test_records_a_run_each(project: Path) -> None:
     experiment = client.get_experiment_by_name("mobius")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["comparison", "parallel", "serial"]
+    assert sorted(runs) == ["comparison", "parallel", "plan", "serial"]
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for mode in ("serial", "parallel"):
         metrics = runs[mode].data.metrics

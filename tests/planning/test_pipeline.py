@@ -49,4 +49,6 @@ def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.Cap
     assert set(plan["modes"]) == {"serial", "parallel"}
     assert plan["modes"]["parallel"]["fits_gib"]["8"]
     assert json.loads(json.dumps(plan)) == plan
+    assert plan["levers"]["parallel width 1/8"]["trainable"] < plan["modes"]["parallel"]["trainable"]
+    assert "largest" not in plan
     assert "8 GiB or more" in capsys.readouterr().out

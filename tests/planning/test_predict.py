@@ -8,16 +8,20 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Mode, Variant
+from mobius_pipeline.planning.levers import Recipe
 from mobius_pipeline.planning.predict import (
     Cost,
     StepShape,
+    TrainingStep,
     measure_training,
     model_inputs,
     predict_training,
     training_step,
 )
+from mobius_pipeline.training.meters import count_flops
 
 TINY: dict[str, Any] = {
     "sample_size": 8,
@@ -32,12 +36,25 @@ TINY: dict[str, Any] = {
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }
 SHAPE = StepShape(batch=2, frames=4, height=8, width=8, tokens=7)
-MODES: tuple[Mode, ...] = ("serial", "parallel")
 
 
-def measured(mode: Mode) -> Cost:
-    model = build_model(Variant(mode), UNet2DConditionModel.from_config(TINY), seed=0)
-    return measure_training(training_step(model, model_inputs(TINY, SHAPE)))
+RECIPES = {
+    "serial": Recipe(Variant("serial")),
+    "parallel": Recipe(Variant()),
+    "sum": Recipe(Variant("sum")),
+    "serial checkpointed": Recipe(Variant("serial", checkpoint_temporal=True)),
+    "parallel checkpointed": Recipe(Variant(checkpoint_temporal=True)),
+    "ladder": Recipe(Variant(width=0.5)),
+    "ladder that redraws": Recipe(Variant(width=0.5, stream_spatial=True)),
+    "bfloat16 spatial stream": Recipe(Variant(spatial_dtype="bfloat16")),
+    "serial autocast": Recipe(Variant("serial"), autocast=True),
+    "parallel autocast": Recipe(Variant(), autocast=True),
+}
+
+
+def step_of(recipe: Recipe) -> TrainingStep:
+    model = build_model(recipe.variant, UNet2DConditionModel.from_config(TINY), seed=0)
+    return training_step(model, model_inputs(TINY, SHAPE), autocast=recipe.autocast)
 
 
 @cache
@@ -45,14 +62,43 @@ def predicted(mode: Mode, shape: StepShape = SHAPE) -> Cost:
     return predict_training(TINY, Variant(mode), shape)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_prediction_equals_measurement(mode: Mode) -> None:
-    fake, real = predicted(mode), measured(mode)
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
+def test_prediction_equals_measurement(recipe: Recipe) -> None:
+    fake = predict_training(TINY, recipe.variant, SHAPE, autocast=recipe.autocast)
+    step = step_of(recipe)
+    real = measure_training(step)
     assert fake.peak_bytes == pytest.approx(real.peak_bytes, rel=0.05)
     assert fake.static_bytes == real.static_bytes
-    assert fake.flops == real.flops
+    assert fake.flops == count_flops(step.run)
     assert (fake.parameters, fake.trainable) == (real.parameters, real.trainable)
     assert sum(fake.breakdown.values()) == fake.peak_bytes
+
+
+def test_without_ema_its_bytes_are_gone() -> None:
+    with_ema = predicted("parallel")
+    without = predict_training(TINY, Variant(), SHAPE, ema=False)
+    assert with_ema.trainable == without.trainable
+    assert with_ema.peak_bytes - without.peak_bytes == with_ema.static_bytes - without.static_bytes > 0
+
+
+def test_a_video_unet_is_planned_as_its_image_unet() -> None:
+    shared = ("sample_size", "in_channels", "out_channels", "block_out_channels", "layers_per_block")
+    video = {key: TINY[key] for key in (*shared, "norm_num_groups", "cross_attention_dim")} | {
+        "attention_head_dim": 8,
+        "downsample_padding": 1,
+        "mid_block_scale_factor": 1,
+        "act_fn": "silu",
+        "norm_eps": 1e-5,
+        "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+        "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+    }
+    image = TINY | {"attention_head_dim": (2, 4), "use_linear_projection": True}
+    assert predict_training(video, Variant(), SHAPE) == predict_training(image, Variant(), SHAPE)
+
+
+def test_int8_is_refused() -> None:
+    with pytest.raises(MobiusError, match="cannot be predicted"):
+        predict_training(TINY, Variant(spatial_dtype="int8"), SHAPE)
 
 
 def test_static_bytes_are_weights_averages_and_two_moments() -> None:

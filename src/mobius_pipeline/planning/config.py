@@ -12,8 +12,10 @@ class PlanConfig(Config):
         text_tokens: Length of a text embedding, in tokens.
         memory_gib: The memories to answer "does it fit" for.
         reserve_gib: Memory that a device needs beside the live tensors: context, workspaces, fragments.
+        largest_in_gib: The memory to find each mode's largest batch and frame count for; null: do not search.
     """
 
     text_tokens: int = Field(gt=0)
     memory_gib: tuple[int, ...] = Field(min_length=1)
     reserve_gib: float = Field(ge=0)
+    largest_in_gib: float | None = Field(gt=0)

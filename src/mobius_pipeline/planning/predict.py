@@ -9,14 +9,16 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.models.video_base import image_config
 from mobius_pipeline.training.meters import (
+    CPU_ATTENTION,
     Category,
-    count_flops,
     measure_step,
     optimizer_tensors,
     tensor_bytes,
@@ -64,7 +66,12 @@ class TrainingStep:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: list[Tensor]
-    inputs: list[Tensor]
+    inputs: list[Tensor]  # read anew by every run
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """The parameters that the step changes."""
+        return list(trainable_parameters(self.model).values())
 
     @property
     def weights(self) -> list[Tensor]:
@@ -73,42 +80,127 @@ class TrainingStep:
 
 
 def predict_training(
-    unet_config: Mapping[str, Any], variant: Variant, shape: StepShape, *, autocast: bool = False
+    unet_config: Mapping[str, Any],
+    variant: Variant,
+    shape: StepShape,
+    *,
+    autocast: bool = False,
+    ema: bool = True,
 ) -> Cost:
     """Predict the cost of a training step over the base of `unet_config`, without its weights.
+
+    The VAE and the text encoder do not count: training reads cached latents and text embeddings, and holds
+    neither.
 
     Args:
         unet_config: Of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
         variant: What to train; `compile_spatial` changes nothing that is predicted.
         shape: Sizes of the step.
         autocast: Run the forward pass in bfloat16.
+        ema: Keep a moving average of what is trained, as the pipeline's training does.
 
     Raises:
         MobiusError: If the UNet has a part that the video models do not know, or the variant cannot be
             predicted.
     """
+    return predictor(unet_config, variant, autocast=autocast, ema=ema)(shape)
+
+
+def predictor(
+    unet_config: Mapping[str, Any], variant: Variant, *, autocast: bool = False, ema: bool = True
+) -> Callable[[StepShape], Cost]:
+    """Build the model once for predictions at many sizes; see `predict_training`."""
     if variant.spatial_dtype == "int8":
         raise MobiusError(
             "spatial_dtype: int8 cannot be predicted: torchao quantises real weights only. Plan with float32."
         )
-    plain = replace(variant, compile_spatial=False)
-    with FakeTensorMode():
-        model = build_model(plain, UNet2DConditionModel.from_config(image_config(unet_config)), seed=0)
-        return measure_training(training_step(model, model_inputs(unet_config, shape), autocast=autocast))
+    config = image_config(unet_config)
+    with torch.device("meta"):
+        spatial = UNet2DConditionModel.from_config(config)
+        model = build_model(replace(variant, compile_spatial=False), spatial, seed=0)
+    mode = FakeTensorMode()
+    with mode:
+        _fake_weights(model)
+        step = training_step(model, [], autocast=autocast, ema=ema)
+        _make_states(step)
+
+    def predict(shape: StepShape) -> Cost:
+        with mode:
+            step.inputs[:] = model_inputs(config, shape)
+            return _measure(step)
+
+    return predict
+
+
+def _fake_weights(model: nn.Module) -> None:
+    """Put fake CPU tensors in place of a model's meta tensors.
+
+    The model is built on the meta device because `Module.to` refuses fake parameters; it is measured on fake
+    CPU tensors because the meta device knows no fused attention.
+    """
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                fake = nn.Parameter(_fake_like(parameter), requires_grad=parameter.requires_grad)
+                module._parameters[name] = fake
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = _fake_like(buffer)
+
+
+def _fake_like(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+
+
+def _make_states(step: TrainingStep) -> None:
+    """Make the optimiser's states by a step of zero gradients: cheaper than a training step."""
+    for parameter in step.trained:
+        parameter.grad = torch.zeros_like(parameter)
+    step.optimizer.step()
+    step.optimizer.zero_grad(set_to_none=True)
 
 
 def measure_training(step: TrainingStep) -> Cost:
-    """Run two steps, the first to count FLOPs and make the optimiser's states, the second to measure."""
-    flops = count_flops(step.run)
-    memory = measure_step(step.run, weights=step.weights, optimizer=step.optimizer, inputs=step.inputs)
+    """Run two steps, the first to make the optimiser's states, the second to measure."""
+    step.run()
+    return _measure(step)
+
+
+def _measure(step: TrainingStep) -> Cost:
+    with _Flops() as flops:
+        memory = measure_step(step.run, weights=step.weights, optimizer=step.optimizer, inputs=step.inputs)
     return Cost(
         parameters=sum(parameter.numel() for parameter in step.model.parameters()),
-        trainable=sum(average.numel() for average in step.ema),
+        trainable=sum(parameter.numel() for parameter in step.trained),
         static_bytes=tensor_bytes([*step.weights, *optimizer_tensors(step.optimizer)]),
         peak_bytes=memory.peak_bytes,
         breakdown=memory.breakdown,
-        flops=flops,
+        flops=float(flops.total),
     )
+
+
+class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts as `meters.count_flops`, while memory is measured.
+
+    torch's own counter also follows modules, and its hooks keep checkpointed activations alive: the
+    checkpointed peak would nearly double.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+        self._counts = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION).flop_registry
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation and count it."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        count = self._counts.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **kwargs, out_val=result)
+        return result
 
 
 def model_inputs(unet_config: Mapping[str, Any], shape: StepShape) -> list[Tensor]:
@@ -123,15 +215,20 @@ def model_inputs(unet_config: Mapping[str, Any], shape: StepShape) -> list[Tenso
 
 
 def training_step(
-    model: nn.Module, inputs: list[Tensor], *, autocast: bool = False, state_bits: Literal[8, 32] = 32
+    model: nn.Module,
+    inputs: list[Tensor],
+    *,
+    autocast: bool = False,
+    state_bits: Literal[8, 32] = 32,
+    ema: bool = True,
 ) -> TrainingStep:
     """Make the step that training runs: AdamW, gradients clipped by norm, EMA of what is trained."""
     trained = list(trainable_parameters(model).values())
     optimizer = build_optimizer(trained, state_bits=state_bits, lr=1e-3)
-    ema = [parameter.detach().clone() for parameter in trained]
-    noisy, timesteps, text, target = inputs
+    averages = [parameter.detach().clone() for parameter in trained] if ema else []
 
     def run() -> None:
+        noisy, timesteps, text, target = inputs
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(noisy.device.type, dtype=torch.bfloat16, enabled=autocast):
             prediction = model(noisy, timesteps, text, return_dict=False)[0]
@@ -140,8 +237,8 @@ def training_step(
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         with torch.no_grad():
-            for average, parameter in zip(ema, trained, strict=True):
+            for average, parameter in zip(averages, trained, strict=False):  # none without EMA
                 average.lerp_(parameter, 0.01)
 
     model.train()
-    return TrainingStep(run, model, optimizer, ema, inputs)
+    return TrainingStep(run, model, optimizer, averages, inputs)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from mobius_pipeline.planning.predict import Cost, StepShape
@@ -27,14 +28,21 @@ def smallest_fit(peak_bytes: int, memory_gib: Sequence[int], reserve_gib: float)
 
 
 def plan_report(
-    costs: Mapping[str, Cost], shape: StepShape, memory_gib: Sequence[int], reserve_gib: float
+    costs: Mapping[str, Cost],
+    shape: StepShape,
+    memory_gib: Sequence[int],
+    reserve_gib: float,
+    levers: Mapping[str, Cost] | None = None,
 ) -> dict[str, Any]:
-    """The whole plan, JSON-serialisable: the step's sizes, each mode's cost, parallel over serial."""
+    """The whole plan, JSON-serialisable: the step, each mode's cost, parallel over serial, each lever's."""
     return {
         "step": asdict(shape),
         "reserve_gib": reserve_gib,
         "modes": {mode: _mode_report(cost, memory_gib, reserve_gib) for mode, cost in costs.items()},
         "parallel_over_serial": ratios(costs["parallel"], costs["serial"]),
+        "levers": {
+            name: _lever_report(cost, memory_gib, reserve_gib) for name, cost in (levers or {}).items()
+        },
     }
 
 
@@ -51,6 +59,61 @@ def _mode_report(cost: Cost, memory_gib: Sequence[int], reserve_gib: float) -> d
     fit = smallest_fit(cost.peak_bytes, memory_gib, reserve_gib)
     fits = {str(size): fit is not None and size >= fit for size in memory_gib}
     return {**asdict(cost), "predicted_peak_gib": cost.peak_bytes / GIB, "fits_gib": fits}
+
+
+def _lever_report(cost: Cost, memory_gib: Sequence[int], reserve_gib: float) -> dict[str, Any]:
+    """A mode's row without its details, so that DVC's table of metrics stays readable."""
+    return {
+        "parameters": cost.parameters,
+        "trainable": cost.trainable,
+        "static_bytes": cost.static_bytes,
+        "activation_bytes": cost.breakdown["activations"],
+        "peak_bytes": cost.peak_bytes,
+        "flops": cost.flops,
+        "smallest_fit_gib": smallest_fit(cost.peak_bytes, memory_gib, reserve_gib),
+    }
+
+
+def print_plan(report: Mapping[str, Any], console: Console) -> None:
+    """Print the plan: the modes, the levers, and the largest sizes where they were searched."""
+    console.print(plan_table(report))
+    console.print(lever_table(report))
+    console.print("Without VAE and text encoder: training reads cached latents and holds neither.")
+    if "largest" in report:
+        _print_largest(report["largest"], report["step"], console)
+
+
+def _print_largest(largest: Mapping[str, Any], step: Mapping[str, int], console: Console) -> None:
+    for mode, most in largest["modes"].items():
+        console.print(
+            f"{mode} in {largest['memory_gib']:g} GiB: up to {most['batch']} clips "
+            f"of {step['frames']} frames, "
+            f"or {step['batch']} clips of {most['frames']} frames"
+        )
+
+
+def lever_table(report: Mapping[str, Any]) -> Table:
+    """A row a lever: what it costs, beside the modes without it."""
+    table = Table(title="Each memory lever on its own")
+    table.add_column("", no_wrap=True)
+    for name in ("trained", "static", "activations", "peak", "work", "fits"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = {name: _as_lever(mode) for name, mode in report["modes"].items()} | report["levers"]
+    for name, row in rows.items():
+        table.add_row(
+            name,
+            f"{row['trainable'] / 1e6:.1f} M",
+            *(size(row[key]) for key in ("static_bytes", "activation_bytes", "peak_bytes")),
+            work(row["flops"]),
+            "none" if row["smallest_fit_gib"] is None else f"{row['smallest_fit_gib']} GiB",
+        )
+    return table
+
+
+def _as_lever(mode: Mapping[str, Any]) -> dict[str, Any]:
+    fitting = [int(gib) for gib, enough in mode["fits_gib"].items() if enough]
+    activations = mode["breakdown"]["activations"]
+    return {**mode, "activation_bytes": activations, "smallest_fit_gib": min(fitting, default=None)}
 
 
 def plan_table(report: Mapping[str, Any]) -> Table:

@@ -8,7 +8,7 @@ from mobius_pipeline.planning.config import PlanConfig
 
 
 def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_size: int) -> dict[str, Any]:
-    """Predict memory and FLOPs of a training step of both modes, and print them.
+    """Predict memory and FLOPs of a training step of both modes and each lever, print and record them.
 
     Args:
         base_model: A T2I model in diffusers' layout.
@@ -18,15 +18,21 @@ def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_si
     """
     from rich.console import Console
 
-    from mobius_pipeline.models.variant import Variant
     from mobius_pipeline.planning.base import latent_scale, read_config
-    from mobius_pipeline.planning.predict import StepShape, predict_training
-    from mobius_pipeline.planning.report import plan_report, plan_table
+    from mobius_pipeline.planning.plan import make_plan
+    from mobius_pipeline.planning.predict import StepShape
+    from mobius_pipeline.planning.record import record_plan
+    from mobius_pipeline.planning.report import print_plan
 
     unet, scale = read_config(base_model, "unet"), latent_scale(read_config(base_model, "vae"))
     shape = StepShape(batch_size, clip.frames, clip.height // scale, clip.width // scale, plan.text_tokens)
-    variants = {"serial": Variant("serial"), "parallel": Variant("parallel")}
-    costs = {name: predict_training(unet, variant, shape) for name, variant in variants.items()}
-    report = plan_report(costs, shape, plan.memory_gib, plan.reserve_gib)
-    Console().print(plan_table(report))
+    report = make_plan(
+        unet,
+        shape,
+        memory_gib=plan.memory_gib,
+        reserve_gib=plan.reserve_gib,
+        largest_in_gib=plan.largest_in_gib,
+    )
+    print_plan(report, Console())
+    record_plan(report)
     return report

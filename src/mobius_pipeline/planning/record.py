@@ -1,0 +1,27 @@
+"""The plan as a run in MLflow, beside the trainings that it foretells."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mobius_pipeline import tracking
+from mobius_pipeline.files import write_json
+
+
+def record_plan(report: Mapping[str, Any]) -> None:
+    """Record ratios, sizes and the whole report; nothing where no project is configured."""
+    params = {
+        "step": report["step"],
+        "predicted_peak_gib": {name: mode["predicted_peak_gib"] for name, mode in report["modes"].items()},
+    }
+    run = tracking.comparison_run(
+        "plan", params=params, tags={"kind": "plan"}, description="Predicted memory and FLOPs of each mode."
+    )
+    with run as record, TemporaryDirectory() as folder:
+        record.log_metrics(
+            {f"relative/{key}": value for key, value in report["parallel_over_serial"].items()}
+        )
+        path = Path(folder) / "plan.json"
+        write_json(path, report)
+        record.log_artifact(path)

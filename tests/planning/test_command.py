@@ -1,0 +1,60 @@
+"""`mobius plan`, as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_pipeline import UNET, write_base
+
+from mobius_pipeline import tracking
+from mobius_pipeline.cli import main
+
+SIZES = ["--frames", "2", "--height", "16", "--width", "32", "--batch", "1", "--text-tokens", "5"]
+
+
+@pytest.fixture(autouse=True)
+def outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracking.reset()
+
+
+def test_a_plan_of_a_model_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    output = tmp_path / "plan.json"
+    words = ["plan", "--config", str(write_base(base)), *SIZES, "--memory", "2", "--output", str(output)]
+    assert main(words) == 0
+    plan = json.loads(output.read_text())
+    assert plan["step"] == {"batch": 1, "frames": 2, "height": 4, "width": 8, "tokens": 5}
+    assert plan["largest"]["modes"]["parallel"]["batch"] > 1
+    shown = capsys.readouterr().out
+    assert "No VAE" not in shown
+    assert "parallel checkpoint_temporal" in shown
+    assert max(map(len, shown.splitlines())) <= 100 or str(output) in shown
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_lone_config_is_planned_at_eight_pixels_a_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, output = tmp_path / "unet.json", tmp_path / "plan.json"
+    config.write_text(json.dumps(UNET))
+    words = ["plan", "--config", str(config), *SIZES, "--memory", "0.5", "--output", str(output)]
+    assert main(words) == 0
+    assert json.loads(output.read_text())["step"]["width"] == 4
+    assert "taking 8 px" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "Cannot read"), ("[1]", "no JSON object"), ("{}", "it lacks")]
+)
+def test_a_bad_configuration_is_named(
+    content: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "unet.json"
+    if content is not None:
+        config.write_text(content)
+    assert main(["plan", "--config", str(config), *SIZES, "--output", str(tmp_path / "plan.json")]) == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert str(config) in error
