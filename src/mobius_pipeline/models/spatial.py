@@ -26,10 +26,20 @@ def prepare(unet: UNet2DConditionModel, variant: Variant) -> UNet2DConditionMode
     if variant.channels_last:
         unet.to(memory_format=torch.channels_last)
     if variant.compile_spatial:
-        for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
-            for layer in (*block.resnets, *getattr(block, "attentions", ())):
-                layer.compile()
+        _compile(unet)
     return unet
+
+
+def _compile(unet: UNet2DConditionModel) -> None:
+    """Compile layer by layer: the features are handed out between them."""
+    blocks = (*unet.down_blocks, unet.mid_block, *unet.up_blocks)
+    layers = [layer for block in blocks for layer in (*block.resnets, *getattr(block, "attentions", ()))]
+    # All ResNet blocks share one code object, which is compiled anew for every other width: 8 times at most
+    # unless told otherwise, and then runs uncompiled without an error.
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, len(layers))
+    for layer in layers:
+        layer.compile()
 
 
 def _convert(unet: UNet2DConditionModel, dtype: SpatialDtype) -> None:
