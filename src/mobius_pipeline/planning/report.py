@@ -94,18 +94,18 @@ def _print_largest(largest: Mapping[str, Any], step: Mapping[str, int], console:
 
 def lever_table(report: Mapping[str, Any]) -> Table:
     """A row a lever: what it costs, beside the modes without it."""
-    table = Table(title="Each memory lever on its own")
+    table = Table(title="Each memory lever on its own; memory in GiB")
     table.add_column("", no_wrap=True)
-    for name in ("trained", "static", "activations", "peak", "work", "fits"):
+    for name in ("trained", "static", "activations", "peak", "GFLOP", "fits"):
         table.add_column(name, justify="right", no_wrap=True)
     rows = {name: _as_lever(mode) for name, mode in report["modes"].items()} | report["levers"]
     for name, row in rows.items():
         table.add_row(
             name,
             f"{row['trainable'] / 1e6:.1f} M",
-            *(size(row[key]) for key in ("static_bytes", "activation_bytes", "peak_bytes")),
-            work(row["flops"]),
-            "none" if row["smallest_fit_gib"] is None else f"{row['smallest_fit_gib']} GiB",
+            *(f"{row[key] / GIB:.2f}" for key in ("static_bytes", "activation_bytes", "peak_bytes")),
+            f"{row['flops'] / 1e9:,.0f}",
+            str(row["smallest_fit_gib"] or "none"),
         )
     return table
 

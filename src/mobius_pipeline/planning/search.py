@@ -38,10 +38,20 @@ def _next_is_over(before: int, best: int, known: dict[int, int], budget: int) ->
 
 
 def _guess(known: dict[int, int], budget: int, best: int, over: int | None, floor: int) -> int:
-    """Where the line through the two nearest known counts crosses the budget, strictly between the bounds."""
-    points = {0: floor, **known}
-    near = sorted(points, key=lambda count: (abs(points[count] - budget), count))[:2]
-    left, right = sorted(near)
-    slope = max((points[right] - points[left]) / (right - left), 1.0)
-    count = math.floor(left + (budget - points[left]) / slope)
+    """Where the line through the two counts around the budget, or the two nearest below, crosses it.
+
+    The guess lies strictly between the bounds; after a few of them, where a kink misleads the line, in their
+    middle.
+    """
+    points = sorted({0: floor, **known})
+    if over is not None and len(known) > _LINES:
+        return (best + over) // 2
+    right = over if over is not None else best
+    left = points[points.index(right) - 1]
+    heights = {0: floor, **known}
+    slope = max((heights[right] - heights[left]) / (right - left), 1.0)
+    count = math.floor(left + (budget - heights[left]) / slope)
     return max(best + 1, count if over is None else min(count, over - 1))
+
+
+_LINES = 4  # counts known before lines give way to halving
