@@ -27,8 +27,7 @@ def make_plan(
         shape: Sizes of the step.
         memory_gib: Memories to answer "does it fit" for.
         reserve_gib: Memory that a device needs beside the live tensors.
-        largest_in_gib: Memory to find the largest batch and frame count for; None: leave that out, which
-            saves about half of the time.
+        largest_in_gib: Memory to find the largest batch and frame count for; None: leave that out.
 
     Raises:
         MobiusError: If the UNet has a part that the video models do not know.

@@ -14,7 +14,7 @@ def largest_fit(peak: Callable[[int], int], budget: int, *, first: int, floor: i
     (512 bytes a tensor).
 
     Args:
-        peak: Predicts the peak of a count, in bytes; called about three times.
+        peak: Predicts the peak of a count, in bytes; the expensive part.
         budget: Bytes.
         first: A count to begin with, at least 1.
         floor: Bytes that stay whatever the count; tells where to look, not what the answer is.
