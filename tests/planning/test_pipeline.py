@@ -49,6 +49,12 @@ def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.Cap
     assert set(plan["modes"]) == {"serial", "parallel"}
     assert plan["modes"]["parallel"]["fits_gib"]["8"]
     assert json.loads(json.dumps(plan)) == plan
-    assert plan["levers"]["parallel width 1/8"]["trainable"] < plan["modes"]["parallel"]["trainable"]
+    (lever,) = plan["levers"].values()
+    assert lever["peak_bytes"] < plan["modes"]["parallel"]["peak_bytes"]
     assert "largest" not in plan
     assert "8 GiB or more" in capsys.readouterr().out
+
+
+def test_an_unknown_lever_is_named() -> None:
+    with pytest.raises(ValueError, match=r"\['serial width'\] are unknown"):
+        PlanConfig(**base_config().model_dump() | {"levers": ["serial width"]})

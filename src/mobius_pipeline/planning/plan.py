@@ -1,6 +1,6 @@
 """The whole plan: both modes, every lever, and what is the most that fits a memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,15 +18,17 @@ def make_plan(
     *,
     memory_gib: tuple[int, ...],
     reserve_gib: float,
+    levers: Sequence[str] = tuple(LEVERS),
     largest_in_gib: float | None,
 ) -> dict[str, Any]:
-    """Predict a training step of both modes and of each lever.
+    """Predict a training step of both modes and of levers.
 
     Args:
         unet_config: Of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
         shape: Sizes of the step.
         memory_gib: Memories to answer "does it fit" for.
         reserve_gib: Memory that a device needs beside the live tensors.
+        levers: Names of `LEVERS`; each takes as long as a mode.
         largest_in_gib: Memory to find the largest batch and frame count for; None: leave that out.
 
     Raises:
@@ -34,8 +36,8 @@ def make_plan(
     """
     predictors = {name: _predictor(unet_config, recipe) for name, recipe in MODES.items()}
     costs = {name: predict(shape) for name, predict in predictors.items()}
-    levers = {name: _predictor(unet_config, recipe)(shape) for name, recipe in LEVERS.items()}
-    report = plan_report(costs, shape, memory_gib, reserve_gib, levers)
+    more = {name: _predictor(unet_config, LEVERS[name])(shape) for name in levers}
+    report = plan_report(costs, shape, memory_gib, reserve_gib, more)
     if largest_in_gib is not None:
         budget = int((largest_in_gib - reserve_gib) * GIB)
         report["largest"] = {

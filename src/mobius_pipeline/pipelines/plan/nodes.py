@@ -8,7 +8,7 @@ from mobius_pipeline.planning.config import PlanConfig
 
 
 def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_size: int) -> dict[str, Any]:
-    """Predict memory and FLOPs of a training step of both modes and each lever, print and record them.
+    """Predict memory and FLOPs of a training step of both modes and the chosen levers, print and record them.
 
     Args:
         base_model: A T2I model in diffusers' layout.
@@ -31,6 +31,7 @@ def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_si
         shape,
         memory_gib=plan.memory_gib,
         reserve_gib=plan.reserve_gib,
+        levers=plan.levers,
         largest_in_gib=plan.largest_in_gib,
     )
     print_plan(report, Console())
