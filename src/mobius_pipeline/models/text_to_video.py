@@ -136,7 +136,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
                 (Ho & Salimans 2022); 1 or less leaves the guidance out.
             negative_prompt: What to steer away from; None: the empty prompt.
             num_videos_per_prompt: Videos of each prompt, side by side in the result.
-            eta: DDIM's eta; other schedulers ignore it.
+            eta: DDIM's eta, kept a millionth below 1 (see `_MAX_ETA`); other schedulers ignore it.
             generator: One for the whole batch, or one a video.
             latents: Start from this noise, (B, C, F, h, w), instead of a drawn one.
             output_type: `pil` lists of images; `np` float32 (B, F, H, W, 3) in 0..1; `pt` a tensor
@@ -152,22 +152,13 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         videos = len(prompts) * num_videos_per_prompt
         negative = self._negative(negative_prompt, len(prompts))
         shape = self._latent_shape(videos, num_frames, height, width, latents)
-        if isinstance(generator, Sequence):
-            generator = list(generator)
-            if len(generator) != videos:
-                raise MobiusError(f"generator: {len(generator)} of them for {videos} videos. Give one each.")
-        if num_inference_steps < 1:
-            raise MobiusError(
-                f"num_inference_steps: {num_inference_steps} is no number of steps; take 1 or more."
-            )
-        if output_type not in get_args(OutputType):
-            raise MobiusError(f"output_type: {output_type!r} is none of {', '.join(get_args(OutputType))}.")
+        generator = _generators(generator, videos)
+        _check_choices(num_inference_steps, output_type)
         guided = guidance_scale > 1
 
         device, dtype = self._execution_device, self.vae.dtype
-        text = self._encode(prompts, num_videos_per_prompt).to(dtype)
-        if guided:
-            text = torch.cat([self._encode(negative, num_videos_per_prompt).to(dtype), text])
+        words = [*negative, *prompts] if guided else prompts
+        text = self._encode(words, num_videos_per_prompt).to(dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=device)
         if latents is None:
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
@@ -176,12 +167,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         extra = _accepted(self.scheduler.step, {"eta": min(eta, _MAX_ETA), "generator": generator})
 
         for step, timestep in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            seen = torch.cat([latents, latents]) if guided else latents
-            seen = self.scheduler.scale_model_input(seen, timestep)
-            prediction = self.unet(seen.to(dtype), timestep, text, return_dict=False)[0].float()
-            if guided:
-                away, towards = prediction.chunk(2)
-                prediction = away + guidance_scale * (towards - away)
+            prediction = self._predict(latents, timestep, text, guidance_scale)
             latents = self.scheduler.step(prediction, timestep, latents, **extra, return_dict=False)[0]
             if callback_on_step_end is not None:
                 latents = callback_on_step_end(self, step, timestep, {"latents": latents})["latents"]
@@ -189,6 +175,17 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         frames = latents if output_type == "latent" else self._decode(latents, output_type)
         self.maybe_free_model_hooks()
         return TextToVideoOutput(frames=frames) if return_dict else (frames,)
+
+    def _predict(self, latents: Tensor, timestep: Tensor, text: Tensor, scale: float) -> Tensor:
+        """The guided prediction, float32 (B, C, F, h, w); `text` holds (2 B, L, D) where it is guided."""
+        guided = len(text) == 2 * len(latents)
+        seen = torch.cat([latents, latents]) if guided else latents
+        seen = self.scheduler.scale_model_input(seen, timestep)
+        prediction: Tensor = self.unet(seen.to(text.dtype), timestep, text, return_dict=False)[0].float()
+        if not guided:
+            return prediction
+        away, towards = prediction.chunk(2)
+        return away + scale * (towards - away)
 
     def _negative(self, negative: str | Sequence[str] | None, count: int) -> list[str]:
         if negative is None or isinstance(negative, str):
@@ -232,6 +229,21 @@ def _prompts(prompt: str | Sequence[str]) -> list[str]:
     if not prompts or not all(isinstance(one, str) for one in prompts):
         raise MobiusError(f"prompt: {prompt!r} is neither a text nor a list of texts.")
     return prompts
+
+
+def _generators(generator: Generators, videos: int) -> torch.Generator | list[torch.Generator] | None:
+    if not isinstance(generator, Sequence):
+        return generator
+    if len(generator) != videos:
+        raise MobiusError(f"generator: {len(generator)} of them for {videos} videos. Give one each.")
+    return list(generator)
+
+
+def _check_choices(steps: int, output_type: str) -> None:
+    if steps < 1:
+        raise MobiusError(f"num_inference_steps: {steps} is no number of steps; take 1 or more.")
+    if output_type not in get_args(OutputType):
+        raise MobiusError(f"output_type: {output_type!r} is none of {', '.join(get_args(OutputType))}.")
 
 
 def _accepted(call: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
