@@ -1,5 +1,6 @@
 """What `mobius plan` does: a base's configuration in, tables and a JSON file out."""
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from mobius_pipeline.planning.report import print_plan
 
 MEMORY_GIB = (8, 12, 16, 24, 40, 80)
 RESERVE_GIB = 1.0  # context, workspaces and fragments beside the live tensors
+MOST_PROCESSES = 4  # each holds torch and diffusers, half a GiB
 
 
 def plan_base(
@@ -54,7 +56,14 @@ def plan_base(
     if not output.parent.is_dir():
         raise MobiusError(f"There is no folder {output.parent} for the plan. Make it, or change --output.")
     shape = StepShape(batch, frames, height // scale, width // scale, text_tokens)
-    report = make_plan(config, shape, memory_gib=MEMORY_GIB, reserve_gib=RESERVE_GIB, largest_in_gib=memory)
+    report = make_plan(
+        config,
+        shape,
+        memory_gib=MEMORY_GIB,
+        reserve_gib=RESERVE_GIB,
+        largest_in_gib=memory,
+        processes=min(os.cpu_count() or 1, MOST_PROCESSES),
+    )
     write_json(output, report)
     print_plan(report, console)
     console.print(f"Plan     {output}", soft_wrap=True, markup=False)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
@@ -65,7 +66,7 @@ class TrainingStep:
     run: Callable[[], None]
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    ema: list[Tensor]
+    ema: EMAModel | None
     inputs: list[Tensor]  # read anew by every run
 
     @property
@@ -76,7 +77,8 @@ class TrainingStep:
     @property
     def weights(self) -> list[Tensor]:
         """All resident weights: the model's and their moving averages."""
-        return [*self.model.parameters(), *self.model.buffers(), *self.ema]
+        averages = [] if self.ema is None else self.ema.shadow_params
+        return [*self.model.parameters(), *self.model.buffers(), *averages]
 
 
 def predict_training(
@@ -222,23 +224,22 @@ def training_step(
     state_bits: Literal[8, 32] = 32,
     ema: bool = True,
 ) -> TrainingStep:
-    """Make the step that training runs: AdamW, gradients clipped by norm, EMA of what is trained."""
+    """Make the step that `Trainer.update` runs: AdamW, gradients clipped by norm, EMA of what is trained."""
     trained = list(trainable_parameters(model).values())
     optimizer = build_optimizer(trained, state_bits=state_bits, lr=1e-3)
-    averages = [parameter.detach().clone() for parameter in trained] if ema else []
+    averages = EMAModel(trained, foreach=True) if ema else None
 
     def run() -> None:
         noisy, timesteps, text, target = inputs
-        optimizer.zero_grad(set_to_none=True)
         with torch.autocast(noisy.device.type, dtype=torch.bfloat16, enabled=autocast):
             prediction = model(noisy, timesteps, text, return_dict=False)[0]
         loss = functional.mse_loss(prediction.float(), target)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)  # unasked, torch does so for real tensors alone
         optimizer.step()
-        with torch.no_grad():
-            for average, parameter in zip(averages, trained, strict=False):  # none without EMA
-                average.lerp_(parameter, 0.01)
+        optimizer.zero_grad(set_to_none=True)
+        if averages is not None:
+            averages.step(trained)
 
     model.train()
     return TrainingStep(run, model, optimizer, averages, inputs)

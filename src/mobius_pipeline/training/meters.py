@@ -178,7 +178,7 @@ def measure_step(
     the activations are gone, and peaks lower than every later one.
 
     Args:
-        step: Zeroes the gradients (to None), runs forward and backward, and steps optimiser and EMA.
+        step: Runs forward and backward, steps the optimiser, frees the gradients and steps the EMA.
         weights: All resident weights: trained, frozen, and EMA copies.
         optimizer: The optimiser that `step` steps; its states count as "optimizer".
         inputs: Tensors that the caller holds during the step (latents, noise, text), counted as "other".

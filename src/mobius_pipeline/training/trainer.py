@@ -121,6 +121,7 @@ class Trainer:
         with stage(f"train {self.folder.name}", self.config.steps, "steps", done=self.step) as bar:
             if self.step == 0:
                 self.history.flops = count_flops(partial(self._backward, self.batch(0)))
+                self.optimizer.zero_grad(set_to_none=True)
                 self._evaluate()
             while self.step < self.config.steps:
                 loss = self._timed_step()
@@ -196,7 +197,6 @@ class Trainer:
         )
 
     def _backward(self, batch: Batch) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
         noisy = self.objective.add_noise(batch.latents, batch.noise, batch.timestep)
         with self.precision():
             prediction = self.model(noisy, batch.timestep, batch.text, return_dict=False)[0].float()
@@ -218,6 +218,7 @@ class Trainer:
             )
         set_learning_rate(self.optimizer, self._learning_rate())
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # before the EMA makes temporaries of their size
         self.ema.step(self.trained.values())
         return float(loss), float(norm)
 
