@@ -15,6 +15,7 @@ import pytest
 from mobius_pipeline import tracking
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Run, Sink
+from mobius_pipeline.tracking.owner import is_gone, owner_tags
 
 NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
 
@@ -144,6 +145,40 @@ def test_sigterm_of_a_process_exits_143_and_ends_its_run(tracked_project: Path) 
     assert [run.info.run_id for run in client().search_runs([experiment])] == [run_id]
     assert status(run_id) == "KILLED"
     assert client().get_run(run_id).data.metrics == {"loss": 1.0}
+
+
+def test_the_run_of_a_killed_process_is_closed_by_the_next(
+    tracked_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = """
+        import os, signal, sys
+        from pathlib import Path
+        from mobius_pipeline import tracking
+
+        config = tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns"))
+        tracking.configure(config, Path(sys.argv[1]))
+        with tracking.training_run("serial", params={}, tags={}, inputs={}) as run:
+            print(run.id, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tracked_project)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    orphan = killed.stdout.strip()
+    with tracking.training_run("parallel", **NOTHING) as alive:
+        assert status(orphan) == "KILLED"
+        assert "ended without a word" in client().get_run(orphan).data.tags["ended"]
+        with tracking.comparison_run(params={}, tags={}):
+            assert status(alive.id) == "RUNNING"  # its process lives
+    assert f"({orphan}) was still RUNNING" in caplog.text
+
+
+def test_a_run_whose_process_nobody_here_knows_is_left_alone(tracked_project: Path) -> None:
+    elsewhere = owner_tags() | {"process.host": "elsewhere", "process.id": "1"}
+    assert not is_gone(elsewhere)
+    assert not is_gone({})
+    assert not is_gone(owner_tags())
+    assert is_gone(owner_tags() | {"process.id": "1", "process.born": "1.0"})  # another's number by now
 
 
 def test_a_resumed_run_goes_on_and_holds_every_step_once(tracked_project: Path) -> None:

@@ -92,6 +92,7 @@ def train_config(**changes: Any) -> TrainConfig:
         "evaluate_timesteps": 4,
         "checkpoint_every": 2,
         "keep_last": 2,
+        "keep_every": None,
         "timer_warmup": 1,
         "device": "cpu",
     }

@@ -65,11 +65,14 @@ def move_folder(source: Path, target: Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target` that takes its place if the block succeeds."""
+    """Yield an empty folder beside `target` that takes its place if the block succeeds, and goes if not."""
     partial = target.with_name(f".{target.name}.filling")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    for path in partial.rglob("*"):
-        sync(path)
-    move_folder(partial, target)
+    try:
+        yield partial
+        for path in partial.rglob("*"):
+            sync(path)
+        move_folder(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, what is half written would be in the way

@@ -1,19 +1,21 @@
 """Checkpoints are whole, or named and passed over."""
 
 import logging
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 
 
-def save(folder: Path, *steps: int) -> None:
+def save(folder: Path, *steps: int, keep_every: int | None = None) -> None:
     for step in steps:
-        save_checkpoint(
-            folder, Checkpoint(step, {"weight": torch.tensor([float(step)])}, {"loss": step / 3}), 3
-        )
+        checkpoint = Checkpoint(step, {"weight": torch.tensor([float(step)])}, {"loss": step / 3})
+        save_checkpoint(folder, checkpoint, keep_last=3, keep_every=keep_every)
 
 
 def test_gives_back_what_was_saved(tmp_path: Path) -> None:
@@ -27,6 +29,38 @@ def test_gives_back_what_was_saved(tmp_path: Path) -> None:
 def test_keeps_the_last_ones(tmp_path: Path) -> None:
     save(tmp_path, 1, 2, 3, 4, 5)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:08d}" for step in (3, 4, 5)]
+
+
+def test_keeps_the_round_ones_too(tmp_path: Path) -> None:
+    save(tmp_path, *range(1, 9), keep_every=4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:08d}" for step in (4, 6, 7, 8)]
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 100 bytes; then a write fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_cannot_be_written_leaves_the_one_before(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    save(tmp_path, 1)
+    before = newest_checkpoint(tmp_path)
+    request.getfixturevalue("small_files")
+    with pytest.raises(
+        MobiusError, match=r"Cannot write the checkpoint .*step-00000002 .*too large.*make room"
+    ):
+        save(tmp_path, 2)
+    assert newest_checkpoint(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]  # nothing half written
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MobiusError, match=r"Cannot write the checkpoint .*file/state"):
+        save(tmp_path / "file/state", 1)
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])

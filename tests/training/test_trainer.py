@@ -1,6 +1,7 @@
 """The loop: where it starts, what it learns, how it goes on after a break, and its golden losses."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import tiny
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.signals import Terminated, sigterm_raises
+from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.run import build_trainer, fingerprints, t2i_heldout_loss, training_metrics
 from mobius_pipeline.training.trainer import Listener, Trainer
@@ -79,6 +82,43 @@ def test_goes_on_exactly_after_a_break(mode: Mode, tiny_store: Path, tiny_base: 
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
 
 
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+@pytest.mark.parametrize("during", ["loss", "heldout_loss"])
+def test_stopped_by_hand_it_saves_and_goes_on(
+    number: signal.Signals,
+    raised: type[BaseException],
+    during: str,
+    tiny_store: Path,
+    tiny_base: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    straight = trainer("parallel", tiny_store, tiny_base, tmp_path / "straight")
+    straight.train()
+
+    def stop(metrics: dict[str, float], step: int) -> None:
+        if step == 3 and during in metrics:
+            signal.raise_signal(number)
+
+    stopped = trainer("parallel", tiny_store, tiny_base, tmp_path / "stopped", Listener(metrics=stop))
+    with pytest.raises(raised), sigterm_raises():
+        stopped.train()
+    assert "Stopped at step 3 of 6. The same command goes on from there" in caplog.text
+    checkpoint = newest_checkpoint(tmp_path / "stopped")
+    assert checkpoint is not None
+    assert checkpoint.step == 3  # not one of checkpoint_every
+
+    resumed = trainer("parallel", tiny_store, tiny_base, tmp_path / "stopped")
+    resumed.train()
+    for of in ("loss", "heldout"):
+        rows, expected = getattr(resumed.history, of), getattr(straight.history, of)
+        assert [tuple(row[:2]) for row in rows] == [tuple(row[:2]) for row in expected]
+    expected_weights = weights(straight)
+    assert all(torch.equal(tensor, expected_weights[name]) for name, tensor in weights(resumed).items())
+
+
 def test_both_modes_see_the_same_draws(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     serial, parallel = (trainer(mode, tiny_store, tiny_base, tmp_path).batch(3) for mode in MODES)
     assert torch.equal(serial.latents, parallel.latents)
@@ -102,7 +142,7 @@ def test_not_a_number_stops_before_the_update(tiny_store: Path, tiny_base: Path,
     one = trainer("parallel", tiny_store, tiny_base, tmp_path)
     batch = one.batch(0)
     before = {name: tensor.clone() for name, tensor in weights(one).items()}
-    with pytest.raises(MobiusError, match=r"Step 0: the loss is nan"):
+    with pytest.raises(MobiusError, match=r"Step 0: the loss is nan.*there is no checkpoint yet.*\w{12} \("):
         one.update(replace(batch, noise=batch.noise * float("nan")))
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
 

@@ -98,9 +98,7 @@ def answer(question: Question) -> Answer:
     recipe, shape = question.recipe, question.shape
     predict = predictor(question.unet_config, recipe.variant, autocast=recipe.autocast)
     cost = predict(shape)
-    return Answer(
-        cost, None if question.budget is None else largest(predict, shape, cost, question.budget)
-    )
+    return Answer(cost, None if question.budget is None else largest(predict, shape, cost, question.budget))
 
 
 def largest(predict: Predict, shape: StepShape, cost: Cost, budget: int) -> dict[str, int]:

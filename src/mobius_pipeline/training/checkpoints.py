@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import read_json, sha256, sync, whole_folder, write_json
 
 log = logging.getLogger(__name__)
@@ -31,16 +33,35 @@ class Checkpoint:
     meta: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
-    """Write a checkpoint beside its place, rename it, then delete all but the newest `keep_last`."""
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, *, keep_last: int, keep_every: int | None = None
+) -> Path:
+    """Write a checkpoint beside its place, rename it, then delete old ones.
+
+    Args:
+        folder: Where a training's checkpoints lie.
+        checkpoint: What to save.
+        keep_last: How many of the newest to keep.
+        keep_every: Keep every one whose step is a multiple of this, too.
+
+    Raises:
+        MobiusError: If it cannot be written; those before it stand.
+    """
     target = folder / f"step-{checkpoint.step:08d}"
-    with whole_folder(target) as partial:
-        save_file(checkpoint.tensors, partial / STATE)
-        write_json(partial / META, {"step": checkpoint.step, **checkpoint.meta})
-        write_json(partial / MANIFEST, {name: sha256(partial / name) for name in (STATE, META)})
-    sync(folder)
+    try:
+        with whole_folder(target) as partial:
+            save_file(checkpoint.tensors, partial / STATE)
+            write_json(partial / META, {"step": checkpoint.step, **checkpoint.meta})
+            write_json(partial / MANIFEST, {name: sha256(partial / name) for name in (STATE, META)})
+        sync(folder)
+    except (OSError, SafetensorError) as error:
+        raise MobiusError(
+            f"Cannot write the checkpoint {target} ({error}). Those before it stand: make room, or the "
+            "folder writable, and the same command goes on from the newest."
+        ) from error
     for old in _steps(folder)[keep_last:]:
-        shutil.rmtree(old)
+        if keep_every is None or _step(old) % keep_every:
+            shutil.rmtree(old)
     return target
 
 
@@ -71,4 +92,8 @@ def damage(path: Path) -> str | None:
 
 def _steps(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
+    return sorted(folder.glob("step-*"), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

@@ -44,6 +44,7 @@ class TrainConfig(Config):
     evaluate_timesteps: int = Field(gt=0, description="points of the fixed timestep grid")
     checkpoint_every: int = Field(gt=0, description="steps")
     keep_last: int = Field(gt=0, description="checkpoints")
+    keep_every: int | None = Field(gt=0, description="steps; null: the last ones alone are kept")
     timer_warmup: int = Field(ge=0, description="first steps that the median step time leaves out")
     device: str
 

@@ -1,16 +1,19 @@
 """From stored latents and a base model to a trained mode: everything of a training but Kedro and MLflow."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_json, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_vae
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.factory import FramewiseUNet
 from mobius_pipeline.models.pretrained import build_from_base, load_base, save_trained
+from mobius_pipeline.runs import flatten
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.objective import Objective
@@ -81,6 +84,80 @@ def t2i_heldout_loss(store: LatentsStore, base: Path, config: TrainConfig) -> He
     )
 
 
+def train_mode(
+    store: LatentsStore,
+    base: Path,
+    model: ModelConfig,
+    config: TrainConfig,
+    *,
+    state: Path,
+    output: Path,
+    listener: Listener | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train a mode, or go on with a training that was stopped, and write what came out of it.
+
+    Args:
+        store: The latents of the clips.
+        base: The T2I or T2V directory that they were encoded for.
+        model: The mode and its options.
+        config: Steps, batch size, optimiser and so on.
+        state: Folder of resume state; the same one goes on, exactly.
+        output: Folder for weights and metrics; replaced.
+        listener: What to tell while training.
+        notes: What to write beside the metrics.
+
+    Returns:
+        `output`, as `load_trained` and `MobiusTextToVideoPipeline` take it.
+
+    Raises:
+        MobiusError: If data, base or configuration cannot be used or are not those that `state` was begun
+            with, a loss is not finite, or a checkpoint cannot be written.
+        KeyboardInterrupt: On Ctrl-C, after the last whole step was saved.
+    """
+    marks = fingerprints(store, base, model, config)
+    _claim(state, _description(model, config, marks))
+    trainer = build_trainer(store, base, model, config, state, listener or Listener())
+    trainer.train()
+    start = t2i_heldout_loss(store, base, config)
+    end = trainer.evaluate(store.clips("heldout"))
+    results = {
+        "heldout_loss": end.loss,
+        "heldout_loss_start": start.loss,
+        "heldout_loss_by_timestep": end.by_timestep,
+        "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
+        **(notes or {}),
+    }
+    return write_result(trainer, output, base, model, marks, results)
+
+
+def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -> dict[str, Any]:
+    return {
+        "model": model.model_dump(mode="json"),
+        "train": config.model_dump(mode="json"),
+        "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
+    }
+
+
+def _claim(state: Path, description: dict[str, Any]) -> None:
+    """Write what `state` is the resume state of, or refuse to go on with another training's."""
+    state.mkdir(parents=True, exist_ok=True)
+    if not (state / CONFIG).is_file():
+        write_json(state / CONFIG, description)
+        return
+    there, here = (dict(flatten(one)) for one in (read_json(state / CONFIG), description))
+    differing = [
+        f"{key} is {here.get(key)!r} and was {there.get(key)!r}"
+        for key in sorted(there | here)
+        if there.get(key) != here.get(key)
+    ]
+    if differing:
+        raise MobiusError(
+            f"{state} holds the resume state of another training: {'; '.join(differing)}. Go back to that, "
+            "or name another folder to start afresh."
+        )
+
+
 def training_metrics(trainer: Trainer) -> dict[str, Any]:
     """What the meters read, in the terms of the comparison (bytes, seconds)."""
     history, timer, config = trainer.history, trainer.timer, trainer.config
@@ -118,14 +195,7 @@ def write_result(
         shadows = dict(zip(names, trainer.ema.shadow_params, strict=True))
         save_trained(trainer.model, partial, base, shadows)
         write_json(partial / METRICS, {**training_metrics(trainer), **extra})
-        write_json(
-            partial / CONFIG,
-            {
-                "model": model.model_dump(),
-                "train": trainer.config.model_dump(),
-                "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
-            },
-        )
+        write_json(partial / CONFIG, _description(model, trainer.config, marks))
     return folder
 
 

@@ -17,6 +17,7 @@ from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import Clip, LatentsStore
 from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.progress import stage
+from mobius_pipeline.signals import Terminated, signals_wait
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import batch_at, draw
@@ -114,6 +115,7 @@ class Trainer:
         self.history = History()
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))
         self.step = 0
+        self._saved: int | None = None  # the step of the last checkpoint
 
     def train(self) -> None:
         """Train to the last step, from the newest checkpoint if there is one."""
@@ -122,14 +124,41 @@ class Trainer:
             if self.step == 0:
                 self.history.flops = count_flops(partial(self._backward, self.batch(0)))
                 self.optimizer.zero_grad(set_to_none=True)
-                self._evaluate()
-            while self.step < self.config.steps:
-                loss = self._timed_step()
-                bar.advance(note=f"loss {loss:.3f}")
-                if self.step % self.config.evaluate_every == 0 or self.step == self.config.steps:
-                    self._evaluate()
-                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
-                    self._save()
+            with self._saved_when_stopped():
+                self._do_what_is_due()
+                while self.step < self.config.steps:
+                    with signals_wait():
+                        loss = self._timed_step()
+                    bar.advance(note=f"loss {loss:.3f}")
+                    self._do_what_is_due()
+
+    def _do_what_is_due(self) -> None:
+        """Evaluate and save after a step, or before the first, unless that was done before a break."""
+        step, last = self.step, self.step == self.config.steps
+        if (last or step % self.config.evaluate_every == 0) and self._evaluated != step:
+            self._evaluate()
+        if step and (last or step % self.config.checkpoint_every == 0) and self._saved != step:
+            self._save()
+
+    @property
+    def _evaluated(self) -> int | None:
+        return self.history.heldout[-1][0] if self.history.heldout else None
+
+    @contextmanager
+    def _saved_when_stopped(self) -> Iterator[None]:
+        """On Ctrl-C or SIGTERM save the last whole step and say how to go on."""
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated):
+            if self.step and self._saved != self.step:
+                self._save()
+            log.warning(
+                "Stopped at step %d of %d. The same command goes on from there (%s).",
+                self.step,
+                self.config.steps,
+                self.folder,
+            )
+            raise
 
     def batch(self, step: int) -> Batch:
         """Draw the batch of a step."""
@@ -210,17 +239,23 @@ class Trainer:
         loss = self._backward(batch)
         norm = nn.utils.clip_grad_norm_(self.trained.values(), self.config.optimizer.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(norm):
-            paths = [clip.path for clip in self._clips_of(self.step)]
-            raise MobiusError(
-                f"Step {self.step}: the loss is {loss:.4g} and the gradient norm {norm:.4g}. Nothing was "
-                f"updated; the last checkpoint in {self.folder} stands. Lower "
-                f"train.optimizer.learning_rate, or look at the clips of this step: {paths}."
-            )
+            raise MobiusError(self._not_finite(float(loss), float(norm)))
         set_learning_rate(self.optimizer, self._learning_rate())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)  # before the EMA makes temporaries of their size
         self.ema.step(self.trained.values())
         return float(loss), float(norm)
+
+    def _not_finite(self, loss: float, norm: float) -> str:
+        clips = ", ".join(f"{clip.clip_id[:12]} ({clip.path})" for clip in self._clips_of(self.step))
+        last = (
+            "there is no checkpoint yet" if self._saved is None else f"step {self._saved} is the last saved"
+        )
+        return (
+            f"Step {self.step}: the loss is {loss:.4g} and the gradient norm {norm:.4g}. Nothing was "
+            f"updated; {last} ({self.folder}). Lower train.optimizer.learning_rate, or look at the clips of "
+            f"this step: {clips}."
+        )
 
     def _timed_step(self) -> float:
         batch = self.batch(self.step)
@@ -270,7 +305,12 @@ class Trainer:
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
             {"history": asdict(self.history), "ema_steps": self.ema.optimization_step},
         )
-        path = save_checkpoint(self.folder, checkpoint, self.config.keep_last)
+        config = self.config
+        with signals_wait():
+            path = save_checkpoint(
+                self.folder, checkpoint, keep_last=config.keep_last, keep_every=config.keep_every
+            )
+            self._saved = self.step
         self.listener.checkpoint(path, self.step, {"heldout_loss": self.history.heldout[-1][1]})
 
     def _resume(self) -> None:
@@ -292,4 +332,4 @@ class Trainer:
         self.ema.optimization_step = checkpoint.meta["ema_steps"]
         self.history = History(**checkpoint.meta["history"])
         self.timer.seconds = self.history.seconds
-        self.step = checkpoint.step
+        self.step = self._saved = checkpoint.step

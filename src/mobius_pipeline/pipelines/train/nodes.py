@@ -13,13 +13,7 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     from mobius_pipeline import tracking
     from mobius_pipeline.files import read_json, write_json
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.training.run import (
-        build_trainer,
-        fingerprints,
-        summary_metrics,
-        t2i_heldout_loss,
-        write_result,
-    )
+    from mobius_pipeline.training.run import fingerprints, summary_metrics, train_mode
     from mobius_pipeline.training.trainer import Listener
 
     store = LatentsStore(latents)
@@ -41,17 +35,16 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
                 f"{model.mode}-{step}", step, path, metrics
             ),
         )
-        trainer = build_trainer(store, base_model, model, train, state, listener)
-        trainer.train()
-        start = t2i_heldout_loss(store, base_model, train)
-        end = trainer.evaluate(store.clips("heldout"))
-        extra = {
-            "run_id": run.id,
-            "heldout_loss": end.loss,
-            "heldout_loss_start": start.loss,
-            "heldout_loss_by_timestep": end.by_timestep,
-            "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
-        }
-        folder = write_result(trainer, Path(work) / "trained" / model.mode, base_model, model, marks, extra)
-        run.log_metrics(summary_metrics(folder))
-    return folder
+        output = Path(work) / "trained" / model.mode
+        train_mode(
+            store,
+            base_model,
+            model,
+            train,
+            state=state,
+            output=output,
+            listener=listener,
+            notes={"run_id": run.id},
+        )
+        run.log_metrics(summary_metrics(output))
+    return output

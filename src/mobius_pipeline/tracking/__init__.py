@@ -1,0 +1,205 @@
+"""Runs, recorded in MLflow: the only code that knows it.
+
+MLflow is imported when the first run starts, so importing this module is cheap. Until `configure` is called
+(Kedro's hook calls it) runs record nothing and say so once: the library works without a project around it.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.revision import commit, has_changes
+from mobius_pipeline.runs import Run, Sink
+from mobius_pipeline.signals import Terminated, sigterm_raises
+from mobius_pipeline.tracking.owner import close_orphans, owner_tags
+from mobius_pipeline.tracking.sink import MlflowSink
+from mobius_pipeline.tracking.store import Store, TrackingConfig, experiment_id, open_client, store_of
+
+__all__ = [
+    "MlflowSink",
+    "Store",
+    "TrackingConfig",
+    "attached_run",
+    "comparison_run",
+    "configure",
+    "experiment_id",
+    "experiment_name",
+    "reset",
+    "store_of",
+    "training_run",
+]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _State:
+    store: Store | None = None
+    said: bool = False
+
+
+_state = _State()
+
+
+def configure(config: TrackingConfig, root: Path) -> None:
+    """Record runs from now on in the store of the project at `root`. Imports and writes nothing yet."""
+    _state.store = store_of(config, root)
+
+
+def reset() -> None:
+    """Forget the configured project: runs record nothing from now on."""
+    _state.store, _state.said = None, False
+
+
+def experiment_name() -> str:
+    """The experiment that runs are recorded in; "" where none is configured."""
+    return _state.store.name if _state.store else ""
+
+
+@contextmanager
+def training_run(
+    mode: str,
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    inputs: Mapping[str, str],
+    resume_run_id: str | None = None,
+) -> Iterator[Run]:
+    """Record a training as the run `mode`; `inputs` maps names of data sets to their digests.
+
+    The run ends FINISHED, KILLED (Ctrl-C, or SIGTERM, which becomes exit status 143) or FAILED. In a thread
+    other than the main one SIGTERM cannot be caught, and leaves the run RUNNING. With `resume_run_id` that
+    run goes on and keeps the steps that it already holds; if the store has lost it, a new one starts, said
+    aloud.
+    """
+    store = _store()
+    with sigterm_raises():
+        run = _resumed(store, resume_run_id, mode) or _new_run(store, mode, f"Training of the {mode} model.")
+        with _ending_truthfully(run):
+            run.set_tags({"mode": mode, **tags})
+            run.log_params({"mode": mode, **params})
+            for name, digest in inputs.items():
+                run.log_dataset(name, digest)
+            yield run
+
+
+@contextmanager
+def attached_run(run_id: str, mode: str) -> Iterator[Run]:
+    """Write into the run of a training that has ended; its status stays as it is.
+
+    If the store has lost it (`mlruns/` was removed), a new run named `mode` takes its place, said aloud.
+
+    Raises:
+        MobiusError: If the run belongs to another mode.
+    """
+    store = _store()
+    sink = _existing(store, run_id, mode)
+    if sink is not None:
+        run = Run(run_id, sink)
+        try:
+            yield run
+        finally:
+            run.flush()
+        return
+    with sigterm_raises():
+        run = _new_run(store, mode, f"Evaluation of the {mode} model; the run of its training is gone.")
+        with _ending_truthfully(run):
+            run.set_tags({"mode": mode})
+            yield run
+
+
+@contextmanager
+def comparison_run(
+    name: str = "comparison",
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    description: str = "Comparison of the modes: ratios and the report.",
+) -> Iterator[Run]:
+    """Record a comparison of trainings as a run of its own, ended as `training_run` ends."""
+    with sigterm_raises():
+        run = _new_run(_store(), name, description)
+        with _ending_truthfully(run):
+            run.set_tags(tags)
+            run.log_params(params)
+            yield run
+
+
+def _store() -> Store | None:
+    if _state.store is None and not _state.said:
+        log.warning("No project is configured (mobius_pipeline.tracking.configure): runs are not recorded.")
+        _state.said = True
+    return _state.store
+
+
+def _new_run(store: Store | None, name: str, description: str) -> Run:
+    if store is None:
+        return Run("untracked", Sink())
+    experiment = experiment_id(store)
+    client = open_client(store)
+    close_orphans(client, experiment)
+    tags = {"mlflow.note.content": description, **owner_tags(), **_git_tags(store.folder.parent)}
+    run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    return Run(run_id, MlflowSink(client, run_id, experiment))
+
+
+def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
+    sink = _existing(store, run_id, mode) if run_id is not None else None
+    if store is None or sink is None or run_id is None:
+        return None
+    client = open_client(store)
+    client.update_run(run_id, status="RUNNING")
+    run = Run(run_id, sink, resumed=True)
+    run.set_tags(owner_tags())
+    close_orphans(client, experiment_id(store))
+    return run
+
+
+def _existing(store: Store | None, run_id: str, mode: str) -> MlflowSink | None:
+    """Return the sink of a run that the store still holds, else say that it is gone."""
+    if store is None:
+        return None
+    from mlflow.exceptions import MlflowException
+
+    experiment = experiment_id(store)
+    client = open_client(store)
+    try:
+        found = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        found = None
+    if found is None or found.info.lifecycle_stage != "active":
+        log.warning("The run %s of %s is not in %s any more: a new run starts.", run_id, mode, store.database)
+        return None
+    if found.data.tags.get("mode") != mode:
+        raise MobiusError(
+            f"The run {run_id} is of mode {found.data.tags.get('mode')}, not {mode}: train {mode} again."
+        )
+    return MlflowSink(client, run_id, experiment)
+
+
+def _git_tags(folder: Path) -> dict[str, str]:
+    """Name the commit that `folder` stands on, and whether tracked files differ; nothing outside of git."""
+    revision = commit(folder)
+    if revision is None:
+        return {}
+    return {"mlflow.source.git.commit": revision, "git.dirty": str(has_changes(folder)).lower()}
+
+
+@contextmanager
+def _ending_truthfully(run: Run) -> Iterator[None]:
+    status = "FAILED"
+    try:
+        yield
+        run.flush()
+        status = "FINISHED"
+    except (KeyboardInterrupt, Terminated):
+        status = "KILLED"
+        raise
+    finally:
+        run.end(status)

@@ -1,0 +1,70 @@
+"""One run of an MLflow store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.runs import Entry, Sink
+
+MAX_DIGEST_LENGTH = 36  # characters, of a data set in MLflow
+
+
+class MlflowSink(Sink):
+    """One run of an MLflow store."""
+
+    def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
+        self._client, self._run_id, self._experiment_id = client, run_id, experiment_id
+
+    def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
+        """Write a batch in one transaction."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        self._client.log_batch(
+            self._run_id,
+            metrics=[Metric(*entry) for entry in metrics],
+            params=[Param(*item) for item in params.items()],
+            tags=[RunTag(*item) for item in tags.items()],
+        )
+
+    def artifact(self, path: Path, folder: str | None) -> None:
+        """Copy a file, or the content of a folder, below `folder` of the run's artifacts."""
+        log_one = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        log_one(self._run_id, str(path), folder)
+
+    def image(self, image: Any, key: str, step: int) -> None:
+        """Store an image for MLflow's image grid, which steps through time."""
+        self._client.log_image(self._run_id, image, key=key, step=step)
+
+    def checkpoint(self, name: str, step: int, folder: Path, metrics: list[Entry]) -> None:
+        """Record `folder` as a model that MLflow lists and ranks, but does not copy."""
+        import mlflow
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        model_id = mlflow.create_external_model(
+            name=name,
+            source_run_id=self._run_id,
+            experiment_id=self._experiment_id,
+            params={"folder": str(folder), "step": str(step)},
+        ).model_id
+        self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step)])
+        self._client.log_batch(self._run_id, metrics=[Metric(*entry, model_id=model_id) for entry in metrics])
+
+    def dataset(self, name: str, digest: str, source: str) -> None:
+        """Record a data set by the start of its digest, as much of it as MLflow takes."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        record = Dataset(name, digest[:MAX_DIGEST_LENGTH], "local", json.dumps({"uri": source}))
+        context = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(self._run_id, [DatasetInput(record, context)])
+
+    def stored_params(self) -> dict[str, str]:
+        """Return the parameters that the run already holds."""
+        return dict(self._client.get_run(self._run_id).data.params)
+
+    def stored_steps(self, key: str) -> set[int]:
+        """Return the steps of a metric that the run already holds."""
+        return {metric.step for metric in self._client.get_metric_history(self._run_id, key)}
+
+    def end(self, status: str) -> None:
+        """Set the run's final status and its end time."""
+        self._client.set_terminated(self._run_id, status)

@@ -1,0 +1,83 @@
+"""Where runs are kept: an experiment in SQLite, its files beside it."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.config import Config
+from mobius_pipeline.errors import MobiusError
+
+log = logging.getLogger(__name__)
+
+
+class TrackingConfig(Config):
+    """`conf/base/mlflow.yml`: the experiment's name, and the folder of its records within the project."""
+
+    experiment: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Store:
+    """The experiment `name` in SQLite below `folder` (absolute), its artifacts beside it."""
+
+    name: str
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.folder / "mlflow.db"
+
+    @property
+    def uri(self) -> str:
+        """MLflow's tracking URI."""
+        return f"sqlite:///{self.database}"
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of every run's files."""
+        return self.folder / "artifacts"
+
+
+def store_of(config: TrackingConfig, root: Path) -> Store:
+    """Return the store of the project at `root`."""
+    return Store(config.experiment, (root / config.folder).resolve())
+
+
+def experiment_id(store: Store) -> str:
+    """Return the id of the store's experiment, created if it is missing.
+
+    Raises:
+        MobiusError: If the experiment was deleted, or keeps its artifacts somewhere else.
+    """
+    client = open_client(store)
+    found = client.get_experiment_by_name(store.name)
+    if found is None:
+        return str(client.create_experiment(store.name, artifact_location=str(store.artifacts)))
+    if found.lifecycle_stage != "active":
+        raise MobiusError(
+            f"The MLflow experiment {store.name!r} in {store.database} was deleted. Restore it with "
+            f"`mlflow experiments restore -x {found.experiment_id}`, or name another in conf/base/mlflow.yml."
+        )
+    if found.artifact_location != str(store.artifacts):
+        raise MobiusError(
+            f"The MLflow experiment {store.name!r} keeps its files in {found.artifact_location}, not in "
+            f"{store.artifacts}: the project was moved. Move it back, remove {store.folder}, or name another "
+            "experiment in conf/base/mlflow.yml."
+        )
+    return str(found.experiment_id)
+
+
+def open_client(store: Store) -> Any:
+    """Open the store; the first time creates the database (3 to 10 s)."""
+    if not store.database.exists():
+        log.info("Creating MLflow's database %s (some seconds, once).", store.database)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    import mlflow
+
+    for name in ("mlflow.store.db.utils", "alembic"):  # forty lines about tables that nobody asked for
+        logging.getLogger(name).setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(store.uri)  # create_external_model reads it, and so do the ranks of torchrun
+    return mlflow.MlflowClient(store.uri)

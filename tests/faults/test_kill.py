@@ -1,0 +1,124 @@
+"""A training that is killed, again and again, ends as one that never was."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, count
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import victim
+
+from mobius_pipeline.models.variant import Mode
+
+SAVING_KILLS, OTHER_KILLS = 24, 16  # of each mode
+LANES = 2  # trainings at a time
+MOST_RUNS = 100  # of a lane
+Start = Callable[[Path, int | None], BaseProcess]  # of a training in a folder, with its deadly call
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Processes that find torch loaded: forked from a server that has run nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["victim"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11's server looks nowhere else
+        context.Process(target=int).start()  # the first one starts the server
+    return context
+
+
+@pytest.fixture(params=["serial", "parallel"])
+def start(request: pytest.FixtureRequest, processes: Any, tiny_store: Path, tiny_base: Path) -> Start:
+    mode: Mode = request.param
+
+    def begin(folder: Path, deadly: int | None) -> BaseProcess:
+        folder.mkdir(exist_ok=True)
+        process: BaseProcess = processes.Process(
+            target=victim.train, args=(mode, tiny_store, tiny_base, folder, deadly)
+        )
+        process.start()
+        return process
+
+    return begin
+
+
+@dataclass(frozen=True)
+class Straight:
+    """What a training that nobody kills comes to, and how long it takes."""
+
+    hashes: dict[str, str]
+    calls: int
+    seconds: float
+
+
+@pytest.fixture
+def straight(start: Start, tmp_path: Path) -> Straight:
+    folder = tmp_path / "straight"
+    began = time.monotonic()
+    process = start(folder, None)
+    process.join()
+    assert process.exitcode == 0
+    result = json.loads((folder / "result.json").read_text())
+    return Straight(result["hashes"], result["calls"], time.monotonic() - began)
+
+
+def kill_and_go_on(run: Callable[[Path], BaseProcess], folders: Iterator[Path], kills: int) -> list[Path]:
+    """Run in a folder until a run gets to its end, then in the next one, until `kills` runs were killed."""
+    killed, ended, folder = 0, [], next(folders)
+    for _ in range(MOST_RUNS):
+        process = run(folder)
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        if process.exitcode:
+            killed += 1
+            continue
+        ended.append(folder)
+        folder = next(folders)
+        if killed >= kills:
+            return ended
+    pytest.fail(f"{killed} kills in {MOST_RUNS} runs")
+
+
+def check(
+    run: Callable[[Path, random.Random], BaseProcess], kills: int, straight: Straight, at: Path
+) -> None:
+    """Kill trainings below `at`, two at a time, and look at what those come to that get to their end."""
+
+    def lane(number: int) -> list[Path]:
+        draw = random.Random(number)
+        folders = (at / f"lane-{number}-{ends}" for ends in count())
+        return kill_and_go_on(lambda folder: run(folder, draw), folders, kills // LANES)
+
+    with ThreadPoolExecutor(LANES) as pool:
+        for folder in chain.from_iterable(pool.map(lane, range(LANES))):
+            assert json.loads((folder / "result.json").read_text())["hashes"] == straight.hashes
+
+
+def test_killed_at_a_call_into_the_system_while_saving(
+    start: Start, straight: Straight, tmp_path: Path
+) -> None:
+    def run(folder: Path, draw: random.Random) -> BaseProcess:
+        # A run that goes on has fewer calls left: where the deadly one lies beyond them, it gets to its end.
+        return start(folder, draw.randint(1, straight.calls))
+
+    check(run, SAVING_KILLS, straight, tmp_path)
+
+
+def test_killed_at_any_moment(start: Start, straight: Straight, tmp_path: Path) -> None:
+    def run(folder: Path, draw: random.Random) -> BaseProcess:
+        process = start(folder, None)
+        process.join(draw.uniform(0, straight.seconds))
+        process.kill()
+        return process
+
+    check(run, OTHER_KILLS, straight, tmp_path)
