@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from mobius_pipeline.config import Config
+from mobius_pipeline.devices import Device
 
 
 class EncodeConfig(Config):
@@ -11,4 +12,4 @@ class EncodeConfig(Config):
     store: str
     clips_per_shard: int = Field(gt=0)
     frames_per_batch: int = Field(gt=0, description="frames that the VAE encodes at once")
-    device: str
+    device: Device

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobius_pipeline.config import Config
+from mobius_pipeline.devices import Device
 
 
 class SampleConfig(Config):
@@ -18,7 +19,7 @@ class SampleConfig(Config):
     guidance_scale: float = Field(ge=1)
     batch_size: int = Field(gt=0, description="videos")
     magnify: int = Field(gt=0, description="px that a pixel is written as, in mp4 and gif")
-    device: str
+    device: Device
 
     @model_validator(mode="after")
     def _rules(self) -> "SampleConfig":

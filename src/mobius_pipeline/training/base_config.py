@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobius_pipeline.config import Config
+from mobius_pipeline.devices import Device
 
 
 class FitConfig(Config):
@@ -57,6 +58,6 @@ class BaseConfig(Config):
         description="a T2I directory in diffusers format, used as it is; null: train a small one"
     )
     seed: int
-    device: str
+    device: Device
     autoencoder: AutoencoderConfig
     text_to_image: TextToImageConfig

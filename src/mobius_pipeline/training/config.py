@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mobius_pipeline.config import Config
+from mobius_pipeline.devices import Device
 from mobius_pipeline.models.variant import Mode, SpatialDtype, Variant
 
 
@@ -46,7 +47,7 @@ class TrainConfig(Config):
     keep_last: int = Field(gt=0, description="checkpoints")
     keep_every: int | None = Field(gt=0, description="steps; null: the last ones alone are kept")
     timer_warmup: int = Field(ge=0, description="first steps that the median step time leaves out")
-    device: str
+    device: Device
 
     @model_validator(mode="after")
     def _rules(self) -> "TrainConfig":

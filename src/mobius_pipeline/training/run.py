@@ -7,6 +7,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from mobius_pipeline.devices import refuse_impossible
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_json, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_vae
@@ -58,7 +59,12 @@ def build_objective(base: Path, config: TrainConfig) -> Objective:
 def build_trainer(
     store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig, state: Path, listener: Listener
 ) -> Trainer:
-    """A trainer of a mode over the base model, its resume state in `state`."""
+    """A trainer of a mode over the base model, its resume state in `state`.
+
+    Raises:
+        MobiusError: If the base, the data or a lever cannot be used here.
+    """
+    refuse_impossible(model.variant, config.autocast, config.device)
     return Trainer(
         build_from_base(model.variant, base, seed=config.seed),
         store,
