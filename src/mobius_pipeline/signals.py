@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 
 class Terminated(SystemExit):
     """SIGTERM as an exception, so that blocks unwind; exit status 143."""
@@ -33,7 +35,8 @@ def sigterm_raises() -> Iterator[None]:
 def signals_wait() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM take effect at the end of the block; a second one takes effect at once.
 
-    In a thread other than the main one they never interrupt, and there is nothing to do.
+    A signal that the process ignores (a shell's background jobs ignore Ctrl-C) stays ignored. In a thread
+    other than the main one they never interrupt, and there is nothing to do.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -45,7 +48,8 @@ def signals_wait() -> Iterator[None]:
         if len(came) > 1:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield
     finally:
