@@ -94,17 +94,23 @@ def _print_largest(largest: Mapping[str, Any], step: Mapping[str, int], console:
 
 def lever_table(report: Mapping[str, Any]) -> Table:
     """A row a lever: what it costs, beside the modes without it."""
-    table = Table(title="Each memory lever on its own; memory in GiB")
-    table.add_column("", no_wrap=True)
-    for name in ("trained", "static", "activations", "peak", "GFLOP", "fits"):
-        table.add_column(name, justify="right", no_wrap=True)
     rows = {name: _as_lever(mode) for name, mode in report["modes"].items()} | report["levers"]
+    memory, of_memory = (
+        ("GiB", GIB) if max(row["peak_bytes"] for row in rows.values()) >= GIB else ("MiB", 2**20)
+    )
+    work_unit, of_work = (
+        ("TFLOP", 1e12) if max(row["flops"] for row in rows.values()) >= 1e12 else ("GFLOP", 1e9)
+    )
+    table = Table(title=f"Each memory lever on its own; memory in {memory}, the memory that it fits in GiB")
+    table.add_column("", no_wrap=True)
+    for name in ("trained", "static", "activations", "peak", work_unit, "fits"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows.items():
         table.add_row(
             name,
-            f"{row['trainable'] / 1e6:.1f} M",
-            *(f"{row[key] / GIB:.2f}" for key in ("static_bytes", "activation_bytes", "peak_bytes")),
-            f"{row['flops'] / 1e9:,.0f}",
+            f"{row['trainable'] / 1e6:.2f} M",
+            *(f"{row[key] / of_memory:.2f}" for key in ("static_bytes", "activation_bytes", "peak_bytes")),
+            f"{row['flops'] / of_work:.2f}",
             str(row["smallest_fit_gib"] or "none"),
         )
     return table
