@@ -1,8 +1,10 @@
 """Checkpoints are whole, or named and passed over."""
 
 import logging
-import resource
-from collections.abc import Iterator
+import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -36,23 +38,26 @@ def test_keeps_the_round_ones_too(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:08d}" for step in (4, 6, 7, 8)]
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 100 bytes; then a write fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+FULL = """
+    import resource, sys, torch
+    from pathlib import Path
+    from mobius_pipeline.errors import MobiusError
+    from mobius_pipeline.training.checkpoints import Checkpoint, save_checkpoint
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # bytes of a file; beyond them, as on a full disk
+    try:
+        save_checkpoint(Path(sys.argv[1]), Checkpoint(2, {"weight": torch.zeros(1)}, {}), keep_last=3)
+    except MobiusError as error:
+        print(error)
+"""
 
 
-def test_what_cannot_be_written_leaves_the_one_before(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_what_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     save(tmp_path, 1)
     before = newest_checkpoint(tmp_path)
-    request.getfixturevalue("small_files")
-    with pytest.raises(
-        MobiusError, match=r"Cannot write the checkpoint .*step-00000002 .*too large.*make room"
-    ):
-        save(tmp_path, 2)
+    command = [sys.executable, "-c", textwrap.dedent(FULL), str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"Cannot write the checkpoint .*step-00000002 .*too large.*make room", said)
     assert newest_checkpoint(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]  # nothing half written
 

@@ -95,15 +95,12 @@ def _print_largest(largest: Mapping[str, Any], step: Mapping[str, int], console:
 def lever_table(report: Mapping[str, Any]) -> Table:
     """A row a lever: what it costs, beside the modes without it."""
     rows = {name: _as_lever(mode) for name, mode in report["modes"].items()} | report["levers"]
-    memory, of_memory = (
-        ("GiB", GIB) if max(row["peak_bytes"] for row in rows.values()) >= GIB else ("MiB", 2**20)
-    )
-    work_unit, of_work = (
-        ("TFLOP", 1e12) if max(row["flops"] for row in rows.values()) >= 1e12 else ("GFLOP", 1e9)
-    )
-    table = Table(title=f"Each memory lever on its own; memory in {memory}, the memory that it fits in GiB")
+    most_bytes, most_flops = (max(row[key] for row in rows.values()) for key in ("peak_bytes", "flops"))
+    memory, of_memory = ("GiB", GIB) if most_bytes >= GIB else ("MiB", 2**20)
+    work_unit, of_work = ("TFLOP", 1e12) if most_flops >= 1e12 else ("GFLOP", 1e9)
+    table = Table(title=f"Each memory lever on its own; memory in {memory}")
     table.add_column("", no_wrap=True)
-    for name in ("trained", "static", "activations", "peak", work_unit, "fits"):
+    for name in ("trained", "static", "activations", "peak", work_unit, "fits in GiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows.items():
         table.add_row(
