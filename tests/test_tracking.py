@@ -3,9 +3,11 @@
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from mobius_pipeline import tracking
+from mobius_pipeline.delivery import UnavailableError
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Run, Sink
 from mobius_pipeline.tracking.owner import is_gone, owner_tags
@@ -326,12 +329,15 @@ def test_a_slow_training_is_written_every_few_seconds(monkeypatch: pytest.Monkey
     run.log_metrics({"loss": 1.0}, 0)
     now[0] = 11.0
     run.log_metrics({"loss": 1.0}, 1)
+    run.close()
     assert [len(batch) for batch in sink.batches] == [2]
 
 
 def test_parameters_go_in_hundreds_and_long_ones_are_cut_aloud(caplog: pytest.LogCaptureFixture) -> None:
     sink = Recorder()
-    Run("id", sink).log_params({"long": "x" * 7000, **{f"p{i}": i for i in range(150)}})
+    run = Run("id", sink)
+    run.log_params({"long": "x" * 7000, **{f"p{i}": i for i in range(150)}})
+    run.close()
     assert [len(batch) for batch in sink.params] == [100, 51]
     assert len(sink.params[0]["long"]) == MAX_PARAM_LENGTH
     assert "long has 7000 characters" in caplog.text
@@ -358,6 +364,39 @@ def test_a_failed_write_still_ends_the_run() -> None:
     with pytest.raises(OSError, match="disk full"), tracking._ending_truthfully(run):
         run.log_metrics({"loss": 1.0}, 0)
     assert sink.ended == "FAILED"
+
+
+def test_a_locked_database_holds_up_nothing_and_loses_nothing(
+    tracked_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tracking.training_run("serial", **NOTHING) as run:
+        run.flush()
+        lock = sqlite3.connect(tracked_project / "mlruns/mlflow.db")
+        lock.execute("BEGIN EXCLUSIVE")
+        for step in range(1000):  # a full batch
+            run.log_metrics({"loss": 1.0}, step)
+        run.log_metrics({"loss": 0.5}, 1000)
+        run.log_checkpoint("serial-1000", 1000, tracked_project)
+        while "cannot be reached" not in caplog.text:  # after the 20 s that MLflow waits for a lock
+            time.sleep(0.1)
+        lock.rollback()
+    assert "MLflow cannot be reached ((sqlite3.OperationalError) database is locked)" in caplog.text
+    assert "can be reached again" in caplog.text
+    assert status(run.id) == "FINISHED"
+    assert len(client().get_metric_history(run.id, "loss")) == 1001
+
+
+def test_what_is_lost_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    class Down(Sink):
+        def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
+            raise UnavailableError("no answer")
+
+    monkeypatch.setattr("mobius_pipeline.runs.LAST_WAIT", 0.1)
+    run = Run("id", Down())
+    run.log_metrics({"loss": 1.0, "grad_norm": 2.0}, 0)
+    run.end("FINISHED")
+    assert "MLflow cannot be reached (no answer). Work goes on" in caplog.text
+    assert "Not recorded: 2 x metric value, 1 x final status" in caplog.text
 
 
 def test_nothing_to_keep_is_an_error(tmp_path: Path) -> None:

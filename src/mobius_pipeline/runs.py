@@ -6,15 +6,18 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mobius_pipeline.delivery import Delivery
 from mobius_pipeline.errors import MobiusError
 
 log = logging.getLogger(__name__)
 
 FLUSH_ENTRIES = 1000  # MLflow's largest batch of metrics; writing it takes 0.1-0.2 s on SQLite
 FLUSH_SECONDS = 10.0  # so that the UI follows a running training
+LAST_WAIT = 60.0  # s at the end of a run, if its records cannot be delivered
 MAX_PARAMS = 100  # MLflow's largest batch of parameters
 MAX_PARAM_LENGTH = 6000  # characters; MLflow would cut longer values without a word
 MODES = ("serial", "parallel", "sum")
@@ -30,7 +33,10 @@ class Entry(NamedTuple):
 
 
 class Sink:
-    """Where a run's records go; this one keeps nothing."""
+    """Where a run's records go; this one keeps nothing.
+
+    A method may raise `UnavailableError`: then it is called again later.
+    """
 
     def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
         """Write a batch of at most `FLUSH_ENTRIES` metrics and `MAX_PARAMS` parameters."""
@@ -60,7 +66,7 @@ class Sink:
 
 
 class Run:
-    """A run that takes metrics, parameters and files; metrics are buffered, so close it or `flush` it.
+    """A run that takes metrics, parameters and files. They are delivered in the background: end or close it.
 
     A key carries no mode (`loss`, not `serial.loss`): MLflow compares runs by equal keys. Not thread-safe.
     """
@@ -68,6 +74,7 @@ class Run:
     def __init__(self, run_id: str, sink: Sink, *, resumed: bool = False) -> None:
         self.id = run_id
         self._sink = sink
+        self._delivery = Delivery("MLflow")
         self._resumed = resumed  # its history holds steps that will come by again
         self._stored: dict[str, set[int]] = {}
         self._keys: set[str] = set()
@@ -80,7 +87,6 @@ class Run:
 
         A value may be a number or anything that `float` takes; a tensor on a GPU is waited for. Values that
         are not finite become the tag `nonfinite.<key>` and a warning: MLflow would store inf as 1.8e308.
-        Writing takes up to 0.2 s now and then: call it outside of what is timed.
 
         Raises:
             MobiusError: If MLflow refuses a key, or a key carries the mode.
@@ -94,7 +100,7 @@ class Run:
             elif step is None or step not in self._stored.get(key, ()):
                 self._buffer.append(Entry(key, number, timestamp, step or 0))
         if len(self._buffer) >= FLUSH_ENTRIES or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+            self._send()
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record a nested mapping, its keys joined with dots.
@@ -102,6 +108,7 @@ class Run:
         MLflow never changes a parameter. Where this run holds another value already (a later evaluation with
         other settings), the new one becomes the tag `param.<key>`, said aloud.
         """
+        self.flush()  # what the run holds is read next
         new = {key: _cut(key, _text(value)) for key, value in flatten(params)}
         stored = self._sink.stored_params()
         changed = {f"param.{key}": value for key, value in new.items() if stored.get(key, value) != value}
@@ -113,23 +120,26 @@ class Run:
             )
         fresh = [item for item in new.items() if item[0] not in stored]
         for start in range(0, len(fresh), MAX_PARAMS):
-            self._sink.batch([], dict(fresh[start : start + MAX_PARAMS]), {})
+            some = dict(fresh[start : start + MAX_PARAMS])
+            self._delivery.put("parameter", len(some), partial(self._sink.batch, [], some, {}))
         self.set_tags(changed)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, in place of those of the same names."""
         if tags:
-            self._sink.batch([], {}, {key: str(value) for key, value in tags.items()})
+            texts = {key: str(value) for key, value in tags.items()}
+            self._delivery.put("tag", len(texts), partial(self._sink.batch, [], {}, texts))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file, or a folder's content, to `folder` of the run's artifacts.
+        """Copy a file, or a folder's content, to `folder` of the run's artifacts, and wait for that.
 
         Raises:
             MobiusError: If there is nothing at `path`.
         """
         if not path.exists():
             raise MobiusError(f"There is nothing at {path} to keep with the run {self.id}.")
-        self._sink.artifact(path, folder)
+        self._delivery.put("artifact", 1, partial(self._sink.artifact, path, folder))
+        self.flush()
 
     def log_image(self, image: Any, key: str, step: int = 0) -> None:
         """Record a picture: a path, a PIL image, or an array (height, width, channels), uint8 or 0..1."""
@@ -137,7 +147,7 @@ class Run:
             from PIL import Image
 
             image = Image.open(image).convert("RGB")
-        self._sink.image(image, key, step)
+        self._delivery.put("image", 1, partial(self._sink.image, image, key, step))
 
     def log_checkpoint(
         self, name: str, step: int, folder: Path, metrics: Mapping[str, float] | None = None
@@ -145,26 +155,37 @@ class Run:
         """Record the checkpoint in `folder` (not copied) as a model of this run, with metrics at `step`."""
         timestamp = time.time_ns() // 1_000_000
         entries = [Entry(key, float(value), timestamp, step) for key, value in (metrics or {}).items()]
-        self._sink.checkpoint(name, step, folder, [entry for entry in entries if math.isfinite(entry.value)])
+        finite = [entry for entry in entries if math.isfinite(entry.value)]
+        send = partial(self._sink.checkpoint, name, step, folder, finite)
+        self._delivery.put("checkpoint", 1, send)
 
     def log_dataset(self, name: str, digest: str, source: str = "") -> None:
         """Record the data set `name`: its digest (whole in the tag `data.<name>`) and where it lies."""
-        self._sink.dataset(name, digest, source)
+        self._delivery.put("data set", 1, partial(self._sink.dataset, name, digest, source))
         self.set_tags({f"data.{name}": digest})
 
     def flush(self) -> None:
-        """Write what is buffered."""
-        while self._buffer:
-            self._sink.batch(self._buffer[:FLUSH_ENTRIES], {}, {})
-            del self._buffer[:FLUSH_ENTRIES]
-        self._flushed = time.monotonic()
+        """Wait until everything is delivered, or for a minute: then it stays on its way."""
+        self._send()
+        self._delivery.wait(LAST_WAIT)
 
     def end(self, status: str) -> None:
-        """Write what is buffered, then set the status, even if the writing failed."""
-        try:
-            self.flush()
-        finally:
-            self._sink.end(status)
+        """Deliver what is left, set the status, and say what could not be delivered."""
+        self._send()
+        self._delivery.put("final status", 1, partial(self._sink.end, status))
+        self.close()
+
+    def close(self) -> None:
+        """Deliver what is left and say what could not be; the status stays as it is."""
+        self._send()
+        self._delivery.close(LAST_WAIT)
+
+    def _send(self) -> None:
+        while self._buffer:
+            some = self._buffer[:FLUSH_ENTRIES]
+            del self._buffer[:FLUSH_ENTRIES]
+            self._delivery.put("metric value", len(some), partial(self._sink.batch, some, {}, {}))
+        self._flushed = time.monotonic()
 
     def _check_key(self, key: str) -> None:
         if key in self._keys:

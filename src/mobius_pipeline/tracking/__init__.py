@@ -103,7 +103,7 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
         try:
             yield run
         finally:
-            run.flush()
+            run.close()
         return
     with sigterm_raises():
         run = _new_run(store, mode, f"Evaluation of the {mode} model; the run of its training is gone.")

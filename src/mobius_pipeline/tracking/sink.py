@@ -1,12 +1,30 @@
 """One run of an MLflow store."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.delivery import UnavailableError
 from mobius_pipeline.runs import Entry, Sink
 
 MAX_DIGEST_LENGTH = 36  # characters, of a data set in MLflow
+# What MLflow says of a store that is down, locked or full, rather than of the record.
+_FOR_NOW = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED")
+
+
+@contextmanager
+def _telling_if_unavailable() -> Iterator[None]:
+    """Turn errors that may pass into `UnavailableError`."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in _FOR_NOW:
+            raise
+        raise UnavailableError(str(error).splitlines()[0]) from error
 
 
 class MlflowSink(Sink):
@@ -15,6 +33,7 @@ class MlflowSink(Sink):
     def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
         self._client, self._run_id, self._experiment_id = client, run_id, experiment_id
 
+    @_telling_if_unavailable()
     def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
         """Write a batch in one transaction."""
         from mlflow.entities import Metric, Param, RunTag
@@ -26,15 +45,18 @@ class MlflowSink(Sink):
             tags=[RunTag(*item) for item in tags.items()],
         )
 
+    @_telling_if_unavailable()
     def artifact(self, path: Path, folder: str | None) -> None:
         """Copy a file, or the content of a folder, below `folder` of the run's artifacts."""
         log_one = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         log_one(self._run_id, str(path), folder)
 
+    @_telling_if_unavailable()
     def image(self, image: Any, key: str, step: int) -> None:
         """Store an image for MLflow's image grid, which steps through time."""
         self._client.log_image(self._run_id, image, key=key, step=step)
 
+    @_telling_if_unavailable()
     def checkpoint(self, name: str, step: int, folder: Path, metrics: list[Entry]) -> None:
         """Record `folder` as a model that MLflow lists and ranks, but does not copy."""
         import mlflow
@@ -49,6 +71,7 @@ class MlflowSink(Sink):
         self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step)])
         self._client.log_batch(self._run_id, metrics=[Metric(*entry, model_id=model_id) for entry in metrics])
 
+    @_telling_if_unavailable()
     def dataset(self, name: str, digest: str, source: str) -> None:
         """Record a data set by the start of its digest, as much of it as MLflow takes."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -65,6 +88,7 @@ class MlflowSink(Sink):
         """Return the steps of a metric that the run already holds."""
         return {metric.step for metric in self._client.get_metric_history(self._run_id, key)}
 
+    @_telling_if_unavailable()
     def end(self, status: str) -> None:
         """Set the run's final status and its end time."""
         self._client.set_terminated(self._run_id, status)
