@@ -150,9 +150,8 @@ def test_sigterm_of_a_process_exits_143_and_ends_its_run(tracked_project: Path) 
     assert client().get_run(run_id).data.metrics == {"loss": 1.0}
 
 
-def test_the_run_of_a_killed_process_is_closed_by_the_next(
-    tracked_project: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def killed(project: Path) -> str:
+    """Have a process killed in the middle of a training; return its run's id."""
     code = """
         import os, signal, sys
         from pathlib import Path
@@ -161,13 +160,28 @@ def test_the_run_of_a_killed_process_is_closed_by_the_next(
         config = tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns"))
         tracking.configure(config, Path(sys.argv[1]))
         with tracking.training_run("serial", params={}, tags={}, inputs={}) as run:
+            run.flush()
             print(run.id, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
     """
-    command = [sys.executable, "-c", textwrap.dedent(code), str(tracked_project)]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    orphan = killed.stdout.strip()
+    command = [sys.executable, "-c", textwrap.dedent(code), str(project)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    return done.stdout.strip()
+
+
+def test_the_run_of_a_killed_process_goes_on(tracked_project: Path) -> None:
+    orphan = killed(tracked_project)
+    with tracking.training_run("serial", **NOTHING, resume_run_id=orphan) as run:
+        assert (run.id, status(orphan)) == (orphan, "RUNNING")
+    assert status(orphan) == "FINISHED"
+    assert "ended" not in client().get_run(orphan).data.tags
+
+
+def test_the_run_of_a_killed_process_is_closed_by_the_next(
+    tracked_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    orphan = killed(tracked_project)
     with tracking.training_run("parallel", **NOTHING) as alive:
         assert status(orphan) == "KILLED"
         assert "ended without a word" in client().get_run(orphan).data.tags["ended"]

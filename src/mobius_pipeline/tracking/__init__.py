@@ -155,6 +155,7 @@ def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
     client.update_run(run_id, status="RUNNING")
     run = Run(run_id, sink, resumed=True)
     run.set_tags(owner_tags())
+    run.flush()  # or it would be taken for the orphan of the process that began it
     close_orphans(client, experiment_id(store))
     return run
 
