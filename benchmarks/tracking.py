@@ -1,0 +1,108 @@
+"""What recording a training in MLflow costs, as a share of the step: real SQLite, the demo's step.
+
+Blocks of steps with and without recording take turns, so a machine that speeds up or slows down does so for
+both. `make bench` runs this.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from mobius_pipeline import tracking
+from mobius_pipeline.models.factory import build_model
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.predict import StepShape, model_inputs, training_step
+from mobius_pipeline.runs import Run
+
+# The embedded default of conf/base.
+UNET: dict[str, Any] = {
+    "sample_size": 8,
+    "in_channels": 8,
+    "out_channels": 8,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+    "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+    "block_out_channels": (64, 96),
+    "layers_per_block": 1,
+    "cross_attention_dim": 384,
+    "attention_head_dim": (4, 8),
+    "norm_num_groups": 8,
+    "use_linear_projection": True,
+}
+SHAPE = StepShape(batch=4, frames=8, height=8, width=8, tokens=16)
+BLOCK = 20  # steps; at 0.2 s each and a delivery every 10 s, every third block holds one
+METRICS = {"loss": 0.1, "grad_norm": 0.2, "learning_rate": 1e-3}  # what the trainer tells after each step
+
+
+def timed_block(step: Callable[[], None], record: Callable[[], None]) -> tuple[float, float]:
+    """Seconds of a block of steps with `record` after each, and of the calls to `record` alone."""
+    began, recording = perf_counter(), 0.0
+    for _ in range(BLOCK):
+        step()
+        before = perf_counter()
+        record()
+        recording += perf_counter() - before
+    return perf_counter() - began, recording
+
+
+def measured(step: Callable[[], None], run: Run, rounds: int) -> dict[str, Any]:
+    """Blocks with recording against blocks without."""
+    number = 0
+
+    def record() -> None:
+        nonlocal number
+        run.log_metrics(METRICS, number)
+        number += 1
+
+    timed_block(step, record)  # warm-up
+    ratios, shares = [], []
+    for _ in range(rounds):
+        plain, _ = timed_block(step, lambda: None)
+        recorded, calls = timed_block(step, record)
+        ratios.append(recorded / plain)
+        shares.append(calls / recorded)
+    lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    return {
+        "with_over_without": {"median": median, "lower": lower, "upper": upper},
+        "share_of_calls": statistics.median(shares),
+        "rounds": rounds,
+        "steps_a_block": BLOCK,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, print the result, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=12, help="pairs of blocks")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/tracking.json"))
+    options = parser.parse_args(arguments)
+
+    torch.manual_seed(0)
+    model = build_model(Variant(), UNet2DConditionModel(**UNET), seed=0)
+    step = training_step(model, model_inputs(UNET, SHAPE)).run
+    logging.getLogger("mobius_pipeline").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        tracking.configure(tracking.TrackingConfig(experiment="bench", folder=Path("mlruns")), Path(folder))
+        with tracking.training_run("parallel", params={}, tags={}, inputs={}) as run:
+            result = measured(step, run, options.rounds)
+    ratio = result["with_over_without"]
+    print(
+        f"step with recording over step without: {ratio['median']:.3f} "
+        f"({ratio['lower']:.3f} to {ratio['upper']:.3f}); the calls alone: {result['share_of_calls']:.4%}"
+    )
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
