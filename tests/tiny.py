@@ -70,6 +70,9 @@ def train_config(**changes: Any) -> TrainConfig:
         "seed": 0,
         "steps": 6,
         "batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "num_processes": 1,
+        "rendezvous": None,
         "objective": {
             "min_snr_gamma": 5.0,
             "noise_offset": 0.1,
@@ -77,8 +80,9 @@ def train_config(**changes: Any) -> TrainConfig:
             "caption_dropout": 0.5,
         },
         "optimizer": {
-            "schedule": "constant",
             "learning_rate": 1e-3,
+            "scaling": None,
+            "schedule": "constant_with_warmup",
             "betas": (0.9, 0.99),
             "weight_decay": 0.01,
             "warmup_steps": 3,
@@ -87,6 +91,7 @@ def train_config(**changes: Any) -> TrainConfig:
         },
         "autocast": None,
         "ema_decay": 0.9,
+        "ema_warmup_power": None,
         "evaluate_every": 3,
         "evaluate_clips": 2,
         "evaluate_timesteps": 4,

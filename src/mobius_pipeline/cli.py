@@ -84,6 +84,15 @@ def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -
     plan_base(config, memory, output, Console(width=WIDTH, highlight=False), **sizes)
 
 
+@cli.command("join", help="Take part in a training that another machine leads.")
+@click.argument("job", type=click.Path(path_type=Path))
+def join_command_line(job: Path) -> None:
+    """Run this machine's processes of the training that `job` was written for."""
+    from mobius_pipeline.training.run import join_training  # torch takes seconds to load
+
+    join_training(job)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that a user can mend are printed without a traceback.
 

@@ -33,7 +33,7 @@ class Stage:
 
 
 @contextmanager
-def stage(title: str, total: int, unit: str, done: int = 0) -> Iterator[Stage]:
+def stage(title: str, total: int, unit: str, done: int = 0, shown: bool = True) -> Iterator[Stage]:
     """Show a bar titled `title` over `total` units, `done` of which are already there."""
     columns = (
         TextColumn("{task.description}"),
@@ -43,7 +43,7 @@ def stage(title: str, total: int, unit: str, done: int = 0) -> Iterator[Stage]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=Console(), refresh_per_second=4) as progress:
+    with Progress(*columns, console=Console(), refresh_per_second=4, disable=not shown) as progress:
         yield Stage(progress, progress.add_task(title, total=total, completed=done, unit=unit, note=""))
 
 

@@ -31,6 +31,33 @@ def sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
+class _Noting:
+    """A handler that raises nothing."""
+
+    came: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = number
+
+
+@contextmanager
+def signals_noted() -> Iterator[None]:
+    """Let no Ctrl-C or SIGTERM interrupt the block, however many come; `noted_signal` tells."""
+    note = _Noting()
+    before = {number: signal.signal(number, note) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def noted_signal() -> int | None:
+    """The last signal that came within `signals_noted`, if any did."""
+    handler = signal.getsignal(signal.SIGTERM)
+    return handler.came if isinstance(handler, _Noting) else None
+
+
 @contextmanager
 def signals_wait() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM take effect at the end of the block; a second one takes effect at once.
@@ -38,7 +65,8 @@ def signals_wait() -> Iterator[None]:
     A signal that the process ignores (a shell's background jobs ignore Ctrl-C) stays ignored. In a thread
     other than the main one they never interrupt, and there is nothing to do.
     """
-    if threading.current_thread() is not threading.main_thread():
+    noted = isinstance(signal.getsignal(signal.SIGTERM), _Noting)
+    if noted or threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []

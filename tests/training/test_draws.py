@@ -35,9 +35,21 @@ def test_draws_are_spread_as_they_should_be() -> None:
 
 def test_each_epoch_takes_every_clip_once() -> None:
     clips = list("abcdefg")
-    epochs = [[batch_at(step, clips, 2, seed=0) for step in range(e * 3, e * 3 + 3)] for e in range(3)]
+    epochs = [[batch_at(step, [clips], 2, seed=0) for step in range(e * 3, e * 3 + 3)] for e in range(3)]
     for epoch in epochs:
         taken = [clip for batch in epoch for clip in batch]
         assert len(set(taken)) == len(taken) == 6  # the seventh clip waits for another epoch
     assert epochs[0] != epochs[1] != epochs[2]
-    assert epochs[1] == [batch_at(step, clips, 2, seed=0) for step in range(3, 6)]
+    assert epochs[1] == [batch_at(step, [clips], 2, seed=0) for step in range(3, 6)]
+
+
+def test_a_batch_is_of_one_bucket_and_their_batches_mix() -> None:
+    buckets = ["abcdefg", "ABCD", "0"]
+    steps = [batch_at(step, buckets, 2, seed=0) for step in range(10)]
+    kinds = [{item.isupper() for item in batch} for batch in steps]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert not any("0" in batch for batch in steps)  # the third bucket has no whole batch
+    for epoch in (steps[:5], steps[5:]):
+        taken = [item for batch in epoch for item in batch]
+        assert len(set(taken)) == len(taken) == 10
+    assert kinds[:5] not in ([{False}] * 3 + [{True}] * 2, [{True}] * 2 + [{False}] * 3)

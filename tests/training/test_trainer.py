@@ -18,7 +18,7 @@ from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.run import build_trainer, fingerprints, t2i_heldout_loss, training_metrics
-from mobius_pipeline.training.trainer import Listener, Trainer
+from mobius_pipeline.training.trainer import Listener, Trainer, moving_average
 
 MODES = ("serial", "parallel")
 
@@ -120,7 +120,7 @@ def test_stopped_by_hand_it_saves_and_goes_on(
 
 
 def test_both_modes_see_the_same_draws(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
-    serial, parallel = (trainer(mode, tiny_store, tiny_base, tmp_path).batch(3) for mode in MODES)
+    (serial,), (parallel,) = (trainer(mode, tiny_store, tiny_base, tmp_path).batch(3) for mode in MODES)
     assert torch.equal(serial.latents, parallel.latents)
     assert torch.equal(serial.noise, parallel.noise)
     assert torch.equal(serial.timestep, parallel.timestep)
@@ -140,10 +140,10 @@ def test_metrics_are_measured(tiny_store: Path, tiny_base: Path, tmp_path: Path)
 
 def test_not_a_number_stops_before_the_update(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     one = trainer("parallel", tiny_store, tiny_base, tmp_path)
-    batch = one.batch(0)
+    (batch,) = one.batch(0)
     before = {name: tensor.clone() for name, tensor in weights(one).items()}
     with pytest.raises(MobiusError, match=r"Step 0: the loss is nan.*there is no checkpoint yet.*\w{12} \("):
-        one.update(replace(batch, noise=batch.noise * float("nan")))
+        one.update([replace(batch, noise=batch.noise * float("nan"))])
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
 
 
@@ -203,3 +203,21 @@ def test_states_in_8_bits_come_back_from_a_checkpoint(
     assert all(torch.equal(again.trained[name], whole.trained[name]) for name in whole.trained)
     kept = [one.history.memory["breakdown"]["optimizer"] for one in (whole, trained("exact"))]
     assert kept[0] < kept[1]
+
+
+@pytest.mark.parametrize(
+    ("power", "decays"),
+    [(None, [2 / 11, 3 / 12, 4 / 13]), (0.75, [1 - 2**-0.75, 1 - 3**-0.75, 0.6])],
+)
+def test_moving_average_warms_up(power: float | None, decays: list[float]) -> None:
+    """Of a weight that goes from 0 to 1; diffusers takes its first step whole (decay 0)."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    ema = moving_average([weight], tiny.train_config(ema_decay=0.6, ema_warmup_power=power))
+    ema.step([weight])
+    expected = 0.0
+    with torch.no_grad():
+        weight.fill_(1)
+    for decay in decays:
+        ema.step([weight])
+        expected = decay * expected + (1 - decay)
+        assert float(ema.shadow_params[0]) == pytest.approx(expected)

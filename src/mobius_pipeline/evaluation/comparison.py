@@ -33,9 +33,9 @@ _FAIR = {
     "same_data": ["fingerprints.data"],
     "same_draws": ["train.seed", "train.batch_size", "train.objective"],
     "same_steps": ["train.steps"],
-    "same_optimizer": ["train.optimizer", "train.ema_decay"],
+    "same_optimizer": ["train.optimizer", "train.ema_decay", "train.ema_warmup_power"],
     "same_precision": ["train.autocast", "train.optimizer.state_bits"],
-    "same_device": ["train.device"],
+    "same_device": ["train.device", "processes"],
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mobius_pipeline.files import read_json
 from mobius_pipeline.latents.store import LatentsStore
@@ -28,14 +29,22 @@ def paired_step_times(
     trainers, timers = {}, {}
     for mode, folder in weights.items():
         config = read_json(folder / CONFIG)
-        train = TrainConfig(**config["train"])
+        train = in_one_process(config)
         trainers[mode] = build_trainer(store, base, ModelConfig(**config["model"]), train, folder, Listener())
         timers[mode] = StepTimer(warmup=WARMUP, device=trainers[mode].timer.device)
     with stage("compare: step times", WARMUP + steps, "pairs") as bar:
         for step in range(WARMUP + steps):
             for mode, trainer in trainers.items():
-                batch = trainer.batch(step)
+                parts = trainer.batch(step)
                 with timers[mode]:
-                    trainer.update(batch)
+                    trainer.update(parts)
             bar.advance()
     return timers
+
+
+def in_one_process(config: Mapping[str, Any]) -> TrainConfig:
+    """The settings of a `training.json`, every process's share being one part more of a batch."""
+    parts = config["train"]["gradient_accumulation_steps"] * config["processes"]
+    return TrainConfig(
+        **config["train"] | {"gradient_accumulation_steps": parts}, num_processes=1, rendezvous=None
+    )

@@ -69,6 +69,7 @@ class LatentsStore:
         """
         if not (root / CURRENT).is_file():
             raise MobiusError(f"There is no latents store in {root}. Run `kedro run --pipelines=encode`.")
+        self.root = root
         self.current: dict[str, Any] = read_json(root / CURRENT)
         self.folder = root / self.current["folder"]
         self.index = pd.read_parquet(self.folder / INDEX)

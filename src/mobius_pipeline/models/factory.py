@@ -41,6 +41,7 @@ class FramewiseUNet(nn.Module):
     def __init__(self, spatial: UNet2DConditionModel) -> None:
         super().__init__()
         self.spatial = spatial.requires_grad_(False).eval()
+        self.dtype = spatial.dtype
 
     def forward(
         self,

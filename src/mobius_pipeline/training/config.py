@@ -1,6 +1,6 @@
 """Configuration of the trainings."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,16 +18,45 @@ class ObjectiveConfig(Config):
     caption_dropout: float = Field(ge=0, lt=1)
 
 
+Schedule = Literal[
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
+]  # of diffusers.optimization.get_scheduler
+
+
+class RateScaling(Config):
+    """How the learning rate follows the batch size, where it was chosen for another one."""
+
+    rule: Literal["linear", "sqrt"] = Field(description="Goyal et al. 2017 for SGD; sqrt suits Adam")
+    reference_batch: int = Field(gt=0, description="clips; the batch that learning_rate was chosen for")
+
+
 class OptimizerConfig(Config):
-    """AdamW with a linear warm-up, then a constant or a falling learning rate, and gradient clipping."""
+    """AdamW with a schedule of diffusers, and gradient clipping."""
 
     learning_rate: float = Field(gt=0)
-    schedule: Literal["constant", "cosine"] = Field(description="cosine falls to 0 at the last step")
+    scaling: RateScaling | None = Field(description="null: learning_rate is taken as it stands")
+    schedule: Schedule
     betas: tuple[float, float]
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     state_bits: Literal[8, 32] = Field(description="of AdamW's two moments; 8 needs torchao")
+
+    @model_validator(mode="after")
+    def _rules(self) -> "OptimizerConfig":
+        if self.schedule == "constant" and self.warmup_steps:
+            raise ValueError(
+                "train.optimizer.schedule constant has no warm-up: set warmup_steps to 0, or take "
+                "constant_with_warmup"
+            )
+        return self
+
+
+class Rendezvous(Config):
+    """Where the machines of a training meet; `mobius join` on each of the others."""
+
+    endpoint: str = Field(pattern=r"^.+:\d+$", description="host:port, reachable from all of them")
+    nodes: int = Field(gt=1, description="machines")
 
 
 class TrainConfig(Config):
@@ -35,11 +64,17 @@ class TrainConfig(Config):
 
     seed: int
     steps: int = Field(gt=0)
-    batch_size: int = Field(gt=0, description="clips")
+    batch_size: int = Field(gt=0, description="clips of an optimiser step, over all processes")
+    gradient_accumulation_steps: int = Field(gt=0, description="parts that a process takes its share in")
+    num_processes: int = Field(gt=0, description="on this machine; with CUDA one a GPU")
+    rendezvous: Rendezvous | None = Field(description="null: this machine alone")
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     autocast: Literal["bfloat16"] | None = Field(description="of the forward pass; null: float32")
     ema_decay: float = Field(ge=0, lt=1)
+    ema_warmup_power: float | None = Field(
+        gt=0, le=1, description="decay 1 - (1 + step)^-power until ema_decay; null: (1 + step) / (10 + step)"
+    )
     evaluate_every: int = Field(gt=0, description="steps")
     evaluate_clips: int = Field(gt=0, description="held-out clips that are looked at during training")
     evaluate_timesteps: int = Field(gt=0, description="points of the fixed timestep grid")
@@ -53,7 +88,31 @@ class TrainConfig(Config):
     def _rules(self) -> "TrainConfig":
         if self.timer_warmup >= self.steps:
             raise ValueError("train.timer_warmup must be below train.steps, or no step is timed")
+        if self.processes > 1 and self.device not in ("cpu", "cuda"):
+            raise ValueError(
+                f"train.device: {self.device} is one device; with several processes name cuda (each takes "
+                "its own) or cpu"
+            )
+        if self.batch_size % self.parts:
+            raise ValueError(
+                f"train.batch_size: {self.batch_size} clips cannot be shared by {self.processes} processes "
+                f"in {self.gradient_accumulation_steps} parts each: make it a multiple of {self.parts}"
+            )
         return self
+
+    @property
+    def processes(self) -> int:
+        """Processes on all machines."""
+        return self.num_processes * (self.rendezvous.nodes if self.rendezvous else 1)
+
+    @property
+    def parts(self) -> int:
+        """Forward and backward passes that a batch is computed in, over all processes."""
+        return self.processes * self.gradient_accumulation_steps
+
+    def identity(self) -> dict[str, Any]:
+        """What decides on the result: all but where it is computed."""
+        return self.model_dump(mode="json", exclude={"num_processes", "rendezvous"})
 
 
 class ModelConfig(Config):

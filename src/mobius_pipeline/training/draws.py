@@ -54,9 +54,20 @@ def draw(
     )
 
 
-def batch_at(step: int, items: Sequence[T], batch_size: int, seed: int) -> list[T]:
-    """The items of a step: each epoch is a shuffle from (seed, epoch), its incomplete last batch left out."""
-    per_epoch = len(items) // batch_size
+def batch_at(step: int, buckets: Sequence[Sequence[T]], batch_size: int, seed: int) -> list[T]:
+    """The items of a step, all of one bucket.
+
+    Each epoch is a shuffle from (seed, epoch) of every bucket, and of the order in which their batches come;
+    a bucket's incomplete last batch is left out.
+    """
+    per_epoch = sum(len(bucket) // batch_size for bucket in buckets)
     epoch, place = divmod(step, per_epoch)
-    order = torch.randperm(len(items), generator=generator("epoch", seed, epoch)).tolist()
-    return [items[i] for i in order[place * batch_size : (place + 1) * batch_size]]
+    source = generator("epoch", seed, epoch)
+    batches = []
+    for bucket in buckets:
+        order = torch.randperm(len(bucket), generator=source).tolist()
+        whole = range(0, len(bucket) - batch_size + 1, batch_size)
+        batches += [[bucket[i] for i in order[start : start + batch_size]] for start in whole]
+    if len(buckets) > 1:
+        place = int(torch.randperm(per_epoch, generator=source)[place])
+    return batches[place]

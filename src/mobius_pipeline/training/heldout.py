@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from mobius_pipeline.latents.store import Clip, LatentsStore
 from mobius_pipeline.training.draws import generator
 from mobius_pipeline.training.objective import Objective
+from mobius_pipeline.training.processes import ALONE, Processes
 
 BUCKETS = 4
 
@@ -44,6 +47,7 @@ def heldout_loss(
     scaling: float,
     batch_size: int,
     device: str,
+    processes: Processes = ALONE,
 ) -> HeldOutLoss:
     """Measure a model, called as `UNet3DConditionModel`, on `clips`.
 
@@ -56,21 +60,23 @@ def heldout_loss(
         scaling: The VAE's scaling factor.
         batch_size: Clips a forward pass.
         device: Where to compute.
+        processes: Those that share the work; each returns the whole.
     """
     grid = timestep_grid(objective.timesteps, points)
     pairs = [(clip, timestep) for clip in clips for timestep in grid]
-    losses = []
-    for start in range(0, len(pairs), batch_size):
-        batch = pairs[start : start + batch_size]
-        latents = torch.stack([store.moments(clip)[0] * scaling for clip, _ in batch]).to(device)
-        noise = torch.stack([_fixed_noise(clip, step, latents.shape[1:]) for clip, step in batch]).to(device)
-        text = torch.stack([store.text(clip) for clip, _ in batch]).to(device)
+    batches = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
+    losses, dtype = [], cast(torch.dtype, model.dtype)
+    for batch in batches[processes.rank :: processes.count]:
+        latents = torch.stack([store.moments(clip)[0] * scaling for clip, _ in batch]).to(device, dtype)
+        noise = torch.stack([_fixed_noise(clip, step, latents.shape[1:]) for clip, step in batch])
+        noise = noise.to(device, dtype)
+        text = torch.stack([store.text(clip) for clip, _ in batch]).to(device, dtype)
         timestep = torch.tensor([step for _, step in batch], device=device)
         noisy = objective.add_noise(latents, noise, timestep)
         prediction = model(noisy, timestep, text, return_dict=False)[0]
-        losses += (
-            (prediction - objective.target(latents, noise, timestep)).square().flatten(1).mean(1).tolist()
-        )
+        error = prediction - objective.target(latents, noise, timestep)
+        losses.append(error.square().flatten(1).mean(1).tolist())
+    losses = _in_turn(processes.gather(losses))
     table = torch.tensor(losses, dtype=torch.float64).view(len(clips), points)
     by_step = table.mean(0).tolist()
     return HeldOutLoss(
@@ -78,6 +84,12 @@ def heldout_loss(
         by_timestep=_buckets(dict(zip(grid, by_step, strict=True)), objective.timesteps),
         by_clip=dict(zip((clip.clip_id for clip in clips), table.mean(1).tolist(), strict=True)),
     )
+
+
+def _in_turn(shares: list[list[list[float]]]) -> list[float]:
+    """The losses of all batches in order, from each process's, which took every `len(shares)`th batch."""
+    turns = zip_longest(*shares, fillvalue=[])
+    return [loss for turn in turns for batch in turn for loss in batch]
 
 
 def _fixed_noise(clip: Clip, timestep: int, shape: Sequence[int]) -> Tensor:

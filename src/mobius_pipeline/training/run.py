@@ -17,7 +17,9 @@ from mobius_pipeline.models.pretrained import build_from_base, load_base, save_t
 from mobius_pipeline.runs import flatten
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
+from mobius_pipeline.training.launch import Job, join, launch
 from mobius_pipeline.training.objective import Objective
+from mobius_pipeline.training.processes import ALONE, Processes
 from mobius_pipeline.training.trainer import Listener, Trainer
 
 GIB = 2**30
@@ -41,7 +43,7 @@ class Fingerprints:
 def fingerprints(store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig) -> Fingerprints:
     """Digest what a training depends on; resume state lives under it."""
     return Fingerprints(
-        config=digest({"model": model.model_dump(), "train": config.model_dump()}),
+        config=digest({"model": model.model_dump(), "train": config.identity()}),
         base=base_fingerprint(base),
         data=store.digest,
     )
@@ -57,7 +59,13 @@ def build_objective(base: Path, config: TrainConfig) -> Objective:
 
 
 def build_trainer(
-    store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig, state: Path, listener: Listener
+    store: LatentsStore,
+    base: Path,
+    model: ModelConfig,
+    config: TrainConfig,
+    state: Path,
+    listener: Listener,
+    processes: Processes = ALONE,
 ) -> Trainer:
     """A trainer of a mode over the base model, its resume state in `state`.
 
@@ -73,10 +81,13 @@ def build_trainer(
         scaling=load_vae(base).config.scaling_factor,
         folder=state,
         listener=listener,
+        processes=processes,
     )
 
 
-def t2i_heldout_loss(store: LatentsStore, base: Path, config: TrainConfig) -> HeldOutLoss:
+def t2i_heldout_loss(
+    store: LatentsStore, base: Path, config: TrainConfig, processes: Processes = ALONE
+) -> HeldOutLoss:
     """The held-out loss of the T2I model on every frame on its own: where both modes start."""
     return heldout_loss(
         FramewiseUNet(load_base(base).spatial).to(config.device),
@@ -85,8 +96,9 @@ def t2i_heldout_loss(store: LatentsStore, base: Path, config: TrainConfig) -> He
         build_objective(base, config),
         points=config.evaluate_timesteps,
         scaling=load_vae(base).config.scaling_factor,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // config.parts,
         device=config.device,
+        processes=processes,
     )
 
 
@@ -111,7 +123,7 @@ def train_mode(
         state: Folder of resume state; the same one goes on, exactly.
         output: Folder for weights and metrics; replaced.
         listener: What to tell while training.
-        notes: What to write beside the metrics.
+        notes: What to write beside the metrics, as JSON takes it.
 
     Returns:
         `output`, as `load_trained` and `MobiusTextToVideoPipeline` take it.
@@ -121,26 +133,53 @@ def train_mode(
             with, a loss is not finite, or a checkpoint cannot be written.
         KeyboardInterrupt: On Ctrl-C, after the last whole step was saved.
     """
+    job = Job(
+        latents=store.root,
+        base=base,
+        model=model,
+        config=config,
+        state=state,
+        output=output,
+        notes=dict(notes or {}),
+    )
     marks = fingerprints(store, base, model, config)
     _claim(state, _description(model, config, marks))
-    trainer = build_trainer(store, base, model, config, state, listener or Listener())
+    if config.processes > 1:
+        launch(train_here, job, listener or Listener())
+    else:
+        train_here(job, listener or Listener(), ALONE)
+    return output
+
+
+def join_training(file: Path) -> None:
+    """Take part, with this machine's processes, in the training that `file` was written for (see `join`)."""
+    join(train_here, file)
+
+
+def train_here(job: Job, listener: Listener, processes: Processes) -> None:
+    """Train in this process, alone or among others; the one that leads writes what came out."""
+    store = LatentsStore(job.latents)
+    marks = fingerprints(store, job.base, job.model, job.config)
+    trainer = build_trainer(store, job.base, job.model, job.config, job.state, listener, processes)
     trainer.train()
-    start = t2i_heldout_loss(store, base, config)
+    start = t2i_heldout_loss(store, job.base, job.config, processes)
     end = trainer.evaluate(store.clips("heldout"))
-    results = {
-        "heldout_loss": end.loss,
-        "heldout_loss_start": start.loss,
-        "heldout_loss_by_timestep": end.by_timestep,
-        "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
-        **(notes or {}),
-    }
-    return write_result(trainer, output, base, model, marks, results)
+    if processes.leads:
+        results = {
+            "heldout_loss": end.loss,
+            "heldout_loss_start": start.loss,
+            "heldout_loss_by_timestep": end.by_timestep,
+            "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
+            **job.notes,
+        }
+        write_result(trainer, job.output, job.base, job.model, marks, results)
+    processes.wait()
 
 
 def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -> dict[str, Any]:
     return {
         "model": model.model_dump(mode="json"),
-        "train": config.model_dump(mode="json"),
+        "train": config.identity(),
         "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
     }
 
@@ -167,7 +206,7 @@ def _claim(state: Path, description: dict[str, Any]) -> None:
 def training_metrics(trainer: Trainer) -> dict[str, Any]:
     """What the meters read, in the terms of the comparison (bytes, seconds)."""
     history, timer, config = trainer.history, trainer.timer, trainer.config
-    frames = trainer.batch(0).latents.shape[2]
+    frames = trainer.batch(0)[0].latents.shape[2]
     memory = dict(history.memory)
     return {
         "trainable_parameters": sum(parameter.numel() for parameter in trainer.trained.values()),
@@ -201,7 +240,8 @@ def write_result(
         shadows = dict(zip(names, trainer.ema.shadow_params, strict=True))
         save_trained(trainer.model, partial, base, shadows)
         write_json(partial / METRICS, {**training_metrics(trainer), **extra})
-        write_json(partial / CONFIG, _description(model, trainer.config, marks))
+        description = _description(model, trainer.config, marks)
+        write_json(partial / CONFIG, {**description, "processes": trainer.processes.count})
     return folder
 
 

@@ -2,49 +2,37 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import Clip, LatentsStore
 from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.progress import stage
-from mobius_pipeline.signals import Terminated, signals_wait
+from mobius_pipeline.signals import Terminated, noted_signal, signals_wait
+from mobius_pipeline.training.batches import Batch, BatchSource
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.draws import batch_at, draw
+from mobius_pipeline.training.draws import batch_at
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.meters import StepTimer, count_flops, measure_step
 from mobius_pipeline.training.objective import Objective
-from mobius_pipeline.training.optimizer import (
-    build_optimizer,
-    restored_state,
-    set_learning_rate,
-    state_tensors,
-)
-from mobius_pipeline.training.schedule import learning_rate
+from mobius_pipeline.training.optimizer import build_optimizer, set_learning_rate
+from mobius_pipeline.training.processes import ALONE, Processes
+from mobius_pipeline.training.schedule import learning_rates
+from mobius_pipeline.training.state import packed, unpack
 
 log = logging.getLogger(__name__)
 
 INSTRUMENTED_STEP = 1  # the optimiser's states are there from the second step on
-
-
-@dataclass
-class Batch:
-    """What the model sees of a step: latents and noise (B, C, F, h, w), timestep (B,), text (B, L, D)."""
-
-    latents: Tensor
-    noise: Tensor
-    timestep: Tensor
-    text: Tensor
 
 
 @dataclass
@@ -66,6 +54,13 @@ class Listener:
     checkpoint: Callable[[Path, int, dict[str, float]], None] = lambda path, step, metrics: None
 
 
+def moving_average(weights: Iterable[nn.Parameter], config: TrainConfig) -> EMAModel:
+    """The exponential moving average of `weights`, its decay rising to `ema_decay` (diffusers' warm-ups)."""
+    power = config.ema_warmup_power
+    warmup = {} if power is None else {"use_ema_warmup": True, "power": power}
+    return EMAModel(weights, decay=config.ema_decay, foreach=True, **warmup)
+
+
 class Trainer:
     """A model in training, and everything that a checkpoint must hold of it."""
 
@@ -79,6 +74,7 @@ class Trainer:
         scaling: float,
         folder: Path,
         listener: Listener,
+        processes: Processes = ALONE,
     ) -> None:
         """Set a training up.
 
@@ -89,20 +85,22 @@ class Trainer:
             config: Steps, batch size, optimiser and so on.
             scaling: The VAE's scaling factor.
             folder: Where resume state lives; its name must tell configuration and data.
-            listener: What to tell, and when.
+            listener: What to tell, and when; of the process that leads alone.
+            processes: This process among those that train together.
 
         Raises:
             MobiusError: If there are fewer training clips than a batch, or no held-out clips.
         """
         self.model = model.to(config.device).train()
         self.store, self.objective, self.config = store, objective, config
-        self.scaling, self.folder, self.listener = scaling, folder, listener
+        self.folder, self.listener, self.processes = folder, listener, processes
         self.clips, self.heldout_clips = store.clips("train"), store.clips("heldout")
         if len(self.clips) < config.batch_size or not self.heldout_clips:
             raise MobiusError(
                 f"{len(self.clips)} training and {len(self.heldout_clips)} held-out clips are too few for a "
                 f"batch of {config.batch_size}. Add clips, or lower train.batch_size."
             )
+        self.source = BatchSource(store, config.objective, objective.timesteps, scaling, config.seed)
         self.trained = trainable_parameters(self.model)
         self.optimizer = build_optimizer(
             self.trained.values(),
@@ -111,19 +109,21 @@ class Trainer:
             betas=config.optimizer.betas,
             weight_decay=config.optimizer.weight_decay,
         )
-        self.ema = EMAModel(self.trained.values(), decay=config.ema_decay, foreach=True)
+        self.learning_rate = learning_rates(config.optimizer, config.steps, config.batch_size)
+        self.ema = moving_average(self.trained.values(), config)
         self.history = History()
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))
         self.step = 0
         self._saved: int | None = None  # the step of the last checkpoint
+        self._together = processes.wrap(self.model)  # what is called in training
 
     def train(self) -> None:
         """Train to the last step, from the newest checkpoint if there is one."""
         self._resume()
-        with stage(f"train {self.folder.name}", self.config.steps, "steps", done=self.step) as bar:
+        title, shown = f"train {self.folder.name}", self.processes.leads
+        with stage(title, self.config.steps, "steps", done=self.step, shown=shown) as bar:
             if self.step == 0:
-                self.history.flops = count_flops(partial(self._backward, self.batch(0)))
-                self.optimizer.zero_grad(set_to_none=True)
+                self._count_flops()
             with self._saved_when_stopped():
                 self._do_what_is_due()
                 while self.step < self.config.steps:
@@ -131,6 +131,13 @@ class Trainer:
                         loss = self._timed_step()
                     bar.advance(note=f"loss {loss:.3f}")
                     self._do_what_is_due()
+                    self._stop_together()
+
+    def _count_flops(self) -> None:
+        part = self.batch(0)[0]
+        flops = count_flops(lambda: self._backward(part, share=1.0, last=False))
+        self.history.flops = flops * self.config.parts
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _do_what_is_due(self) -> None:
         """Evaluate and save after a step, or before the first, unless that was done before a break."""
@@ -143,6 +150,14 @@ class Trainer:
     @property
     def _evaluated(self) -> int | None:
         return self.history.heldout[-1][0] if self.history.heldout else None
+
+    def _stop_together(self) -> None:
+        """Stop if any process was asked to, all after the same step: the others would wait for it."""
+        if self.processes.count == 1:
+            return  # its signals interrupt
+        asked = torch.tensor(float(noted_signal() is not None), device=self.config.device)
+        if self.processes.mean(asked) > 0:
+            raise Terminated(143)
 
     @contextmanager
     def _saved_when_stopped(self) -> Iterator[None]:
@@ -160,19 +175,13 @@ class Trainer:
             )
             raise
 
-    def batch(self, step: int) -> Batch:
-        """Draw the batch of a step."""
-        config = self.config
-        drawn = [
-            self._draw_clip(clip, step) for clip in batch_at(step, self.clips, config.batch_size, config.seed)
-        ]
-        latents, noise, timestep, text = zip(*drawn, strict=True)
-        return Batch(
-            latents=torch.stack(latents).to(config.device),
-            noise=torch.stack(noise).to(config.device),
-            timestep=torch.tensor(timestep, device=config.device),
-            text=torch.stack(text).to(config.device),
-        )
+    def batch(self, step: int) -> list[Batch]:
+        """Draw this process's share of the batch of a step, in the parts that it is computed in."""
+        clips = self.processes.share(self._clips_of(step))
+        size = len(clips) // self.config.gradient_accumulation_steps
+        parts = (clips[start : start + size] for start in range(0, len(clips), size))
+        device, dtype = torch.device(self.config.device), next(iter(self.trained.values())).dtype
+        return [self.source.batch(part, step).to(device, dtype) for part in parts]
 
     def evaluate(self, clips: list[Clip]) -> HeldOutLoss:
         """The held-out loss over `clips`, with the EMA weights."""
@@ -183,9 +192,10 @@ class Trainer:
                 clips,
                 self.objective,
                 points=self.config.evaluate_timesteps,
-                scaling=self.scaling,
-                batch_size=self.config.batch_size,
+                scaling=self.source.scaling,
+                batch_size=self.config.batch_size // self.config.parts,
                 device=self.config.device,
+                processes=self.processes,
             )
 
     @contextmanager
@@ -205,42 +215,28 @@ class Trainer:
         kind = torch.device(self.config.device).type
         return torch.autocast(kind, dtype=getattr(torch, self.config.autocast))
 
-    def _draw_clip(self, clip: Clip, step: int) -> tuple[Tensor, Tensor, int, Tensor]:
-        mean, logvar = self.store.moments(clip)
-        objective = self.config.objective
-        drawn = draw(
-            self.config.seed,
-            step,
-            clip.clip_id,
-            mean.shape,
-            self.objective.timesteps,
-            objective.caption_dropout,
-        )
-        latents = (mean + torch.exp(0.5 * logvar) * drawn.posterior) * self.scaling
-        noise = drawn.noise + objective.noise_offset * drawn.offset
-        return (
-            latents,
-            noise,
-            drawn.timestep,
-            self.store.no_text if drawn.drop_caption else self.store.text(clip),
-        )
-
-    def _backward(self, batch: Batch) -> Tensor:
-        noisy = self.objective.add_noise(batch.latents, batch.noise, batch.timestep)
-        with self.precision():
-            prediction = self.model(noisy, batch.timestep, batch.text, return_dict=False)[0].float()
-        target = self.objective.target(batch.latents, batch.noise, batch.timestep)
-        loss = self.objective.loss(prediction, target, batch.timestep).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+    def _backward(self, part: Batch, *, share: float, last: bool) -> Tensor:
+        """Add the gradients of `share` times a part's loss; with the last one, average all processes'."""
+        together = self._together
+        alone = isinstance(together, DistributedDataParallel) and not last
+        with together.no_sync() if alone else nullcontext():  # type: ignore[operator]
+            noisy = self.objective.add_noise(part.latents, part.noise, part.timestep)
+            with self.precision():
+                prediction = together(noisy, part.timestep, part.text, return_dict=False)[0]
+            target = self.objective.target(part.latents, part.noise, part.timestep)
+            loss = self.objective.loss(prediction.to(target.dtype), target, part.timestep).mean()
+            (share * loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def update(self, batch: Batch) -> tuple[float, float]:
-        """One optimiser step; returns loss and gradient norm (before clipping)."""
-        loss = self._backward(batch)
+    def update(self, parts: Sequence[Batch]) -> tuple[float, float]:
+        """One optimiser step; returns the loss over all processes and gradient norm (before clipping)."""
+        share, last = 1 / len(parts), len(parts) - 1
+        losses = [self._backward(part, share=share, last=i == last) for i, part in enumerate(parts)]
+        loss = self.processes.mean(torch.stack(losses).mean())
         norm = nn.utils.clip_grad_norm_(self.trained.values(), self.config.optimizer.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise MobiusError(self._not_finite(float(loss), float(norm)))
-        set_learning_rate(self.optimizer, self._learning_rate())
+        set_learning_rate(self.optimizer, self.learning_rate(self.step))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)  # before the EMA makes temporaries of their size
         self.ema.step(self.trained.values())
@@ -258,35 +254,32 @@ class Trainer:
         )
 
     def _timed_step(self) -> float:
-        batch = self.batch(self.step)
+        parts = self.batch(self.step)
         if self.step == INSTRUMENTED_STEP:
-            loss, norm = self._instrumented_step(batch)
+            loss, norm = self._instrumented_step(parts)
         else:
             with self.timer:
-                loss, norm = self.update(batch)
-        rate = self._learning_rate()
+                loss, norm = self.update(parts)
+        rate = self.learning_rate(self.step)
         self.step += 1
         self.history.loss.append((self.step, loss, self.timer.total_s))
         self.listener.metrics({"loss": loss, "grad_norm": norm, "learning_rate": rate}, self.step)
         return loss
 
-    def _instrumented_step(self, batch: Batch) -> tuple[float, float]:
+    def _instrumented_step(self, parts: Sequence[Batch]) -> tuple[float, float]:
         """A step under the memory meter; it trains as any other, and is not timed."""
         result: list[tuple[float, float]] = []
         memory = measure_step(
-            lambda: result.append(self.update(batch)),
+            lambda: result.append(self.update(parts)),
             weights=[*self.model.parameters(), *self.ema.shadow_params],
             optimizer=self.optimizer,
-            inputs=[batch.latents, batch.noise, batch.timestep, batch.text],
+            inputs=[tensor for part in parts for tensor in part.tensors],
         )
         self.history.memory = asdict(memory)
         return result[0]
 
-    def _learning_rate(self) -> float:
-        return learning_rate(self.config.optimizer, self.step, self.config.steps)
-
     def _clips_of(self, step: int) -> list[Clip]:
-        return batch_at(step, self.clips, self.config.batch_size, self.config.seed)
+        return batch_at(step, [self.clips], self.config.batch_size, self.config.seed)
 
     def _evaluate(self) -> None:
         result = self.evaluate(self.heldout_clips[: self.config.evaluate_clips])
@@ -294,41 +287,39 @@ class Trainer:
         self.listener.metrics({"heldout_loss": result.loss}, self.step)
 
     def _save(self) -> None:
-        tensors = {f"model.{name}": parameter.detach() for name, parameter in self.trained.items()}
-        for (name, parameter), shadow in zip(self.trained.items(), self.ema.shadow_params, strict=True):
-            tensors[f"ema.{name}"] = shadow
-            for key, value in state_tensors(self.optimizer.state[parameter]).items():
-                tensors[f"optimizer.{name}.{key}"] = value
-        self.history.seconds = self.timer.seconds
-        checkpoint = Checkpoint(
-            self.step,
-            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-            {"history": asdict(self.history), "ema_steps": self.ema.optimization_step},
-        )
-        config = self.config
-        with signals_wait():
-            path = save_checkpoint(
-                self.folder, checkpoint, keep_last=config.keep_last, keep_every=config.keep_every
-            )
-            self._saved = self.step
-        self.listener.checkpoint(path, self.step, {"heldout_loss": self.history.heldout[-1][1]})
+        if self.processes.leads:
+            self.history.seconds = self.timer.seconds
+            meta = {
+                "history": asdict(self.history),
+                "ema_steps": self.ema.optimization_step,
+                "processes": self.processes.count,
+            }
+            checkpoint = Checkpoint(self.step, packed(self.trained, self.ema, self.optimizer), meta)
+            last, every = self.config.keep_last, self.config.keep_every
+            with signals_wait():
+                path = save_checkpoint(self.folder, checkpoint, keep_last=last, keep_every=every)
+                self._saved = self.step
+            self.listener.checkpoint(path, self.step, {"heldout_loss": self.history.heldout[-1][1]})
+        self._saved = self.step
 
     def _resume(self) -> None:
         checkpoint = newest_checkpoint(self.folder)
+        found = self.processes.gather(checkpoint.step if checkpoint else None)
+        if len(set(found)) > 1:
+            raise MobiusError(
+                f"The processes find different checkpoints in {self.folder} (of steps {found}). Put it on a "
+                "file system that all machines share."
+            )
         if checkpoint is None:
             return
         log.info("Going on from step %d of %d (%s).", checkpoint.step, self.config.steps, self.folder)
-        with torch.no_grad():
-            for (name, parameter), shadow in zip(self.trained.items(), self.ema.shadow_params, strict=True):
-                parameter.copy_(checkpoint.tensors[f"model.{name}"])
-                shadow.copy_(checkpoint.tensors[f"ema.{name}"])
-                prefix = f"optimizer.{name}."
-                plain = {
-                    key.removeprefix(prefix): value
-                    for key, value in checkpoint.tensors.items()
-                    if key.startswith(prefix)
-                }
-                self.optimizer.state[parameter] = restored_state(plain, parameter)
+        if (before := checkpoint.meta["processes"]) != self.processes.count:
+            log.warning(
+                "%d processes saved it and %d go on: the same draws, their sums rounded otherwise.",
+                before,
+                self.processes.count,
+            )
+        unpack(checkpoint.tensors, self.trained, self.ema, self.optimizer)
         self.ema.optimization_step = checkpoint.meta["ema_steps"]
         self.history = History(**checkpoint.meta["history"])
         self.timer.seconds = self.history.seconds

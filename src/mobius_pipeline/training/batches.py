@@ -1,0 +1,57 @@
+"""What the model sees of a step: clips of the store, each with its own draws."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mobius_pipeline.latents.store import Clip, LatentsStore
+from mobius_pipeline.training.config import ObjectiveConfig
+from mobius_pipeline.training.draws import draw
+
+
+@dataclass
+class Batch:
+    """Latents and noise (B, C, F, h, w), timestep (B,), text (B, L, D)."""
+
+    latents: Tensor
+    noise: Tensor
+    timestep: Tensor
+    text: Tensor
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        return [self.latents, self.noise, self.timestep, self.text]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
+        """The same on another device, what is no timestep in another precision."""
+        latents, noise, text = (one.to(device, dtype) for one in (self.latents, self.noise, self.text))
+        return Batch(latents, noise, self.timestep.to(device), text)
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """Draws batches; `scaling` is the VAE's scaling factor, `timesteps` the length of the noise schedule."""
+
+    store: LatentsStore
+    objective: ObjectiveConfig
+    timesteps: int
+    scaling: float
+    seed: int
+
+    def batch(self, clips: Sequence[Clip], step: int) -> Batch:
+        """Draw for `clips` at a step; a clip's draws do not depend on those beside it."""
+        drawn = [self._clip(clip, step) for clip in clips]
+        latents, noise, timestep, text = zip(*drawn, strict=True)
+        return Batch(torch.stack(latents), torch.stack(noise), torch.tensor(timestep), torch.stack(text))
+
+    def _clip(self, clip: Clip, step: int) -> tuple[Tensor, Tensor, int, Tensor]:
+        mean, logvar = self.store.moments(clip)
+        dropout = self.objective.caption_dropout
+        drawn = draw(self.seed, step, clip.clip_id, mean.shape, self.timesteps, dropout)
+        latents = (mean + torch.exp(0.5 * logvar) * drawn.posterior) * self.scaling
+        noise = drawn.noise + self.objective.noise_offset * drawn.offset
+        text = self.store.no_text if drawn.drop_caption else self.store.text(clip)
+        return latents, noise, drawn.timestep, text

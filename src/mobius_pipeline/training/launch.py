@@ -1,0 +1,215 @@
+"""Start the processes of a training, hear of the one that leads, and end them all if one fails.
+
+torch's elastic agent (what torchrun is made of) runs within this process, so there is no second command line,
+and its processes end with this one.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pydantic import Field
+
+from mobius_pipeline.config import Config
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import read_json, write_json
+from mobius_pipeline.signals import Terminated, signals_noted
+from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.processes import Processes, processes_of_torchrun
+from mobius_pipeline.training.trainer import Listener
+
+log = logging.getLogger(__name__)
+
+JOB = "job.json"
+TO_SAVE = 120  # s; what processes that are told to stop have for the step under way and a checkpoint
+STOPPED = 143  # exit status of a process that was told to stop, and did
+CAUSE_FIRST = 2.0  # s; how long a process waits that may have failed because another one did
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # by torch's agent, for good
+
+
+class Job(Config):
+    """A training, as a file: what every process of every machine reads."""
+
+    latents: Path
+    base: Path
+    model: ModelConfig
+    config: TrainConfig
+    state: Path
+    output: Path
+    notes: dict[str, Any] = Field(description="written beside the metrics")
+
+
+Work = Callable[[Job, Listener, Processes], None]
+
+
+def launch(work: Work, job: Job, listener: Listener) -> None:
+    """Run `work` in the processes of this machine, which leads.
+
+    Args:
+        work: A function of a module; every process calls it.
+        job: What to do; written to its `state`, for `join`.
+        listener: What the process that leads tells, called in a thread.
+
+    Raises:
+        MobiusError: If a process fails, with its message; the others are ended.
+        KeyboardInterrupt: On Ctrl-C, when all have stopped; on SIGTERM `Terminated`.
+    """
+    file = job.state / JOB
+    write_json(file, job.model_dump(mode="json"))
+    if job.config.rendezvous:
+        log.warning(
+            "Waiting for %d machines at %s. On each of the others: mobius join %s",
+            job.config.rendezvous.nodes,
+            job.config.rendezvous.endpoint,
+            file,
+        )
+    with _heard(listener) as words:
+        _run(job.config, work, file, words)
+
+
+def join(work: Work, file: Path) -> None:
+    """Run `work` in the processes of another machine, of the training that `file` was written for.
+
+    Raises:
+        MobiusError: If there is no such file, or a process fails.
+    """
+    if not file.is_file():
+        raise MobiusError(
+            f"There is no {file}. The machine that leads writes it when its training starts, on a file "
+            "system that all machines share, and names it."
+        )
+    config = Job(**read_json(file)).config
+    if config.rendezvous is None:
+        raise MobiusError(f"{file} is a training of one machine: train.rendezvous is null.")
+    _run(config, work, file, None)
+
+
+def _run(config: TrainConfig, work: Work, file: Path, words: Connection | None) -> None:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+
+    _refuse_missing_gpus(config)
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says is told below, in one line
+    try:
+        with _handlers_kept():
+            elastic_launch(_agent(config), _process)(work, file, words)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode == STOPPED:  # it alone was told to, and all did
+            raise Terminated(STOPPED) from error
+        raise MobiusError(_failure(rank, failure.message)) from error
+    except SignalException as error:
+        raise (KeyboardInterrupt() if error.sigval == signal.SIGINT else Terminated(STOPPED)) from error
+
+
+def _agent(config: TrainConfig) -> Any:
+    from torch.distributed.launcher.api import LaunchConfig
+
+    nodes = config.rendezvous.nodes if config.rendezvous else 1
+    return LaunchConfig(
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=config.num_processes,
+        run_id="mobius" if config.rendezvous else uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint=config.rendezvous.endpoint if config.rendezvous else "127.0.0.1:0",
+        local_addr=None if config.rendezvous else "127.0.0.1",
+        max_restarts=0,
+        shutdown_timeout=TO_SAVE,
+    )
+
+
+def _refuse_missing_gpus(config: TrainConfig) -> None:
+    if config.device == "cuda":
+        import torch
+
+        if config.num_processes > (there := torch.cuda.device_count()):
+            raise MobiusError(
+                f"train.num_processes is {config.num_processes}, and this machine has {there} GPUs: lower it."
+            )
+
+
+def _process(work: Work, file: Path, words: Connection | None) -> None:
+    """What each process runs."""
+    job = Job(**read_json(file))
+    first = os.environ["LOCAL_RANK"] == "0" and words is not None
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s %(message)s")
+    with signals_noted(), processes_of_torchrun(job.config.device, leads=words is not None) as processes:
+        try:
+            work(job, _told(words) if words and processes.leads else Listener(), processes)
+        except MobiusError:
+            raise
+        except Exception:
+            time.sleep(CAUSE_FIRST)  # let the one be seen whose end may have made this one fail
+            raise
+
+
+def _told(words: Connection) -> Listener:
+    """A listener whose words go to the process that started this one."""
+    return Listener(
+        metrics=lambda *what: words.send(("metrics", what)),
+        checkpoint=lambda *what: words.send(("checkpoint", what)),
+    )
+
+
+@contextmanager
+def _heard(listener: Listener) -> Iterator[Connection]:
+    """Yield a connection whose words `listener` hears, in a thread; its error is raised at the end."""
+    from torch.multiprocessing import get_context
+
+    reader, writer = get_context("spawn").Pipe(duplex=False)
+    errors: list[BaseException] = []
+
+    def hear() -> None:
+        while True:
+            try:
+                name, what = reader.recv()
+            except EOFError:  # every process has ended, the last word unfinished if it was killed
+                return
+            try:
+                getattr(listener, name)(*what)
+            except BaseException as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=hear, name="words of the training", daemon=True)
+    thread.start()
+    try:
+        yield writer
+    finally:
+        writer.close()
+        thread.join()
+        reader.close()
+    if errors:
+        raise errors[0]
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Put signal handlers back afterwards: torch's agent leaves its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _HANDLED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _failure(rank: int, message: Any) -> str:
+    """One message of the process that failed first."""
+    said = message["message"] if isinstance(message, Mapping) else message
+    said = said.removeprefix("MobiusError: ")
+    return f"Process {rank} of the training failed, and the others were ended: {said}"

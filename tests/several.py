@@ -1,0 +1,67 @@
+"""What the processes of `test_processes.py` run: they import it by name."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import torch
+
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.training.launch import Job
+from mobius_pipeline.training.processes import Processes
+from mobius_pipeline.training.run import build_trainer
+from mobius_pipeline.training.trainer import Listener, Trainer
+
+
+def in_float64(job: Job, listener: Listener, processes: Processes) -> Trainer:
+    """Train in float64, so that the order of sums hardly matters, and write what there is to compare."""
+    torch.set_num_threads(1)
+    store = LatentsStore(job.latents)
+    one = build_trainer(store, job.base, job.model, job.config, job.state, listener, processes)
+    one.model.double()
+    one = Trainer(
+        one.model,
+        store,
+        one.objective,
+        job.config,
+        scaling=one.source.scaling,
+        folder=job.state,
+        listener=listener,
+        processes=processes,
+    )
+    one.train()
+    if processes.leads:
+        write(one, job.output)
+    return one
+
+
+def write(one: Trainer, folder: Path) -> None:
+    """Losses, held-out losses and the sums of weights and EMA weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    history = one.history
+    found = {
+        "loss": [row[1] for row in history.loss],
+        "heldout": [row[1] for row in history.heldout],
+        "weights": [float(weight.detach().sum()) for weight in one.trained.values()],
+        "ema": [float(shadow.sum()) for shadow in one.ema.shadow_params],
+        "flops": history.flops,
+    }
+    (folder / "found.json").write_text(json.dumps(found))
+
+
+def killed_at_three(job: Job, listener: Listener, processes: Processes) -> None:
+    """Train, the last process dying of SIGKILL in its third step."""
+    trainer = build_trainer(
+        LatentsStore(job.latents), job.base, job.model, job.config, job.state, listener, processes
+    )
+    if processes.rank == processes.count - 1:
+        update = trainer.update
+
+        def deadly(parts):  # type: ignore[no-untyped-def]
+            if trainer.step == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return update(parts)
+
+        trainer.update = deadly  # type: ignore[method-assign]
+    trainer.train()
