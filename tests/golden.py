@@ -21,8 +21,8 @@ from mobius_pipeline.clips.table import IngestConfig, tabulate
 from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.run import build_trainer
-from mobius_pipeline.training.trainer import Listener
 
 FILE = Path(__file__).parent / "training/golden_losses.json"
 TOLERANCE = 2e-3  # between machines, whose kernels sum in other orders; 20 steps let it grow

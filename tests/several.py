@@ -10,8 +10,9 @@ import torch
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.launch import Job
 from mobius_pipeline.training.processes import Processes
+from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.run import build_trainer
-from mobius_pipeline.training.trainer import Listener, Trainer
+from mobius_pipeline.training.trainer import Trainer
 
 
 def in_float64(job: Job, listener: Listener, processes: Processes) -> Trainer:

@@ -1,5 +1,6 @@
 """Runs in a real SQLite store: what is recorded, how runs end, and what is refused."""
 
+import hashlib
 import math
 import os
 import signal
@@ -296,6 +297,32 @@ def test_the_commit_is_recorded_in_git(tracked_project: Path) -> None:
     ).stdout.strip()
     assert client().get_run(run.id).data.tags["mlflow.source.git.commit"] == head
     assert client().get_run(run.id).data.tags["git.dirty"] == "false"
+
+
+def test_what_a_run_came_from_is_recorded(tracked_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tracked_project / "dvc.lock").write_text("stages")
+    monkeypatch.setenv("DVC_EXP_NAME", "olive-newt")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
+    with tracking.training_run("serial", **NOTHING) as run:
+        pass
+    tags = client().get_run(run.id).data.tags
+    assert tags["dvc.lock.sha256"] == hashlib.sha256(b"stages").hexdigest()
+    assert tags["dvc.experiment"] == "olive-newt"
+    assert tags["dvc.revision"] == "abc"
+    assert "requirements.lock.sha256" not in tags
+
+
+def test_the_load_of_the_machine_is_sampled_and_counted_on(tracked_project: Path) -> None:
+    often = tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns"), system_metrics_every=0.2)
+    tracking.configure(often, tracked_project)
+    with tracking.training_run("serial", **NOTHING) as run:
+        time.sleep(1)
+    with tracking.training_run("serial", **NOTHING, resume_run_id=run.id):
+        time.sleep(1)
+    found = client().get_metric_history(run.id, "system/cpu_utilization_percentage")
+    assert [metric.step for metric in found] == list(range(len(found)))
+    assert len(found) >= 4
+    assert client().get_run(run.id).data.metrics["system/system_memory_usage_megabytes"] > 0
 
 
 def test_without_a_project_runs_record_nothing_and_say_so_once(caplog: pytest.LogCaptureFixture) -> None:

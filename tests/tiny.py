@@ -95,6 +95,7 @@ def train_config(**changes: Any) -> TrainConfig:
         "evaluate_every": 3,
         "evaluate_clips": 2,
         "evaluate_timesteps": 4,
+        "previews": None,
         "checkpoint_every": 2,
         "keep_last": 2,
         "keep_every": None,

@@ -149,6 +149,21 @@ class Run:
             image = Image.open(image).convert("RGB")
         self._delivery.put("image", 1, partial(self._sink.image, image, key, step))
 
+    def stored_steps(self, key: str) -> set[int]:
+        """Return the steps of a metric that the run holds from before this process."""
+        return self._sink.stored_steps(key) if self._resumed else set()
+
+    def log_videos(self, folder: Path, step: int) -> None:
+        """Record the videos in `folder`, which must stay until they are delivered, as of a step."""
+        send = partial(self._sink.artifact, folder, f"previews/step-{step:08d}")
+        self._delivery.put("video folder", 1, send)
+
+    def log_system(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record a sample of the machine's load; may be called from another thread."""
+        timestamp = time.time_ns() // 1_000_000
+        entries = [Entry(f"system/{key}", float(value), timestamp, step) for key, value in metrics.items()]
+        self._delivery.put("system metric", len(entries), partial(self._sink.batch, entries, {}, {}))
+
     def log_checkpoint(
         self, name: str, step: int, folder: Path, metrics: Mapping[str, float] | None = None
     ) -> None:
@@ -198,8 +213,7 @@ class Run:
             raise MobiusError(
                 f"The metric {key!r} carries its mode, so runs could not be compared. Leave the mode out."
             )
-        if self._resumed:
-            self._stored[key] = self._sink.stored_steps(key)
+        self._stored[key] = self.stored_steps(key)
         self._keys.add(key)
 
     def _refuse_nonfinite(self, key: str, value: float, step: int | None) -> None:

@@ -26,7 +26,14 @@ TINY = {
         "autoencoder": {"channels": [8, 8, 8], "latent_channels": 4, "fit": {"steps": 10, "batch_size": 4}},
         "text_to_image": {"channels": [16, 32], "heads": [2, 4], "fit": {"steps": 10, "batch_size": 4}},
     },
-    "train": {"steps": 8, "batch_size": 2, "evaluate_every": 4, "evaluate_clips": 2, "checkpoint_every": 4},
+    "train": {
+        "steps": 8,
+        "batch_size": 2,
+        "evaluate_every": 4,
+        "evaluate_clips": 2,
+        "checkpoint_every": 4,
+        "previews": {"every": 4, "steps": 2},
+    },
     "sample": {"count": 3, "steps": 2},
     "evaluate": {"paired_steps": 2, "reference_clips": 16},
 }
@@ -115,6 +122,9 @@ def test_records_a_run_each(project: Path) -> None:
         assert {file.path for file in client.list_artifacts(runs[mode].info.run_id, "samples")} >= {
             "samples/000.mp4"
         }
+        previews = [file.path for file in client.list_artifacts(runs[mode].info.run_id, "previews")]
+        assert previews == ["previews/step-00000004", "previews/step-00000008"]
+        assert all(len(client.list_artifacts(runs[mode].info.run_id, folder)) == 2 for folder in previews)
     assert "relative/peak_memory_bytes" in runs["comparison"].data.metrics
 
 

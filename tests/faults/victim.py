@@ -15,8 +15,9 @@ from safetensors.torch import save
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.run import build_trainer
-from mobius_pipeline.training.trainer import Listener, Trainer
+from mobius_pipeline.training.trainer import Trainer
 
 SYSTEM = ("posix", "_safetensors_rust")  # modules whose functions reach the disk
 SETTINGS = {"steps": 4, "checkpoint_every": 1, "evaluate_every": 2, "evaluate_timesteps": 1}

@@ -21,8 +21,8 @@ from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.launch import Job, launch
 from mobius_pipeline.training.processes import ALONE, Processes
+from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.run import read_metrics, train_mode
-from mobius_pipeline.training.trainer import Listener
 
 BATCH = {"batch_size": 8, "steps": 4, "evaluate_every": 2}
 

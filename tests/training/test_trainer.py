@@ -17,8 +17,10 @@ from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.previews import Preview, grid
+from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.run import build_trainer, fingerprints, t2i_heldout_loss, training_metrics
-from mobius_pipeline.training.trainer import Listener, Trainer, moving_average
+from mobius_pipeline.training.trainer import Trainer, moving_average
 
 MODES = ("serial", "parallel")
 
@@ -221,3 +223,54 @@ def test_moving_average_warms_up(power: float | None, decays: list[float]) -> No
         ema.step([weight])
         expected = decay * expected + (1 - decay)
         assert float(ema.shadow_params[0]) == pytest.approx(expected)
+
+
+def test_losses_by_timestep_make_up_the_loss(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    heard: list[dict[str, float]] = []
+    one = trainer(
+        "parallel",
+        tiny_store,
+        tiny_base,
+        tmp_path,
+        Listener(metrics=lambda metrics, _: heard.append(metrics)),
+    )
+    one.train()
+    width = one.objective.timesteps // 4
+    for step, metrics in enumerate(metrics for metrics in heard if "loss" in metrics):
+        (batch,) = one.batch(step)
+        ranges = [int(timestep) // width for timestep in batch.timestep]
+        parts = [metrics[f"loss/{i * width}-{(i + 1) * width - 1}"] for i in ranges]
+        assert sum(parts) / len(parts) == pytest.approx(metrics["loss"])
+        assert sum(name.startswith("loss/") for name in metrics) == len(set(ranges))
+    heldout = [metrics for metrics in heard if "heldout_loss" in metrics]
+    for metrics in heldout:
+        assert len(metrics) == 5
+        assert sum(list(metrics.values())[1:]) / 4 == pytest.approx(metrics["heldout_loss"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_previews_are_the_same_prompts_from_the_same_noise(
+    mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """They show the EMA weights, and leave the training as it is."""
+    settings = {"every": 2, "prompts": ["a red ring"], "count": 1, "steps": 2, "guidance_scale": 2, "seed": 3}
+    shown: dict[int, list[Preview]] = {}
+
+    def show(previews: list[Preview], step: int) -> None:
+        shown[step] = previews
+
+    plain = trainer(mode, tiny_store, tiny_base, tmp_path / "plain", steps=5)
+    plain.train()
+    listener = Listener(preview=show)
+    one = trainer(mode, tiny_store, tiny_base, tmp_path / "shown", listener, steps=5, previews=settings)
+    one.train()
+    assert [loss for _, loss, _ in one.history.loss] == [loss for _, loss, _ in plain.history.loss]
+    assert list(shown) == [2, 4, 5]
+    assert all(preview.prompt == "a red ring" for (preview,) in shown.values())
+    assert shown[5][0].frames.shape == (4, 16, 16, 3)
+    assert (shown[2][0].frames != shown[5][0].frames).any()
+    assert one.preview is not None
+    with one.ema_weights():
+        again = one.preview(one.model)
+    assert (again[0].frames == shown[5][0].frames).all()
+    assert grid(again).shape == (64, 4 * 64, 3)

@@ -9,8 +9,8 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.progress import stage
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.meters import StepTimer
+from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.run import CONFIG, build_trainer
-from mobius_pipeline.training.trainer import Listener
 
 WARMUP = 2  # steps: allocation, kernel choice, the optimiser's states
 
@@ -45,6 +45,5 @@ def paired_step_times(
 def in_one_process(config: Mapping[str, Any]) -> TrainConfig:
     """The settings of a `training.json`, every process's share being one part more of a batch."""
     parts = config["train"]["gradient_accumulation_steps"] * config["processes"]
-    return TrainConfig(
-        **config["train"] | {"gradient_accumulation_steps": parts}, num_processes=1, rendezvous=None
-    )
+    here = {"num_processes": 1, "rendezvous": None, "previews": None}
+    return TrainConfig(**config["train"] | here | {"gradient_accumulation_steps": parts})

@@ -59,7 +59,7 @@ def update_store(
     table = pa.Table.from_pandas(index, schema=_schema(), preserve_index=False)
     parquet.write_table(table.replace_schema_metadata(None), partial)
     partial.replace(folder / INDEX)
-    write_json(root / CURRENT, {"folder": folder.name, "fingerprint": fingerprint})
+    write_json(root / CURRENT, {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()})
     _sweep(root, folder, index)
 
 

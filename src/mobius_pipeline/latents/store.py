@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_json, sync
 
@@ -72,6 +73,7 @@ class LatentsStore:
         self.root = root
         self.current: dict[str, Any] = read_json(root / CURRENT)
         self.folder = root / self.current["folder"]
+        self.clip = ClipFormat(**self.current["clip"])
         self.index = pd.read_parquet(self.folder / INDEX)
         self._open: dict[str, Any] = {}
 

@@ -75,13 +75,19 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
             MobiusError: If a part is missing or does not fit, or the base is another one.
         """
         base, temporal = Path(base), Path(temporal)
-        parts = {name: _load_part(base, name) for name in ("vae", "text_encoder", "tokenizer")}
-        schedule = _load_part(base, "scheduler")
-        pipeline = cls(
-            **parts,
-            unet=load_trained(temporal, base, other_base=other_base, **levers),
-            scheduler=DDIMScheduler.from_config(schedule.config),
-        )
+        parts = _load_parts(base)
+        pipeline = cls(**parts, unet=load_trained(temporal, base, other_base=other_base, **levers))
+        pipeline.base = base
+        return pipeline
+
+    @classmethod
+    def around(cls, unet: nn.Module, base: Path) -> "MobiusTextToVideoPipeline":
+        """Put the other parts of a base directory around a model that is in memory, one in training perhaps.
+
+        Raises:
+            MobiusError: If a part is missing.
+        """
+        pipeline = cls(**_load_parts(base), unet=unet)
         pipeline.base = base
         return pipeline
 
@@ -250,6 +256,12 @@ def _accepted(call: Callable[..., Any], options: dict[str, Any]) -> dict[str, An
     """Those of `options` that `call` has an argument for: schedulers differ in what a step takes."""
     names = inspect.signature(call).parameters
     return {name: value for name, value in options.items() if name in names}
+
+
+def _load_parts(base: Path) -> dict[str, Any]:
+    """All of a base but its UNet, with DDIM over its noise schedule."""
+    parts = {name: _load_part(base, name) for name in ("vae", "text_encoder", "tokenizer")}
+    return {**parts, "scheduler": DDIMScheduler.from_config(_load_part(base, "scheduler").config)}
 
 
 def _load_part(base: Path, name: str) -> Any:

@@ -5,6 +5,7 @@ MLflow is imported when the first run starts, so importing this module is cheap.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import sha256
 from mobius_pipeline.revision import commit, has_changes
 from mobius_pipeline.runs import Run, Sink
 from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.tracking.owner import close_orphans, owner_tags
 from mobius_pipeline.tracking.sink import MlflowSink
 from mobius_pipeline.tracking.store import Store, TrackingConfig, experiment_id, open_client, store_of
+from mobius_pipeline.tracking.system import next_sample, system_metrics
 
 __all__ = [
     "MlflowSink",
@@ -84,7 +87,9 @@ def training_run(
             run.log_params({"mode": mode, **params})
             for name, digest in inputs.items():
                 run.log_dataset(name, digest)
-            yield run
+            every = store.system_metrics_every if store else None
+            with system_metrics(run, every, next_sample(run)):
+                yield run
 
 
 @contextmanager
@@ -142,7 +147,7 @@ def _new_run(store: Store | None, name: str, description: str) -> Run:
     experiment = experiment_id(store)
     client = open_client(store)
     close_orphans(client, experiment)
-    tags = {"mlflow.note.content": description, **owner_tags(), **_git_tags(store.folder.parent)}
+    tags = {"mlflow.note.content": description, **owner_tags(), **_source_tags(store.folder.parent)}
     run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
     return Run(run_id, MlflowSink(client, run_id, experiment))
 
@@ -184,12 +189,26 @@ def _existing(store: Store | None, run_id: str, mode: str) -> MlflowSink | None:
     return MlflowSink(client, run_id, experiment)
 
 
-def _git_tags(folder: Path) -> dict[str, str]:
-    """Name the commit that `folder` stands on, and whether tracked files differ; nothing outside of git."""
+def _source_tags(folder: Path) -> dict[str, str]:
+    """Name what a run of the project in `folder` came from, as far as it is there.
+
+    The commit and whether tracked files differ; DVC's experiment, and the hash of its record of the data;
+    the hash of the installed packages' lock file.
+    """
+    tags = {
+        f"{name}.sha256": sha256(folder / name)
+        for name in ("dvc.lock", "requirements.lock")
+        if (folder / name).is_file()
+    }
+    tags |= {
+        f"dvc.{word}": os.environ[key]
+        for word, key in {"experiment": "DVC_EXP_NAME", "revision": "DVC_EXP_BASELINE_REV"}.items()
+        if os.environ.get(key)
+    }
     revision = commit(folder)
-    if revision is None:
-        return {}
-    return {"mlflow.source.git.commit": revision, "git.dirty": str(has_changes(folder)).lower()}
+    if revision is not None:
+        tags |= {"mlflow.source.git.commit": revision, "git.dirty": str(has_changes(folder)).lower()}
+    return tags
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
 
@@ -16,6 +18,7 @@ class TrackingConfig(Config):
 
     experiment: str
     folder: Path
+    system_metrics_every: float | None = Field(default=None, gt=0, description="s; null: never")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Store:
 
     name: str
     folder: Path
+    system_metrics_every: float | None = None
 
     @property
     def database(self) -> Path:
@@ -43,7 +47,7 @@ class Store:
 
 def store_of(config: TrackingConfig, root: Path) -> Store:
     """Return the store of the project at `root`."""
-    return Store(config.experiment, (root / config.folder).resolve())
+    return Store(config.experiment, (root / config.folder).resolve(), config.system_metrics_every)
 
 
 def experiment_id(store: Store) -> str:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Listener": "trainer",
+    "Listener": "report",
     "ModelConfig": "config",
     "TrainConfig": "config",
     "train_mode": "run",

@@ -59,6 +59,17 @@ class Rendezvous(Config):
     nodes: int = Field(gt=1, description="machines")
 
 
+class PreviewConfig(Config):
+    """Videos that are sampled while the model trains, from the same prompts and noise each time."""
+
+    every: int = Field(gt=0, description="steps")
+    prompts: list[str] | None = Field(description="null: the captions of the first `count` held-out clips")
+    count: int = Field(gt=0)
+    steps: int = Field(gt=0, description="DDIM steps")
+    guidance_scale: float = Field(ge=1)
+    seed: int = Field(description="preview i is drawn with seed + i")
+
+
 class TrainConfig(Config):
     """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
 
@@ -78,6 +89,7 @@ class TrainConfig(Config):
     evaluate_every: int = Field(gt=0, description="steps")
     evaluate_clips: int = Field(gt=0, description="held-out clips that are looked at during training")
     evaluate_timesteps: int = Field(gt=0, description="points of the fixed timestep grid")
+    previews: PreviewConfig | None = Field(description="null: none")
     checkpoint_every: int = Field(gt=0, description="steps")
     keep_last: int = Field(gt=0, description="checkpoints")
     keep_every: int | None = Field(gt=0, description="steps; null: the last ones alone are kept")
@@ -111,8 +123,8 @@ class TrainConfig(Config):
         return self.processes * self.gradient_accumulation_steps
 
     def identity(self) -> dict[str, Any]:
-        """What decides on the result: all but where it is computed."""
-        return self.model_dump(mode="json", exclude={"num_processes", "rendezvous"})
+        """What decides on the result: all but where it is computed and what is shown meanwhile."""
+        return self.model_dump(mode="json", exclude={"num_processes", "rendezvous", "previews"})
 
 
 class ModelConfig(Config):

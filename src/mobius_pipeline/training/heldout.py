@@ -31,6 +31,17 @@ class HeldOutLoss:
     by_clip: dict[str, float]
 
 
+def bucket_of(timestep: int, timesteps: int) -> int:
+    """Which of `BUCKETS` equal ranges of timesteps one is in; the last takes the remainder."""
+    return min(timestep // (timesteps // BUCKETS), BUCKETS - 1)
+
+
+def bucket_name(bucket: int, timesteps: int) -> str:
+    """First and last timestep of a range, as metrics are named by them."""
+    width = timesteps // BUCKETS
+    return f"{bucket * width}-{(bucket + 1) * width - 1}"
+
+
 def timestep_grid(timesteps: int, points: int) -> list[int]:
     """`points` timesteps in the middle of as many equal ranges."""
     return [int((k + 0.5) * timesteps / points) for k in range(points)]
@@ -97,9 +108,7 @@ def _fixed_noise(clip: Clip, timestep: int, shape: Sequence[int]) -> Tensor:
 
 
 def _buckets(by_step: dict[int, float], timesteps: int) -> dict[str, float]:
-    width = timesteps // BUCKETS
     groups: dict[str, list[float]] = {}
     for step, value in by_step.items():
-        low = min(step // width, BUCKETS - 1) * width
-        groups.setdefault(f"{low}-{low + width - 1}", []).append(value)
+        groups.setdefault(bucket_name(bucket_of(step, timesteps), timesteps), []).append(value)
     return {name: sum(values) / len(values) for name, values in groups.items()}

@@ -24,7 +24,7 @@ from mobius_pipeline.files import read_json, write_json
 from mobius_pipeline.signals import Terminated, signals_noted
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.processes import Processes, processes_of_torchrun
-from mobius_pipeline.training.trainer import Listener
+from mobius_pipeline.training.report import Listener
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +159,7 @@ def _told(words: Connection) -> Listener:
     """A listener whose words go to the process that started this one."""
     return Listener(
         metrics=lambda *what: words.send(("metrics", what)),
+        preview=lambda *what: words.send(("preview", what)),
         checkpoint=lambda *what: words.send(("checkpoint", what)),
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
 from mobius_pipeline.training.objective import Objective
+from mobius_pipeline.training.previews import sample_previews
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.trainer import Listener, Trainer
+from mobius_pipeline.training.report import Listener
+from mobius_pipeline.training.trainer import Trainer
 
 GIB = 2**30
 WEIGHTS, METRICS, CONFIG = "weights.safetensors", "metrics.json", "training.json"
@@ -82,6 +85,9 @@ def build_trainer(
         folder=state,
         listener=listener,
         processes=processes,
+        preview=partial(sample_previews, base=base, store=store, config=config.previews, device=config.device)
+        if config.previews
+        else None,
     )
 
 

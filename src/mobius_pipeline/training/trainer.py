@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +22,19 @@ from mobius_pipeline.training.batches import Batch, BatchSource
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import batch_at
-from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
+from mobius_pipeline.training.heldout import BUCKETS, HeldOutLoss, bucket_name, bucket_of, heldout_loss
 from mobius_pipeline.training.meters import StepTimer, count_flops, measure_step
 from mobius_pipeline.training.objective import Objective
 from mobius_pipeline.training.optimizer import build_optimizer, set_learning_rate
+from mobius_pipeline.training.previews import Preview
 from mobius_pipeline.training.processes import ALONE, Processes
+from mobius_pipeline.training.report import History, Listener
 from mobius_pipeline.training.schedule import learning_rates
 from mobius_pipeline.training.state import packed, unpack
 
 log = logging.getLogger(__name__)
 
 INSTRUMENTED_STEP = 1  # the optimiser's states are there from the second step on
-
-
-@dataclass
-class History:
-    """What happened: rows of (step, value, seconds of training so far), and what the meters read."""
-
-    loss: list[tuple[int, float, float]] = field(default_factory=list)
-    heldout: list[tuple[int, float, float]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    memory: dict[str, Any] = field(default_factory=dict)
-    flops: float = 0.0
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Where a training reports to; a listener that does nothing is a valid one."""
-
-    metrics: Callable[[dict[str, float], int], None] = lambda metrics, step: None
-    checkpoint: Callable[[Path, int, dict[str, float]], None] = lambda path, step, metrics: None
 
 
 def moving_average(weights: Iterable[nn.Parameter], config: TrainConfig) -> EMAModel:
@@ -75,6 +58,7 @@ class Trainer:
         folder: Path,
         listener: Listener,
         processes: Processes = ALONE,
+        preview: Callable[[nn.Module], list[Preview]] | None = None,
     ) -> None:
         """Set a training up.
 
@@ -87,13 +71,14 @@ class Trainer:
             folder: Where resume state lives; its name must tell configuration and data.
             listener: What to tell, and when; of the process that leads alone.
             processes: This process among those that train together.
+            preview: Samples videos with the model, where the configuration asks for previews.
 
         Raises:
             MobiusError: If there are fewer training clips than a batch, or no held-out clips.
         """
         self.model = model.to(config.device).train()
         self.store, self.objective, self.config = store, objective, config
-        self.folder, self.listener, self.processes = folder, listener, processes
+        self.folder, self.listener, self.processes, self.preview = folder, listener, processes, preview
         self.clips, self.heldout_clips = store.clips("train"), store.clips("heldout")
         if len(self.clips) < config.batch_size or not self.heldout_clips:
             raise MobiusError(
@@ -115,6 +100,7 @@ class Trainer:
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))
         self.step = 0
         self._saved: int | None = None  # the step of the last checkpoint
+        self._shown: int | None = None  # the step of the last preview
         self._together = processes.wrap(self.model)  # what is called in training
 
     def train(self) -> None:
@@ -144,8 +130,22 @@ class Trainer:
         step, last = self.step, self.step == self.config.steps
         if (last or step % self.config.evaluate_every == 0) and self._evaluated != step:
             self._evaluate()
+        if self._preview_is_due():
+            self._show()
         if step and (last or step % self.config.checkpoint_every == 0) and self._saved != step:
             self._save()
+
+    def _preview_is_due(self) -> bool:
+        previews, leads = self.config.previews, self.processes.leads
+        if previews is None or not leads or not self.step or self._shown == self.step:
+            return False
+        return self.step == self.config.steps or self.step % previews.every == 0
+
+    def _show(self) -> None:
+        assert self.preview is not None
+        with self.ema_weights():
+            self.listener.preview(self.preview(self.model), self.step)
+        self._shown = self.step
 
     @property
     def _evaluated(self) -> int | None:
@@ -216,7 +216,10 @@ class Trainer:
         return torch.autocast(kind, dtype=getattr(torch, self.config.autocast))
 
     def _backward(self, part: Batch, *, share: float, last: bool) -> Tensor:
-        """Add the gradients of `share` times a part's loss; with the last one, average all processes'."""
+        """Add the gradients of `share` times a part's mean loss; with the last one, average all processes'.
+
+        Returns each clip's loss, (b,).
+        """
         together = self._together
         alone = isinstance(together, DistributedDataParallel) and not last
         with together.no_sync() if alone else nullcontext():  # type: ignore[operator]
@@ -224,15 +227,15 @@ class Trainer:
             with self.precision():
                 prediction = together(noisy, part.timestep, part.text, return_dict=False)[0]
             target = self.objective.target(part.latents, part.noise, part.timestep)
-            loss = self.objective.loss(prediction.to(target.dtype), target, part.timestep).mean()
-            (share * loss).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+            losses = self.objective.loss(prediction.to(target.dtype), target, part.timestep)
+            (share * losses.mean()).backward()  # type: ignore[no-untyped-call]
+        return losses.detach()
 
-    def update(self, parts: Sequence[Batch]) -> tuple[float, float]:
-        """One optimiser step; returns the loss over all processes and gradient norm (before clipping)."""
+    def update(self, parts: Sequence[Batch]) -> dict[str, float]:
+        """One optimiser step; returns the loss, also by timestep, and the gradient norm before clipping."""
         share, last = 1 / len(parts), len(parts) - 1
         losses = [self._backward(part, share=share, last=i == last) for i, part in enumerate(parts)]
-        loss = self.processes.mean(torch.stack(losses).mean())
+        loss = self.processes.mean(torch.cat(losses).mean())
         norm = nn.utils.clip_grad_norm_(self.trained.values(), self.config.optimizer.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise MobiusError(self._not_finite(float(loss), float(norm)))
@@ -240,7 +243,18 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)  # before the EMA makes temporaries of their size
         self.ema.step(self.trained.values())
-        return float(loss), float(norm)
+        return {"loss": float(loss), **self._by_timestep(parts, losses), "grad_norm": float(norm)}
+
+    def _by_timestep(self, parts: Sequence[Batch], losses: Sequence[Tensor]) -> dict[str, float]:
+        """The mean loss of the clips of each range of timesteps, over all processes."""
+        timesteps = self.objective.timesteps
+        steps = torch.cat([part.timestep for part in parts]).tolist()
+        sums = torch.zeros(2, BUCKETS, dtype=torch.float64)
+        for step, loss in zip(steps, torch.cat(list(losses)).tolist(), strict=True):
+            sums[:, bucket_of(step, timesteps)] += torch.tensor([loss, 1.0])
+        totals, counts = self.processes.mean(sums.to(losses[0].device)).tolist()
+        means = enumerate(zip(totals, counts, strict=True))
+        return {f"loss/{bucket_name(i, timesteps)}": total / count for i, (total, count) in means if count}
 
     def _not_finite(self, loss: float, norm: float) -> str:
         clips = ", ".join(f"{clip.clip_id[:12]} ({clip.path})" for clip in self._clips_of(self.step))
@@ -256,27 +270,27 @@ class Trainer:
     def _timed_step(self) -> float:
         parts = self.batch(self.step)
         if self.step == INSTRUMENTED_STEP:
-            loss, norm = self._instrumented_step(parts)
+            measured = self._instrumented_step(parts)
         else:
             with self.timer:
-                loss, norm = self.update(parts)
+                measured = self.update(parts)
         rate = self.learning_rate(self.step)
         self.step += 1
-        self.history.loss.append((self.step, loss, self.timer.total_s))
-        self.listener.metrics({"loss": loss, "grad_norm": norm, "learning_rate": rate}, self.step)
-        return loss
+        self.history.loss.append((self.step, measured["loss"], self.timer.total_s))
+        self.listener.metrics({**measured, "learning_rate": rate}, self.step)
+        return measured["loss"]
 
-    def _instrumented_step(self, parts: Sequence[Batch]) -> tuple[float, float]:
+    def _instrumented_step(self, parts: Sequence[Batch]) -> dict[str, float]:
         """A step under the memory meter; it trains as any other, and is not timed."""
-        result: list[tuple[float, float]] = []
+        results: list[dict[str, float]] = []
         memory = measure_step(
-            lambda: result.append(self.update(parts)),
+            lambda: results.append(self.update(parts)),
             weights=[*self.model.parameters(), *self.ema.shadow_params],
             optimizer=self.optimizer,
             inputs=[tensor for part in parts for tensor in part.tensors],
         )
         self.history.memory = asdict(memory)
-        return result[0]
+        return results[0]
 
     def _clips_of(self, step: int) -> list[Clip]:
         return batch_at(step, [self.clips], self.config.batch_size, self.config.seed)
@@ -284,7 +298,8 @@ class Trainer:
     def _evaluate(self) -> None:
         result = self.evaluate(self.heldout_clips[: self.config.evaluate_clips])
         self.history.heldout.append((self.step, result.loss, self.timer.total_s))
-        self.listener.metrics({"heldout_loss": result.loss}, self.step)
+        parts = {f"heldout_loss/{name}": value for name, value in result.by_timestep.items()}
+        self.listener.metrics({"heldout_loss": result.loss, **parts}, self.step)
 
     def _save(self) -> None:
         if self.processes.leads:
@@ -323,4 +338,4 @@ class Trainer:
         self.ema.optimization_step = checkpoint.meta["ema_steps"]
         self.history = History(**checkpoint.meta["history"])
         self.timer.seconds = self.history.seconds
-        self.step = self._saved = checkpoint.step
+        self.step = self._saved = self._shown = checkpoint.step

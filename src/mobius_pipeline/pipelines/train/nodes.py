@@ -13,8 +13,9 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     from mobius_pipeline import tracking
     from mobius_pipeline.files import read_json, write_json
     from mobius_pipeline.latents.store import LatentsStore
+    from mobius_pipeline.training.previews import Preview, grid, write_previews
+    from mobius_pipeline.training.report import Listener
     from mobius_pipeline.training.run import fingerprints, summary_metrics, train_mode
-    from mobius_pipeline.training.trainer import Listener
 
     store = LatentsStore(latents)
     marks = fingerprints(store, base_model, model, train)
@@ -29,8 +30,16 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
         resume_run_id=read_json(run_file)["run_id"] if run_file.is_file() else None,
     ) as run:
         write_json(run_file, {"run_id": run.id})
+
+        def show(previews: list[Preview], step: int) -> None:
+            videos = state / "previews" / f"step-{step:08d}"
+            write_previews(previews, videos, store.clip.fps)
+            run.log_videos(videos, step)
+            run.log_image(grid(previews), "preview", step)
+
         listener = Listener(
             metrics=run.log_metrics,
+            preview=show,
             checkpoint=lambda path, step, metrics: run.log_checkpoint(
                 f"{model.mode}-{step}", step, path, metrics
             ),

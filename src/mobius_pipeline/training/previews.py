@@ -1,0 +1,75 @@
+"""Videos sampled while a model trains: the same prompts from the same noise, so that progress can be seen.
+
+Shapes: `F` frames, `C` latent channels, `h w` latent size, `H W` size in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mobius_pipeline.clips.write import write_mp4
+from mobius_pipeline.latents.base import decode, quiet_loading
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
+from mobius_pipeline.training.config import PreviewConfig
+
+Pixels = npt.NDArray[np.uint8]
+SHOWN = 64  # px that a frame is at least shown at
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A sampled video; frames are uint8 (F, H, W, 3)."""
+
+    prompt: str
+    frames: Pixels
+
+
+def sample_previews(
+    model: nn.Module, base: Path, store: LatentsStore, config: PreviewConfig, device: str
+) -> list[Preview]:
+    """Sample with a model in training, the weights being those that it holds now.
+
+    The VAE and the text encoder are loaded for it and let go again: they are not resident while training.
+    """
+    quiet_loading()
+    prompts = config.prompts or [clip.caption for clip in store.clips("heldout")[: config.count]]
+    pipe = MobiusTextToVideoPipeline.around(model, base).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    _, frames, height, width = store.moments(store.clips("heldout")[0])[0].shape
+    (latents,) = pipe(
+        prompts,
+        num_frames=frames,
+        height=height * pipe.vae_scale_factor,
+        width=width * pipe.vae_scale_factor,
+        num_inference_steps=config.steps,
+        guidance_scale=config.guidance_scale,
+        generator=[torch.Generator().manual_seed(config.seed + i) for i in range(len(prompts))],
+        output_type="latent",
+        return_dict=False,
+    )
+    videos = decode(pipe.vae, latents).numpy()
+    return [Preview(prompt, video) for prompt, video in zip(prompts, videos, strict=True)]
+
+
+def grid(previews: Sequence[Preview]) -> Pixels:
+    """One picture, a row a video, its frames from left to right."""
+    return np.concatenate([np.concatenate(list(_enlarged(one.frames)), axis=1) for one in previews])
+
+
+def write_previews(previews: Sequence[Preview], folder: Path, fps: float) -> None:
+    """Write each video into `folder`, named by its number and prompt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, one in enumerate(previews):
+        words = "-".join("".join(c if c.isalnum() else " " for c in one.prompt).split())[:60]
+        write_mp4(folder / f"{i}-{words}.mp4", _enlarged(one.frames), fps)
+
+
+def _enlarged(frames: Pixels) -> Pixels:
+    times = -(-SHOWN // frames.shape[1])
+    return frames.repeat(times, axis=1).repeat(times, axis=2)
