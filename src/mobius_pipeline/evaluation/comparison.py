@@ -24,15 +24,16 @@ from mobius_pipeline.evaluation.video_metrics import Pixels, video_features
 from mobius_pipeline.files import read_json, whole_folder
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.sampling.run import Sample, read_samples
+from mobius_pipeline.training.claim import CONFIG, FORKED
 from mobius_pipeline.training.meters import StepTimer
-from mobius_pipeline.training.run import CONFIG, read_metrics
+from mobius_pipeline.training.run import read_metrics
 
 # What must agree for the comparison to be fair: the name in the report, and the keys in training.json.
 _FAIR = {
     "same_base": ["fingerprints.base"],
     "same_data": ["fingerprints.data"],
     "same_draws": ["train.seed", "train.batch_size", "train.objective"],
-    "same_steps": ["train.steps"],
+    "same_steps": ["train.steps", FORKED],
     "same_optimizer": ["train.optimizer", "train.ema_decay", "train.ema_warmup_power"],
     "same_precision": ["train.autocast", "train.optimizer.state_bits"],
     "same_device": ["train.device", "processes"],

@@ -7,10 +7,11 @@ from typing import Any
 from mobius_pipeline.files import read_json
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.progress import stage
+from mobius_pipeline.training.claim import CONFIG
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import CONFIG, build_trainer
+from mobius_pipeline.training.run import build_trainer
 
 WARMUP = 2  # steps: allocation, kernel choice, the optimiser's states
 
@@ -45,5 +46,5 @@ def paired_step_times(
 def in_one_process(config: Mapping[str, Any]) -> TrainConfig:
     """The settings of a `training.json`, every process's share being one part more of a batch."""
     parts = config["train"]["gradient_accumulation_steps"] * config["processes"]
-    here = {"num_processes": 1, "rendezvous": None, "previews": None}
+    here = {"num_processes": 1, "rendezvous": None, "previews": None, "on_mismatch": "refuse"}
     return TrainConfig(**config["train"] | here | {"gradient_accumulation_steps": parts})

@@ -17,7 +17,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
-from mobius_pipeline.training.run import CONFIG
+from mobius_pipeline.training.claim import CONFIG
 
 log = logging.getLogger(__name__)
 

@@ -60,19 +60,27 @@ def save_checkpoint(
             "folder writable, and the same command goes on from the newest."
         ) from error
     for old in _steps(folder)[keep_last:]:
-        if keep_every is None or _step(old) % keep_every:
+        if keep_every is None or step_of(old) % keep_every:
             shutil.rmtree(old)
     return target
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the newest whole checkpoint; a damaged one is named and passed over, not deleted."""
+    """Read the newest whole checkpoint."""
+    path = newest_whole(folder)
+    if path is None:
+        return None
+    meta = read_json(path / META)
+    return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest whole checkpoint's folder; a damaged one is named and passed over, not deleted."""
     for path in _steps(folder):
         if reason := damage(path):
             log.warning("Checkpoint %s is damaged (%s) and passed over.", path, reason)
             continue
-        meta = read_json(path / META)
-        return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
+        return path
     return None
 
 
@@ -92,8 +100,9 @@ def damage(path: Path) -> str | None:
 
 def _steps(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    return sorted(folder.glob("step-*"), key=_step, reverse=True)
+    return sorted(folder.glob("step-*"), key=step_of, reverse=True)
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's folder is named by."""
     return int(path.name.removeprefix("step-"))

@@ -70,6 +70,9 @@ class PreviewConfig(Config):
     seed: int = Field(description="preview i is drawn with seed + i")
 
 
+OnMismatch = Literal["afresh", "refuse", "fork"]
+
+
 class TrainConfig(Config):
     """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
 
@@ -93,6 +96,10 @@ class TrainConfig(Config):
     checkpoint_every: int = Field(gt=0, description="steps")
     keep_last: int = Field(gt=0, description="checkpoints")
     keep_every: int | None = Field(gt=0, description="steps; null: the last ones alone are kept")
+    on_mismatch: OnMismatch = Field(
+        description="where the mode was last trained with other settings: start afresh beside it, stop with "
+        "what differs, or go on from its newest checkpoint"
+    )
     timer_warmup: int = Field(ge=0, description="first steps that the median step time leaves out")
     device: Device
 
@@ -124,7 +131,9 @@ class TrainConfig(Config):
 
     def identity(self) -> dict[str, Any]:
         """What decides on the result: all but where it is computed and what is shown meanwhile."""
-        return self.model_dump(mode="json", exclude={"num_processes", "rendezvous", "previews"})
+        return self.model_dump(
+            mode="json", exclude={"num_processes", "rendezvous", "previews", "on_mismatch"}
+        )
 
 
 class ModelConfig(Config):

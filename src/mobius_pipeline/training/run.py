@@ -1,6 +1,6 @@
 """From stored latents and a base model to a trained mode: everything of a training but Kedro and MLflow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,13 +9,12 @@ from typing import Any
 from safetensors.torch import save_file
 
 from mobius_pipeline.devices import refuse_impossible
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_json, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_vae
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.factory import FramewiseUNet
 from mobius_pipeline.models.pretrained import build_from_base, load_base, save_trained
-from mobius_pipeline.runs import flatten
+from mobius_pipeline.training.claim import CONFIG, FORKED, claim, forked_at
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
@@ -26,7 +25,7 @@ from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.trainer import Trainer
 
 GIB = 2**30
-WEIGHTS, METRICS, CONFIG = "weights.safetensors", "metrics.json", "training.json"
+WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,7 @@ def train_mode(
     output: Path,
     listener: Listener | None = None,
     notes: Mapping[str, Any] | None = None,
+    earlier: Iterable[Path] = (),
 ) -> Path:
     """Train a mode, or go on with a training that was stopped, and write what came out of it.
 
@@ -130,6 +130,7 @@ def train_mode(
         output: Folder for weights and metrics; replaced.
         listener: What to tell while training.
         notes: What to write beside the metrics, as JSON takes it.
+        earlier: Folders of resume state of earlier trainings; see `train.on_mismatch`.
 
     Returns:
         `output`, as `load_trained` and `MobiusTextToVideoPipeline` take it.
@@ -149,7 +150,7 @@ def train_mode(
         notes=dict(notes or {}),
     )
     marks = fingerprints(store, base, model, config)
-    _claim(state, _description(model, config, marks))
+    claim(state, _description(model, config, marks), config.steps, config.on_mismatch, earlier)
     if config.processes > 1:
         launch(train_here, job, listener or Listener())
     else:
@@ -165,12 +166,12 @@ def join_training(file: Path) -> None:
 def train_here(job: Job, listener: Listener, processes: Processes) -> None:
     """Train in this process, alone or among others; the one that leads writes what came out."""
     store = LatentsStore(job.latents)
-    marks = fingerprints(store, job.base, job.model, job.config)
     trainer = build_trainer(store, job.base, job.model, job.config, job.state, listener, processes)
     trainer.train()
     start = t2i_heldout_loss(store, job.base, job.config, processes)
     end = trainer.evaluate(store.clips("heldout"))
     if processes.leads:
+        marks = fingerprints(store, job.base, job.model, job.config)
         results = {
             "heldout_loss": end.loss,
             "heldout_loss_start": start.loss,
@@ -188,25 +189,6 @@ def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -
         "train": config.identity(),
         "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
     }
-
-
-def _claim(state: Path, description: dict[str, Any]) -> None:
-    """Write what `state` is the resume state of, or refuse to go on with another training's."""
-    state.mkdir(parents=True, exist_ok=True)
-    if not (state / CONFIG).is_file():
-        write_json(state / CONFIG, description)
-        return
-    there, here = (dict(flatten(one)) for one in (read_json(state / CONFIG), description))
-    differing = [
-        f"{key} is {here.get(key)!r} and was {there.get(key)!r}"
-        for key in sorted(there | here)
-        if there.get(key) != here.get(key)
-    ]
-    if differing:
-        raise MobiusError(
-            f"{state} holds the resume state of another training: {'; '.join(differing)}. Go back to that, "
-            "or name another folder to start afresh."
-        )
 
 
 def training_metrics(trainer: Trainer) -> dict[str, Any]:
@@ -247,7 +229,8 @@ def write_result(
         save_trained(trainer.model, partial, base, shadows)
         write_json(partial / METRICS, {**training_metrics(trainer), **extra})
         description = _description(model, trainer.config, marks)
-        write_json(partial / CONFIG, {**description, "processes": trainer.processes.count})
+        begun = {FORKED: forked_at(trainer.folder), "processes": trainer.processes.count}
+        write_json(partial / CONFIG, {**description, **begun})
     return folder
 
 

@@ -13,6 +13,7 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     from mobius_pipeline import tracking
     from mobius_pipeline.files import read_json, write_json
     from mobius_pipeline.latents.store import LatentsStore
+    from mobius_pipeline.training.claim import forked_at
     from mobius_pipeline.training.previews import Preview, grid, write_previews
     from mobius_pipeline.training.report import Listener
     from mobius_pipeline.training.run import fingerprints, summary_metrics, train_mode
@@ -54,6 +55,9 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
             output=output,
             listener=listener,
             notes={"run_id": run.id},
+            earlier=Path(work).glob(f"*/{model.mode}"),
         )
+        if (step := forked_at(state)) is not None:
+            run.set_tags({"forked_at": str(step)})
         run.log_metrics(summary_metrics(output))
     return output

@@ -1,0 +1,96 @@
+"""Whose resume state a folder holds: the same training goes on, another is refused or, if asked, forked."""
+
+import logging
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import read_json, whole_folder, write_json
+from mobius_pipeline.runs import flatten
+from mobius_pipeline.training.checkpoints import newest_whole, step_of
+from mobius_pipeline.training.config import OnMismatch
+
+log = logging.getLogger(__name__)
+
+CONFIG, FORKED = "training.json", "forked_at"
+_SHAPE = ("model.", "fingerprints.base")  # what a checkpoint fits no other value of
+
+
+def claim(
+    state: Path, description: Mapping[str, Any], steps: int, on_mismatch: OnMismatch, earlier: Iterable[Path]
+) -> None:
+    """Write what `state` is the resume state of, once, and settle what happens to earlier training.
+
+    Args:
+        state: The folder.
+        description: Configuration and fingerprints, nested.
+        steps: Of the whole training.
+        on_mismatch: Of an earlier one with other settings: "afresh" leaves it alone, "refuse" stops, "fork"
+            goes on from its newest checkpoint.
+        earlier: Folders of earlier trainings of the mode; the one that was saved last counts.
+
+    Raises:
+        MobiusError: If `state` or, with "refuse", the earlier training is another one's, or a fork cannot be.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    begun = (state / CONFIG).is_file()
+    other = state if begun else _last_saved(path for path in earlier if path != state)
+    changes = _differing(read_json(other / CONFIG), description) if other else {}
+    if begun and not changes:
+        return
+    if other and changes and on_mismatch == "fork":
+        write_json(state / CONFIG, {**description, FORKED: _fork(other, state, changes, steps)})
+        return
+    if other and changes:
+        told = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
+        if begun or on_mismatch == "refuse":
+            raise MobiusError(
+                f"{told} Go back to that; or name another folder, or train.on_mismatch=afresh, to start "
+                "afresh; or train.on_mismatch=fork to go on from its newest checkpoint."
+            )
+        log.info("Starting afresh. %s", told)
+    write_json(state / CONFIG, {**description, FORKED: None})
+
+
+def forked_at(state: Path) -> int | None:
+    """The step of the checkpoint of another training that this one began with, if any."""
+    step: int | None = read_json(state / CONFIG)[FORKED]
+    return step
+
+
+def _last_saved(folders: Iterable[Path]) -> Path | None:
+    """The folder with the newest checkpoint by the clock."""
+    saved = {path: path.stat().st_mtime for folder in folders if (path := newest_whole(folder)) is not None}
+    return max(saved, key=lambda path: saved[path]).parent if saved else None
+
+
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """What differs between two descriptions, told by key; a digest that follows from other keys is not."""
+    old, new = (dict(flatten(one)) for one in (there, here))
+    keys = sorted((old | new).keys() - {FORKED, "fingerprints.config"})
+    return {
+        key: f"{key} is {new.get(key)!r} and was {old.get(key)!r}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    }
+
+
+def _fork(other: Path, state: Path, changes: Mapping[str, str], steps: int) -> int:
+    """Copy the newest checkpoint of another training, to go on from it, and return its step."""
+    if unfit := [told for key, told in changes.items() if key.startswith(_SHAPE)]:
+        raise MobiusError(f"{other} cannot be forked, its weights would not fit: {'; '.join(unfit)}.")
+    checkpoint = newest_whole(other)
+    if checkpoint is None:
+        raise MobiusError(f"{other} cannot be forked: it holds no whole checkpoint.")
+    if step_of(checkpoint) >= steps:
+        raise MobiusError(
+            f"{other} cannot be forked: it was saved at step {step_of(checkpoint)}, and train.steps is "
+            f"{steps}. Raise train.steps."
+        )
+    log.warning("Forking %s: %s.", checkpoint, "; ".join(changes.values()))
+    if other != state:
+        with whole_folder(state / checkpoint.name) as partial:
+            shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
+    return step_of(checkpoint)
