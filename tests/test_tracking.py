@@ -427,6 +427,31 @@ def test_a_locked_database_holds_up_nothing_and_loses_nothing(
     assert len(client().get_metric_history(run.id, "loss")) == 1001
 
 
+def test_what_must_be_known_first_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Late(Sink):
+        asked = 0
+
+        def stored_params(self) -> dict[str, str]:
+            self.asked += 1
+            if self.asked < 3:
+                raise UnavailableError("no answer")
+            return {"steps": "3"}
+
+    monkeypatch.setattr("mobius_pipeline.delivery.FIRST_PAUSE", 0.01)
+    run = Run("id", Late())
+    run.log_params({"steps": 4})
+    assert caplog.text.count("MLflow cannot be reached (no answer): waiting for it") == 2
+    assert "keeps its first parameters" in caplog.text
+    run.close()
+    monkeypatch.setattr("mobius_pipeline.runs.LAST_WAIT", 0.01)
+    late = Run("id", Late())
+    with pytest.raises(MobiusError, match=r"MLflow cannot be reached \(no answer\).*Nothing was begun"):
+        late.log_params({"steps": 4})
+    late.close()
+
+
 def test_what_is_lost_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     class Down(Sink):
         def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:

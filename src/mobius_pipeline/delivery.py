@@ -2,16 +2,44 @@
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import TypeVar
+
+from mobius_pipeline.errors import MobiusError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s between tries; each is twice the one before
 
 
 class UnavailableError(Exception):
     """The receiver cannot take a record now; later it may."""
+
+
+def patiently(receiver: str, ask: Callable[[], T], seconds: float) -> T:
+    """Return what `ask` does, tried again for `seconds`: for what must be known before work begins.
+
+    Raises:
+        MobiusError: If `receiver` cannot be reached until then.
+    """
+    deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
+    while True:
+        try:
+            return ask()
+        except UnavailableError as error:
+            left = deadline - time.monotonic()
+            if left < 0:
+                raise MobiusError(
+                    f"{receiver} cannot be reached ({error}), tried for {seconds:.0f} s. Nothing was begun: "
+                    "see what holds it, and give the same command again."
+                ) from error
+            log.warning("%s cannot be reached (%s): waiting for it, %.0f s more.", receiver, error, left)
+            time.sleep(min(pause, max(left, 0.0)))
+            pause *= 2
 
 
 class Delivery:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mobius_pipeline.delivery import Delivery
+from mobius_pipeline.delivery import Delivery, patiently
 from mobius_pipeline.errors import MobiusError
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,9 @@ class Sink:
         """Return the parameters that the run already holds."""
         return {}
 
-    def stored_steps(self, key: str) -> set[int]:
-        """Return the steps of a metric that the run already holds."""
-        return set()
+    def stored_steps(self) -> dict[str, set[int]]:
+        """Return the steps of each metric that the run already holds."""
+        return {}
 
     def end(self, status: str) -> None:
         """Set the run's final status."""
@@ -71,12 +71,12 @@ class Run:
     A key carries no mode (`loss`, not `serial.loss`): MLflow compares runs by equal keys. Not thread-safe.
     """
 
-    def __init__(self, run_id: str, sink: Sink, *, resumed: bool = False) -> None:
+    def __init__(self, run_id: str, sink: Sink, stored: Mapping[str, set[int]] | None = None) -> None:
+        """Record into `sink`; the steps in `stored`, of a resumed run, are there already and come by again."""
         self.id = run_id
         self._sink = sink
         self._delivery = Delivery("MLflow")
-        self._resumed = resumed  # its history holds steps that will come by again
-        self._stored: dict[str, set[int]] = {}
+        self._stored = dict(stored or {})
         self._keys: set[str] = set()
         self._nonfinite: set[str] = set()
         self._buffer: list[Entry] = []
@@ -97,7 +97,7 @@ class Run:
             number = float(value)
             if not math.isfinite(number):
                 self._refuse_nonfinite(key, number, step)
-            elif step is None or step not in self._stored.get(key, ()):
+            elif step is None or step not in self.stored_steps(key):
                 self._buffer.append(Entry(key, number, timestamp, step or 0))
         if len(self._buffer) >= FLUSH_ENTRIES or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._send()
@@ -110,7 +110,7 @@ class Run:
         """
         self.flush()  # what the run holds is read next
         new = {key: _cut(key, _text(value)) for key, value in flatten(params)}
-        stored = self._sink.stored_params()
+        stored = patiently("MLflow", self._sink.stored_params, LAST_WAIT)
         changed = {f"param.{key}": value for key, value in new.items() if stored.get(key, value) != value}
         if changed:
             log.warning(
@@ -151,7 +151,7 @@ class Run:
 
     def stored_steps(self, key: str) -> set[int]:
         """Return the steps of a metric that the run holds from before this process."""
-        return self._sink.stored_steps(key) if self._resumed else set()
+        return self._stored.get(key, set())
 
     def log_videos(self, folder: Path, step: int) -> None:
         """Record the videos in `folder`, which must stay until they are delivered, as of a step."""
@@ -213,7 +213,6 @@ class Run:
             raise MobiusError(
                 f"The metric {key!r} carries its mode, so runs could not be compared. Leave the mode out."
             )
-        self._stored[key] = self.stored_steps(key)
         self._keys.add(key)
 
     def _refuse_nonfinite(self, key: str, value: float, step: int | None) -> None:

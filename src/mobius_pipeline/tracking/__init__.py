@@ -6,19 +6,20 @@ MLflow is imported when the first run starts, so importing this module is cheap.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from mobius_pipeline.delivery import patiently
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import sha256
 from mobius_pipeline.revision import commit, has_changes
-from mobius_pipeline.runs import Run, Sink
+from mobius_pipeline.runs import LAST_WAIT, Run, Sink
 from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.tracking.owner import close_orphans, owner_tags
-from mobius_pipeline.tracking.sink import MlflowSink
+from mobius_pipeline.tracking.sink import MlflowSink, telling_if_unavailable
 from mobius_pipeline.tracking.store import Store, TrackingConfig, experiment_id, open_client, store_of
 from mobius_pipeline.tracking.system import next_sample, system_metrics
 
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -81,7 +84,8 @@ def training_run(
     """
     store = _store()
     with sigterm_raises():
-        run = _resumed(store, resume_run_id, mode) or _new_run(store, mode, f"Training of the {mode} model.")
+        begun = _patiently(lambda: _resumed(store, resume_run_id, mode))
+        run = begun or _new_run(store, mode, f"Training of the {mode} model.")
         with _ending_truthfully(run):
             run.set_tags({"mode": mode, **tags})
             run.log_params({"mode": mode, **params})
@@ -102,7 +106,7 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
         MobiusError: If the run belongs to another mode.
     """
     store = _store()
-    sink = _existing(store, run_id, mode)
+    sink = _patiently(lambda: _existing(store, run_id, mode))
     if sink is not None:
         run = Run(run_id, sink)
         try:
@@ -144,12 +148,21 @@ def _store() -> Store | None:
 def _new_run(store: Store | None, name: str, description: str) -> Run:
     if store is None:
         return Run("untracked", Sink())
-    experiment = experiment_id(store)
-    client = open_client(store)
-    close_orphans(client, experiment)
     tags = {"mlflow.note.content": description, **owner_tags(), **_source_tags(store.folder.parent)}
-    run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
-    return Run(run_id, MlflowSink(client, run_id, experiment))
+
+    def create() -> Run:
+        experiment = experiment_id(store)
+        client = open_client(store)
+        close_orphans(client, experiment)
+        run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        return Run(run_id, MlflowSink(client, run_id, experiment))
+
+    return _patiently(create)
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Wait for MLflow, where a run has not begun and nothing is held up."""
+    return patiently("MLflow", telling_if_unavailable()(ask), LAST_WAIT)
 
 
 def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
@@ -158,7 +171,7 @@ def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
         return None
     client = open_client(store)
     client.update_run(run_id, status="RUNNING")
-    run = Run(run_id, sink, resumed=True)
+    run = Run(run_id, sink, sink.stored_steps())
     run.set_tags(owner_tags())
     run.flush()  # or it would be taken for the orphan of the process that began it
     close_orphans(client, experiment_id(store))

@@ -15,7 +15,7 @@ _FOR_NOW = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED
 
 
 @contextmanager
-def _telling_if_unavailable() -> Iterator[None]:
+def telling_if_unavailable() -> Iterator[None]:
     """Turn errors that may pass into `UnavailableError`."""
     from mlflow.exceptions import MlflowException
 
@@ -33,7 +33,7 @@ class MlflowSink(Sink):
     def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
         self._client, self._run_id, self._experiment_id = client, run_id, experiment_id
 
-    @_telling_if_unavailable()
+    @telling_if_unavailable()
     def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
         """Write a batch in one transaction."""
         from mlflow.entities import Metric, Param, RunTag
@@ -45,18 +45,18 @@ class MlflowSink(Sink):
             tags=[RunTag(*item) for item in tags.items()],
         )
 
-    @_telling_if_unavailable()
+    @telling_if_unavailable()
     def artifact(self, path: Path, folder: str | None) -> None:
         """Copy a file, or the content of a folder, below `folder` of the run's artifacts."""
         log_one = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         log_one(self._run_id, str(path), folder)
 
-    @_telling_if_unavailable()
+    @telling_if_unavailable()
     def image(self, image: Any, key: str, step: int) -> None:
         """Store an image for MLflow's image grid, which steps through time."""
         self._client.log_image(self._run_id, image, key=key, step=step)
 
-    @_telling_if_unavailable()
+    @telling_if_unavailable()
     def checkpoint(self, name: str, step: int, folder: Path, metrics: list[Entry]) -> None:
         """Record `folder` as a model that MLflow lists and ranks, but does not copy."""
         import mlflow
@@ -71,7 +71,7 @@ class MlflowSink(Sink):
         self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step)])
         self._client.log_batch(self._run_id, metrics=[Metric(*entry, model_id=model_id) for entry in metrics])
 
-    @_telling_if_unavailable()
+    @telling_if_unavailable()
     def dataset(self, name: str, digest: str, source: str) -> None:
         """Record a data set by the start of its digest, as much of it as MLflow takes."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -80,15 +80,21 @@ class MlflowSink(Sink):
         context = [InputTag("mlflow.data.context", "training")]
         self._client.log_inputs(self._run_id, [DatasetInput(record, context)])
 
+    @telling_if_unavailable()
     def stored_params(self) -> dict[str, str]:
         """Return the parameters that the run already holds."""
         return dict(self._client.get_run(self._run_id).data.params)
 
-    def stored_steps(self, key: str) -> set[int]:
-        """Return the steps of a metric that the run already holds."""
-        return {metric.step for metric in self._client.get_metric_history(self._run_id, key)}
+    @telling_if_unavailable()
+    def stored_steps(self) -> dict[str, set[int]]:
+        """Return the steps of each metric that the run already holds."""
+        keys = self._client.get_run(self._run_id).data.metrics
+        return {
+            key: {metric.step for metric in self._client.get_metric_history(self._run_id, key)}
+            for key in keys
+        }
 
-    @_telling_if_unavailable()
+    @telling_if_unavailable()
     def end(self, status: str) -> None:
         """Set the run's final status and its end time."""
         self._client.set_terminated(self._run_id, status)

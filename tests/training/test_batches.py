@@ -1,0 +1,53 @@
+"""What the model sees of a clip, against values worked out from its draws."""
+
+from pathlib import Path
+
+import torch
+
+import tiny
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.training.batches import BatchSource
+from mobius_pipeline.training.draws import draw
+
+SCALING, STEPS = 0.5, 1000
+
+
+def source(store: LatentsStore, **objective: float) -> BatchSource:
+    plain = tiny.train_config().objective.model_copy(update={"noise_offset": 0.0, "caption_dropout": 0.0})
+    return BatchSource(store, plain.model_copy(update=objective), STEPS, SCALING, seed=7)
+
+
+def test_latents_are_a_scaled_sample_of_the_posterior(tiny_store: Path) -> None:
+    store = LatentsStore(tiny_store)
+    clips = store.clips("train")[:2]
+    batch = source(store).batch(clips, step=3)
+    for i, clip in enumerate(clips):
+        mean, logvar = store.moments(clip)
+        drawn = draw(7, 3, clip.clip_id, mean.shape, STEPS, 0.0)
+        deviation = logvar.exp().sqrt()
+        torch.testing.assert_close(batch.latents[i], 0.5 * mean + 0.5 * deviation * drawn.posterior)
+        assert torch.equal(batch.noise[i], drawn.noise)
+        assert batch.timestep[i] == drawn.timestep
+        assert torch.equal(batch.text[i], store.text(clip))
+
+
+def test_noise_offset_moves_whole_channels(tiny_store: Path) -> None:
+    """By a tenth of a standard normal number each, the same for all frames and places of a clip."""
+    store = LatentsStore(tiny_store)
+    clips = store.clips("train")[:2]
+    plain, moved = (source(store, noise_offset=offset).batch(clips, 3).noise for offset in (0.0, 0.1))
+    shift = (moved - plain).flatten(2)
+    assert shift.std(dim=2).max() < 1e-6
+    for i, clip in enumerate(clips):
+        drawn = draw(7, 3, clip.clip_id, plain.shape[1:], STEPS, 0.0)
+        torch.testing.assert_close(shift[i].mean(1), 0.1 * drawn.offset.flatten(), atol=1e-6, rtol=1e-4)
+
+
+def test_captions_are_dropped_at_the_rate(tiny_store: Path) -> None:
+    store = LatentsStore(tiny_store)
+    clips = store.clips("train")
+    often = source(store, caption_dropout=0.3)
+    texts = [text for step in range(30) for text in often.batch(clips, step).text]
+    dropped = sum(torch.equal(text, store.no_text) for text in texts)
+    share, deviation = dropped / len(texts), (0.3 * 0.7 / len(texts)) ** 0.5
+    assert abs(share - 0.3) < 4 * deviation
