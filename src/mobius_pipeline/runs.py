@@ -72,7 +72,7 @@ class Run:
     """
 
     def __init__(self, run_id: str, sink: Sink, stored: Mapping[str, set[int]] | None = None) -> None:
-        """Record into `sink`; the steps in `stored`, of a resumed run, are there already and come by again."""
+        """Record into `sink`; the steps in `stored`, of a resumed run, are there and come by again."""
         self.id = run_id
         self._sink = sink
         self._delivery = Delivery("MLflow")

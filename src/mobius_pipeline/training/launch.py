@@ -95,6 +95,7 @@ def join(work: Work, file: Path) -> None:
 def _run(config: TrainConfig, work: Work, file: Path, words: Connection | None) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import elastic_launch
 
     _refuse_missing_gpus(config)
@@ -109,6 +110,11 @@ def _run(config: TrainConfig, work: Work, file: Path, words: Connection | None) 
         if failure.exitcode == STOPPED:  # it alone was told to, and all did
             raise Terminated(STOPPED) from error
         raise MobiusError(_failure(rank, failure.message)) from error
+    except RendezvousError as error:
+        raise MobiusError(
+            f"The machines of the training did not meet ({error}). Check train.rendezvous: its endpoint must "
+            "be the machine that leads, reachable from all, and so many machines must join within 10 minutes."
+        ) from error
     except SignalException as error:
         raise (KeyboardInterrupt() if error.sigval == signal.SIGINT else Terminated(STOPPED)) from error
 
