@@ -38,7 +38,7 @@ def in_float64(job: Job, listener: Listener, processes: Processes) -> Trainer:
 
 
 def write(one: Trainer, folder: Path) -> None:
-    """Losses, held-out losses and the sums of weights and EMA weights."""
+    """Losses, held-out losses, the sums of weights and EMA weights, FLOPs, and the parts of a batch."""
     folder.mkdir(parents=True, exist_ok=True)
     history = one.history
     found = {
@@ -47,6 +47,7 @@ def write(one: Trainer, folder: Path) -> None:
         "weights": [float(weight.detach().sum()) for weight in one.trained.values()],
         "ema": [float(shadow.sum()) for shadow in one.ema.shadow_params],
         "flops": history.flops,
+        "parts": len(one.batch(0)),
     }
     (folder / "found.json").write_text(json.dumps(found))
 

@@ -171,17 +171,21 @@ def own_clips(folder: Path) -> dict[str, str]:
 
 
 def test_own_clips_go_through(tmp_path: Path, mlflow_template: Path) -> None:
-    """Other sizes, rates and names, and files that cannot be used; only `clips` in globals.yml changes."""
+    """Other sizes, rates and names, and files that cannot be used; `clips` and `buckets` alone change."""
     mine, project = tmp_path / "my clips", tmp_path / "project"
     reasons = own_clips(mine)
     project.mkdir()
     make_project(project, mlflow_template)
     path = project / "conf/base/globals.yml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"clips": str(mine)}))
+    wide = {"frames": 4, "height": 16, "width": 32}
+    changes = {"clips": str(mine), "clip": {"buckets": [wide]}}
+    path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
     kedro(project)
     quarantine = pd.read_parquet(project / "data/03_primary/quarantine.parquet").set_index("path")["reason"]
     assert set(quarantine.index) == set(reasons)
     assert all(reason and reasons[name] in reason for name, reason in quarantine.items())
     assert len(pd.read_parquet(project / "data/03_primary/manifest.parquet")) == 21
+    (index,) = (project / "data/05_model_input/latents").glob("*/index.parquet")
+    assert pd.read_parquet(index)["width"].value_counts().to_dict() == {32: 12, 16: 9, 0: 1}
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
     assert comparison["modes"]["parallel"]["heldout_loss"] > 0

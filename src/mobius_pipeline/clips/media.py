@@ -66,9 +66,9 @@ def steps_within(seconds: float, fps: float) -> int:
 
 
 def load_clip(path: Path, clip: ClipFormat) -> Pixels:
-    """Read `clip.frames` frames at `clip.fps`, whatever the file's own rate, constant or not.
+    """Read `clip.frames` frames at `clip.rate`, whatever the file's own rate, constant or not.
 
-    Step k takes the frame on screen k / fps seconds after the first one appeared. Frames are scaled to cover
+    Step k takes the frame on screen k / rate seconds after the first one appeared. Frames are scaled to cover
     `clip.height` x `clip.width` (bicubic, antialiased) and cropped at the centre; pixels are taken as square.
 
     Returns:
@@ -90,7 +90,7 @@ def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
             while (
                 current
                 and len(picked) < clip.frames
-                and len(picked) / clip.fps < shown.start - media.tick / 2
+                and len(picked) / clip.rate < shown.start - media.tick / 2
             ):
                 picked.append(current.rgb())
             if len(picked) == clip.frames:
@@ -98,10 +98,10 @@ def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
             current = shown
             times.append((shown.start, shown.duration))
         seconds = end_of(times)
-        if current is None or steps_within(seconds, clip.fps) < clip.frames:
+        if current is None or steps_within(seconds, clip.rate) < clip.frames:
             raise MediaError(
-                f"{path.name}: too short, {seconds:.2f} s give {steps_within(seconds, clip.fps)} "
-                f"frames at {clip.fps:g} a second and {clip.frames} are needed"
+                f"{path.name}: too short, {seconds:.2f} s give {steps_within(seconds, clip.rate)} "
+                f"frames at {clip.rate:g} a second and {clip.frames} are needed"
             )
         return picked + [current.rgb()] * (clip.frames - len(picked))
 

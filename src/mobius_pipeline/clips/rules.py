@@ -85,6 +85,7 @@ UNIQUE = RowRule(
 
 def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
     """List what every readable clip must keep, but for `UNIQUE`, which is judged among those that do."""
+    shortest = min(size.frames for size in clip.sizes)
     present = (*(column for column in TEXTS if column != "status"), *INTEGERS, *DECIMALS)
     return [
         *(_present(column) for column in present),
@@ -94,9 +95,9 @@ def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
             lambda _: "no caption",
         ),
         RowRule(
-            Expectation("expect_column_values_to_be_between", "model_frames", {"min_value": clip.frames}),
+            Expectation("expect_column_values_to_be_between", "model_frames", {"min_value": shortest}),
             "too short",
-            lambda row: f"{row['model_frames']:g} of {clip.frames} frames at {clip.fps:g} fps",
+            lambda row: f"{row['model_frames']:g} of {shortest} frames at {clip.rate:g} fps",
         ),
         *(_within(column, getattr(config, column)) for column in _UNITS),
         RowRule(

@@ -101,7 +101,7 @@ def tabulate(folder: Path, config: IngestConfig, clip: ClipFormat) -> pd.DataFra
     table = pd.DataFrame(_probe_all(folder, paths, config)).sort_values("path", ignore_index=True)
     table["caption"] = [captions.get(path, "") for path in table["path"]]
     table["start_frame"], table["end_frame"] = 0, table["frames"]
-    table["model_frames"] = [steps_within(seconds, clip.fps) for seconds in table["duration_s"]]
+    table["model_frames"] = [steps_within(seconds, clip.rate) for seconds in table["duration_s"]]
     table["split"] = [split_of(source, config.heldout_share) for source in table["source_sha256"]]
     table["clip_id"] = [
         clip_id(source, start, end)

@@ -115,7 +115,7 @@ def write_real_videos(
         for sample in read_samples(samples)[0]:
             if sample.clip is not None:
                 frames = load_clip(raw_clips / sample.clip, clip).repeat(magnify, 1).repeat(magnify, 2)
-                write_mp4(partial / sample.mp4, frames, clip.fps)
+                write_mp4(partial / sample.mp4, frames, clip.rate)
             rows.append(
                 {"prompt": sample.prompt, "mp4": f"real/{sample.mp4}" if sample.clip is not None else None}
             )
@@ -166,7 +166,7 @@ def _references(
         return {}
     prompts = [sample.prompt for sample in listing if sample.clip is not None]
     encode = vae_encoder(base)
-    known = reference_paths(manifest, config.reference_clips)
+    known = reference_paths(manifest, clip.frames, config.reference_clips)
     features = video_features(load_videos(raw_clips, known, clip, "compare: real clips"), encode)
     real = load_videos(raw_clips, paths, clip, "compare: prompts' clips")
     return references(

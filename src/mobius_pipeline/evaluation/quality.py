@@ -42,9 +42,11 @@ def load_videos(raw_clips: Path, paths: Sequence[str], clip: ClipFormat, title: 
     return np.stack([load_clip(raw_clips / path, clip) for path in track(paths, title, len(paths), "clips")])
 
 
-def reference_paths(manifest: pd.DataFrame, limit: int) -> list[str]:
-    """The clips that samples are compared with, `limit` at most: the held-out ones first."""
-    ordered = manifest.sort_values(["split", "clip_id"])  # "heldout" sorts before "train"
+def reference_paths(manifest: pd.DataFrame, frames: int, limit: int) -> list[str]:
+    """The clips of `frames` at least that samples are compared with, `limit` at most: held-out ones first."""
+    ordered = manifest[manifest["model_frames"] >= frames].sort_values(
+        ["split", "clip_id"]
+    )  # "heldout" sorts before "train"
     return list(ordered["path"][:limit])
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from torch import Tensor
 
 from mobius_pipeline.clips.media import load_clip
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.config import ClipFormat, ClipSize
 from mobius_pipeline.files import write_json
 from mobius_pipeline.latents.base import (
     TextEncoder,
@@ -27,6 +27,8 @@ from mobius_pipeline.progress import Stage, stage
 
 log = logging.getLogger(__name__)
 
+_SIZE = ("frames", "height", "width")  # of a clip's bucket: the manifest's own are its file's
+_ABOUT = ["clip_id", "path", "caption", "split", *_SIZE]
 _WHERE = ["clip_id", "shard", "row"]
 _TEXT_WHERE = ["caption", "text_shard", "text_row"]
 
@@ -38,10 +40,10 @@ def update_store(
 
     Args:
         root: The store's root, created if missing.
-        manifest: A row a clip, with `clip_id`, `path`, `caption`, `split`.
+        manifest: A row a clip, with `clip_id`, `path`, `caption`, `split`, `model_frames`, `height`, `width`.
         raw_clips: The folder that `path` is relative to.
         base: The T2I model in diffusers format.
-        clip: How clips are decoded.
+        clip: How clips are decoded, and their buckets.
         config: Shard and batch sizes, device.
     """
     fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
@@ -49,10 +51,11 @@ def update_store(
     folder.mkdir(parents=True, exist_ok=True)
     known = _known(folder)
 
+    manifest = manifest.assign(**_sizes(manifest, clip))
     clips = _encode_clips(folder, manifest, known[_WHERE], raw_clips, base, clip, config)
     texts = _encode_texts(folder, manifest, known[_TEXT_WHERE], base, config)
 
-    rows = pd.concat([manifest[["clip_id", "path", "caption", "split"]], _empty_caption()], ignore_index=True)
+    rows = pd.concat([manifest[_ABOUT], _empty_caption()], ignore_index=True)
     index = rows.merge(clips, on="clip_id", how="left").merge(texts, on="caption", how="left")
     index = index.fillna({"shard": "", "row": -1}).astype({"row": "int64", "text_row": "int64"})
     partial = folder / f".{INDEX}.partial"
@@ -63,10 +66,24 @@ def update_store(
     _sweep(root, folder, index)
 
 
+def _sizes(manifest: pd.DataFrame, clip: ClipFormat) -> dict[str, list[int]]:
+    """The columns of the size that each clip is encoded at; how many clips are in which bucket is told."""
+    rows = manifest[["model_frames", "height", "width"]].itertuples(index=False, name=None)
+    # a clip that is too short for all of them is refused when it is decoded, with its length
+    sizes = [clip.size_for(*map(int, row)) or clip.sizes[0] for row in rows]
+    if clip.buckets:
+        for size in clip.sizes:
+            name = f"{size.height} x {size.width} px x {size.frames} frames"
+            log.info("Bucket %s: %d clips.", name, sizes.count(size))
+    return {name: [getattr(size, name) for size in sizes] for name in _SIZE}
+
+
 def _schema() -> pa.Schema:
     """The index's columns. Equal tables are to be equal files, and pandas notes where its types came from."""
     text = ("clip_id", "path", "caption", "split", "shard", "text_shard")
-    return pa.schema({**dict.fromkeys(text, pa.string()), "row": pa.int64(), "text_row": pa.int64()})
+    return pa.schema(
+        {**dict.fromkeys(text, pa.string()), **dict.fromkeys(("row", "text_row", *_SIZE), pa.int64())}
+    )
 
 
 def _known(folder: Path) -> pd.DataFrame:
@@ -101,12 +118,22 @@ def _encode_clips(
     vae = load_vae(base).to(config.device)
     new = []
     with stage("encode", len(missing), "clips") as bar:
-        for chunk in _chunks(missing.to_dict("records"), config.clips_per_shard):
-            moments = [_encode_clip(vae, raw_clips / row["path"], clip, config, bar) for row in chunk]
+        for size, chunk in _shards(missing, config.clips_per_shard):
+            moments = [
+                _encode_clip(vae, raw_clips / row["path"], clip.sized(size), config, bar) for row in chunk
+            ]
             mean, logvar = (torch.stack(parts).half().cpu() for parts in zip(*moments, strict=True))
             shard = write_shard(folder, "shard", {"mean": mean, "logvar": logvar})
             new += [{"clip_id": row["clip_id"], "shard": shard, "row": i} for i, row in enumerate(chunk)]
     return pd.concat([known, pd.DataFrame(new)], ignore_index=True)
+
+
+def _shards(missing: pd.DataFrame, clips: int) -> Iterator[tuple[ClipSize, list[dict[str, Any]]]]:
+    """Rows of at most `clips` clips of one size."""
+    for _, rows in missing.groupby(list(_SIZE), sort=True):
+        size = ClipSize(**{name: int(rows[name].iloc[0]) for name in _SIZE})
+        for chunk in _chunks(rows.to_dict("records"), clips):
+            yield size, chunk
 
 
 def _encode_clip(
@@ -142,7 +169,7 @@ def _encode_texts(
 
 def _empty_caption() -> pd.DataFrame:
     """The index row of the empty caption, which belongs to no clip."""
-    return pd.DataFrame({"clip_id": [""], "path": [""], "caption": [""], "split": [""]})
+    return pd.DataFrame([{key: 0 if key in _SIZE else "" for key in _ABOUT}])
 
 
 def _sweep(root: Path, folder: Path, index: pd.DataFrame) -> None:

@@ -4,7 +4,8 @@
     <root>/<encoder fingerprint>/
       shard-<hash>.safetensors              mean, logvar: (n, F, C, h, w) fp16
       text-<hash>.safetensors               embedding: (n, L, D) fp16, one per distinct caption
-      index.parquet                         a row a clip: where its latents and its caption's embedding are
+      index.parquet                         a row a clip: where its latents and its caption's embedding are,
+                                            and its size
 
 Tensors are read by memory map, a clip at a time.
 """
@@ -21,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.config import ClipFormat, ClipSize
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_json, sync
 
@@ -57,6 +58,14 @@ class Clip:
     row: int
     text_shard: str
     text_row: int
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> ClipSize:
+        """What it was encoded at, in px."""
+        return ClipSize(frames=self.frames, height=self.height, width=self.width)
 
 
 class LatentsStore:
@@ -73,6 +82,11 @@ class LatentsStore:
         self.root = root
         self.current: dict[str, Any] = read_json(root / CURRENT)
         self.folder = root / self.current["folder"]
+        if "clip" not in self.current:
+            raise MobiusError(
+                f"The latents store in {root} is of an earlier version. Run `kedro run --pipelines=encode`: "
+                "it brings the store up to date."
+            )
         self.clip = ClipFormat(**self.current["clip"])
         self.index = pd.read_parquet(self.folder / INDEX)
         self._open: dict[str, Any] = {}

@@ -67,7 +67,10 @@ def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str,
             config.split,
             config.count,
         )
-    return [(clip.caption, clip.path) for clip in clips[: config.count]]
+    long_enough = store.clip.frames  # a clip of a shorter bucket is no example to lay beside a sample
+    return [
+        (clip.caption, clip.path if clip.frames >= long_enough else None) for clip in clips[: config.count]
+    ]
 
 
 def sample_videos(
@@ -99,7 +102,8 @@ def _sample(
     """uint8 (N, F, H, W, 3)."""
     pipe = pipe.to(config.device)
     pipe.set_progress_bar_config(disable=True)  # the stage has its own
-    shape = store.moments(store.clips("train")[0])[0].shape
+    clip, scale = store.clip, pipe.vae_scale_factor
+    shape = (pipe.unet.config.in_channels, clip.frames, clip.height // scale, clip.width // scale)
     videos = []
     with stage("sample", len(prompts), "videos") as bar:
         for start in range(0, len(prompts), config.batch_size):

@@ -48,7 +48,8 @@ def train_base(
         config: Sizes and steps.
         target: Where the base model goes.
     """
-    rows = manifest[manifest["split"] == "train"]
+    long_enough = manifest["model_frames"] >= clip.frames  # others are of shorter buckets
+    rows = manifest[(manifest["split"] == "train") & long_enough]
     paths = [raw_clips / path for path in rows["path"]]
     clips = [load_clip(path, clip) for path in track(paths, "base: decode", len(paths), "clips")]
     frames = torch.from_numpy(np.concatenate(clips)).permute(0, 3, 1, 2)

@@ -1,5 +1,6 @@
 """What the model sees of a step: clips of the store, each with its own draws."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from torch import Tensor
 from mobius_pipeline.latents.store import Clip, LatentsStore
 from mobius_pipeline.training.config import ObjectiveConfig
 from mobius_pipeline.training.draws import draw
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -29,6 +32,27 @@ class Batch:
         """The same on another device, what is no timestep in another precision."""
         latents, noise, text = (one.to(device, dtype) for one in (self.latents, self.noise, self.text))
         return Batch(latents, noise, self.timestep.to(device), text)
+
+
+def by_size(clips: Sequence[Clip], batch_size: int) -> list[list[Clip]]:
+    """The clips of each size that fill a batch; how many of which do not is told."""
+    groups: dict[tuple[int, int, int], list[Clip]] = {}
+    for clip in clips:
+        groups.setdefault((clip.frames, clip.height, clip.width), []).append(clip)
+    whole = []
+    for (frames, height, width), group in sorted(groups.items()):
+        if len(group) >= batch_size:
+            whole.append(group)
+        elif len(groups) > 1:
+            log.warning(
+                "Left out: %d clips of %d x %d px x %d frames, fewer than a batch of %d.",
+                len(group),
+                height,
+                width,
+                frames,
+                batch_size,
+            )
+    return whole
 
 
 @dataclass(frozen=True)

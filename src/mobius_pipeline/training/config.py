@@ -77,7 +77,7 @@ class TrainConfig(Config):
     """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
 
     seed: int
-    steps: int = Field(gt=0)
+    steps: int = Field(gt=1, description="two at least: memory is measured from the second on")
     batch_size: int = Field(gt=0, description="clips of an optimiser step, over all processes")
     gradient_accumulation_steps: int = Field(gt=0, description="parts that a process takes its share in")
     num_processes: int = Field(gt=0, description="on this machine; with CUDA one a GPU")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import cast
 
 import torch
@@ -74,8 +74,7 @@ def heldout_loss(
         processes: Those that share the work; each returns the whole.
     """
     grid = timestep_grid(objective.timesteps, points)
-    pairs = [(clip, timestep) for clip in clips for timestep in grid]
-    batches = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
+    batches = _batches(clips, grid, batch_size)
     losses, dtype = [], cast(torch.dtype, model.dtype)
     for batch in batches[processes.rank :: processes.count]:
         latents = torch.stack([store.moments(clip)[0] * scaling for clip, _ in batch]).to(device, dtype)
@@ -87,14 +86,28 @@ def heldout_loss(
         prediction = model(noisy, timestep, text, return_dict=False)[0]
         error = prediction - objective.target(latents, noise, timestep)
         losses.append(error.square().flatten(1).mean(1).tolist())
-    losses = _in_turn(processes.gather(losses))
-    table = torch.tensor(losses, dtype=torch.float64).view(len(clips), points)
+    pairs = [pair for batch in batches for pair in batch]
+    found = dict(zip(pairs, _in_turn(processes.gather(losses)), strict=True))
+    table = torch.tensor([[found[clip, step] for step in grid] for clip in clips], dtype=torch.float64)
     by_step = table.mean(0).tolist()
     return HeldOutLoss(
         loss=sum(by_step) / points,
         by_timestep=_buckets(dict(zip(grid, by_step, strict=True)), objective.timesteps),
         by_clip=dict(zip((clip.clip_id for clip in clips), table.mean(1).tolist(), strict=True)),
     )
+
+
+def _batches(clips: Sequence[Clip], grid: Sequence[int], batch_size: int) -> list[list[tuple[Clip, int]]]:
+    """Every clip at every timestep, those of one size together."""
+    batches = []
+    for _, same in groupby(sorted(clips, key=_size), key=_size):
+        pairs = [(clip, timestep) for clip in same for timestep in grid]
+        batches += [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
+    return batches
+
+
+def _size(clip: Clip) -> tuple[int, int, int]:
+    return clip.frames, clip.height, clip.width
 
 
 def _in_turn(shares: list[list[list[float]]]) -> list[float]:

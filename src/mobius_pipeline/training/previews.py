@@ -41,12 +41,11 @@ def sample_previews(
     prompts = config.prompts or [clip.caption for clip in store.clips("heldout")[: config.count]]
     pipe = MobiusTextToVideoPipeline.around(model, base).to(device)
     pipe.set_progress_bar_config(disable=True)
-    _, frames, height, width = store.moments(store.clips("heldout")[0])[0].shape
     (latents,) = pipe(
         prompts,
-        num_frames=frames,
-        height=height * pipe.vae_scale_factor,
-        width=width * pipe.vae_scale_factor,
+        num_frames=store.clip.frames,
+        height=store.clip.height,
+        width=store.clip.width,
         num_inference_steps=config.steps,
         guidance_scale=config.guidance_scale,
         generator=[torch.Generator().manual_seed(config.seed + i) for i in range(len(prompts))],

@@ -1,5 +1,6 @@
 """From stored latents and a base model to a trained mode: everything of a training but Kedro and MLflow."""
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -194,7 +195,7 @@ def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -
 def training_metrics(trainer: Trainer) -> dict[str, Any]:
     """What the meters read, in the terms of the comparison (bytes, seconds)."""
     history, timer, config = trainer.history, trainer.timer, trainer.config
-    frames = trainer.batch(0)[0].latents.shape[2]
+    frames = statistics.mean(clip.frames for bucket in trainer.buckets for clip in bucket)
     memory = dict(history.memory)
     return {
         "trainable_parameters": sum(parameter.numel() for parameter in trainer.trained.values()),

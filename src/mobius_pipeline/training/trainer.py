@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mobius_pipeline.latents.store import Clip, LatentsStore
 from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.progress import stage
 from mobius_pipeline.signals import Terminated, noted_signal, signals_wait
-from mobius_pipeline.training.batches import Batch, BatchSource
+from mobius_pipeline.training.batches import Batch, BatchSource, by_size
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import batch_at
@@ -34,7 +35,7 @@ from mobius_pipeline.training.state import packed, unpack
 
 log = logging.getLogger(__name__)
 
-INSTRUMENTED_STEP = 1  # the optimiser's states are there from the second step on
+FIRST_MEASURED = 1  # the optimiser's states are there from the second step on
 
 
 def moving_average(weights: Iterable[nn.Parameter], config: TrainConfig) -> EMAModel:
@@ -79,10 +80,11 @@ class Trainer:
         self.model = model.to(config.device).train()
         self.store, self.objective, self.config = store, objective, config
         self.folder, self.listener, self.processes, self.preview = folder, listener, processes, preview
-        self.clips, self.heldout_clips = store.clips("train"), store.clips("heldout")
-        if len(self.clips) < config.batch_size or not self.heldout_clips:
+        clips, self.heldout_clips = store.clips("train"), store.clips("heldout")
+        self.buckets = by_size(clips, config.batch_size)
+        if not self.buckets or not self.heldout_clips:
             raise MobiusError(
-                f"{len(self.clips)} training and {len(self.heldout_clips)} held-out clips are too few for a "
+                f"{len(clips)} training and {len(self.heldout_clips)} held-out clips are too few for a "
                 f"batch of {config.batch_size}. Add clips, or lower train.batch_size."
             )
         self.source = BatchSource(store, config.objective, objective.timesteps, scaling, config.seed)
@@ -120,7 +122,7 @@ class Trainer:
                     self._stop_together()
 
     def _count_flops(self) -> None:
-        part = self.batch(0)[0]
+        part = self.batch(self._measured_step)[0]
         flops = count_flops(lambda: self._backward(part, share=1.0, last=False))
         self.history.flops = flops * self.config.parts
         self.optimizer.zero_grad(set_to_none=True)
@@ -269,7 +271,7 @@ class Trainer:
 
     def _timed_step(self) -> float:
         parts = self.batch(self.step)
-        if self.step == INSTRUMENTED_STEP:
+        if self.step == self._measured_step:
             measured = self._instrumented_step(parts)
         else:
             with self.timer:
@@ -292,8 +294,17 @@ class Trainer:
         self.history.memory = asdict(memory)
         return results[0]
 
+    @cached_property
+    def _measured_step(self) -> int:
+        """The step whose memory and FLOPs are measured: the first that takes the largest clips."""
+        largest = max(bucket[0].size.volume for bucket in self.buckets)
+        steps = range(FIRST_MEASURED, self.config.steps)
+        return next(
+            (step for step in steps if self._clips_of(step)[0].size.volume == largest), FIRST_MEASURED
+        )
+
     def _clips_of(self, step: int) -> list[Clip]:
-        return batch_at(step, [self.clips], self.config.batch_size, self.config.seed)
+        return batch_at(step, self.buckets, self.config.batch_size, self.config.seed)
 
     def _evaluate(self) -> None:
         result = self.evaluate(self.heldout_clips[: self.config.evaluate_clips])

@@ -34,7 +34,7 @@ def evaluate(
     del trained["heldout_by_clip"]  # a metric of every clip is none for DVC's tables
     listing, frames = read_samples(samples)
     encode = vae_encoder(base_model)
-    paths = reference_paths(manifest, evaluate.reference_clips)
+    paths = reference_paths(manifest, clip.frames, evaluate.reference_clips)
     real = video_features(load_videos(raw_clips, paths, clip, "evaluate: real clips"), encode)
     measured = quality(frames.numpy(), [sample.prompt for sample in listing], real, encode, evaluate.seed)
 

@@ -25,7 +25,8 @@ def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_si
     from mobius_pipeline.planning.report import print_plan
 
     unet, scale = read_config(base_model, "unet"), latent_scale(read_config(base_model, "vae"))
-    shape = StepShape(batch_size, clip.frames, clip.height // scale, clip.width // scale, plan.text_tokens)
+    size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket decides on what fits
+    shape = StepShape(batch_size, size.frames, size.height // scale, size.width // scale, plan.text_tokens)
     report = make_plan(
         unet,
         shape,

@@ -14,4 +14,4 @@ def sample(
     from mobius_pipeline.sampling.run import sample_videos
 
     target = Path(work) / "samples" / weights.name
-    return sample_videos(weights, base_model, LatentsStore(latents), sample, clip.fps, target)
+    return sample_videos(weights, base_model, LatentsStore(latents), sample, clip.rate, target)

@@ -34,7 +34,7 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
 
         def show(previews: list[Preview], step: int) -> None:
             videos = state / "previews" / f"step-{step:08d}"
-            write_previews(previews, videos, store.clip.fps)
+            write_previews(previews, videos, store.clip.rate)
             run.log_videos(videos, step)
             run.log_image(grid(previews), "preview", step)
 
