@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -31,6 +31,17 @@ def sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None], numbers: Iterable[int]) -> Iterator[None]:
+    """Have `handler` take these signals within the block."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous or signal.SIG_DFL)
+
+
 class _Noting:
     """A handler that raises nothing."""
 
@@ -43,13 +54,8 @@ class _Noting:
 @contextmanager
 def signals_noted() -> Iterator[None]:
     """Let no Ctrl-C or SIGTERM interrupt the block, however many come; `noted_signal` tells."""
-    note = _Noting()
-    before = {number: signal.signal(number, note) for number in _STOPPING}
-    try:
+    with _handled_by(_Noting(), _STOPPING):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def noted_signal() -> int | None:
@@ -77,11 +83,7 @@ def signals_wait() -> Iterator[None]:
             raise KeyboardInterrupt
 
     heard = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in heard}
-    try:
+    with _handled_by(note, heard):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
     if came:
         signal.raise_signal(came[0])

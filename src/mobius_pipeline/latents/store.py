@@ -11,8 +11,10 @@ Tensors are read by memory map, a clip at a time.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,15 @@ class Clip:
     def size(self) -> ClipSize:
         """What it was encoded at, in px."""
         return ClipSize(frames=self.frames, height=self.height, width=self.width)
+
+
+def of_one_size(clips: Iterable[Clip]) -> list[list[Clip]]:
+    """The clips of each size, in their order; short and small sizes first."""
+
+    def size(clip: Clip) -> tuple[int, int, int]:
+        return clip.frames, clip.height, clip.width
+
+    return [list(group) for _, group in groupby(sorted(clips, key=size), key=size)]
 
 
 class LatentsStore:

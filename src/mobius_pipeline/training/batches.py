@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mobius_pipeline.latents.store import Clip, LatentsStore
+from mobius_pipeline.latents.store import Clip, LatentsStore, of_one_size
 from mobius_pipeline.training.config import ObjectiveConfig
 from mobius_pipeline.training.draws import draw
 
@@ -36,23 +36,19 @@ class Batch:
 
 def by_size(clips: Sequence[Clip], batch_size: int) -> list[list[Clip]]:
     """The clips of each size that fill a batch; how many of which do not is told."""
-    groups: dict[tuple[int, int, int], list[Clip]] = {}
-    for clip in clips:
-        groups.setdefault((clip.frames, clip.height, clip.width), []).append(clip)
-    whole = []
-    for (frames, height, width), group in sorted(groups.items()):
-        if len(group) >= batch_size:
-            whole.append(group)
-        elif len(groups) > 1:
+    groups = of_one_size(clips)
+    for group in groups:
+        if len(group) < batch_size and len(groups) > 1:
+            size = group[0].size
             log.warning(
                 "Left out: %d clips of %d x %d px x %d frames, fewer than a batch of %d.",
                 len(group),
-                height,
-                width,
-                frames,
+                size.height,
+                size.width,
+                size.frames,
                 batch_size,
             )
-    return whole
+    return [group for group in groups if len(group) >= batch_size]
 
 
 @dataclass(frozen=True)

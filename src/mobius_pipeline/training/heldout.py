@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
+from itertools import zip_longest
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from mobius_pipeline.latents.store import Clip, LatentsStore
+from mobius_pipeline.latents.store import Clip, LatentsStore, of_one_size
 from mobius_pipeline.training.draws import generator
 from mobius_pipeline.training.objective import Objective
 from mobius_pipeline.training.processes import ALONE, Processes
@@ -100,14 +100,10 @@ def heldout_loss(
 def _batches(clips: Sequence[Clip], grid: Sequence[int], batch_size: int) -> list[list[tuple[Clip, int]]]:
     """Every clip at every timestep, those of one size together."""
     batches = []
-    for _, same in groupby(sorted(clips, key=_size), key=_size):
+    for same in of_one_size(clips):
         pairs = [(clip, timestep) for clip in same for timestep in grid]
         batches += [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
     return batches
-
-
-def _size(clip: Clip) -> tuple[int, int, int]:
-    return clip.frames, clip.height, clip.width
 
 
 def _in_turn(shares: list[list[list[float]]]) -> list[float]:
