@@ -26,7 +26,7 @@ test: .venv/installed
 	ruff format --check .
 	mypy
 	lint-imports
-	pytest
+	pytest --numprocesses=auto
 
 ui: .venv/installed
 	mobius ui

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from project import commit, make_project, run
+
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -38,4 +40,16 @@ def artifacts() -> Path:
     """Where screenshots are kept to be looked at; git ignores it."""
     folder = Path(__file__).parents[1] / "artifacts"
     folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """A tiny project after `dvc repro`, its results committed; tests leave its files as they are."""
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    make_project(folder, mlflow_template)
+    run(folder, "git", "init", "-q", "-b", "main")
+    commit(folder, "A project")
+    run(folder, "dvc", "repro")
+    commit(folder, "Its results")
     return folder

@@ -2,11 +2,7 @@
 
 import csv
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,73 +10,11 @@ import pytest
 import yaml
 
 from mobius_pipeline.clips.write import write_gif, write_mp4, write_webm, write_webp
-
-ROOT = Path(__file__).parents[2]
-
-# What differs from conf/base: sizes and steps, so that the chain takes a minute.
-TINY = {
-    "globals": {"clip": {"frames": 4, "height": 16, "width": 16, "fps": 8}},
-    "sample_data": {"clips": 48, "workers": 1},
-    "ingest": {"heldout_share": 0.5},
-    "base": {
-        "autoencoder": {"channels": [8, 8, 8], "latent_channels": 4, "fit": {"steps": 10, "batch_size": 4}},
-        "text_to_image": {"channels": [16, 32], "heads": [2, 4], "fit": {"steps": 10, "batch_size": 4}},
-    },
-    "train": {
-        "steps": 8,
-        "batch_size": 2,
-        "evaluate_every": 4,
-        "evaluate_clips": 2,
-        "checkpoint_every": 4,
-        "previews": {"every": 4, "steps": 2},
-    },
-    "sample": {"count": 3, "steps": 2},
-    "evaluate": {"paired_steps": 2, "reference_clips": 16},
-}
+from project import make_project, merged, run
 
 
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`changes` over `base`, dictionary by dictionary."""
-    nested = {key: merged(base[key], value) for key, value in changes.items() if isinstance(value, dict)}
-    return {**base, **changes, **nested}
-
-
-def kedro(project: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", "run", *words],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
-
-
-def make_project(folder: Path, mlflow_template: Path) -> None:
-    """Copy this project's code and configuration into `folder`, made tiny."""
-    shutil.copytree(ROOT / "conf", folder / "conf")
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "mlruns").mkdir()
-    shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
-    for name, changes in TINY.items():
-        path = folder / "conf/base" / (f"{name}.yml" if name == "globals" else f"parameters_{name}.yml")
-        content = yaml.safe_load(path.read_text())
-        path.write_text(yaml.safe_dump(merged(content, changes if name == "globals" else {name: changes})))
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A project after `kedro run`."""
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder, mlflow_template)
-    kedro(folder)
-    return folder
-
-
-def test_compares_both_modes(project: Path) -> None:
-    comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
+def test_compares_both_modes(finished_project: Path) -> None:
+    comparison = json.loads((finished_project / "data/08_reporting/comparison.json").read_text())
     assert all(comparison["fairness"].values())
     serial, parallel = (comparison["modes"][mode] for mode in ("serial", "parallel"))
     assert serial["heldout_loss_start"] == pytest.approx(parallel["heldout_loss_start"])
@@ -98,14 +32,14 @@ def test_compares_both_modes(project: Path) -> None:
     assert prompts[0] == prompts[1]
     assert len(prompts[0]) == 3
     assert comparison["references"]["still"]["dynamic_degree"] == 0
-    page = (project / "data/08_reporting/comparison.html").read_text()
+    page = (finished_project / "data/08_reporting/comparison.html").read_text()
     assert page.count("data:video/mp4") == 9  # real, serial and parallel of three prompts
 
 
-def test_records_a_run_each(project: Path) -> None:
+def test_records_a_run_each(finished_project: Path) -> None:
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{project / 'mlruns/mlflow.db'}")
+    client = mlflow.MlflowClient(f"sqlite:///{finished_project / 'mlruns/mlflow.db'}")
     experiment = client.get_experiment_by_name("mobius")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
@@ -128,8 +62,8 @@ def test_records_a_run_each(project: Path) -> None:
     assert "relative/peak_memory_bytes" in runs["comparison"].data.metrics
 
 
-def test_second_run_encodes_nothing_and_trains_nothing(project: Path) -> None:
-    said = " ".join(kedro(project, "--pipelines=encode,train_serial").split())
+def test_second_run_encodes_nothing_and_trains_nothing(finished_project: Path) -> None:
+    said = " ".join(run(finished_project, "kedro", "run", "--pipelines=encode,train_serial").split())
     assert "48 already encoded, 0 to encode" in said
     assert "Going on from step 8 of 8" in said
 
@@ -180,7 +114,7 @@ def test_own_clips_go_through(tmp_path: Path, mlflow_template: Path) -> None:
     wide = {"frames": 4, "height": 16, "width": 32}
     changes = {"clips": str(mine), "clip": {"buckets": [wide]}}
     path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
-    kedro(project)
+    run(project, "kedro", "run")
     quarantine = pd.read_parquet(project / "data/03_primary/quarantine.parquet").set_index("path")["reason"]
     assert set(quarantine.index) == set(reasons)
     assert all(reason and reasons[name] in reason for name, reason in quarantine.items())

@@ -1,0 +1,74 @@
+"""A whole project, tiny, as a user has it: real files, git and DVC, a real database behind MLflow."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+VERSIONED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "pyproject.toml")
+
+# What differs from conf/base: sizes and steps, so that the chain takes a minute.
+TINY = {
+    "globals": {"clip": {"frames": 4, "height": 16, "width": 16, "fps": 8}},
+    "sample_data": {"clips": 48, "workers": 1},
+    "ingest": {"heldout_share": 0.5},
+    "base": {
+        "autoencoder": {"channels": [8, 8, 8], "latent_channels": 4, "fit": {"steps": 10, "batch_size": 4}},
+        "text_to_image": {"channels": [16, 32], "heads": [2, 4], "fit": {"steps": 10, "batch_size": 4}},
+    },
+    "train": {
+        "steps": 8,
+        "batch_size": 2,
+        "evaluate_every": 4,
+        "evaluate_clips": 2,
+        "checkpoint_every": 4,
+        "previews": {"every": 4, "steps": 2},
+    },
+    "sample": {"count": 3, "steps": 2},
+    "evaluate": {"paired_steps": 2, "reference_clips": 16},
+}
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, dictionary by dictionary."""
+    nested = {key: merged(base[key], value) for key, value in changes.items() if isinstance(value, dict)}
+    return {**base, **changes, **nested}
+
+
+def run(folder: Path, *words: str) -> str:
+    """Run a command of the environment (`kedro`, `dvc`, `mobius`) or `git` in `folder`; return its output.
+
+    Raises:
+        AssertionError: If it fails, with the end of what it printed.
+    """
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules make each stage start seconds sooner
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def make_project(folder: Path, mlflow_template: Path) -> None:
+    """Copy this project's code and configuration into `folder`, made tiny."""
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (folder / ".dvc").mkdir()
+    for name in VERSIONED:
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "mlruns").mkdir()
+    shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
+    for name, changes in TINY.items():
+        path = folder / "conf/base" / (f"{name}.yml" if name == "globals" else f"parameters_{name}.yml")
+        content = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(merged(content, changes if name == "globals" else {name: changes})))
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit everything that git does not ignore."""
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "-c", "user.name=Tester", "-c", "user.email=t@example.org", "commit", "-qm", message)
