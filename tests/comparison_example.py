@@ -53,9 +53,11 @@ def mode(name: str, memory: float, step: float, loss: float) -> dict[str, Any]:
     breakdown = {part: int(share * GIB) for part, share in parts.items()}
     breakdown["activations"] = int(memory * GIB) - sum(breakdown.values())
     return {
-        "run_id": f"{name}-run", "trainable_parameters": 4_210_000, "total_parameters": 11_900_000,
+        "mode": name, "seeds": [0], "run_ids": [f"{name}-run"],
+        "trainable_parameters": 4_210_000, "total_parameters": 11_900_000,
         "peak_memory_bytes": int(memory * GIB), "memory_breakdown_bytes": breakdown,
         "step_s": step, "step_s_iqr": [step * 0.96, step * 1.07], "training_s": step * 400,
+        "beside": {"heldout_loss": None, "training_s": None},
         "frames_per_s": 64 / step, "flops_per_step": 2.1e11, "steps": 400,
         "heldout_loss": loss, "heldout_loss_start": 0.2612,
         "heldout_loss_by_timestep": {"0-249": loss * 2, "250-499": loss, "500-999": loss / 2},
@@ -68,24 +70,57 @@ def mode(name: str, memory: float, step: float, loss: float) -> dict[str, Any]:
 
 
 def comparison() -> dict[str, Any]:
-    from mobius_pipeline.evaluation import summary
+    from mobius_pipeline.evaluation import summary, verdict
 
     modes = {"serial": mode("serial", 2.08, 0.412, 0.2214), "parallel": mode("parallel", 1.23, 0.287, 0.2241)}
     reals = [{"prompt": p, "mp4": f"real/{i:03}.mp4" if i < 3 else None} for i, p in enumerate(PROMPTS)]
     example: dict[str, Any] = {
-        "t2i": {"heldout_loss": 0.2612}, "modes": modes, "real": reals, "heldout_change": {
-            "serial": {"percent": -15.2, "low": -16.9, "high": -13.5, "clips": 36},
-            "parallel": {"percent": -14.2, "low": -16.0, "high": -12.4, "clips": 36},
-            "parallel_vs_serial": {"percent": 1.2, "low": 0.4, "high": 2.0, "clips": 36}},
+        "t2i": {"heldout_loss": 0.2612}, "columns": modes, "real": reals, "paired_step_times": True,
+        "run_pages": {"serial-run": "http://127.0.0.1:5000/#/experiments/1/runs/serial-run",
+                      "parallel-run": None},
+        "heldout_change": {
+            "serial": {"percent": -15.2, "low": -16.9, "high": -13.5, "pairs": 36, "over": "clips"},
+            "parallel": {"percent": -14.2, "low": -16.0, "high": -12.4, "pairs": 36, "over": "clips"}},
+        "heldout_against": {
+            "parallel": {"percent": 1.2, "low": 0.4, "high": 2.0, "pairs": 36, "over": "clips"}},
         "references": {"real": quality(0.98, 0.99), "still": quality(0.1, 0.1), "random": quality(0.03, 0.2)},
-        "relative_percent": summary.relative_percent(modes["serial"], modes["parallel"]),
+        "relative_percent": {"parallel": summary.relative_percent(modes["serial"], modes["parallel"])},
         "data": {"clips": 252, "train": 210, "heldout": 36, "quarantined": 6, "digest": "ab12" * 16,
                  "quarantine_reasons": {"unreadable: moov atom not found": 4, "caption is empty": 2}},
         "fairness": {f"same_{x}": True for x in ("base", "data", "draws", "steps", "optimizer", "precision")},
         "provenance": {"git": "0123456789abcdef", "experiment": "sample clips", "device": "CPU (2 cores)",
                        "torch": "2.13.0", "created": "2026-11-22T21:00:00+00:00", "python": "3.11.9"},
     }  # fmt: skip
-    return {**example, "verdict": summary.verdict(example)}
+    return {**example, "verdict": verdict.verdict(example)}
+
+
+def several() -> dict[str, Any]:
+    """The comparison with ladder widths as further columns, one of them of three seeds: as many as fit."""
+    from mobius_pipeline.evaluation import summary, verdict
+
+    example = comparison()
+    serial, parallel = example["columns"].values()
+    change = example["heldout_against"].pop("parallel")
+    columns = {"serial": serial, "parallel (width 1.0)": parallel}
+    for index, width in enumerate((0.75, 0.5, 0.375, 0.25, 0.125, 0.0625)):
+        columns[f"parallel (width {width})"] = mode("parallel", 1.2 - 0.1 * index, 0.28, 0.23 + 0.004 * index)
+    columns["parallel (width 0.5)"] |= {
+        "seeds": [0, 1, 2], "run_ids": ["a", "b", "c"], "beside": {"heldout_loss": 0.0031, "training_s": 4.0},
+    }  # fmt: skip
+    columns["parallel (width 0.25)"]["samples"] = []  # sampled with other prompts
+    example |= {
+        "columns": columns,
+        "run_pages": dict.fromkeys(run for column in columns.values() for run in column["run_ids"]),
+        "heldout_change": dict.fromkeys(columns, example["heldout_change"]["serial"]),
+        "heldout_against": {label: change for label in columns if label != "serial"},
+        "relative_percent": {
+            label: summary.relative_percent(serial, column)
+            for label, column in columns.items()
+            if label != "serial"
+        },
+        "paired_step_times": False,
+    }
+    return {**example, "verdict": verdict.verdict(example)}
 
 
 def write_media(root: Path) -> Path:

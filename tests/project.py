@@ -30,7 +30,8 @@ TINY = {
         "previews": {"every": 4, "steps": 2},
     },
     "sample": {"count": 3, "steps": 2},
-    "evaluate": {"paired_steps": 2, "reference_clips": 16},
+    "evaluate": {"reference_clips": 16},
+    "compare": {"paired_steps": 2},
 }
 
 

@@ -126,23 +126,31 @@ def print_summary(data: Path) -> None:
     console.print(comparison_table(comparison))
     console.print(comparison["verdict"], soft_wrap=False, markup=False)
     console.print(f"\nReport   {source.with_suffix('.html')}", soft_wrap=True)
-    for mode in summary.MODES:
-        console.print(f"Videos   {data / '07_model_output' / mode}", soft_wrap=True)
+    for folder in _sample_folders(comparison, data / "07_model_output"):
+        console.print(f"Videos   {folder}", soft_wrap=True)
     console.print("Compare the runs in MLflow:  make ui", soft_wrap=True)
 
 
+def _sample_folders(comparison: summary.Json, media_root: Path) -> list[Path]:
+    """Where each column's videos lie."""
+    first_videos = (column["samples"][0]["mp4"] for column in comparison["columns"].values())
+    return [Path(os.path.normpath(media_root / video)).parent for video in first_videos]
+
+
 def comparison_table(comparison: summary.Json) -> Table:
-    """Return the table of DESIGN §4's measures: a row a mode, and parallel relative to serial."""
+    """Return the table of DESIGN §4's measures: a row a column, and each against the first."""
     measures = summary.rows(comparison)
-    table = Table(title="Serial against parallel", title_justify="left")
-    table.add_column("", no_wrap=True)
+    first, *others = comparison["columns"]
+    table = Table(title=" against ".join([first, *others]), title_justify="left")
+    table.add_column("", no_wrap=not others[1:])
     for measure in measures:
         table.add_column(measure.name, justify="right")
     table.add_row("T2I start", *(measure.start for measure in measures), style="dim")
-    table.add_row("serial", *(measure.serial for measure in measures))
-    table.add_row("parallel", *(measure.parallel for measure in measures))
+    for index, label in enumerate([first, *others]):
+        table.add_row(label, *(measure.values[index] for measure in measures))
     table.add_section()
-    table.add_row("parallel vs serial", *(measure.change for measure in measures), style="bold")
+    for index, label in enumerate(others):
+        table.add_row(f"{label} vs {first}", *(measure.changes[index] for measure in measures), style="bold")
     return table
 
 

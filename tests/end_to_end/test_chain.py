@@ -16,7 +16,7 @@ from project import make_project, merged, run
 def test_compares_both_modes(finished_project: Path) -> None:
     comparison = json.loads((finished_project / "data/08_reporting/comparison.json").read_text())
     assert all(comparison["fairness"].values())
-    serial, parallel = (comparison["modes"][mode] for mode in ("serial", "parallel"))
+    serial, parallel = (comparison["columns"][mode] for mode in ("serial", "parallel"))
     assert serial["heldout_loss_start"] == pytest.approx(parallel["heldout_loss_start"])
     assert comparison["t2i"]["heldout_loss"] == serial["heldout_loss_start"]
     for mode in (serial, parallel):
@@ -122,4 +122,4 @@ def test_own_clips_go_through(tmp_path: Path, mlflow_template: Path) -> None:
     (index,) = (project / "data/05_model_input/latents").glob("*/index.parquet")
     assert pd.read_parquet(index)["width"].value_counts().to_dict() == {32: 12, 16: 9, 0: 1}
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
-    assert comparison["modes"]["parallel"]["heldout_loss"] > 0
+    assert comparison["columns"]["parallel"]["heldout_loss"] > 0

@@ -44,6 +44,14 @@ def report(tmp_path_factory: pytest.TempPathFactory, sample_media: Path) -> Path
     return path
 
 
+@pytest.fixture(scope="module")
+def wide_report(tmp_path_factory: pytest.TempPathFactory, sample_media: Path) -> Path:
+    """The report of as many columns as there can be."""
+    path = tmp_path_factory.mktemp("wide") / "comparison.html"
+    path.write_text(render_report(comparison_example.several(), sample_media), encoding="utf-8")
+    return path
+
+
 def opened(browser: Any, report: Path, width: int = 900, **settings: Any) -> Any:
     page = browser.new_context(viewport={"width": width, "height": 900}, **settings).new_page()
     own = ("data:", report.as_uri())
@@ -62,6 +70,19 @@ def test_it_fits_is_legible_and_keeps_to_itself(
 ) -> None:
     page = opened(browser, report, width, color_scheme=scheme)
     page.screenshot(path=artifacts / f"report-{width}-{scheme}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CONTRAST) == []
+    assert page.complaints == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1500])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_many_columns_fit_and_are_legible(
+    browser: Any, wide_report: Path, artifacts: Path, width: int, scheme: str
+) -> None:
+    page = opened(browser, wide_report, width, color_scheme=scheme)
+    page.screenshot(path=artifacts / f"report-of-many-{width}-{scheme}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(CONTRAST) == []
     assert page.complaints == []

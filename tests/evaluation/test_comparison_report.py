@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import comparison_example
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.evaluation import charts, report, summary
+from mobius_pipeline.evaluation import charts, report, summary, verdict
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def page(comparison: dict[str, Any], sample_media: Path) -> str:
 
 
 def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
-    sources = re.findall(r'(?:src|href|poster)="([^"]*)"', page)
+    sources = re.findall(r'(?:src|poster)="([^"]*)"', page)
     assert sources
     assert all(source.startswith("data:video/mp4;base64,") for source in sources)
     assert not re.search(r"url\(|@import|<link", page)
@@ -47,6 +47,26 @@ def test_the_page_holds_the_figures_and_the_reasons(page: str, comparison: dict[
         assert text in page
     assert page.count("<video") == 11  # four prompts in three columns; the last has no real clip
     assert page.count("no clip has this caption") == 1
+
+
+def test_several_columns_stand_against_the_first(sample_media: Path) -> None:
+    several = comparison_example.several()
+    page = report.render_report(several, sample_media)
+    text = re.sub(r"<[^>]*>", " ", page)
+    assert "Comparison of 8 trainings" in text
+    assert (
+        page.count('<th scope="col">Change</th>') == 7
+    )  # in the loss by timestep; in the table they stand below the values
+    assert "0.2340 ± 0.0031" in text
+    assert "parallel (width 0.5) on 3" in text
+    assert "Step times are each training's own" in text.replace("&#39;", "'")
+    assert page.count("not sampled") == len(comparison_example.PROMPTS)
+    assert 'class="tiles"' not in page
+
+
+def test_a_run_is_linked_where_the_ui_shows_it(page: str) -> None:
+    assert re.findall(r'href="([^"]*)"', page) == ["http://127.0.0.1:5000/#/experiments/1/runs/serial-run"]
+    assert "make ui" in page
 
 
 def test_prompts_are_text_and_never_markup(page: str) -> None:
@@ -73,69 +93,76 @@ def test_videos_beyond_the_budget_are_left_out_aloud(
 
 def test_an_unfair_comparison_says_so_first(comparison: dict[str, Any], sample_media: Path) -> None:
     comparison["fairness"]["same_steps"] = False
-    assert "not fair: the modes differ in steps" in report.render_report(comparison, sample_media)
-    assert summary.verdict(comparison).startswith("This comparison is not fair: the modes differ in steps.")
+    assert "not fair: its columns differ in steps" in report.render_report(comparison, sample_media)
+    assert verdict.verdict(comparison).startswith("This comparison is not fair: its columns differ in steps.")
 
 
 def test_unscored_data_shows_dashes(comparison: dict[str, Any], sample_media: Path) -> None:
     for quality in (
-        *(mode["quality"] for mode in comparison["modes"].values()),
+        *(mode["quality"] for mode in comparison["columns"].values()),
         *comparison["references"].values(),
     ):
         quality.update(prompt_match=None, colour=None, shape=None, motion=None)
-    comparison["relative_percent"] = summary.relative_percent(*comparison["modes"].values())
-    comparison["verdict"] = summary.verdict(comparison)
-    assert comparison["relative_percent"]["prompt_match"] is None
+    comparison["relative_percent"]["parallel"] = summary.relative_percent(*comparison["columns"].values())
+    comparison["verdict"] = verdict.verdict(comparison)
+    assert comparison["relative_percent"]["parallel"]["prompt_match"] is None
     assert "not scored" in comparison["verdict"]
     assert summary.rows(comparison)[-1] == (
         "Samples that match",
         "",
-        summary.NONE,
-        summary.NONE,
-        summary.NONE,
+        (summary.NONE, summary.NONE),
+        (summary.NONE,),
     )
     report.render_report(comparison, sample_media)
 
 
 def changed(comparison: dict[str, Any], **parallel: Any) -> str:
     other = copy.deepcopy(comparison)
-    other["modes"]["parallel"].update(parallel)
-    return summary.verdict(other)
+    other["columns"]["parallel"].update(parallel)
+    return verdict.verdict(other)
 
 
 def test_the_verdict_says_where_serial_is_better(comparison: dict[str, Any]) -> None:
-    verdict = summary.verdict(comparison)
-    assert "Parallel needs 40.9% less peak memory than serial (1.23 GiB against 2.08 GiB)" in verdict
-    assert "parallel 0.2241 (\N{MINUS SIGN}14.2%, \N{MINUS SIGN}16.0% to \N{MINUS SIGN}12.4%)" in verdict
-    assert "serial is better, parallel against serial being +1.2%, +0.4% to +2.0%" in verdict
-    assert "with 4 samples each that is a tie" in verdict
-    assert "one seed" in verdict
+    said = verdict.verdict(comparison)
+    assert "Parallel needs 40.9% less peak memory than serial (1.23 GiB against 2.08 GiB)" in said
+    assert "parallel 0.2241 (\N{MINUS SIGN}14.2%, \N{MINUS SIGN}16.0% to \N{MINUS SIGN}12.4% over" in said
+    assert "serial is better, parallel against serial being +1.2%, +0.4% to +2.0% over 36 clips" in said
+    assert "parallel and serial tie, with 4 samples each" in said
+    assert "one seed" in said
 
 
 def test_the_verdict_follows_the_numbers(comparison: dict[str, Any]) -> None:
     assert "40.0% more peak memory" in changed(
-        comparison, peak_memory_bytes=comparison["modes"]["serial"]["peak_memory_bytes"] * 1.4
+        comparison, peak_memory_bytes=comparison["columns"]["serial"]["peak_memory_bytes"] * 1.4
     )
     assert "are a tie" in changed(comparison, step_s=0.40, step_s_iqr=[0.38, 0.42])
 
 
 def test_a_loss_within_its_interval_is_a_tie(comparison: dict[str, Any]) -> None:
-    def with_change(name: str, low: float | None, high: float | None) -> str:
+    def with_change(key: str, low: float | None, high: float | None) -> str:
         other = copy.deepcopy(comparison)
-        other["heldout_change"][name].update(percent=-1.0, low=low, high=high)
-        return summary.verdict(other)
+        other[key]["parallel"].update(percent=-1.0, low=low, high=high, pairs=1 if low is None else 36)
+        return verdict.verdict(other)
 
-    assert "is a tie. " in with_change("parallel_vs_serial", -2.0, 0.1)
-    assert "parallel is better" in with_change("parallel_vs_serial", -2.0, -0.1)
-    assert "one clip, no interval) is a tie" in with_change("parallel_vs_serial", None, None)
-    assert "did not clearly improve parallel over the T2I start" in with_change("parallel", -2.0, 0.1)
-    assert "did not clearly improve" not in with_change("parallel", -2.0, -0.1)
+    assert "is a tie. " in with_change("heldout_against", -2.0, 0.1)
+    assert "parallel is better" in with_change("heldout_against", -2.0, -0.1)
+    assert "of 1 clip, no interval) is a tie" in with_change("heldout_against", None, None)
+    assert "did not clearly improve parallel over the T2I start" in with_change("heldout_change", -2.0, 0.1)
+    assert "did not clearly improve" not in with_change("heldout_change", -2.0, -0.1)
 
 
 def test_a_gap_of_shares_needs_samples() -> None:
-    assert "tie" in summary._winner(0.5, 0.7, 10)
-    assert "parallel is better" in summary._winner(0.5, 0.7, 400)
-    assert "serial is better" in summary._winner(0.9, 0.1, 16)
+    def gap(serial: float, parallel: float, samples: int, seeds: int = 1) -> int:
+        figures = [
+            {"quality": {"prompt_match": match}, "samples": [{}] * samples, "seeds": [0] * seeds}
+            for match in (serial, parallel)
+        ]
+        return verdict._gap(*figures)
+
+    assert gap(0.5, 0.7, 10) == 0
+    assert gap(0.5, 0.7, 400) == 1
+    assert gap(0.5, 0.7, 10, seeds=40) == 1
+    assert gap(0.9, 0.1, 16) == -1
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,10 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """A mode's line: its name, which is also its CSS class, and its points in SVG units."""
+    """A column's line: its label, its place among the columns, and its points in SVG units."""
 
     name: str
+    column: int
     points: tuple[Point, ...]
     marked: bool
 
@@ -62,7 +63,7 @@ def line_chart(
     start: float | None = None,
     marked: bool = False,
 ) -> Chart:
-    """Lay out the curves of the modes, (x, y) in data units, and a level line at `start`."""
+    """Lay out the columns' curves, (x, y) in data units, and a level line at `start`."""
     xs = [x for curve in curves.values() for x, _ in curve]
     ys = [y for curve in curves.values() for _, y in curve] + ([] if start is None else [start])
     x_ticks, y_ticks = ticks(0, max(xs, default=1)), ticks(min(ys, default=0), max(ys, default=1))
@@ -73,7 +74,8 @@ def line_chart(
         x_title,
         _description(title, curves, start),
         tuple(
-            Line(name, tuple((x_of(x), y_of(y)) for x, y in curve), marked) for name, curve in curves.items()
+            Line(name, column, tuple((x_of(x), y_of(y)) for x, y in curve), marked)
+            for column, (name, curve) in enumerate(curves.items())
         ),
         tuple(Tick(x_of(value), label) for value, label in zip(x_ticks, labels(x_ticks), strict=True)),
         tuple(Tick(y_of(value), label) for value, label in zip(y_ticks, labels(y_ticks), strict=True)),

@@ -1,10 +1,12 @@
-"""The comparison of the two modes, as plain data; `report` and `summary` show it."""
+"""The comparison of trainings, as plain data; `report` and `summary` show it."""
 
+import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,115 +18,158 @@ from mobius_pipeline.clips.media import load_clip
 from mobius_pipeline.clips.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
-from mobius_pipeline.evaluation.paired import paired_change
 from mobius_pipeline.evaluation.quality import load_videos, reference_paths, references, vae_encoder
-from mobius_pipeline.evaluation.summary import relative_percent, verdict
-from mobius_pipeline.evaluation.timing import paired_step_times
+from mobius_pipeline.evaluation.records import Record
+from mobius_pipeline.evaluation.summary import relative_percent
+from mobius_pipeline.evaluation.timing import can_be_timed, paired_step_times
+from mobius_pipeline.evaluation.uncertainty import paired_change, reach
+from mobius_pipeline.evaluation.verdict import verdict
 from mobius_pipeline.evaluation.video_metrics import Pixels, video_features
-from mobius_pipeline.files import read_json, whole_folder
+from mobius_pipeline.files import whole_folder
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.sampling.run import Sample, read_samples
-from mobius_pipeline.training.claim import CONFIG, FORKED
-from mobius_pipeline.training.meters import StepTimer
-from mobius_pipeline.training.run import read_metrics
+from mobius_pipeline.sampling.run import read_samples
+from mobius_pipeline.training.claim import FORKED
+
+Columns = Mapping[str, Sequence[Record]]
 
 # What must agree for the comparison to be fair: the name in the report, and the keys in training.json.
 _FAIR = {
     "same_base": ["fingerprints.base"],
     "same_data": ["fingerprints.data"],
-    "same_draws": ["train.seed", "train.batch_size", "train.objective"],
+    "same_draws": ["train.batch_size", "train.objective"],
     "same_steps": ["train.steps", FORKED],
     "same_optimizer": ["train.optimizer", "train.ema_decay", "train.ema_warmup_power"],
     "same_precision": ["train.autocast", "train.optimizer.state_bits"],
     "same_device": ["train.device", "processes"],
 }
+_SPREAD = ("heldout_loss", "training_s")  # what another seed, or another hour, changes
+_APART = ("run_id", "history", "heldout_by_clip")  # of a record's metrics: not to be averaged
 
 
-def compare_modes(
-    weights: Mapping[str, Path],
-    samples: Mapping[str, Path],
-    metrics: Mapping[str, dict[str, Any]],
+def compare_trainings(
+    columns: Columns,
     manifest: pd.DataFrame,
     quarantine: pd.DataFrame,
     raw_clips: Path,
     base: Path,
     store: LatentsStore,
     clip: ClipFormat,
-    config: EvaluateConfig,
+    evaluate: EvaluateConfig,
+    paired_steps: int,
+    media_root: Path,
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Put both modes beside each other and beside the references.
+    """Put columns of trainings beside each other, all against the first, and beside the references.
 
     Args:
-        weights: Each mode's finished training.
-        samples: Each mode's samples; the folders' parent is what paths in the result are relative to.
-        metrics: Each mode's metrics, from `evaluate`.
+        columns: Two or more, from `records.columns`.
         manifest: The clips.
         quarantine: The clips that were left out.
         raw_clips: The folder that `manifest.path` is relative to.
         base: The base model.
         store: The latents, for the paired step times.
         clip: How clips are decoded.
-        config: Seed and size of the reference set.
+        evaluate: Seed and size of the reference set.
+        paired_steps: Steps of each column that are timed, the columns taking turns.
+        media_root: What paths of samples in the result are relative to.
         provenance: Where the code and the runs are from; device, versions and time are added.
 
     Raises:
         MobiusError: If a clip cannot be read.
     """
-    configs = {mode: read_json(folder / CONFIG) for mode, folder in weights.items()}
-    listings = {mode: read_samples(folder)[0] for mode, folder in samples.items()}
-    timers = paired_step_times(weights, store, base, config.paired_steps)
-    modes = {mode: _mode(metrics[mode], weights[mode], listings[mode], timers[mode]) for mode in weights}
+    configs = {label: records[0].config for label, records in columns.items()}
+    figures = {label: _figures(records, media_root) for label, records in columns.items()}
+    paired = can_be_timed(configs, store, base)
+    if paired:
+        for label, timer in paired_step_times(configs, store, base, paired_steps).items():
+            figures[label] |= {"step_s": timer.median_s, "step_s_iqr": list(timer.iqr_s)}
+    first, *others = figures
     comparison = {
-        "t2i": {"heldout_loss": metrics["serial"]["heldout_loss_start"]},
-        "heldout_change": heldout_changes(
-            {mode: read_metrics(folder)["heldout_by_clip"] for mode, folder in weights.items()}
-        ),
-        "modes": modes,
-        "references": _references(listings["serial"], manifest, raw_clips, base, clip, config),
-        "relative_percent": relative_percent(modes["serial"], modes["parallel"]),
-        "data": _data(manifest, quarantine, configs["serial"]["fingerprints"]["data"]),
-        "fairness": fairness(configs["serial"], configs["parallel"]),
-        "provenance": {**provenance, **_environment(configs["serial"]["train"]["device"])},
+        "t2i": {"heldout_loss": figures[first]["heldout_loss_start"]},
+        "heldout_change": {label: heldout_change(records) for label, records in columns.items()},
+        "heldout_against": {label: heldout_against(columns[first], columns[label]) for label in others},
+        "columns": figures,
+        "paired_step_times": paired,
+        "references": _references(columns[first][0], manifest, raw_clips, base, clip, evaluate),
+        "relative_percent": {label: relative_percent(figures[first], figures[label]) for label in others},
+        "data": _data(manifest, quarantine, configs[first]["fingerprints"]["data"]),
+        "fairness": fairness(columns),
+        "provenance": {**provenance, **_environment(configs[first]["train"]["device"])},
     }
     return {**comparison, "verdict": verdict(comparison)}
 
 
-def heldout_changes(losses: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """The change of the held-out loss, by `paired_change`: each mode from its start, parallel from serial.
+def costs(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row a column of a comparison with what it cost and reached; what `dvc plots` draws as bars."""
+    return [
+        {
+            "training": label,
+            "peak_memory_mib": column["peak_memory_bytes"] / 2**20,
+            "step_ms": column["step_s"] * 1e3,
+            "training_s": column["training_s"],
+            "heldout_loss": column["heldout_loss"],
+        }
+        for label, column in comparison["columns"].items()
+    ]
 
-    Args:
-        losses: For each mode the loss by clip at the `start` and the `end` of its training.
+
+def heldout_change(records: Sequence[Record]) -> dict[str, Any]:
+    """The change of the held-out loss from the start: over seeds where there are several, or over clips."""
+    if len(records) > 1:
+        starts, ends = (
+            {str(index): record.metrics[key] for index, record in enumerate(records)}
+            for key in ("heldout_loss_start", "heldout_loss")
+        )
+        return {**paired_change(starts, ends), "over": "seeds"}
+    by_clip = records[0].metrics["heldout_by_clip"]
+    return {**paired_change(by_clip["start"], by_clip["end"]), "over": "clips"}
+
+
+def heldout_against(first: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]:
+    """How the held-out loss of `other` differs from that of `first`.
+
+    Over seeds where both were trained with the same several ones, else over the clips that both held out,
+    with the mean of each column's runs.
     """
-    return {
-        **{mode: paired_change(loss["start"], loss["end"]) for mode, loss in losses.items()},
-        "parallel_vs_serial": paired_change(losses["serial"]["end"], losses["parallel"]["end"]),
+    by_seed = [{str(record.seed): record.metrics["heldout_loss"] for record in one} for one in (first, other)]
+    if by_seed[0].keys() == by_seed[1].keys() and len(by_seed[0]) > 1:
+        return {**paired_change(*by_seed), "over": "seeds"}
+    by_clip = [
+        mean_of([record.metrics["heldout_by_clip"]["end"] for record in one]) for one in (first, other)
+    ]
+    shared = [clip for clip in by_clip[0] if clip in by_clip[1]]
+    if not shared:
+        losses = [float(np.mean(list(losses.values()))) for losses in by_seed]
+        percent = 100 * (losses[1] / losses[0] - 1)
+        return {"percent": percent, "low": None, "high": None, "pairs": 0, "over": "clips"}
+    return {**paired_change(*({clip: one[clip] for clip in shared} for one in by_clip)), "over": "clips"}
+
+
+def mean_of(values: Sequence[Any]) -> Any:
+    """The mean of figures of several runs, entry by entry of dictionaries and lists.
+
+    What is equal in all stays as it is; words, and figures that one of them lacks, become None.
+    """
+    first = values[0]
+    if all(value == first for value in values):
+        return first
+    if isinstance(first, Mapping):
+        shared = [key for key in first if all(key in value for value in values)]
+        return {key: mean_of([value[key] for value in values]) for key in shared}
+    if isinstance(first, list | tuple):
+        return [mean_of(list(entries)) for entries in zip(*values, strict=False)]
+    return float(np.mean(values)) if all(isinstance(value, int | float) for value in values) else None
+
+
+def fairness(columns: Columns) -> dict[str, bool]:
+    """Which of the things that must agree do agree between all columns' `training.json`."""
+    first, *others = (records[0].config for records in columns.values())
+    agree = {
+        name: all(_at(first, key) == _at(other, key) for other in others for key in keys)
+        for name, keys in _FAIR.items()
     }
-
-
-def write_real_videos(
-    samples: Path, raw_clips: Path, clip: ClipFormat, magnify: int, target: Path
-) -> tuple[list[dict[str, str | None]], Path]:
-    """Write the real clip of each sample's prompt as mp4, magnified as the samples are.
-
-    Returns:
-        A row a sample with `prompt` and `mp4` (None where the prompt has no clip), and the folder.
-    """
-    rows: list[dict[str, str | None]] = []
-    with whole_folder(target) as partial:
-        for sample in read_samples(samples)[0]:
-            if sample.clip is not None:
-                frames = load_clip(raw_clips / sample.clip, clip).repeat(magnify, 1).repeat(magnify, 2)
-                write_mp4(partial / sample.mp4, frames, clip.rate)
-            rows.append(
-                {"prompt": sample.prompt, "mp4": f"real/{sample.mp4}" if sample.clip is not None else None}
-            )
-    return rows, target
-
-
-def fairness(serial: Mapping[str, Any], parallel: Mapping[str, Any]) -> dict[str, bool]:
-    """Which of the things that must agree do agree between the modes' `training.json`."""
-    return {name: all(_at(serial, key) == _at(parallel, key) for key in keys) for name, keys in _FAIR.items()}
+    seeds = [sorted(record.seed for record in records) for records in columns.values()]
+    return {**agree, "same_draws": agree["same_draws"] and all(one == seeds[0] for one in seeds)}
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:
@@ -134,26 +179,51 @@ def _at(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def _mode(
-    metrics: dict[str, Any], weights: Path, listing: Sequence[Sample], timer: StepTimer
-) -> dict[str, Any]:
-    """A mode's figures; its step time is the paired one, its training's own stays beside it."""
+def _figures(records: Sequence[Record], media_root: Path) -> dict[str, Any]:
+    """A column's figures, the means of its runs; its samples are those of the first."""
+    metrics = [record.metrics for record in records]
+    measured = [{key: one[key] for key in one if key not in _APART} for one in metrics]
+    folder = os.path.relpath(records[0].samples, media_root)
     samples = [
-        {**asdict(sample), "mp4": f"{weights.name}/{sample.mp4}", "gif": f"{weights.name}/{sample.gif}"}
-        for sample in listing
+        {**asdict(sample), "mp4": f"{folder}/{sample.mp4}", "gif": f"{folder}/{sample.gif}"}
+        for sample in read_samples(records[0].samples)[0]
     ]
+    means = mean_of(measured)
     return {
-        **metrics,
-        "step_s": timer.median_s,
-        "step_s_iqr": list(timer.iqr_s),
-        "training_step_s": metrics["step_s"],
-        "history": read_metrics(weights)["history"],
+        **means,
+        "mode": records[0].mode,
+        "seeds": [record.seed for record in records],
+        "run_ids": [one["run_id"] for one in metrics],
+        "training_step_s": means["step_s"],
+        "beside": {key: reach([float(one[key]) for one in metrics]) for key in _SPREAD},
+        "history": mean_of([one["history"] for one in metrics]),
         "samples": samples,
     }
 
 
+def write_real_videos(
+    samples: Path, manifest: pd.DataFrame, raw_clips: Path, clip: ClipFormat, magnify: int, target: Path
+) -> tuple[list[dict[str, str | None]], Path]:
+    """Write the real clip of each sample's prompt as mp4, magnified as the samples are.
+
+    Returns:
+        A row a sample with `prompt` and `mp4` (None where the prompt has no clip here), and the folder.
+    """
+    known = set(manifest["path"])
+    rows: list[dict[str, str | None]] = []
+    with whole_folder(target) as partial:
+        for sample in read_samples(samples)[0]:
+            mp4 = None
+            if sample.clip is not None and sample.clip in known:
+                frames = load_clip(raw_clips / sample.clip, clip).repeat(magnify, 1).repeat(magnify, 2)
+                write_mp4(partial / sample.mp4, frames, clip.rate)
+                mp4 = f"real/{sample.mp4}"
+            rows.append({"prompt": sample.prompt, "mp4": mp4})
+    return rows, target
+
+
 def _references(
-    listing: Sequence[Sample],
+    record: Record,
     manifest: pd.DataFrame,
     raw_clips: Path,
     base: Path,
@@ -161,13 +231,15 @@ def _references(
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """Scores of real, still and unrelated clips for the same prompts; nothing where prompts have no clip."""
-    paths = [sample.clip for sample in listing if sample.clip is not None]
-    if not paths:
+    known = set(manifest["path"])
+    listed = [(sample.prompt, sample.clip) for sample in read_samples(record.samples)[0]]
+    with_clip = [(prompt, path) for prompt, path in listed if path is not None and path in known]
+    if not with_clip:
         return {}
-    prompts = [sample.prompt for sample in listing if sample.clip is not None]
+    prompts, paths = [prompt for prompt, _ in with_clip], [path for _, path in with_clip]
     encode = vae_encoder(base)
-    known = reference_paths(manifest, clip.frames, config.reference_clips)
-    features = video_features(load_videos(raw_clips, known, clip, "compare: real clips"), encode)
+    real_paths = reference_paths(manifest, clip.frames, config.reference_clips)
+    features = video_features(load_videos(raw_clips, real_paths, clip, "compare: real clips"), encode)
     real = load_videos(raw_clips, paths, clip, "compare: prompts' clips")
     return references(
         real,
@@ -204,12 +276,13 @@ def _data(manifest: pd.DataFrame, quarantine: pd.DataFrame, digest: str) -> dict
 def _environment(device: str) -> dict[str, str]:
     name = (
         torch.cuda.get_device_name(device)
-        if device.startswith("cuda")
+        if device.startswith("cuda") and torch.cuda.is_available()
         else f"CPU, {torch.get_num_threads()} threads"
     )
     return {
         "device": name,
-        "torch": torch.__version__,
+        "system": platform.platform(terse=True),
         "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "diffusers", "kedro", "mlflow", "dvc")},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

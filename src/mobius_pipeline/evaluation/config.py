@@ -1,6 +1,8 @@
-"""Configuration of the evaluation."""
+"""Configuration of the evaluation and the comparison."""
 
-from pydantic import Field
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from mobius_pipeline.config import Config
 
@@ -9,5 +11,31 @@ class EvaluateConfig(Config):
     """`conf/<env>/parameters_evaluate.yml`."""
 
     seed: int = Field(description="of the draws of reference clips")
-    paired_steps: int = Field(gt=1, description="steps of each mode that are timed taking turns")
     reference_clips: int = Field(gt=3, description="real clips that the Fréchet distance draws from")
+
+
+class CompareConfig(Config):
+    """`conf/<env>/parameters_compare.yml`: which trainings are compared, and how their steps are timed."""
+
+    runs: list[str] | None = Field(
+        default=None, description="run ids, their beginnings, or DVC experiments; null: those in data/"
+    )
+    filter: str | None = Field(default=None, description="an MLflow search, instead of `runs`")
+    paired_steps: int = Field(gt=1, description="steps of each training that are timed taking turns")
+
+    @property
+    def chooses(self) -> bool:
+        """Whether trainings were named; else the newest of both modes are compared."""
+        return self.runs is not None or self.filter is not None
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _words(cls, runs: Any) -> Any:
+        """Take what `kedro run --params` can hand over: names parted by spaces, as it parts by commas."""
+        return runs.split() if isinstance(runs, str) else runs
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.runs is not None and self.filter is not None:
+            raise ValueError("compare.runs and compare.filter both choose trainings: give one of them")
+        return self

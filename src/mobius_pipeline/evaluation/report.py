@@ -23,13 +23,7 @@ QUALITY = {  # the key in the comparison, the column's title, and how its values
     "flicker": ("Flicker", "{:.4f}".format),
     "dynamic_degree": ("Dynamic degree", "{:.4f}".format),
 }
-SOURCES = {
-    "real": "Real clips",
-    "serial": "Serial",
-    "parallel": "Parallel",
-    "still": "A still frame",
-    "random": "A random clip",
-}
+REFERENCES = {"still": "A still frame", "random": "A random clip"}
 MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other")
 
 
@@ -59,6 +53,8 @@ def render_report(comparison: Json, media_root: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters["begun"] = summary.begun
+    pages.globals["zip"] = zip
     return pages.get_template("report.html").render(**content(comparison, media_root))
 
 
@@ -71,49 +67,54 @@ def content(comparison: Json, media_root: Path) -> dict[str, Any]:
         "rows": summary.rows(comparison),
         "tiles": tiles(comparison),
         "samples": samples,
-        "left_out": len(comparison["modes"]["serial"]["samples"]) - len(samples),
+        "left_out": len(comparison["real"]) - len(samples),
         "charts": loss_charts(comparison),
-        "buckets": buckets(comparison["modes"]),
-        "memory": memory_bars(comparison["modes"]),
-        "times": time_bars(comparison["modes"]),
+        "buckets": buckets(comparison["columns"]),
+        "memory": memory_bars(comparison["columns"]),
+        "times": time_bars(comparison["columns"]),
         "scores": scores(comparison),
         "score_titles": [title for title, _ in QUALITY.values()],
         "unfair": [name for name, same in comparison["fairness"].items() if not same],
-        "modes": summary.MODES,
+        "columns": list(comparison["columns"]),
     }
 
 
-def tiles(comparison: Json) -> list[dict[str, str]]:
-    """Return the three figures to see first: memory, time and loss of parallel against serial."""
-    rows = {row.name: row for row in summary.rows(comparison)}
-    chosen = ("Peak memory", "Median step time", "Held-out loss")
+def tiles(comparison: Json) -> list[summary.Row]:
+    """Return the three figures to see first, where one column stands against one: memory, time and loss."""
+    if len(comparison["columns"]) > 2:
+        return []  # the table right below shows more at a glance
     return [
-        {
-            "title": name,
-            "change": rows[name].change,
-            "serial": rows[name].serial,
-            "parallel": rows[name].parallel,
-        }
-        for name in chosen
+        row
+        for row in summary.rows(comparison)
+        if row.name in ("Peak memory", "Median step time", "Held-out loss")
     ]
 
 
 def gallery(comparison: Json, media_root: Path) -> list[Sample]:
-    """Return the samples whose videos fit into `MEDIA_BUDGET`, in their order.
+    """Return the samples of the first column whose videos fit into `MEDIA_BUDGET`, in their order.
+
+    Beside each stand the other columns' samples with the same prompt and seed, where there are any.
 
     Raises:
         MobiusError: If a video is missing.
     """
-    serial, parallel = (comparison["modes"][mode]["samples"] for mode in summary.MODES)
+    first, *_ = comparison["columns"].values()
+    files = {
+        label: {(sample["prompt"], sample["seed"]): sample["mp4"] for sample in column["samples"]}
+        for label, column in comparison["columns"].items()
+    }
     shown: list[Sample] = []
     spent = 0
-    for real, one, other in zip(comparison["real"], serial, parallel, strict=True):
-        files = {"real": real["mp4"], "serial": one["mp4"], "parallel": other["mp4"]}
-        videos = {name: None if file is None else data_uri(media_root / file) for name, file in files.items()}
+    for real, sample in zip(comparison["real"], first["samples"], strict=True):
+        prompt, seed = sample["prompt"], sample["seed"]
+        chosen = {"real": real["mp4"], **{label: known.get((prompt, seed)) for label, known in files.items()}}
+        videos = {
+            name: None if file is None else data_uri(media_root / file) for name, file in chosen.items()
+        }
         spent += sum(len(video) for video in videos.values() if video)
         if spent > MEDIA_BUDGET:
             break
-        shown.append(Sample(one["prompt"], one["seed"], videos))
+        shown.append(Sample(prompt, seed, videos))
     return shown
 
 
@@ -132,12 +133,12 @@ def data_uri(video: Path) -> str:
 
 def loss_charts(comparison: Json) -> list[charts.Chart]:
     """Return held-out and smoothed training loss, each against steps and against time."""
-    histories = {mode: comparison["modes"][mode]["history"] for mode in summary.MODES}
+    histories = {label: column["history"] for label, column in comparison["columns"].items()}
     start = comparison["t2i"]["heldout_loss"]
     longest = max((point[2] for history in histories.values() for point in history["loss"]), default=0.0)
     unit, scale = ("minutes", 60.0) if longest > LONG_TRAINING_S else ("seconds", 1.0)
-    heldout = {mode: history["heldout"] for mode, history in histories.items()}
-    training = {mode: _smooth(history["loss"]) for mode, history in histories.items()}
+    heldout = {label: history["heldout"] for label, history in histories.items()}
+    training = {label: _smooth(history["loss"]) for label, history in histories.items()}
     time_title = f"Training time ({unit})"
     return [
         charts.line_chart("Held-out loss", "Step", _against(heldout, 0), start=start, marked=True),
@@ -158,73 +159,80 @@ def _against(
 ) -> dict[str, list[charts.Point]]:
     """Return (x, value) points, x being the history's column `axis` over `scale`."""
     return {
-        mode: charts.thinned([(point[axis] / scale, point[1]) for point in history])
-        for mode, history in histories.items()
+        label: charts.thinned([(point[axis] / scale, point[1]) for point in history])
+        for label, history in histories.items()
     }
 
 
-def buckets(modes: Json) -> list[summary.Row]:
+def buckets(columns: Json) -> list[summary.Row]:
     """Return the held-out loss by bucket of timesteps, a row a bucket."""
-    serial, parallel = (modes[mode]["heldout_loss_by_timestep"] for mode in summary.MODES)
+    first, *others = (column["heldout_loss_by_timestep"] for column in columns.values())
     return [
         summary.Row(
             name,
             "",
-            f"{serial[name]:.4f}",
-            f"{parallel[name]:.4f}",
-            summary.percent(100 * (parallel[name] / serial[name] - 1) if serial[name] else None),
+            tuple(f"{losses[name]:.4f}" for losses in (first, *others)),
+            tuple(
+                summary.percent(100 * (losses[name] / first[name] - 1) if first[name] else None)
+                for losses in others
+            ),
         )
-        for name in serial
+        for name in first
+        if all(name in losses for losses in others)  # ranges of another schedule are other ranges
     ]
 
 
-def memory_bars(modes: Json) -> list[dict[str, Any]]:
-    """Return a stacked bar a mode: each part's bytes, and its width in per cent of the longest bar."""
-    longest = max(modes[mode]["peak_memory_bytes"] for mode in summary.MODES)
+def memory_bars(columns: Json) -> list[dict[str, Any]]:
+    """Return a stacked bar a column: each part's bytes, and its width in per cent of the longest bar."""
+    longest = max(column["peak_memory_bytes"] for column in columns.values())
     return [
         {
-            "mode": mode,
-            "total": summary.size(modes[mode]["peak_memory_bytes"]),
+            "label": label,
+            "total": summary.size(column["peak_memory_bytes"]),
             "parts": [
                 {"name": part, "text": summary.size(amount), "width": 100 * amount / longest}
-                for part, amount in (
-                    (part, modes[mode]["memory_breakdown_bytes"][part]) for part in MEMORY_PARTS
-                )
+                for part, amount in ((part, column["memory_breakdown_bytes"][part]) for part in MEMORY_PARTS)
             ],
         }
-        for mode in summary.MODES
+        for label, column in columns.items()
     ]
 
 
-def time_bars(modes: Json) -> list[dict[str, Any]]:
+def time_bars(columns: Json) -> list[dict[str, Any]]:
     """Return the bars of step and training time, and the step's middle half; widths in per cent."""
-    slowest = max(modes[mode]["step_s_iqr"][1] for mode in summary.MODES)
-    slowest = max(slowest, *(modes[mode]["step_s"] for mode in summary.MODES))
-    longest = max(modes[mode]["training_s"] for mode in summary.MODES)
+    slowest = max(max(column["step_s"], column["step_s_iqr"][1]) for column in columns.values())
+    longest = max(column["training_s"] for column in columns.values())
     return [
         {
-            "mode": mode,
-            "step": summary.duration(modes[mode]["step_s"]),
-            "step_width": 100 * modes[mode]["step_s"] / slowest,
-            "half": [100 * quartile / slowest for quartile in modes[mode]["step_s_iqr"]],
-            "half_text": " to ".join(summary.duration(quartile) for quartile in modes[mode]["step_s_iqr"]),
-            "training": summary.duration(modes[mode]["training_s"]),
-            "training_width": 100 * modes[mode]["training_s"] / longest,
+            "label": label,
+            "step": summary.duration(column["step_s"]),
+            "step_width": 100 * column["step_s"] / slowest,
+            "half": [100 * quartile / slowest for quartile in column["step_s_iqr"]],
+            "half_text": " to ".join(summary.duration(quartile) for quartile in column["step_s_iqr"]),
+            "training": summary.duration(column["training_s"]),
+            "training_width": 100 * column["training_s"] / longest,
         }
-        for mode in summary.MODES
+        for label, column in columns.items()
     ]
 
 
 def scores(comparison: Json) -> list[dict[str, Any]]:
-    """Return the quality table, a row a source: the references and both modes."""
-    known = {
-        **comparison["references"],
-        **{mode: comparison["modes"][mode]["quality"] for mode in summary.MODES},
-    }
+    """Return the quality table, a row a source: real clips, the columns, and what knows no prompt."""
+    references = comparison["references"]
+    rows = [
+        {"name": summary.begun(label), "column": index, "values": _quality_texts(column["quality"])}
+        for index, (label, column) in enumerate(comparison["columns"].items())
+    ]
+    if not references:
+        return rows
+    beside = [
+        {"name": name, "column": None, "values": _quality_texts(references[source])}
+        for source, name in REFERENCES.items()
+    ]
     return [
-        {"name": title, "source": source, "values": _quality_texts(known[source])}
-        for source, title in SOURCES.items()
-        if source in known
+        {"name": "Real clips", "column": None, "values": _quality_texts(references["real"])},
+        *rows,
+        *beside,
     ]
 
 

@@ -1,13 +1,12 @@
-"""Step times of both modes in one run: a machine's speed drifts from one training to the next."""
+"""Step times of several trainings in one run: a machine's speed drifts from one training to the next."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.files import read_json
+from mobius_pipeline.latents.base import base_fingerprint
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.progress import stage
-from mobius_pipeline.training.claim import CONFIG
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.report import Listener
@@ -16,28 +15,34 @@ from mobius_pipeline.training.run import build_trainer
 WARMUP = 2  # steps: allocation, kernel choice, the optimiser's states
 
 
+def can_be_timed(configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path) -> bool:
+    """Whether every training's base and data (of its `training.json`) are those that are here."""
+    here = {"base": base_fingerprint(base), "data": store.digest}
+    return all(config["fingerprints"] | here == config["fingerprints"] for config in configs.values())
+
+
 def paired_step_times(
-    weights: Mapping[str, Path], store: LatentsStore, base: Path, steps: int
+    configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path, steps: int
 ) -> dict[str, StepTimer]:
-    """Train each mode afresh for a few steps, the modes taking turns, and time every step.
+    """Train afresh for a few steps, the trainings taking turns, and time every step.
 
     Args:
-        weights: Each mode's finished training; its `training.json` says how.
+        configs: Each training's `training.json`.
         store: The latents.
         base: The base model.
-        steps: Timed steps of each mode, after the warm-up.
+        steps: Timed steps of each, after the warm-up.
     """
     trainers, timers = {}, {}
-    for mode, folder in weights.items():
-        config = read_json(folder / CONFIG)
+    for name, config in configs.items():
+        state = Path(name)  # is named in errors only: single steps save nothing
         train = in_one_process(config)
-        trainers[mode] = build_trainer(store, base, ModelConfig(**config["model"]), train, folder, Listener())
-        timers[mode] = StepTimer(warmup=WARMUP, device=trainers[mode].timer.device)
-    with stage("compare: step times", WARMUP + steps, "pairs") as bar:
+        trainers[name] = build_trainer(store, base, ModelConfig(**config["model"]), train, state, Listener())
+        timers[name] = StepTimer(warmup=WARMUP, device=trainers[name].timer.device)
+    with stage("compare: step times", WARMUP + steps, "rounds") as bar:
         for step in range(WARMUP + steps):
-            for mode, trainer in trainers.items():
+            for name, trainer in trainers.items():
                 parts = trainer.batch(step)
-                with timers[mode]:
+                with timers[name]:
                     trainer.update(parts)
             bar.advance()
     return timers

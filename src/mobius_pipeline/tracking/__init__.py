@@ -6,7 +6,7 @@ MLflow is imported when the first run starts, so importing this module is cheap.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,16 @@ from mobius_pipeline.revision import commit, has_changes
 from mobius_pipeline.runs import LAST_WAIT, Run, Sink
 from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.tracking.owner import close_orphans, owner_tags
+from mobius_pipeline.tracking.search import artifacts_of, chosen_runs
 from mobius_pipeline.tracking.sink import MlflowSink, telling_if_unavailable
-from mobius_pipeline.tracking.store import Store, TrackingConfig, experiment_id, open_client, store_of
+from mobius_pipeline.tracking.store import (
+    Store,
+    TrackingConfig,
+    experiment_id,
+    open_client,
+    page_of,
+    store_of,
+)
 from mobius_pipeline.tracking.system import next_sample, system_metrics
 
 __all__ = [
@@ -30,9 +38,12 @@ __all__ = [
     "attached_run",
     "comparison_run",
     "configure",
+    "dvc_tags",
     "experiment_id",
     "experiment_name",
+    "recorded_trainings",
     "reset",
+    "run_page",
     "store_of",
     "training_run",
 ]
@@ -64,6 +75,26 @@ def reset() -> None:
 def experiment_name() -> str:
     """The experiment that runs are recorded in; "" where none is configured."""
     return _state.store.name if _state.store else ""
+
+
+def run_page(run_id: str) -> str | None:
+    """Where MLflow's UI shows a run, while it is served on its usual port; None where none is configured."""
+    store = _state.store
+    return None if store is None else page_of(experiment_id(store), run_id)
+
+
+def recorded_trainings(names: Sequence[str] | None, filter: str | None) -> list[Path]:
+    """The folders of artifacts of finished trainings, by their names or a search (see `chosen_runs`).
+
+    Raises:
+        MobiusError: If no project is configured, a name fits none, or MLflow cannot read the filter.
+    """
+    if _state.store is None:
+        raise MobiusError("No project is configured (mobius_pipeline.tracking.configure): no run is known.")
+    client = open_client(_state.store)
+    return [
+        artifacts_of(client, run) for run in chosen_runs(client, experiment_id(_state.store), names, filter)
+    ]
 
 
 @contextmanager
@@ -208,20 +239,22 @@ def _source_tags(folder: Path) -> dict[str, str]:
     The commit and whether tracked files differ; DVC's experiment, and the hash of its record of the data;
     the hash of the installed packages' lock file.
     """
-    tags = {
-        f"{name}.sha256": sha256(folder / name)
-        for name in ("dvc.lock", "requirements.lock")
-        if (folder / name).is_file()
-    }
-    tags |= {
-        f"dvc.{word}": os.environ[key]
-        for word, key in {"experiment": "DVC_EXP_NAME", "revision": "DVC_EXP_BASELINE_REV"}.items()
-        if os.environ.get(key)
-    }
+    tags = {**dvc_tags(folder), **_digest(folder / "requirements.lock")}
     revision = commit(folder)
     if revision is not None:
         tags |= {"mlflow.source.git.commit": revision, "git.dirty": str(has_changes(folder)).lower()}
     return tags
+
+
+def dvc_tags(folder: Path) -> dict[str, str]:
+    """DVC's experiment that runs in `folder`, if one does, and the hash of its record of the data."""
+    words = {"experiment": "DVC_EXP_NAME", "revision": "DVC_EXP_BASELINE_REV"}
+    tags = {f"dvc.{word}": os.environ[key] for word, key in words.items() if os.environ.get(key)}
+    return {**tags, **_digest(folder / "dvc.lock")}
+
+
+def _digest(file: Path) -> dict[str, str]:
+    return {f"{file.name}.sha256": sha256(file)} if file.is_file() else {}
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from mobius_pipeline.errors import MobiusError
 
 log = logging.getLogger(__name__)
 
+HOST, PORT = "127.0.0.1", 5000  # where `mobius ui` serves, if nobody else does
+
 
 class TrackingConfig(Config):
     """`conf/base/mlflow.yml`: the experiment's name, and the folder of its records within the project."""
@@ -72,6 +74,11 @@ def experiment_id(store: Store) -> str:
             "experiment in conf/base/mlflow.yml."
         )
     return str(found.experiment_id)
+
+
+def page_of(experiment: str, run_id: str, port: int = PORT) -> str:
+    """Return the address of a run in the UI."""
+    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def open_client(store: Store) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
 
 
 def compare(
@@ -22,25 +22,35 @@ def compare(
     base_model: Path,
     latents: Path,
     evaluate: EvaluateConfig,
+    compare: CompareConfig,
     clip: ClipFormat,
     magnify: int,
     work: str,
-) -> tuple[dict[str, Any], Path]:
-    """Put both modes beside each other and the references.
+) -> tuple[dict[str, Any], list[dict[str, Any]], Path]:
+    """Put trainings beside each other and the references: both modes' newest, or those that were chosen.
 
     Returns:
-        The comparison, and a folder with the prompts' real clips, written as the samples are.
+        The comparison; its costs, a row a column; and a folder with the prompts' real clips, written as the
+        samples are.
     """
     from mobius_pipeline import tracking
-    from mobius_pipeline.evaluation.comparison import compare_modes, write_real_videos
+    from mobius_pipeline.evaluation.comparison import compare_trainings, costs, write_real_videos
+    from mobius_pipeline.evaluation.records import columns, read_record, record_of
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.revision import describe
 
-    real, videos = write_real_videos(serial_samples, raw_clips, clip, magnify, Path(work) / "real")
-    comparison = compare_modes(
-        {"serial": serial_weights, "parallel": parallel_weights},
-        {"serial": serial_samples, "parallel": parallel_samples},
-        {"serial": serial_metrics, "parallel": parallel_metrics},
+    if compare.chooses:
+        records = [read_record(run) for run in tracking.recorded_trainings(compare.runs, compare.filter)]
+    else:
+        records = [
+            record_of(serial_weights, serial_samples, serial_metrics),
+            record_of(parallel_weights, parallel_samples, parallel_metrics),
+        ]
+    real, videos = write_real_videos(
+        records[0].samples, manifest, raw_clips, clip, magnify, Path(work) / "real"
+    )
+    comparison = compare_trainings(
+        columns(records),
         manifest,
         quarantine,
         raw_clips,
@@ -48,9 +58,16 @@ def compare(
         LatentsStore(latents),
         clip,
         evaluate,
-        {"git": describe(Path.cwd()), "experiment": tracking.experiment_name()},
+        compare.paired_steps,
+        serial_samples.parent,
+        {
+            "experiment": tracking.experiment_name(),
+            "git": describe(Path.cwd()),
+            **tracking.dvc_tags(Path.cwd()),
+        },
     )
-    return {**comparison, "real": real}, videos
+    pages = {run: tracking.run_page(run) for run in (record.metrics["run_id"] for record in records)}
+    return {**comparison, "real": real, "run_pages": pages}, costs(comparison), videos
 
 
 def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
@@ -59,14 +76,15 @@ def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
     from mobius_pipeline.evaluation.report import render_report
 
     html = render_report(comparison, real_videos.parent)
-    relative = {
-        f"relative/{name}": value
-        for name, value in comparison["relative_percent"].items()
-        if value is not None
-    }
-    runs = {f"run.{mode}": figures["run_id"] for mode, figures in comparison["modes"].items()}
-    with tracking.comparison_run(params=runs, tags={"verdict": comparison["verdict"]}) as run:
-        run.log_metrics(relative)
+    first, *others = comparison["columns"]
+    params = {f"runs.{label}": column["run_ids"] for label, column in comparison["columns"].items()}
+    tags = {"verdict": comparison["verdict"], "compared": " | ".join([first, *others])}
+    with tracking.comparison_run(params=params, tags=tags) as run:
+        if len(others) == 1:  # ratios of several would need the columns' names in their keys
+            relative = comparison["relative_percent"][others[0]]
+            run.log_metrics(
+                {f"relative/{name}": value for name, value in relative.items() if value is not None}
+            )
         page = Path(work) / "comparison.html"
         page.write_text(html, encoding="utf-8")
         run.log_artifact(page)

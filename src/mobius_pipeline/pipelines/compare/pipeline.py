@@ -1,4 +1,4 @@
-"""The `compare` pipeline: both modes beside each other."""
+"""The `compare` pipeline: trainings beside each other."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -22,11 +22,12 @@ def create_pipeline(**_: object) -> Pipeline:
                     "base_model",
                     "latents",
                     "params:evaluate",
+                    "params:compare",
                     "params:clip",
                     "params:sample.magnify",
                     "params:work",
                 ],
-                outputs=["comparison", "real_videos"],
+                outputs=["comparison", "costs", "real_videos"],
                 name="compare",
             ),
             node(

@@ -1,5 +1,6 @@
 """The evaluation's node: one for both modes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ def evaluate(
     base_model: Path,
     evaluate: EvaluateConfig,
     clip: ClipFormat,
+    work: str,
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """Measure a mode's samples and write them, with its figures, into the run of its training.
 
@@ -24,26 +26,27 @@ def evaluate(
         The mode's metrics, and its loss curve as rows of step, loss, held-out loss.
     """
     from mobius_pipeline import tracking
+    from mobius_pipeline.evaluation import records
     from mobius_pipeline.evaluation.quality import load_videos, quality, reference_paths, vae_encoder
     from mobius_pipeline.evaluation.video_metrics import video_features
     from mobius_pipeline.sampling.run import read_samples
-    from mobius_pipeline.training.run import read_metrics
 
-    trained = read_metrics(weights)
-    history = trained.pop("history")
-    del trained["heldout_by_clip"]  # a metric of every clip is none for DVC's tables
     listing, frames = read_samples(samples)
     encode = vae_encoder(base_model)
     paths = reference_paths(manifest, clip.frames, evaluate.reference_clips)
     real = video_features(load_videos(raw_clips, paths, clip, "evaluate: real clips"), encode)
     measured = quality(frames.numpy(), [sample.prompt for sample in listing], real, encode, evaluate.seed)
 
-    with tracking.attached_run(trained["run_id"], weights.name) as run:
+    whole = records.record_of(weights, samples, {"quality": measured})
+    with tracking.attached_run(whole.metrics["run_id"], weights.name) as run:
         numbers = {name: value for name, value in measured.items() if isinstance(value, float)}
         run.log_metrics({f"quality/{name}": value for name, value in numbers.items()})
-        run.log_artifact(samples, "samples")
-        run_id = run.id
-    return {**trained, "run_id": run_id, "quality": measured}, loss_curve(history)
+        run.log_artifact(samples, records.SAMPLES)
+        whole = replace(whole, metrics={**whole.metrics, "run_id": run.id})
+        run.log_artifact(records.write_record(Path(work) / "records" / weights.name, whole), records.FOLDER)
+    # A metric of every clip or step is none for DVC's tables.
+    metrics = {key: whole.metrics[key] for key in whole.metrics if key not in ("history", "heldout_by_clip")}
+    return metrics, loss_curve(whole.metrics["history"])
 
 
 def loss_curve(history: dict[str, list[tuple[int, float, float]]]) -> list[dict[str, float]]:

@@ -19,11 +19,15 @@ def create_pipeline(**_: object) -> Pipeline:
                     "base_model",
                     "params:evaluate",
                     "params:clip",
+                    "params:work",
                 ],
                 outputs=["metrics", "loss_curve"],
                 name="evaluate",
             )
         ]
     )
-    shared = {"inputs": {"manifest", "raw_clips@source", "base_model"}, "parameters": {"evaluate", "clip"}}
+    shared = {
+        "inputs": {"manifest", "raw_clips@source", "base_model"},
+        "parameters": {"evaluate", "clip", "work"},
+    }
     return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mobius_pipeline.evaluation.paired import paired_change
+from mobius_pipeline.evaluation.uncertainty import paired_change
 
 
 def losses(values: list[float]) -> dict[str, float]:
@@ -19,7 +19,7 @@ def test_agrees_with_scipy_s_paired_test() -> None:
     assert change["low"] == pytest.approx(expected.low * scale)
     assert change["high"] == pytest.approx(expected.high * scale)
     assert change["percent"] == pytest.approx((after.mean() - before.mean()) * scale)
-    assert change["clips"] == 28
+    assert change["pairs"] == 28
 
 
 def test_pairs_by_clip_and_not_by_place() -> None:
@@ -28,4 +28,4 @@ def test_pairs_by_clip_and_not_by_place() -> None:
 
 
 def test_one_clip_has_no_interval() -> None:
-    assert paired_change({"a": 2.0}, {"a": 1.0}) == {"percent": -50.0, "low": None, "high": None, "clips": 1}
+    assert paired_change({"a": 2.0}, {"a": 1.0}) == {"percent": -50.0, "low": None, "high": None, "pairs": 1}

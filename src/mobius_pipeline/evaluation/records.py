@@ -1,0 +1,118 @@
+"""Evaluated trainings as records that outlive their files in `data/`, and their grouping into columns."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import digest, read_json, write_json
+from mobius_pipeline.runs import flatten
+from mobius_pipeline.training.claim import CONFIG, FORKED
+from mobius_pipeline.training.run import METRICS, read_metrics
+
+FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
+MOST_COLUMNS = 8  # as many as the report has colours for
+
+
+@dataclass(frozen=True)
+class Record:
+    """An evaluated training.
+
+    Attributes:
+        config: Its `training.json`: model, train, fingerprints.
+        metrics: What was measured in training and evaluation, with the history and the loss by clip.
+        samples: The folder of its samples.
+    """
+
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    samples: Path
+
+    @property
+    def mode(self) -> str:
+        """Serial, parallel or sum."""
+        return str(self.config["model"]["mode"])
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return int(self.config["train"]["seed"])
+
+
+def record_of(weights: Path, samples: Path, metrics: Mapping[str, Any]) -> Record:
+    """The record of the training that lies in `weights`, with what `evaluate` measured."""
+    return Record(read_json(weights / CONFIG), {**read_metrics(weights), **metrics}, samples)
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Write what `read_record` reads, but for the samples."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, record.config)
+    write_json(folder / METRICS, record.metrics)
+    return folder
+
+
+def read_record(artifacts: Path) -> Record:
+    """Read a record from the artifacts of a run.
+
+    Raises:
+        MobiusError: If there is none: the training was never evaluated.
+    """
+    folder = artifacts / FOLDER
+    if not (folder / CONFIG).is_file():
+        raise MobiusError(
+            f"There is no record of an evaluation in {artifacts}. Sample and evaluate that training while it "
+            "is the one in data/06_models (`kedro run --pipelines=sample_<mode>,evaluate_<mode>`)."
+        )
+    return Record(read_json(folder / CONFIG), read_json(folder / METRICS), artifacts / SAMPLES)
+
+
+def columns(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Group trainings that differ in their seed alone; each group under what tells it from the others.
+
+    The label is the mode and, where a mode has several groups, every setting in which those differ. Groups
+    stand in the order of their first record; a seed that was trained twice counts twice.
+
+    Raises:
+        MobiusError: If there are fewer than two groups, or more than the report has colours for.
+    """
+    settings = [dict(flatten(_settings(record))) for record in records]
+    groups: dict[str, list[int]] = {}
+    for index, setting in enumerate(settings):
+        groups.setdefault(digest(setting), []).append(index)
+    if not 2 <= len(groups) <= MOST_COLUMNS:
+        raise MobiusError(
+            f"{len(records)} trainings were chosen, which make {len(groups)} columns (those that differ in "
+            f"their seed alone share one); a comparison has 2 to {MOST_COLUMNS}. Mend compare.runs or "
+            "compare.filter."
+        )
+    firsts = [settings[indices[0]] for indices in groups.values()]
+    return {
+        _label(setting, firsts): [records[index] for index in indices]
+        for setting, indices in zip(firsts, groups.values(), strict=True)
+    }
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """What a training depends on, but for its seed."""
+    found = {name: dict(record.config[name]) for name in ("model", "train", "fingerprints")}
+    del found["train"]["seed"]
+    del found["fingerprints"]["config"]  # a digest of what stands beside it
+    return {**found, FORKED: record.config[FORKED], "processes": record.config["processes"]}
+
+
+def _label(setting: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    alike = [other for other in others if other["model.mode"] == setting["model.mode"]]
+    keys = dict.fromkeys(key for other in alike for key in other)
+    told = [key for key in keys if len({digest(other.get(key)) for other in alike}) > 1]
+    words = [f"{key.rpartition('.')[2].replace('_', ' ')} {_value(setting.get(key))}" for key in told]
+    return f"{setting['model.mode']} ({', '.join(words)})" if words else str(setting["model.mode"])
+
+
+def _value(value: Any) -> str:
+    """A setting's value as a label has it; a digest shows its beginning."""
+    if isinstance(value, str):
+        return value[:8] if len(value) == 64 else value
+    return json.dumps(value)

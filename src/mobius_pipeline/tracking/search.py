@@ -1,0 +1,77 @@
+"""Finding trainings that were recorded before, by what a user calls them."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.runs import MODES
+
+log = logging.getLogger(__name__)
+
+
+def chosen_runs(client: Any, experiment: str, names: Sequence[str] | None, filter: str | None) -> list[Any]:
+    """The finished trainings of an experiment that are named, or that an MLflow search finds.
+
+    Args:
+        client: Of MLflow.
+        experiment: The experiment's id.
+        names: Run ids, how they begin, or names of DVC experiments (all trainings of one); in their order.
+        filter: A search in MLflow's words, where nothing is named; serial first, then in order of time.
+
+    Raises:
+        MobiusError: If a name fits no finished training or the beginnings of several, or MLflow cannot read
+            the filter.
+    """
+    if names is None:
+        return sorted(_search(client, experiment, filter or ""), key=_by_mode_and_time)
+    trainings = sorted(_search(client, experiment, ""), key=_by_mode_and_time)
+    return [run for name in names for run in _named(name, trainings)]
+
+
+def _search(client: Any, experiment: str, filter: str) -> list[Any]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = list(_pages(client, experiment, filter))
+    except MlflowException as error:
+        raise MobiusError(f"compare.filter: MLflow cannot search for {filter!r}: {error.message}") from error
+    trainings = [run for run in found if run.data.tags.get("mode") in MODES]
+    finished = [run for run in trainings if run.info.status == "FINISHED"]
+    if len(finished) < len(trainings):
+        log.warning("%d trainings that did not finish are left out.", len(trainings) - len(finished))
+    return finished
+
+
+def _pages(client: Any, experiment: str, filter: str) -> Any:
+    token = None
+    while True:
+        page = client.search_runs([experiment], filter, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _by_mode_and_time(run: Any) -> tuple[int, int]:
+    return MODES.index(run.data.tags["mode"]), run.info.start_time
+
+
+def _named(name: str, trainings: Sequence[Any]) -> list[Any]:
+    of_experiment = [run for run in trainings if run.data.tags.get("dvc.experiment") == name]
+    begins = [run for run in trainings if run.info.run_id.startswith(name)]
+    if of_experiment:
+        return of_experiment
+    if len(begins) == 1:
+        return begins
+    many = f" ({len(begins)} begin so: write more of it)" if begins else ""
+    raise MobiusError(
+        f"compare.runs: {name!r} is neither one finished training nor a DVC experiment{many}. `make ui` "
+        "shows the runs; a run's id stands in its page's address."
+    )
+
+
+def artifacts_of(client: Any, run: Any) -> Path:
+    """The folder of a run's artifacts."""
+    return Path(client.download_artifacts(run.info.run_id, ""))

@@ -1,0 +1,94 @@
+"""Trainings as records, and which of them share a column."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.evaluation.comparison import fairness, heldout_against, heldout_change, mean_of
+from mobius_pipeline.evaluation.records import Record, columns, read_record, write_record
+
+
+def record(mode: str = "serial", seed: int = 0, loss: float = 0.1, data: str = "d", **train: Any) -> Record:
+    config = {
+        "model": {"mode": mode, "width": train.pop("width", 1.0), "checkpoint_temporal": False},
+        "train": {"seed": seed, "steps": 8, "batch_size": 2, "objective": {}, "optimizer": {"state_bits": 32},
+                  "ema_decay": 0.9, "ema_warmup_power": None, "autocast": None, "device": "cpu", **train},
+        "fingerprints": {"config": f"{seed}", "base": "b" * 64, "data": data * 64},
+        "forked_at": None, "processes": 1,
+    }  # fmt: skip
+    by_clip = {"start": {"x": 0.2, "y": 0.4}, "end": {"x": loss, "y": loss + 0.2}}
+    metrics = {"heldout_loss": loss + 0.1, "heldout_loss_start": 0.3, "heldout_by_clip": by_clip}
+    return Record(config, metrics, Path("samples"))
+
+
+def test_what_differs_names_the_columns() -> None:
+    records = [record(), record("parallel"), record("parallel", width=0.25), record("parallel", steps=16)]
+    assert list(columns(records)) == [
+        "serial",
+        "parallel (width 1.0, steps 8)",
+        "parallel (width 0.25, steps 8)",
+        "parallel (width 1.0, steps 16)",
+    ]
+    assert list(columns(records[:2])) == ["serial", "parallel"]
+    others = columns([record(), record(data="e")])
+    assert list(others) == ["serial (data dddddddd)", "serial (data eeeeeeee)"]
+
+
+def test_seeds_share_a_column() -> None:
+    grouped = columns(
+        [record(seed=0), record("parallel", seed=0), record(seed=1), record("parallel", seed=1)]
+    )
+    assert [[one.seed for one in records] for records in grouped.values()] == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("number", [1, 9])
+def test_too_few_or_too_many_columns_are_refused(number: int) -> None:
+    with pytest.raises(MobiusError, match=rf"make {number} columns.*compare.runs"):
+        columns([record(steps=step) for step in range(1, number + 1)])
+
+
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    write_record(tmp_path / "record", record())
+    assert read_record(tmp_path) == Record(record().config, record().metrics, tmp_path / "samples")
+    with pytest.raises(MobiusError, match="no record of an evaluation"):
+        read_record(tmp_path / "elsewhere")
+
+
+def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:
+    serial, parallel = record(), record("parallel", loss=0.15)
+    assert heldout_against([serial], [parallel])["over"] == "clips"
+    several = [record(seed=seed, loss=0.1 + seed / 100) for seed in range(3)]
+    others = [record("parallel", seed=seed, loss=0.15 + seed / 100) for seed in (2, 1, 0)]
+    found = heldout_against(several, others)
+    assert (found["over"], found["pairs"]) == ("seeds", 3)
+    assert found["percent"] == pytest.approx(100 * 0.05 / 0.21)
+    assert found["high"] - found["low"] == pytest.approx(0, abs=1e-9)  # each pair differs by the same
+    assert heldout_change(several)["over"] == "seeds"
+    assert heldout_against(several, [parallel])["over"] == "clips"
+
+
+def test_other_held_out_clips_give_no_interval() -> None:
+    other = record("parallel", loss=0.15)
+    moved = {
+        key: {f"other {clip}": loss for clip, loss in by.items()}
+        for key, by in other.metrics["heldout_by_clip"].items()
+    }
+    found = heldout_against(
+        [record()], [Record(other.config, {**other.metrics, "heldout_by_clip": moved}, other.samples)]
+    )
+    assert (found["low"], found["pairs"]) == (None, 0)
+    assert found["percent"] == pytest.approx(25)
+
+
+def test_the_mean_of_runs_keeps_what_is_equal_and_says_nothing_of_what_is_missing() -> None:
+    runs = [{"a": 1.0, "b": [1, 4], "c": "cpu", "d": None}, {"a": 2.0, "b": [3, 4], "c": "cpu", "d": 1.0}]
+    assert mean_of(runs) == {"a": 1.5, "b": [2.0, 4], "c": "cpu", "d": None}
+
+
+def test_other_seeds_and_other_steps_are_not_fair() -> None:
+    pair = {"serial": [record(seed=0)], "parallel": [record("parallel", seed=1)]}
+    assert [name for name, same in fairness(pair).items() if not same] == ["same_draws"]
+    pair["parallel"] = [record("parallel", steps=9)]
+    assert [name for name, same in fairness(pair).items() if not same] == ["same_steps"]
