@@ -43,7 +43,7 @@ def test_seeds_share_a_column() -> None:
     assert [[one.seed for one in records] for records in grouped.values()] == [[0, 1], [0, 1]]
 
 
-@pytest.mark.parametrize("number", [1, 9])
+@pytest.mark.parametrize("number", [0, 1, 9])
 def test_too_few_or_too_many_columns_are_refused(number: int) -> None:
     with pytest.raises(MobiusError, match=rf"make {number} columns.*compare.runs"):
         columns([record(steps=step) for step in range(1, number + 1)])

@@ -46,11 +46,12 @@ def compare(
             record_of(serial_weights, serial_samples, serial_metrics),
             record_of(parallel_weights, parallel_samples, parallel_metrics),
         ]
+    grouped = columns(records)
     real, videos = write_real_videos(
         records[0].samples, manifest, raw_clips, clip, magnify, Path(work) / "real"
     )
     comparison = compare_trainings(
-        columns(records),
+        grouped,
         manifest,
         quarantine,
         raw_clips,
@@ -77,7 +78,10 @@ def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
 
     html = render_report(comparison, real_videos.parent)
     first, *others = comparison["columns"]
-    params = {f"runs.{label}": column["run_ids"] for label, column in comparison["columns"].items()}
+    params = {
+        f"column {place}": f"{label}: {' '.join(column['run_ids'])}"
+        for place, (label, column) in enumerate(comparison["columns"].items(), start=1)
+    }
     tags = {"verdict": comparison["verdict"], "compared": " | ".join([first, *others])}
     with tracking.comparison_run(params=params, tags=tags) as run:
         if len(others) == 1:  # ratios of several would need the columns' names in their keys
