@@ -25,7 +25,12 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     state.mkdir(parents=True, exist_ok=True)
     with tracking.training_run(
         model.mode,
-        params={"train": train.model_dump(), "base": marks.base[:20], "data": marks.data[:20]},
+        params={
+            "model": model.model_dump(),
+            "train": train.model_dump(),
+            "base": marks.base[:20],
+            "data": marks.data[:20],
+        },
         tags={"fingerprint": marks.whole},
         inputs={"latents": marks.data, "base": marks.base},
         resume_run_id=read_json(run_file)["run_id"] if run_file.is_file() else None,
