@@ -247,9 +247,9 @@ def test_queued_experiments(retraining: Path) -> None:
     assert all(name in table for name in names)
     quietly(retraining, "dvc", "plots", "diff", "HEAD", *names, "--out", "dvc_plots")
     page = (retraining / "dvc_plots/index.html").read_text()
-    assert 'id="training_loss"' in page
-    assert 'id="heldout_loss"' in page
-    assert page.count("parallel_grid.png") == 3
+    assert '"Training loss"' in page
+    assert '"Held-out loss"' in page
+    assert page.count('parallel_grid.png"') == 3  # the baseline's and each width's
 
 
 def test_goes_through_a_remote(finished_project: Path, tmp_path: Path, mlflow_template: Path) -> None:

@@ -154,8 +154,8 @@ def _new_run(store: Store | None, name: str, description: str) -> Run:
     if store is None or _state.source is None:
         return Run("untracked", Sink())
     tags = {"mlflow.note.content": description, **owner_tags(), **_source_tags(_state.source)}
-    if experiment := os.environ.get("DVC_EXP_NAME"):
-        name = f"{name} ({experiment})"
+    if queued := os.environ.get("DVC_EXP_NAME"):
+        name = f"{name} ({queued})"
 
     def create() -> Run:
         experiment = experiment_id(store)
