@@ -51,6 +51,14 @@ def changing(clone: Path) -> Iterator[Path]:
     run(clone, "git", "clean", "-qfd")
 
 
+@pytest.fixture
+def running(changing: Path) -> Iterator[Path]:
+    """The clone, to run stages in; afterwards its data are as before, too."""
+    yield changing
+    run(changing, "git", "reset", "-q", "--hard")
+    run(changing, "dvc", "checkout", "--force")
+
+
 def due(folder: Path) -> set[str]:
     """The stages that a change makes due, by DVC: those that it names as changed, and all below them."""
     import networkx
@@ -133,11 +141,11 @@ def test_own_clips_are_watched(where: str, changing: Path, tmp_path: Path) -> No
     assert due(changing) == ALL - {"sample_data"}
 
 
-def test_stops_where_nothing_came_out_different(changing: Path) -> None:
+def test_stops_where_nothing_came_out_different(running: Path) -> None:
     """Another threshold that every clip passes: the manifest is the same, and nothing is trained again."""
-    change(changing / "conf/base/parameters_validate.yml", {"validate": {"fps": {"max": 120}}})
-    assert ran(run(changing, "dvc", "repro")) == ["validate"]
-    assert UP_TO_DATE in run(changing, "dvc", "repro")
+    change(running / "conf/base/parameters_validate.yml", {"validate": {"fps": {"max": 120}}})
+    assert ran(run(running, "dvc", "repro")) == ["validate"]
+    assert UP_TO_DATE in run(running, "dvc", "repro")
 
 
 def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
@@ -163,37 +171,29 @@ def stopped_after(folder: Path, step: int, number: signal.Signals) -> None:
     assert process.returncode != 0
 
 
-@pytest.fixture
-def retraining(changing: Path) -> Iterator[Path]:
-    """The clone, to train in; afterwards its data are as before, too."""
-    yield changing
-    run(changing, "git", "reset", "-q", "--hard")
-    run(changing, "dvc", "checkout", "--force")
-
-
 def losses(folder: Path) -> list[Any]:
     metrics = read_json(folder / "data/06_models/parallel/metrics.json")
     return [*(row[:2] for row in metrics["history"]["loss"]), metrics["heldout_loss"]]
 
 
-def test_a_training_that_was_stopped_goes_on(retraining: Path) -> None:
+def test_a_training_that_was_stopped_goes_on(running: Path) -> None:
     """First killed, then by Ctrl-C: DVC knows each time that it is not done, and the end is the same."""
     longer = {"train": {"steps": 60, "checkpoint_every": 2, "evaluate_every": 60, "previews": None}}
-    change(retraining / "conf/base/parameters_train.yml", longer)
-    stopped_after(retraining, 0, signal.SIGKILL)
-    killed_at = newest_step(retraining, "parallel")
-    assert "train@parallel" in due(retraining)
-    stopped_after(retraining, killed_at, signal.SIGINT)
-    stopped_at = newest_step(retraining, "parallel")
+    change(running / "conf/base/parameters_train.yml", longer)
+    stopped_after(running, 0, signal.SIGKILL)
+    killed_at = newest_step(running, "parallel")
+    assert "train@parallel" in due(running)
+    stopped_after(running, killed_at, signal.SIGINT)
+    stopped_at = newest_step(running, "parallel")
     assert 0 < killed_at < stopped_at < 60
-    assert "train@parallel" in due(retraining)
-    said = " ".join(run(retraining, "dvc", "repro", "--single-item", "train@parallel").split())
+    assert "train@parallel" in due(running)
+    said = " ".join(run(running, "dvc", "repro", "--single-item", "train@parallel").split())
     assert f"Going on from step {stopped_at} of 60" in said
-    assert "train@parallel" not in due(retraining)
-    stopped = losses(retraining)
-    shutil.rmtree(retraining / "data/.work")
-    run(retraining, "kedro", "run", "--pipelines=train_parallel")
-    assert losses(retraining) == stopped
+    assert "train@parallel" not in due(running)
+    stopped = losses(running)
+    shutil.rmtree(running / "data/.work")
+    run(running, "kedro", "run", "--pipelines=train_parallel")
+    assert losses(running) == stopped
 
 
 def quietly(folder: Path, *words: str) -> str:
@@ -204,25 +204,25 @@ def quietly(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_queued_experiments(retraining: Path) -> None:
+def test_queued_experiments(running: Path) -> None:
     """Two widths, with a source of their own: DVC compares them, and MLflow has their runs in the project."""
     import mlflow
 
-    nodes = retraining / "src/mobius_pipeline/pipelines/train/nodes.py"
+    nodes = running / "src/mobius_pipeline/pipelines/train/nodes.py"
     nodes.write_text(nodes.read_text().replace("tags={", 'tags={"edited": "yes", '))
     width = "conf/base/parameters_train.yml:parallel.model.width=0.5,0.25"
-    quietly(retraining, "dvc", "exp", "run", "--queue", "-S", width, "evaluate@parallel")
-    run(retraining, "git", "checkout", "-q", "src")
-    quietly(retraining, "dvc", "exp", "run", "--run-all")
-    assert run(retraining, "git", "status", "--porcelain") == ""
+    quietly(running, "dvc", "exp", "run", "--queue", "-S", width, "evaluate@parallel")
+    run(running, "git", "checkout", "-q", "src")
+    quietly(running, "dvc", "exp", "run", "--run-all")
+    assert run(running, "git", "status", "--porcelain") == ""
 
-    names = quietly(retraining, "dvc", "exp", "list", "--name-only").split()
+    names = quietly(running, "dvc", "exp", "list", "--name-only").split()
     assert len(names) == 2
-    client = mlflow.MlflowClient(f"sqlite:///{retraining / 'mlruns/mlflow.db'}")
+    client = mlflow.MlflowClient(f"sqlite:///{running / 'mlruns/mlflow.db'}")
     tagged = client.search_runs(["1"], filter_string="tags.`dvc.experiment` LIKE '%'")
     runs = {run.info.run_name: run for run in tagged}
     assert set(runs) == {f"parallel ({name})" for name in names}
-    baseline = run(retraining, "git", "rev-parse", "HEAD").strip()
+    baseline = run(running, "git", "rev-parse", "HEAD").strip()
     widths = set()
     for name in names:
         recorded = runs[f"parallel ({name})"]
@@ -235,18 +235,18 @@ def test_queued_experiments(retraining: Path) -> None:
         }
         assert client.list_artifacts(recorded.info.run_id, "samples")
         widths.add(recorded.data.params["model.width"])
-        differing = json.loads(quietly(retraining, "dvc", "params", "diff", "--json", "HEAD", name))
+        differing = json.loads(quietly(running, "dvc", "params", "diff", "--json", "HEAD", name))
         (options,) = differing.values()
         assert options["parallel.model.width"]["old"] == 1.0
-        measured = json.loads(quietly(retraining, "dvc", "metrics", "diff", "--json", "HEAD", name))
+        measured = json.loads(quietly(running, "dvc", "metrics", "diff", "--json", "HEAD", name))
         (figures,) = measured.values()
         assert figures["trainable_parameters"]["diff"] < 0
     assert widths == {"0.5", "0.25"}
 
-    table = quietly(retraining, "dvc", "exp", "show", "--csv")
+    table = quietly(running, "dvc", "exp", "show", "--csv")
     assert all(name in table for name in names)
-    quietly(retraining, "dvc", "plots", "diff", "HEAD", *names, "--out", "dvc_plots")
-    page = (retraining / "dvc_plots/index.html").read_text()
+    quietly(running, "dvc", "plots", "diff", "HEAD", *names, "--out", "dvc_plots")
+    page = (running / "dvc_plots/index.html").read_text()
     assert '"Training loss"' in page
     assert '"Held-out loss"' in page
     assert page.count('parallel_grid.png"') == 3  # the baseline's and each width's
