@@ -92,5 +92,5 @@ def tiny_store(
     from mobius_pipeline.latents.encode import update_store
 
     root = tmp_path_factory.mktemp("latents")
-    update_store(root, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config(root))
+    update_store(root, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
     return root

@@ -79,7 +79,7 @@ def main() -> None:
             folder / "clips",
             base,
             tiny.CLIP,
-            tiny.encode_config(folder / "latents"),
+            tiny.encode_config(),
         )
         found = {
             mode: losses(mode, folder / "latents", base, folder / mode) for mode in ("serial", "parallel")

@@ -41,17 +41,32 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {**base, **changes, **nested}
 
 
-def run(folder: Path, *words: str) -> str:
-    """Run a command of the environment (`kedro`, `dvc`, `mobius`) or `git` in `folder`; return its output.
+def finished(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the environment (`kedro`, `dvc`, `mobius`) or `git` in `folder`.
 
     Raises:
         AssertionError: If it fails, with the end of what it printed.
     """
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules make each stage start seconds sooner
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
-    return done.stdout
+    return done
+
+
+def run(folder: Path, *words: str) -> str:
+    """Run a command as `finished` does, and return what it printed."""
+    return finished(folder, *words).stdout
+
+
+def environment() -> dict[str, str]:
+    """What commands run in: the tests' own interpreter and its scripts first."""
+    own = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    own.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules make each stage start seconds sooner
+    return own
+
+
+def change(path: Path, changes: dict[str, Any]) -> None:
+    """Change values of a YAML file."""
+    path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
 
 
 def make_project(folder: Path, mlflow_template: Path) -> None:
@@ -65,8 +80,7 @@ def make_project(folder: Path, mlflow_template: Path) -> None:
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
     for name, changes in TINY.items():
         path = folder / "conf/base" / (f"{name}.yml" if name == "globals" else f"parameters_{name}.yml")
-        content = yaml.safe_load(path.read_text())
-        path.write_text(yaml.safe_dump(merged(content, changes if name == "globals" else {name: changes})))
+        change(path, changes if name == "globals" else {name: changes})
 
 
 def commit(folder: Path, message: str) -> None:

@@ -60,8 +60,8 @@ def write_base(folder: Path) -> Path:
     return folder
 
 
-def encode_config(store: Path) -> EncodeConfig:
-    return EncodeConfig(store=str(store), clips_per_shard=8, frames_per_batch=8, device="cpu")
+def encode_config() -> EncodeConfig:
+    return EncodeConfig(clips_per_shard=8, frames_per_batch=8, device="cpu")
 
 
 def train_config(**changes: Any) -> TrainConfig:

@@ -28,7 +28,7 @@ def update(
     """Bring the store up to date and return how many clips and captions it encoded, as it says itself."""
     caplog.clear()
     with caplog.at_level(logging.INFO, "mobius_pipeline"):
-        update_store(root, table, clips, base, tiny.CLIP, tiny.encode_config(root))
+        update_store(root, table, clips, base, tiny.CLIP, tiny.encode_config())
     said = [record.args for record in caplog.records if "already encoded" in record.msg]
     return said[0][1], said[1][1]  # type: ignore[index,return-value]
 

@@ -33,7 +33,7 @@ def store(
     tall = sample_table.index[sample_table["split"] == "train"][0]
     table = sample_table.copy()
     table.loc[tall, ["height", "width"]] = [48, 32]
-    update_store(root, table, sample_clips, tiny_base, FORMAT, tiny.encode_config(root))
+    update_store(root, table, sample_clips, tiny_base, FORMAT, tiny.encode_config())
     return LatentsStore(root)
 
 

@@ -11,13 +11,14 @@ import torch
 
 import golden
 import tiny
+from mobius_pipeline.clips.grid import GAP
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.previews import Preview, grid
+from mobius_pipeline.training.previews import Preview, picture
 from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.run import build_trainer, fingerprints, t2i_heldout_loss, training_metrics
 from mobius_pipeline.training.trainer import Trainer, moving_average
@@ -273,4 +274,4 @@ def test_previews_are_the_same_prompts_from_the_same_noise(
     with one.ema_weights():
         again = one.preview(one.model)
     assert (again[0].frames == shown[5][0].frames).all()
-    assert grid(again).shape == (64, 4 * 64, 3)
+    assert picture(again).shape == (64, 4 * 64 + 3 * GAP, 3)

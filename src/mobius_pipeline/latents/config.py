@@ -9,7 +9,6 @@ from mobius_pipeline.devices import Device
 class EncodeConfig(Config):
     """`conf/<env>/parameters_encode.yml`."""
 
-    store: str
     clips_per_shard: int = Field(gt=0)
     frames_per_batch: int = Field(gt=0, description="frames that the VAE encodes at once")
     device: Device

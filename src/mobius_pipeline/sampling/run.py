@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mobius_pipeline.clips.grid import grid
 from mobius_pipeline.clips.write import write_gif, write_mp4
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import read_json, whole_folder, write_json
@@ -21,7 +23,7 @@ from mobius_pipeline.training.claim import CONFIG
 
 log = logging.getLogger(__name__)
 
-FRAMES, LISTING = "frames.safetensors", "samples.json"
+FRAMES, LISTING, GRID = "frames.safetensors", "samples.json", "grid.png"
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,20 @@ def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str,
 def sample_videos(
     weights: Path, base: Path, store: LatentsStore, config: SampleConfig, fps: float, target: Path
 ) -> Path:
-    """Sample a video for each prompt with the EMA weights and write mp4, gif and exact frames to `target`."""
+    """Sample a video for each prompt with the EMA weights and write them to `target`.
+
+    Each as mp4 and gif, and the exact frames of all; a picture of all, a row a prompt, for `dvc plots`.
+    """
     prompts = choose_prompts(store, config)
     frames = _sample([prompt for prompt, _ in prompts], load_pipeline(weights, base), store, config)
+    large = frames.repeat_interleave(config.magnify, 2).repeat_interleave(config.magnify, 3).numpy()
     with whole_folder(target) as partial:
         samples = []
-        for i, ((prompt, clip), video) in enumerate(zip(prompts, frames, strict=True)):
+        for i, ((prompt, clip), video) in enumerate(zip(prompts, large, strict=True)):
             samples.append(Sample(prompt, config.seed + i, f"{i:03d}.mp4", f"{i:03d}.gif", clip))
-            large = video.repeat_interleave(config.magnify, 1).repeat_interleave(config.magnify, 2).numpy()
-            write_mp4(partial / samples[-1].mp4, large, fps)
-            write_gif(partial / samples[-1].gif, large, fps)
+            write_mp4(partial / samples[-1].mp4, video, fps)
+            write_gif(partial / samples[-1].gif, video, fps)
+        Image.fromarray(grid(list(large))).save(partial / GRID)
         save_file({"frames": frames}, partial / FRAMES)
         write_json(partial / LISTING, [asdict(sample) for sample in samples])
     return target

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from mobius_pipeline.delivery import patiently
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import sha256
+from mobius_pipeline.home import home
 from mobius_pipeline.revision import commit, has_changes
 from mobius_pipeline.runs import LAST_WAIT, Run, Sink
 from mobius_pipeline.signals import Terminated, sigterm_raises
@@ -56,6 +57,7 @@ T = TypeVar("T")
 @dataclass
 class _State:
     store: Store | None = None
+    source: Path | None = None  # the project whose code and data run
     said: bool = False
 
 
@@ -63,13 +65,16 @@ _state = _State()
 
 
 def configure(config: TrackingConfig, root: Path) -> None:
-    """Record runs from now on in the store of the project at `root`. Imports and writes nothing yet."""
-    _state.store = store_of(config, root)
+    """Record runs from now on in the store of the project at `root`. Imports and writes nothing yet.
+
+    The copy of a project that DVC runs a queued experiment in records in the project's own store.
+    """
+    _state.store, _state.source = store_of(config, home(root)), root
 
 
 def reset() -> None:
     """Forget the configured project: runs record nothing from now on."""
-    _state.store, _state.said = None, False
+    _state.store, _state.source, _state.said = None, None, False
 
 
 def experiment_name() -> str:
@@ -177,9 +182,11 @@ def _store() -> Store | None:
 
 
 def _new_run(store: Store | None, name: str, description: str) -> Run:
-    if store is None:
+    if store is None or _state.source is None:
         return Run("untracked", Sink())
-    tags = {"mlflow.note.content": description, **owner_tags(), **_source_tags(store.folder.parent)}
+    tags = {"mlflow.note.content": description, **owner_tags(), **_source_tags(_state.source)}
+    if queued := os.environ.get("DVC_EXP_NAME"):
+        name = f"{name} ({queued})"
 
     def create() -> Run:
         experiment = experiment_id(store)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from mobius_pipeline.clips.grid import grid
 from mobius_pipeline.clips.write import write_mp4
 from mobius_pipeline.latents.base import decode, quiet_loading
 from mobius_pipeline.latents.store import LatentsStore
@@ -56,9 +57,9 @@ def sample_previews(
     return [Preview(prompt, video) for prompt, video in zip(prompts, videos, strict=True)]
 
 
-def grid(previews: Sequence[Preview]) -> Pixels:
+def picture(previews: Sequence[Preview]) -> Pixels:
     """One picture, a row a video, its frames from left to right."""
-    return np.concatenate([np.concatenate(list(_enlarged(one.frames)), axis=1) for one in previews])
+    return grid([_enlarged(one.frames) for one in previews])
 
 
 def write_previews(previews: Sequence[Preview], folder: Path, fps: float) -> None:

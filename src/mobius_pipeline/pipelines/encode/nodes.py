@@ -9,11 +9,16 @@ from mobius_pipeline.latents.config import EncodeConfig
 
 
 def encode_clips(
-    manifest: pd.DataFrame, raw_clips: Path, base_model: Path, encode: EncodeConfig, clip: ClipFormat
+    manifest: pd.DataFrame,
+    raw_clips: Path,
+    base_model: Path,
+    encode: EncodeConfig,
+    clip: ClipFormat,
+    latents: str,
 ) -> Path:
     """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
     from mobius_pipeline.latents.encode import update_store
 
-    root = Path(encode.store)
+    root = Path(latents)
     update_store(root, manifest, raw_clips, base_model, clip, encode)
     return root

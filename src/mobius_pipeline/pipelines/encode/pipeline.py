@@ -11,7 +11,14 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 encode_clips,
-                inputs=["manifest", "raw_clips@source", "base_model", "params:encode", "params:clip"],
+                inputs=[
+                    "manifest",
+                    "raw_clips@source",
+                    "base_model",
+                    "params:encode",
+                    "params:clip",
+                    "params:latents",
+                ],
                 outputs="latents",
                 name="encode_clips",
             )

@@ -9,6 +9,8 @@ import pandas as pd
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
 
+Curve = list[dict[str, float]]
+
 
 def evaluate(
     weights: Path,
@@ -19,11 +21,11 @@ def evaluate(
     evaluate: EvaluateConfig,
     clip: ClipFormat,
     work: str,
-) -> tuple[dict[str, Any], list[dict[str, float]]]:
+) -> tuple[dict[str, Any], Curve, Curve]:
     """Measure a mode's samples and write them, with its figures, into the run of its training.
 
     Returns:
-        The mode's metrics, and its loss curve as rows of step, loss, held-out loss.
+        The mode's metrics, and the curves of its training and held-out loss.
     """
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation import records
@@ -46,13 +48,10 @@ def evaluate(
         run.log_artifact(records.write_record(Path(work) / "records" / weights.name, whole), records.FOLDER)
     # A metric of every clip or step is none for DVC's tables.
     metrics = {key: whole.metrics[key] for key in whole.metrics if key not in ("history", "heldout_by_clip")}
-    return metrics, loss_curve(whole.metrics["history"])
+    history = whole.metrics["history"]
+    return metrics, curve(history["loss"]), curve(history["heldout"])
 
 
-def loss_curve(history: dict[str, list[tuple[int, float, float]]]) -> list[dict[str, float]]:
-    """Rows of step, loss and, where it was measured, held-out loss; what `dvc plots` draws."""
-    heldout = {step: value for step, value, _ in history["heldout"]}
-    rows: list[dict[str, float]] = []
-    for step, value, _ in history["loss"]:
-        rows.append({"step": step, "loss": value, **({"heldout": heldout[step]} if step in heldout else {})})
-    return rows
+def curve(history: list[tuple[int, float, float]]) -> Curve:
+    """Rows of step and loss, every row with the same keys: `dvc plots` draws no others."""
+    return [{"step": step, "loss": value} for step, value, _ in history]

@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.evaluate.nodes import evaluate
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Weights and samples of each mode in, its metrics and loss curve out."""
+    """Weights and samples of each mode in, its metrics and loss curves out."""
     one = pipeline(
         [
             node(
@@ -21,7 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:clip",
                     "params:work",
                 ],
-                outputs=["metrics", "loss_curve"],
+                outputs=["metrics", "loss_curve", "heldout_curve"],
                 name="evaluate",
             )
         ]

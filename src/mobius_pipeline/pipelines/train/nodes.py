@@ -14,7 +14,7 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     from mobius_pipeline.files import read_json, write_json
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.training.claim import forked_at
-    from mobius_pipeline.training.previews import Preview, grid, write_previews
+    from mobius_pipeline.training.previews import Preview, picture, write_previews
     from mobius_pipeline.training.report import Listener
     from mobius_pipeline.training.run import fingerprints, summary_metrics, train_mode
 
@@ -25,7 +25,12 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     state.mkdir(parents=True, exist_ok=True)
     with tracking.training_run(
         model.mode,
-        params={"train": train.model_dump(), "base": marks.base[:20], "data": marks.data[:20]},
+        params={
+            "model": model.model_dump(),
+            "train": train.model_dump(),
+            "base": marks.base[:20],
+            "data": marks.data[:20],
+        },
         tags={"fingerprint": marks.whole},
         inputs={"latents": marks.data, "base": marks.base},
         resume_run_id=read_json(run_file)["run_id"] if run_file.is_file() else None,
@@ -36,7 +41,7 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
             videos = state / "previews" / f"step-{step:08d}"
             write_previews(previews, videos, store.clip.rate)
             run.log_videos(videos, step)
-            run.log_image(grid(previews), "preview", step)
+            run.log_image(picture(previews), "preview", step)
 
         listener = Listener(
             metrics=run.log_metrics,

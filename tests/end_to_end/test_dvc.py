@@ -1,0 +1,269 @@
+"""DVC, as a user meets it: what a change makes run again, a kill, experiments, plots, and a remote."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobius_pipeline.files import read_json
+from project import change, commit, environment, finished, run
+
+ALL = {"sample_data", "ingest", "validate", "base", "encode", "plan", "compare"} | {
+    f"{name}@{mode}" for name in ("train", "sample", "evaluate") for mode in ("serial", "parallel")
+}
+FROM_VALIDATE = ALL - {"sample_data", "ingest"}
+FROM_BASE = FROM_VALIDATE - {"validate"}
+FROM_TRAIN = FROM_BASE - {"base", "encode", "plan"}
+FROM_SAMPLE = FROM_TRAIN - {"train@serial", "train@parallel"}
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+@pytest.fixture(scope="module")
+def clone(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """A git clone of the finished project that shares its cache, as on the same machine."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    run(folder.parent, "git", "clone", "-q", str(finished_project), folder.name)
+    run(folder, "dvc", "cache", "dir", "--local", str(finished_project / ".dvc/cache"))
+    run(folder, "dvc", "checkout")
+    empty_store(folder, mlflow_template)
+    return folder
+
+
+def empty_store(folder: Path, mlflow_template: Path) -> None:
+    """Put an empty MLflow database into a clone, which would take seconds to make."""
+    (folder / "mlruns").mkdir(exist_ok=True)
+    shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
+
+
+@pytest.fixture
+def changing(clone: Path) -> Iterator[Path]:
+    """The clone, to change; afterwards it is as before."""
+    yield clone
+    run(clone, "git", "reset", "-q", "--hard")
+    run(clone, "git", "clean", "-qfd")
+
+
+@pytest.fixture
+def running(changing: Path) -> Iterator[Path]:
+    """The clone, to run stages in; afterwards its data are as before, too."""
+    yield changing
+    run(changing, "git", "reset", "-q", "--hard")
+    run(changing, "dvc", "checkout", "--force")
+
+
+def due(folder: Path) -> set[str]:
+    """The stages that a change makes due, by DVC: those that it names as changed, and all below them."""
+    import networkx
+    from dvc.repo import Repo
+
+    with chdir(folder), Repo() as repo:
+        changed = set(repo.status())
+        graph = repo.index.graph
+        below = (networkx.ancestors(graph, stage) for stage in graph if stage.addressing in changed)
+        return changed | {stage.addressing for stages in below for stage in stages}
+
+
+def ran(said: str) -> list[str]:
+    """The stages that `dvc repro` ran."""
+    return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage '")]
+
+
+def parameter(pipeline: str, changes: dict[str, Any]) -> Callable[[Path], None]:
+    return lambda project: change(project / f"conf/base/parameters_{pipeline}.yml", changes)
+
+
+def source(name: str) -> Callable[[Path], None]:
+    def edit(project: Path) -> None:
+        path = project / "src/mobius_pipeline" / name
+        path.write_text(path.read_text() + "# changed\n")
+
+    return edit
+
+
+CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
+    "nothing": (lambda project: None, set()),
+    "learning rate": (parameter("train", {"train": {"optimizer": {"learning_rate": 1e-4}}}), FROM_TRAIN),
+    "batch size": (parameter("train", {"train": {"batch_size": 4}}), FROM_TRAIN | {"plan"}),
+    "one mode": (
+        parameter("train", {"parallel": {"model": {"width": 0.5}}}),
+        {"train@parallel", "sample@parallel", "evaluate@parallel", "compare"},
+    ),
+    "prompt": (parameter("sample", {"sample": {"prompts": ["a red ring"]}}), FROM_SAMPLE),
+    "threshold": (parameter("validate", {"validate": {"fps": {"max": 120}}}), FROM_VALIDATE),
+    "autoencoder": (parameter("base", {"base": {"autoencoder": {"kl_weight": 0.01}}}), FROM_BASE),
+    "own T2I model": (parameter("base", {"base": {"path": "model"}}), FROM_BASE),
+    "clip format": (
+        lambda project: change(project / "conf/base/globals.yml", {"clip": {"fps": 4}}),
+        ALL - {"sample_data"},
+    ),
+    "rendering": (source("clips/sample.py"), ALL),
+    "expectations": (source("clips/expectations.py"), FROM_VALIDATE),
+    "encoding": (source("latents/encode.py"), FROM_TRAIN | {"encode"}),
+    "planning": (source("planning/predict.py"), {"plan"}),
+    "trainer": (source("training/trainer.py"), FROM_TRAIN),
+    "sampling": (source("sampling/run.py"), FROM_SAMPLE),
+    "report": (source("evaluation/report.py"), {"compare"}),
+    "tracking": (source("tracking/sink.py"), set()),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_makes_due_what_depends_on_it(name: str, changing: Path) -> None:
+    make, stages = CHANGES[name]
+    make(changing)
+    assert due(changing) == stages
+
+
+@pytest.mark.parametrize("where", ["in the project", "elsewhere"])
+def test_own_clips_are_watched(where: str, changing: Path, tmp_path: Path) -> None:
+    """A clip more, or a caption edited, in a folder that `clips` names."""
+    named = "my clips" if where == "in the project" else str(tmp_path / "my clips")
+    mine = changing / named
+    shutil.copytree(changing / "data/01_raw/clips", mine)
+    change(changing / "conf/base/globals.yml", {"clips": named})
+    run(changing, "dvc", "commit", "--force")  # as if it had run on them
+    assert due(changing) == set()
+    clip = next(mine.glob("*.mp4"))
+    shutil.copy(clip, mine / "another.mp4")
+    assert due(changing) == ALL - {"sample_data"}
+    (mine / "another.mp4").unlink()
+    assert due(changing) == set()
+    captions = mine / "captions.csv"
+    captions.write_text(captions.read_text().replace("a ", "one ", 1))
+    assert due(changing) == ALL - {"sample_data"}
+
+
+def test_stops_where_nothing_came_out_different(running: Path) -> None:
+    """Another threshold that every clip passes: the manifest is the same, and nothing is trained again."""
+    change(running / "conf/base/parameters_validate.yml", {"validate": {"fps": {"max": 120}}})
+    assert ran(run(running, "dvc", "repro")) == ["validate"]
+    assert UP_TO_DATE in run(running, "dvc", "repro")
+
+
+def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    """Start a command in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        words, cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
+
+
+def newest_step(folder: Path, mode: str) -> int:
+    """The step of a mode's newest checkpoint, 0 without one."""
+    return max((int(path.name[5:]) for path in folder.glob(f"data/.work/*/{mode}/step-*")), default=0)
+
+
+def stopped_after(folder: Path, step: int, number: signal.Signals) -> None:
+    """Let `dvc repro` train, and send all its processes a signal once there is a checkpoint past `step`."""
+    process = start(folder, "dvc", "repro", "--single-item", "train@parallel")
+    while newest_step(folder, "parallel") <= step:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    process.communicate()
+    assert process.returncode != 0
+
+
+def losses(folder: Path) -> list[Any]:
+    metrics = read_json(folder / "data/06_models/parallel/metrics.json")
+    return [*(row[:2] for row in metrics["history"]["loss"]), metrics["heldout_loss"]]
+
+
+def test_a_training_that_was_stopped_goes_on(running: Path) -> None:
+    """First killed, then by Ctrl-C: DVC knows each time that it is not done, and the end is the same."""
+    longer = {"train": {"steps": 60, "checkpoint_every": 2, "evaluate_every": 60, "previews": None}}
+    change(running / "conf/base/parameters_train.yml", longer)
+    stopped_after(running, 0, signal.SIGKILL)
+    killed_at = newest_step(running, "parallel")
+    assert "train@parallel" in due(running)
+    stopped_after(running, killed_at, signal.SIGINT)
+    stopped_at = newest_step(running, "parallel")
+    assert 0 < killed_at < stopped_at < 60
+    assert "train@parallel" in due(running)
+    said = " ".join(run(running, "dvc", "repro", "--single-item", "train@parallel").split())
+    assert f"Going on from step {stopped_at} of 60" in said
+    assert "train@parallel" not in due(running)
+    stopped = losses(running)
+    shutil.rmtree(running / "data/.work")
+    run(running, "kedro", "run", "--pipelines=train_parallel")
+    assert losses(running) == stopped
+
+
+def quietly(folder: Path, *words: str) -> str:
+    """Run a command that has nothing to warn of."""
+    done = finished(folder, *words)
+    said = (done.stdout + done.stderr).splitlines()
+    assert [line for line in said if "WARNING" in line or "ERROR" in line] == []
+    return done.stdout
+
+
+def test_queued_experiments(running: Path) -> None:
+    """Two widths, with a source of their own: DVC compares them, and MLflow has their runs in the project."""
+    import mlflow
+
+    nodes = running / "src/mobius_pipeline/pipelines/train/nodes.py"
+    nodes.write_text(nodes.read_text().replace("tags={", 'tags={"edited": "yes", '))
+    width = "conf/base/parameters_train.yml:parallel.model.width=0.5,0.25"
+    quietly(running, "dvc", "exp", "run", "--queue", "-S", width, "evaluate@parallel")
+    run(running, "git", "checkout", "-q", "src")
+    quietly(running, "dvc", "exp", "run", "--run-all")
+    assert run(running, "git", "status", "--porcelain") == ""
+
+    names = quietly(running, "dvc", "exp", "list", "--name-only").split()
+    assert len(names) == 2
+    client = mlflow.MlflowClient(f"sqlite:///{running / 'mlruns/mlflow.db'}")
+    tagged = client.search_runs(["1"], filter_string="tags.`dvc.experiment` LIKE '%'")
+    runs = {run.info.run_name: run for run in tagged}
+    assert set(runs) == {f"parallel ({name})" for name in names}
+    baseline = run(running, "git", "rev-parse", "HEAD").strip()
+    widths = set()
+    for name in names:
+        recorded = runs[f"parallel ({name})"]
+        assert recorded.info.status == "FINISHED"
+        assert recorded.data.tags.items() >= {
+            ("dvc.experiment", name),
+            ("dvc.revision", baseline),
+            ("mlflow.source.git.commit", baseline),
+            ("edited", "yes"),
+        }
+        assert client.list_artifacts(recorded.info.run_id, "samples")
+        widths.add(recorded.data.params["model.width"])
+        differing = json.loads(quietly(running, "dvc", "params", "diff", "--json", "HEAD", name))
+        (options,) = differing.values()
+        assert options["parallel.model.width"]["old"] == 1.0
+        measured = json.loads(quietly(running, "dvc", "metrics", "diff", "--json", "HEAD", name))
+        (figures,) = measured.values()
+        assert figures["trainable_parameters"]["diff"] < 0
+    assert widths == {"0.5", "0.25"}
+
+    table = quietly(running, "dvc", "exp", "show", "--csv")
+    assert all(name in table for name in names)
+    quietly(running, "dvc", "plots", "diff", "HEAD", *names, "--out", "dvc_plots")
+    page = (running / "dvc_plots/index.html").read_text()
+    assert '"Training loss"' in page
+    assert '"Held-out loss"' in page
+    assert page.count('parallel_grid.png"') == 3  # the baseline's and each width's
+
+
+def test_goes_through_a_remote(finished_project: Path, tmp_path: Path, mlflow_template: Path) -> None:
+    """Pushed from one clone and pulled into another, everything is there, and nothing has to run."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    run(tmp_path, "git", "clone", "-q", str(finished_project), "here")
+    run(here, "dvc", "cache", "dir", "--local", str(finished_project / ".dvc/cache"))
+    quietly(here, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    commit(here, "A remote")
+    quietly(here, "dvc", "push")
+    run(tmp_path, "git", "clone", "-q", str(here), "there")
+    quietly(there, "dvc", "pull")
+    assert UP_TO_DATE in quietly(there, "dvc", "repro")
+    assert run(there, "git", "status", "--porcelain") == ""
+    empty_store(there, mlflow_template)
+    run(there, "kedro", "run", "--pipelines=sample_parallel")
+    assert due(there) == set()  # the same videos, byte by byte
