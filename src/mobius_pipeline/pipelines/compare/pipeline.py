@@ -28,12 +28,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs=["comparison", "real_videos"],
                 name="compare",
+                tags="report",
             ),
             node(
                 report,
                 inputs=["comparison", "real_videos", "params:work"],
                 outputs="comparison_report",
                 name="report",
+                tags="report",
             ),
         ]
     )

@@ -14,6 +14,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["manifest", "raw_clips@source", "base_model", "params:encode", "params:clip"],
                 outputs="latents",
                 name="encode_clips",
+                tags="gpu",
             )
         ]
     )

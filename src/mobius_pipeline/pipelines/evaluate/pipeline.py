@@ -22,8 +22,10 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs=["metrics", "loss_curve"],
                 name="evaluate",
+                tags="report",
             )
         ]
     )
     shared = {"inputs": {"manifest", "raw_clips@source", "base_model"}, "parameters": {"evaluate", "clip"}}
-    return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))
+    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
+    return sum(modes, Pipeline([]))
