@@ -106,19 +106,22 @@ def test_a_page_does_what_it_says(copied: Path, page: str) -> None:
     read(copied, page)
     for made in MADE.get(page, []):
         assert (copied / made).stat().st_size > 0
-    run(copied, "kedro", "run", "--runner=dry_runner.DryRunner")  # what it left configured is valid
+    if "yaml" in dict(blocks(page)):
+        run(copied, "kedro", "run", "--runner=dry_runner.DryRunner")  # what it left configured is valid
 
 
 def test_own_clips_go_through(copied: Path, reasons: dict[str, str]) -> None:
     """Other sizes, rates and names, files that cannot be used, and a T2I model that is there already."""
+    stores = copied / "data/05_model_input/latents"
+    before = set(stores.iterdir())
     printed = read(copied, YOUR_CLIPS)
     quarantine = pd.read_parquet(copied / "data/03_primary/quarantine.parquet").set_index("path")["reason"]
     assert set(quarantine.index) == set(reasons)
     assert all(reason and reasons[name] in reason for name, reason in quarantine.items())
     assert all(name in printed for name in reasons)
     assert len(pd.read_parquet(copied / "data/03_primary/manifest.parquet")) == 21
-    (index,) = (copied / "data/05_model_input/latents").glob("*/index.parquet")
-    assert pd.read_parquet(index)["width"].value_counts().to_dict() == {40: 15, 16: 6, 0: 1}
+    (store,) = set(stores.iterdir()) - before
+    assert pd.read_parquet(store / "index.parquet")["width"].value_counts().to_dict() == {40: 15, 16: 6, 0: 1}
     weights = "unet/diffusion_pytorch_model.safetensors"
     assert sha256(copied / "data/06_models/base" / weights) == sha256(copied / "my_model" / weights)
     comparison = json.loads((copied / "data/08_reporting/comparison.json").read_text())

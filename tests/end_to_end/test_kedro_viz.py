@@ -133,6 +133,8 @@ def test_its_page_shows_them(browser: Any, address: str, graph: dict[str, Any], 
     ):
         page.goto(f"{address}/?pid=__default__&sid={node_id(graph, name)}")
         page.locator(part).first.wait_for()
+    page.get_by_role("button", name="Expand preview").click()
+    page.locator(".pipeline-plotly__modal .legendtext").nth(1).wait_for()
     page.screenshot(path=artifacts / "kedro-viz.png")
     elsewhere = {url.split("/")[2] for url in asked if not url.startswith((address, "data:", "blob:"))}
     assert elsewhere <= {"fonts.googleapis.com", "fonts.gstatic.com"}  # Kedro-Viz's own font; no telemetry
