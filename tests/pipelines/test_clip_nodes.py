@@ -16,7 +16,7 @@ from mobius_pipeline.clips.table import IngestConfig
 from mobius_pipeline.clips.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.pipelines.datasets import FolderDataset, VideosDataset
+from mobius_pipeline.pipelines.datasets import CurveDataset, FolderDataset, VideosDataset
 from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
 from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
 
@@ -84,6 +84,13 @@ def test_a_folder_s_first_files_are_its_preview(tmp_path: Path) -> None:
         "columns": ["file", "bytes"],
         "data": [["a.txt", "2"], ["b/c.bin", "1,500"]],
     }
+
+
+def test_a_curve_s_preview_has_a_line_for_each_thing_measured(tmp_path: Path) -> None:
+    curve = CurveDataset(filepath=str(tmp_path / "curve.json"))
+    curve.save([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "heldout": 0.75}])
+    lines = {line["name"]: (line["x"], line["y"]) for line in curve.preview()["data"]}
+    assert lines == {"loss": ([1, 2], [0.5, 0.25]), "heldout": ([2], [0.75])}
 
 
 def test_ingestion_imports_neither_torch_nor_mlflow_nor_great_expectations() -> None:

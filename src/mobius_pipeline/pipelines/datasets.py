@@ -1,4 +1,4 @@
-"""The catalog's own datasets: folders that a node fills and the catalog publishes whole, and a loss curve.
+"""The catalog's own datasets: folders that a node fills and the catalog publishes whole, and curves.
 
 `preview` is what Kedro-Viz shows of a dataset; its return annotation says how.
 """
@@ -83,26 +83,23 @@ class VideosDataset(FolderDataset):
         return ImagePreview(base64.b64encode(png).decode())
 
 
-class LossCurveDataset(JSONDataset):
-    """Rows of step, loss and, where it was measured, held-out loss, which Kedro-Viz draws."""
+class CurveDataset(JSONDataset):
+    """Rows of a step and what was measured at it, which Kedro-Viz draws."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; why here, see `VideosDataset`."""
         super().__init__(filepath=filepath, metadata=metadata)
 
     def preview(self) -> PlotlyPreview:
-        """Both losses over the steps."""
+        """A line for each thing measured, over the steps; not every row has every one."""
         rows = self.load()
-        heldout = [row for row in rows if "heldout" in row]
-        return PlotlyPreview(
-            {
-                "data": [
-                    _line("loss of each batch", rows, "loss", "lines"),
-                    _line("held-out loss", heldout, "heldout", "lines+markers"),
-                ],
-                "layout": {"xaxis": {"title": {"text": "step"}}, "legend": {"orientation": "h", "y": 1.1}},
-            }
-        )
+        names = dict.fromkeys(name for row in rows for name in row if name != "step")
+        layout = {
+            "xaxis": {"title": {"text": "step"}},
+            "showlegend": True,
+            "legend": {"orientation": "h", "y": 1.1},
+        }
+        return PlotlyPreview({"data": [_line(name, rows) for name in names], "layout": layout})
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -125,6 +122,7 @@ def _strips(paths: list[Path], count: int) -> bytes:
     return png.getvalue()
 
 
-def _line(name: str, rows: list[dict[str, float]], key: str, mode: str) -> dict[str, Any]:
-    steps, values = [row["step"] for row in rows], [row[key] for row in rows]
-    return {"type": "scatter", "mode": mode, "name": name, "x": steps, "y": values}
+def _line(name: str, rows: list[dict[str, float]]) -> dict[str, Any]:
+    measured = [row for row in rows if name in row]
+    steps, values = [row["step"] for row in measured], [row[name] for row in measured]
+    return {"type": "scatter", "mode": "lines+markers", "name": name, "x": steps, "y": values}
