@@ -7,14 +7,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
+from kedro.config import OmegaConfigLoader
 
-from mobius_pipeline import telemetry, tracking
+from mobius_pipeline import settings, telemetry, tracking
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.hooks import ProjectHooks
 
 
 def context(section: dict[str, object], path: Path) -> SimpleNamespace:
-    return SimpleNamespace(config_loader={"mlflow": section}, project_path=path)
+    for name in ("base", "local"):
+        (path / "conf" / name).mkdir(parents=True)
+    (path / "conf/base/mlflow.yml").write_text(yaml.safe_dump(section))
+    loader = OmegaConfigLoader(path / "conf", **settings.CONFIG_LOADER_ARGS)
+    return SimpleNamespace(config_loader=loader, project_path=path)
 
 
 def test_the_context_configures_tracking(tmp_path: Path) -> None:

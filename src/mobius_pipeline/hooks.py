@@ -1,20 +1,27 @@
-"""Kedro's hooks: telemetry off before anything else, and tracking told where the project stands."""
+"""Kedro's hooks: telemetry off, tracking told where the project stands, and no parameter given in vain."""
 
+import re
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.pipeline import Pipeline
+from kedro.validation import ParameterValidationError
 
 from mobius_pipeline import telemetry, tracking
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.runs import flatten
 
 telemetry.silence()  # settings.py imports this module before Kedro imports any pipeline
 
 
 def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print errors that the user can mend without the traceback, which would hide them."""
-    if isinstance(error, MobiusError):
+    if isinstance(error, MobiusError | ParameterValidationError):
         print(f"\nmobius: {error}", file=sys.stderr)
     else:
         _excepthook(kind, error, trace)
@@ -41,3 +48,36 @@ class ProjectHooks:
                 f"conf/base/mlflow.yml (or its override in your environment): {error}"
             ) from error
         tracking.configure(config, context.project_path)
+        self._catalog_reads = catalog_parameters(Path(context.config_loader.conf_source))
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Iterable[str]
+    ) -> None:
+        """Refuse a name in `--params` that nothing in this run reads; Kedro would ignore it without a word.
+
+        Raises:
+            MobiusError: With the names, what may have been meant, and what this run reads.
+        """
+        read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
+        given = [name for name, _ in flatten(run_params["runtime_params"])]
+        vain = [name for name in given if not is_read(name, read | self._catalog_reads)]
+        if vain:
+            known = {name.removeprefix("params:") for name in catalog} - set(given)
+            guesses = [guess for name in vain for guess in get_close_matches(name, known, n=1, cutoff=0.8)]
+            raise MobiusError(
+                f"--params: nothing in this run reads {', '.join(vain)}. "
+                + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
+                + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and what stands below them."
+            )
+
+
+def catalog_parameters(conf: Path) -> set[str]:
+    """The names that catalogs below `conf` take from `--params`, as `${runtime_params:clips,…}`."""
+    texts = (path.read_text(encoding="utf-8") for path in conf.glob("*/catalog*.yml"))
+    return {name for text in texts for name in re.findall(r"\$\{runtime_params:([\w.]+)", text)}
+
+
+def is_read(name: str, read: set[str]) -> bool:
+    """Whether a dotted name is one of `read`, stands below one, or above one."""
+    return any(f"{name}.".startswith(f"{one}.") or one.startswith(f"{name}.") for one in read)

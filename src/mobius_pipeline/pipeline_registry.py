@@ -1,4 +1,8 @@
-"""The project's pipelines by name: what `kedro run --pipelines=<name>` takes."""
+"""The project's pipelines by name: what `kedro run --pipelines=<name>` takes.
+
+Tags, for `--tags`: `serial` and `parallel`, the mode; `gpu`, what computes on the `device` of its parameters;
+`report`, what measures and shows results.
+"""
 
 import warnings
 from importlib import import_module

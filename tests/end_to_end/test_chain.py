@@ -1,16 +1,11 @@
 """The whole chain, tiny, as a user starts it: real files, real stages, a real database behind MLflow."""
 
-import csv
 import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-import yaml
 
-from mobius_pipeline.clips.write import write_gif, write_mp4, write_webm, write_webp
-from project import make_project, merged, run
+from project import run
 
 
 def test_compares_both_modes(finished_project: Path) -> None:
@@ -66,60 +61,3 @@ def test_second_run_encodes_nothing_and_trains_nothing(finished_project: Path) -
     said = " ".join(run(finished_project, "kedro", "run", "--pipelines=encode,train_serial").split())
     assert "48 already encoded, 0 to encode" in said
     assert "Going on from step 8 of 8" in said
-
-
-def own_clips(folder: Path) -> dict[str, str]:
-    """Write clips as a user has them; returns the reasons that the bad ones must be left out for."""
-    rng = np.random.default_rng(0)
-
-    def film(name: str, frames: int = 20, height: int = 50, width: int = 70, fps: float = 12) -> Path:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        still = rng.integers(0, 256, ((height + 1) // 2, (width + 1) // 2, 3), dtype=np.uint8)
-        moving = np.stack([np.roll(still, step, axis=1) for step in range(frames)])
-        pixels = moving.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
-        write = {".mp4": write_mp4, ".webm": write_webm, ".gif": write_gif, ".webp": write_webp}[path.suffix]
-        write(path, pixels, fps)
-        return path
-
-    for index in range(12):
-        film(f"Ferien am Meer/{index} & größer.mp4", fps=25, width=96 + 2 * index).with_suffix(
-            ".txt"
-        ).write_text(f"sea number {index}", encoding="utf-8")
-    rows = [("file", "caption")]
-    for index, suffix in enumerate((".webm", ".gif", ".webp") * 3):
-        name = f"sub/folder/日本 {index}{suffix}"
-        size = (
-            {"height": 34, "width": 46} if suffix == ".webm" else {"height": 45, "width": 37}
-        )  # odd ones too
-        film(name, fps=10, **size)
-        rows.append((name, f"noise number {index}"))
-    with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-    film("no words.mp4")
-    film("short.gif", frames=2).with_suffix(".txt").write_text("a blink")
-    whole = film("cut.mp4")
-    whole.write_bytes(whole.read_bytes()[:300])
-    (folder / "letter.mp4").write_text("Dear reader, this is no video.")
-    return {"no words.mp4": "no caption", "short.gif": "frames", "cut.mp4": "", "letter.mp4": ""}
-
-
-def test_own_clips_go_through(tmp_path: Path, mlflow_template: Path) -> None:
-    """Other sizes, rates and names, and files that cannot be used; `clips` and `buckets` alone change."""
-    mine, project = tmp_path / "my clips", tmp_path / "project"
-    reasons = own_clips(mine)
-    project.mkdir()
-    make_project(project, mlflow_template)
-    path = project / "conf/base/globals.yml"
-    wide = {"frames": 4, "height": 16, "width": 32}
-    changes = {"clips": str(mine), "clip": {"buckets": [wide]}}
-    path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), changes)))
-    run(project, "kedro", "run")
-    quarantine = pd.read_parquet(project / "data/03_primary/quarantine.parquet").set_index("path")["reason"]
-    assert set(quarantine.index) == set(reasons)
-    assert all(reason and reasons[name] in reason for name, reason in quarantine.items())
-    assert len(pd.read_parquet(project / "data/03_primary/manifest.parquet")) == 21
-    (index,) = (project / "data/05_model_input/latents").glob("*/index.parquet")
-    assert pd.read_parquet(index)["width"].value_counts().to_dict() == {32: 12, 16: 9, 0: 1}
-    comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
-    assert comparison["columns"]["parallel"]["heldout_loss"] > 0

@@ -1,6 +1,5 @@
 """The diffusers pipeline: what it samples, what it takes and what it refuses."""
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import tiny
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.base import TextEncoder
 from mobius_pipeline.models.factory import trainable_parameters
@@ -219,13 +217,3 @@ def test_what_was_trained_is_saved_alone(
 def test_a_folder_that_is_no_base_is_named(tmp_path: Path) -> None:
     with pytest.raises(MobiusError, match="Cannot load the vae of"):
         MobiusTextToVideoPipeline.from_pretrained(tmp_path, tmp_path)
-
-
-def test_the_readme_s_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    base = tiny.write_base(tmp_path / "data/06_models/base")
-    write_trained(tmp_path / "data/06_models/parallel", base)
-    exec(compile(code, "README.md", "exec"), {})
-    assert (tmp_path / "ring.gif").stat().st_size > 0

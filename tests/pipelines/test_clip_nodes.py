@@ -1,17 +1,22 @@
 """The nodes that render and read clips, and what a run of theirs must not import."""
 
+import base64
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from mobius_pipeline.clips.sample_set import SampleConfig
 from mobius_pipeline.clips.table import IngestConfig
+from mobius_pipeline.clips.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.pipelines.datasets import FolderDataset
+from mobius_pipeline.pipelines.datasets import CurveDataset, FolderDataset, VideosDataset
 from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
 from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
 
@@ -58,6 +63,34 @@ def test_a_users_folder_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(MobiusError, match="no sample clips"):
         render_sample_clips(small_set(tmp_path), str(tmp_path / "work"))
     assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
+
+
+def test_a_folder_s_own_picture_is_its_preview(tmp_path: Path) -> None:
+    videos = VideosDataset(filepath=str(tmp_path))
+    write_mp4(tmp_path / "000.mp4", np.zeros((3, 16, 16, 3), np.uint8), fps=8)
+    made = base64.b64decode(videos.preview(frames=2))
+    assert Image.open(BytesIO(made)).size == (32, 16)
+    Image.new("RGB", (7, 5)).save(tmp_path / "grid.png")
+    assert base64.b64decode(videos.preview()) == (tmp_path / "grid.png").read_bytes()
+
+
+def test_a_folder_s_first_files_are_its_preview(tmp_path: Path) -> None:
+    for name, size in (("b/c.bin", 1500), ("a.txt", 2), ("d.bin", 0)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    table = FolderDataset(filepath=str(tmp_path)).preview(nrows=2)
+    assert table == {
+        "index": [0, 1],
+        "columns": ["file", "bytes"],
+        "data": [["a.txt", "2"], ["b/c.bin", "1,500"]],
+    }
+
+
+def test_a_curve_s_preview_has_a_line_for_each_thing_measured(tmp_path: Path) -> None:
+    curve = CurveDataset(filepath=str(tmp_path / "curve.json"))
+    curve.save([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25, "heldout": 0.75}])
+    lines = {line["name"]: (line["x"], line["y"]) for line in curve.preview()["data"]}
+    assert lines == {"loss": ([1, 2], [0.5, 0.25]), "heldout": ([2], [0.75])}
 
 
 def test_ingestion_imports_neither_torch_nor_mlflow_nor_great_expectations() -> None:

@@ -1,9 +1,18 @@
-"""The catalog's own dataset: a folder that a node fills and the catalog publishes whole."""
+"""The catalog's own datasets: folders that a node fills and the catalog publishes whole, and curves.
 
+`preview` is what Kedro-Viz shows of a dataset; its return annotation says how.
+"""
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import ImagePreview, PlotlyPreview, TablePreview
+from kedro_datasets.json import JSONDataset
 
 from mobius_pipeline.files import move_folder
 
@@ -41,8 +50,79 @@ class FolderDataset(AbstractDataset[Path, Path]):
         if data.resolve() != target.resolve():
             move_folder(data, target)
 
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """Its first files and their sizes."""
+        folder = self.load()
+        rows = [
+            [path.relative_to(folder).as_posix(), f"{path.stat().st_size:,}"]
+            for path in islice(_files(folder), nrows)
+        ]
+        return TablePreview({"index": list(range(len(rows))), "columns": ["file", "bytes"], "data": rows})
+
     def _exists(self) -> bool:
         return Path(self._filepath).is_dir()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class VideosDataset(FolderDataset):
+    """A folder of videos; where it holds a picture of them all, `grid.png`, that is what Kedro-Viz shows."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """As a folder's; Kedro writes down a dataset's configuration from its class's own `__init__`."""
+        super().__init__(filepath=filepath, metadata=metadata)
+
+    def preview(self, videos: int = 8, frames: int = 8) -> ImagePreview:
+        """A row a video, its first frames beside each other."""
+        folder = self.load()
+        if (whole := folder / "grid.png").is_file():
+            png = whole.read_bytes()
+        else:
+            png = _strips(sorted(folder.glob("*.mp4"))[:videos], frames)
+        return ImagePreview(base64.b64encode(png).decode())
+
+
+class CurveDataset(JSONDataset):
+    """Rows of a step and what was measured at it, which Kedro-Viz draws."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file; why here, see `VideosDataset`."""
+        super().__init__(filepath=filepath, metadata=metadata)
+
+    def preview(self) -> PlotlyPreview:
+        """A line for each thing measured, over the steps; not every row has every one."""
+        rows = self.load()
+        names = dict.fromkeys(name for row in rows for name in row if name != "step")
+        layout = {
+            "xaxis": {"title": {"text": "step"}},
+            "showlegend": True,
+            "legend": {"orientation": "h", "y": 1.1},
+        }
+        return PlotlyPreview({"data": [_line(name, rows) for name in names], "layout": layout})
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _strips(paths: list[Path], count: int) -> bytes:
+    """A PNG with a row a video, all of one size."""
+    import numpy as np
+    from PIL import Image
+
+    from mobius_pipeline.clips.decode import opened
+
+    rows = []
+    for path in paths:
+        with opened(path) as media:
+            rows.append(np.concatenate([shown.rgb() for shown in islice(media.frames, count)], axis=1))
+    png = BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(png, "PNG")
+    return png.getvalue()
+
+
+def _line(name: str, rows: list[dict[str, float]]) -> dict[str, Any]:
+    measured = [row for row in rows if name in row]
+    steps, values = [row["step"] for row in measured], [row[name] for row in measured]
+    return {"type": "scatter", "mode": "lines+markers", "name": name, "x": steps, "y": values}

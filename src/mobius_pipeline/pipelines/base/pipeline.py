@@ -14,6 +14,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["manifest", "raw_clips@source", "params:base", "params:clip", "params:work"],
                 outputs="base_model",
                 name="make_base",
+                tags="gpu",
             )
         ]
     )

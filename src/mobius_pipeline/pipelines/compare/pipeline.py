@@ -29,12 +29,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs=["comparison", "costs", "real_videos"],
                 name="compare",
+                tags="report",
             ),
             node(
                 report,
                 inputs=["comparison", "real_videos", "params:work"],
                 outputs="comparison_report",
                 name="report",
+                tags="report",
             ),
         ]
     )

@@ -21,6 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs="latents",
                 name="encode_clips",
+                tags="gpu",
             )
         ]
     )

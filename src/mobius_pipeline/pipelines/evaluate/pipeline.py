@@ -23,6 +23,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs=["metrics", "loss_curve", "heldout_curve"],
                 name="evaluate",
+                tags="report",
             )
         ]
     )
@@ -30,4 +31,5 @@ def create_pipeline(**_: object) -> Pipeline:
         "inputs": {"manifest", "raw_clips@source", "base_model"},
         "parameters": {"evaluate", "clip", "work"},
     }
-    return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))
+    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
+    return sum(modes, Pipeline([]))

@@ -14,8 +14,10 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["weights", "base_model", "latents", "params:sample", "params:clip", "params:work"],
                 outputs="samples",
                 name="sample",
+                tags="gpu",
             )
         ]
     )
     shared = {"inputs": {"latents", "base_model"}, "parameters": {"sample", "clip", "work"}}
-    return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))
+    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
+    return sum(modes, Pipeline([]))

@@ -14,8 +14,10 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["latents", "base_model", "params:train", "params:model", "params:work"],
                 outputs="weights",
                 name="train",
+                tags="gpu",
             )
         ]
     )
     shared = {"inputs": {"latents", "base_model"}, "parameters": {"train", "work"}}
-    return sum((pipeline(one, namespace=mode, **shared) for mode in ("serial", "parallel")), Pipeline([]))
+    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
+    return sum(modes, Pipeline([]))

@@ -1,0 +1,131 @@
+"""The README and every page of docs/ do what they say: their blocks are run in a copy of a finished project.
+
+`sh` and `python` blocks are run in order; a `yaml` block is merged into the file that its first line names.
+What would take hours, another machine or the network stands in a `console` block, and is counted here.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from mobius_pipeline.files import sha256
+from own_clips import write_own_clips
+from project import ROOT, merged, run
+
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+YOUR_CLIPS = "docs/your_clips.md"
+NOT_RUN = {
+    "README.md": 3,  # make, whose steps other tests run; Kedro-Viz, which serves until stopped; a download
+    "docs/lineage.md": 5,  # queued experiments and a remote, which tests/end_to_end/test_dvc.py tries
+    "docs/performance.md": 1,  # minutes of `mobius plan`, which tests/planning/test_command.py runs
+    "docs/plan.md": 1,  # the same
+}
+# Numbers that suit the default project, and what the tiny one takes instead.
+SMALLER = {"docs/resume.md": ("train.steps=300", "train.steps=12")}
+# What a reader should find afterwards.
+MADE = {
+    "README.md": ["ring.gif"],
+    "docs/library.md": ["my_training/parallel/metrics.json"],
+    "docs/plan.md": ["data/08_reporting/plan.json"],
+}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a page: kind and text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run_block(project: Path, kind: str, text: str) -> str:
+    if kind == "sh":
+        return run(project, "bash", "-euo", "pipefail", "-c", text)
+    if kind == "python":
+        (project / "page.py").write_text(text)
+        return run(project, "python", "page.py")
+    if kind == "yaml":
+        named = re.match(r"# (conf/\S+\.yml)\n", text)
+        assert named, f"which file is this for?\n{text}"
+        path = project / named[1]
+        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), yaml.safe_load(text))))
+    return ""
+
+
+@pytest.fixture
+def copied(finished_project: Path, mlflow_template: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project, with a folder of clips and a T2I model of the user's own in it."""
+    copy = tmp_path / "project"
+    shutil.copytree(finished_project, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
+    (copy / "mlruns").mkdir()  # an experiment holds the absolute path of its artifacts
+    shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
+    shutil.copytree(copy / "data/06_models/base", copy / "my_model")
+    for key, value in {"name": "Tester", "email": "t@example.org"}.items():
+        run(copy, "git", "config", f"user.{key}", value)
+    return copy
+
+
+@pytest.fixture
+def reasons(copied: Path) -> dict[str, str]:
+    """Clips in `my_clips`; the reasons that the bad ones must be left out for."""
+    return write_own_clips(copied / "my_clips")
+
+
+def read(copied: Path, page: str) -> str:
+    """Do what a page says; return what its commands printed."""
+    large, small = SMALLER.get(page, ("", ""))
+    found = blocks(page)
+    assert large in "".join(text for _, text in found)
+    smaller = [(kind, text.replace(large, small) if large else text) for kind, text in found]
+    return "".join(run_block(copied, kind, text) for kind, text in smaller)
+
+
+def does(page: str) -> bool:
+    return not {"sh", "python"}.isdisjoint(kind for kind, _ in blocks(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_command_hides(page: str) -> None:
+    kinds = [kind for kind, _ in blocks(page)]
+    assert set(kinds) <= {"sh", "python", "yaml", "console", "text"}
+    assert kinds.count("console") == NOT_RUN.get(page, 0)
+    outside = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"^    \S.*", outside, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        assert target.startswith("https://") or (ROOT / page).parent.joinpath(target).exists(), target
+    for named in re.findall(r"`((?:conf|src|tests|benchmarks)/[\w./]+)`", (ROOT / page).read_text()):
+        assert (ROOT / named).exists(), named
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if does(page) and page != YOUR_CLIPS])
+@pytest.mark.usefixtures("reasons")
+def test_a_page_does_what_it_says(copied: Path, page: str) -> None:
+    read(copied, page)
+    for made in MADE.get(page, []):
+        assert (copied / made).stat().st_size > 0
+    if "yaml" in dict(blocks(page)):
+        run(copied, "kedro", "run", "--runner=dry_runner.DryRunner")  # what it left configured is valid
+
+
+def test_own_clips_go_through(copied: Path, reasons: dict[str, str]) -> None:
+    """Other sizes, rates and names, files that cannot be used, and a T2I model that is there already."""
+    stores = copied / "data/05_model_input/latents"
+    before = set(stores.iterdir())
+    printed = read(copied, YOUR_CLIPS)
+    quarantine = pd.read_parquet(copied / "data/03_primary/quarantine.parquet").set_index("path")["reason"]
+    assert set(quarantine.index) == set(reasons)
+    assert all(reason and reasons[name] in reason for name, reason in quarantine.items())
+    assert all(name in printed for name in reasons)
+    assert len(pd.read_parquet(copied / "data/03_primary/manifest.parquet")) == 21
+    (store,) = set(stores.iterdir()) - before
+    assert pd.read_parquet(store / "index.parquet")["width"].value_counts().to_dict() == {40: 15, 16: 6, 0: 1}
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert sha256(copied / "data/06_models/base" / weights) == sha256(copied / "my_model" / weights)
+    comparison = json.loads((copied / "data/08_reporting/comparison.json").read_text())
+    assert comparison["columns"]["parallel"]["heldout_loss"] > 0
