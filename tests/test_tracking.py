@@ -1,6 +1,7 @@
 """Runs in a real SQLite store: what is recorded, how runs end, and what is refused."""
 
 import hashlib
+import json
 import math
 import os
 import signal
@@ -18,7 +19,7 @@ import pytest
 from mobius_pipeline import tracking
 from mobius_pipeline.delivery import UnavailableError
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Run, Sink
+from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Input, Run, Sink
 from mobius_pipeline.tracking.owner import is_gone, owner_tags
 
 NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
@@ -57,7 +58,7 @@ def test_importing_tracking_does_not_import_mlflow() -> None:
 def test_training_run_records_everything_in_the_project(tracked_project: Path) -> None:
     params = {"optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]}, "steps": 3}
     with tracking.training_run(
-        "serial", params=params, tags={"base": "tiny"}, inputs={"latents": "ab" * 32}
+        "serial", params=params, tags={"base": "tiny"}, inputs={"latents": Input("ab" * 32, "data/latents")}
     ) as run:
         for step in range(3):
             run.log_metrics({"loss": 1 / (step + 1), "throughput/frames_per_s": 10.0}, step)
@@ -76,7 +77,8 @@ def test_training_run_records_everything_in_the_project(tracked_project: Path) -
     assert stored.data.tags["data.latents"] == "ab" * 32
     assert [m.value for m in client().get_metric_history(run.id, "loss")] == [1.0, 0.5, pytest.approx(1 / 3)]
     assert stored.data.metrics["memory/peak_gib"] == 1.5
-    assert stored.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
+    (latents,) = [found.dataset for found in stored.inputs.dataset_inputs]
+    assert (latents.digest, json.loads(latents.source)) == (("ab" * 32)[:12], {"uri": "data/latents"})
     artifacts = tracked_project / "mlruns/artifacts" / run.id / "artifacts"
     assert (artifacts / "notes/note.txt").read_text() == "note"
     assert list((artifacts / "images").glob("*red circle*.png"))
@@ -328,7 +330,9 @@ def test_the_load_of_the_machine_is_sampled_and_counted_on(tracked_project: Path
 def test_without_a_project_runs_record_nothing_and_say_so_once(caplog: pytest.LogCaptureFixture) -> None:
     tracking.reset()
     for _ in range(2):
-        with tracking.training_run("serial", params={"a": 1}, tags={"b": "c"}, inputs={"d": "e"}) as run:
+        with tracking.training_run(
+            "serial", params={"a": 1}, tags={"b": "c"}, inputs={"d": Input("e")}
+        ) as run:
             run.log_metrics({"loss": math.nan, "lr": 1.0}, 0)
             run.log_checkpoint("step-1", 1, Path())
     with tracking.attached_run("untracked", "serial"):

@@ -160,13 +160,18 @@ def serve(project: Path, port: int) -> None:
     print("Starting the MLflow UI (about 15 s) ...", flush=True)
     with running_server(ui_command(store, chosen), ui_environment()) as server:
         wait_until_up(server, chosen)
-        print(f"Open  {runs_page(chosen, experiment)}  (Ctrl-C stops it)", flush=True)
+        page = runs_page(chosen, experiment)
+        print(f"Open    {page}  (Ctrl-C stops it)\nCharts  {page}&compareRunsMode=CHART", flush=True)
         server.wait()
 
 
 def runs_page(port: int, experiment: str) -> str:
-    """Return the address of the experiment's runs; MLflow's front page is about GenAI traces."""
-    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    """Return the address of the experiment's runs in the view of both modes.
+
+    MLflow's front page is about GenAI traces, and its own columns show no metric.
+    """
+    view = f"workflowType=machine_learning&viewStateShareKey={tracking.VIEW}"
+    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?{view}"
 
 
 def recorded_store(project: Path) -> tracking.Store:

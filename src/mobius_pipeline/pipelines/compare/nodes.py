@@ -57,6 +57,7 @@ def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
     """Render the comparison as one HTML page and record it in a run of its own."""
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation.report import render_report
+    from mobius_pipeline.pipelines.notes import comparison_note
 
     html = render_report(comparison, real_videos.parent)
     relative = {
@@ -65,7 +66,8 @@ def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
         if value is not None
     }
     runs = {f"run.{mode}": figures["run_id"] for mode, figures in comparison["modes"].items()}
-    with tracking.comparison_run(params=runs, tags={"verdict": comparison["verdict"]}) as run:
+    note, verdict = comparison_note(comparison), comparison["verdict"]
+    with tracking.comparison_run(params=runs, tags={"verdict": verdict}, description=note) as run:
         run.log_metrics(relative)
         page = Path(work) / "comparison.html"
         page.write_text(html, encoding="utf-8")

@@ -26,7 +26,10 @@ def evaluate(
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation.quality import load_videos, quality, reference_paths, vae_encoder
     from mobius_pipeline.evaluation.video_metrics import video_features
+    from mobius_pipeline.files import read_json
+    from mobius_pipeline.pipelines.notes import training_note
     from mobius_pipeline.sampling.run import read_samples
+    from mobius_pipeline.training.claim import CONFIG
     from mobius_pipeline.training.run import read_metrics
 
     trained = read_metrics(weights)
@@ -42,6 +45,7 @@ def evaluate(
         numbers = {name: value for name, value in measured.items() if isinstance(value, float)}
         run.log_metrics({f"quality/{name}": value for name, value in numbers.items()})
         run.log_artifact(samples, "samples")
+        run.describe(training_note(weights.name, trained, read_json(weights / CONFIG), measured))
         run_id = run.id
     return {**trained, "run_id": run_id, "quality": measured}, loss_curve(history)
 

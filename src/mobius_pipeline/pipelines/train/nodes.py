@@ -13,12 +13,14 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     from mobius_pipeline import tracking
     from mobius_pipeline.files import read_json, write_json
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.training.claim import forked_at
+    from mobius_pipeline.pipelines.notes import training_note
+    from mobius_pipeline.training.claim import CONFIG, forked_at
     from mobius_pipeline.training.previews import Preview, grid, write_previews
     from mobius_pipeline.training.report import Listener
-    from mobius_pipeline.training.run import fingerprints, summary_metrics, train_mode
+    from mobius_pipeline.training.run import fingerprints, read_metrics, summary_metrics, train_mode
 
     store = LatentsStore(latents)
+    clips = {split: len(store.clips(split)) for split in ("train", "heldout")}
     marks = fingerprints(store, base_model, model, train)
     state = Path(work) / marks.whole[:20] / model.mode
     run_file = state / "run.json"
@@ -27,7 +29,10 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
         model.mode,
         params={"train": train.model_dump(), "base": marks.base[:20], "data": marks.data[:20]},
         tags={"fingerprint": marks.whole},
-        inputs={"latents": marks.data, "base": marks.base},
+        inputs={
+            "latents": tracking.Input(marks.data, str(latents), profile=clips),
+            "base": tracking.Input(marks.base, str(base_model), context="T2I base"),
+        },
         resume_run_id=read_json(run_file)["run_id"] if run_file.is_file() else None,
     ) as run:
         write_json(run_file, {"run_id": run.id})
@@ -60,4 +65,5 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
         if (step := forked_at(state)) is not None:
             run.set_tags({"forked_at": str(step)})
         run.log_metrics(summary_metrics(output))
+        run.describe(training_note(model.mode, read_metrics(output), read_json(output / CONFIG)))
     return output

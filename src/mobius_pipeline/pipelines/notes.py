@@ -1,0 +1,44 @@
+"""What a run's page in MLflow says of it: a first line that tables of runs show, then the figures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mobius_pipeline.evaluation import summary
+
+Json = Mapping[str, Any]
+
+
+def training_note(mode: str, metrics: Json, config: Json, quality: Json | None = None) -> str:
+    """Describe a finished training.
+
+    Args:
+        mode: Its name.
+        metrics: Its `metrics.json`.
+        config: Its `training.json`.
+        quality: How its samples scored, once they were evaluated.
+    """
+    train, start, end = config["train"], metrics["heldout_loss_start"], metrics["heldout_loss"]
+    lines = [
+        f"{mode.capitalize()}: peak memory {summary.size(metrics['peak_memory_bytes'])}, "
+        f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
+        f"(T2I start {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
+        f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
+        f"{train['device']}, {summary.count(metrics['trainable_parameters'])} trainable parameters, "
+        f"{summary.duration(metrics['training_s'])} of training."
+    ]
+    if quality is not None:
+        names = {"prompt_match": "all of it", "colour": "colour", "shape": "shape", "motion": "motion"}
+        scores = [f"{word} {summary.share(quality.get(name))}" for name, word in names.items()]
+        lines.append(f"Samples that show their prompt: {', '.join(scores)}. Artifacts: `samples/`.")
+    return "\n\n".join(lines)
+
+
+def comparison_note(comparison: Json) -> str:
+    """Describe a comparison: the changes, the table, the verdict in words."""
+    rows = summary.rows(comparison)
+    changes = ", ".join(f"{row.name.lower()} {row.change}" for row in rows)
+    header = "| | T2I start | serial | parallel | parallel vs serial |\n| --- | --- | --- | --- | --- |\n"
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    report = "The report, with every sampled video: Artifacts, `comparison.html`."
+    first = f"Parallel against serial: {changes}."
+    return "\n\n".join([first, header + table, comparison["verdict"], report])
