@@ -35,10 +35,12 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
 
 def comparison_note(comparison: Json) -> str:
     """Describe a comparison: the changes, the table, the verdict in words."""
-    rows = summary.rows(comparison)
-    changes = ", ".join(f"{row.name.lower()} {row.change}" for row in rows)
+    rows, change = summary.rows(comparison), comparison["relative_percent"]
+    names = {"peak_memory_bytes": "peak memory", "step_s": "median step", "heldout_loss": "held-out loss"}
+    changes = ", ".join(f"{name} {summary.percent(change[key])}" for key, name in names.items())
     header = "| | T2I start | serial | parallel | parallel vs serial |\n| --- | --- | --- | --- | --- |\n"
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     report = "The report, with every sampled video: Artifacts, `comparison.html`."
-    first = f"Parallel against serial: {changes}."
-    return "\n\n".join([first, header + table, comparison["verdict"], report])
+    return "\n\n".join(
+        [f"Parallel against serial: {changes}.", header + table, comparison["verdict"], report]
+    )

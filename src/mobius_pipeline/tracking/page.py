@@ -9,10 +9,9 @@ NOTE = "mlflow.note.content"  # the tag that the pages show as a description, in
 VIEW = "serial-and-parallel"  # `?viewStateShareKey=` of the page's address opens it
 _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"  # where MLflow's pages keep the views under "Views"
 _NOTE = (
-    "Two ways to fine-tune a text-to-image model into a text-to-video model, from the same start on the same "
-    "data and draws. **serial** and **parallel** are the trainings: memory, time and held-out loss stand in "
-    "the columns, their curves are overlaid in the chart view. **comparison** holds the report, **plan** "
-    "what was predicted without training."
+    "**serial** and **parallel** are two ways to make a text-to-video model of a text-to-image model, from "
+    "the same start, data and draws. The columns show memory, time and held-out loss of both, the chart view "
+    "overlays their curves. **comparison** holds the report, **plan** what was predicted without training."
 )
 _METRICS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "quality/prompt_match")
 _METRIC_WIDTH = 130  # px

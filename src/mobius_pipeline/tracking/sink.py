@@ -12,6 +12,10 @@ from mobius_pipeline.tracking.page import NOTE
 from mobius_pipeline.tracking.source import source_tags
 
 DIGEST_LENGTH = 12  # characters, shown behind a data set's name; MLflow takes 36
+_CHECKPOINT_NOTE = (
+    "Checkpoint of step {step}, which a stopped training goes on from. It lies in `{folder}`, not in MLflow, "
+    "as long as `train.keep_last` or `train.keep_every` keeps it."
+)
 # What MLflow says of a store that is down, locked or full, rather than of the record.
 _FOR_NOW = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED")
 
@@ -69,7 +73,8 @@ class MlflowSink(Sink):
             source_run_id=self._run_id,
             experiment_id=self._experiment_id,
             params={"folder": str(folder), "step": str(step)},
-            tags=source_tags(),  # MLflow's own would name the script by its path on this machine
+            # Without them MLflow names the script by its path on this machine.
+            tags={**source_tags(), NOTE: _CHECKPOINT_NOTE.format(step=step, folder=folder)},
         ).model_id
         self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step)])
         self._client.log_batch(self._run_id, metrics=[Metric(*entry, model_id=model_id) for entry in metrics])
