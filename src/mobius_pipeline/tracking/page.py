@@ -14,7 +14,7 @@ _NOTE = (
     "overlays their curves. **comparison** holds the report, **plan** what was predicted without training."
 )
 _METRICS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "quality/prompt_match")
-_METRIC_WIDTH = 130  # px
+_METRIC_WIDTH = 150  # px
 _BARS = {
     "Cost": ("memory/peak_gib", "time/step_s", "time/training_s"),
     "Learning": ("eval/loss",),

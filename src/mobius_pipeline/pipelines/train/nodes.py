@@ -20,7 +20,7 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     from mobius_pipeline.training.run import fingerprints, read_metrics, summary_metrics, train_mode
 
     store = LatentsStore(latents)
-    clips = {split: len(store.clips(split)) for split in ("train", "heldout")}
+    clips = {f"{split} clips": len(store.clips(split)) for split in ("train", "heldout")}
     marks = fingerprints(store, base_model, model, train)
     state = Path(work) / marks.whole[:20] / model.mode
     run_file = state / "run.json"
@@ -30,8 +30,8 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
         params={"train": train.model_dump(), "base": marks.base[:20], "data": marks.data[:20]},
         tags={"fingerprint": marks.whole},
         inputs={
-            "latents": tracking.Input(marks.data, str(latents), profile=clips),
-            "base": tracking.Input(marks.base, str(base_model), context="T2I base"),
+            "latents": tracking.Input(marks.data, within_project(latents), profile=clips),
+            "base": tracking.Input(marks.base, within_project(base_model), context="T2I base"),
         },
         resume_run_id=read_json(run_file)["run_id"] if run_file.is_file() else None,
     ) as run:
@@ -67,3 +67,9 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
         run.log_metrics(summary_metrics(output))
         run.describe(training_note(model.mode, read_metrics(output), read_json(output / CONFIG)))
     return output
+
+
+def within_project(path: Path) -> str:
+    """Return `path` as seen from the project, where Kedro runs; another machine has the project elsewhere."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
