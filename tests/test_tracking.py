@@ -1,5 +1,6 @@
 """Runs in a real SQLite store: what is recorded, how runs end, and what is refused."""
 
+import getpass
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from mobius_pipeline.delivery import UnavailableError
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Input, Run, Sink
 from mobius_pipeline.tracking.owner import is_gone, owner_tags
+from mobius_pipeline.tracking.store import open_client
 
 NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
 
@@ -82,6 +84,36 @@ def test_training_run_records_everything_in_the_project(tracked_project: Path) -
     artifacts = tracked_project / "mlruns/artifacts" / run.id / "artifacts"
     assert (artifacts / "notes/note.txt").read_text() == "note"
     assert list((artifacts / "images").glob("*red circle*.png"))
+
+
+def test_pages_say_what_a_run_is_and_name_no_folder_of_this_machine(
+    tracked_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/opt/some where/bin/kedro", "run", "--pipelines=train_serial"])
+    with tracking.training_run("serial", **NOTHING) as run:
+        run.log_checkpoint("serial-4", 4, Path("data/.work/ab/serial/step-00000004"))
+        run.describe("Serial: *cheap*.")
+    stored = client().get_run(run.id)
+    assert stored.data.tags["mlflow.note.content"] == "Serial: *cheap*."
+    assert stored.data.tags["mlflow.source.name"] == "kedro run --pipelines=train_serial"
+    assert stored.data.tags["mlflow.user"] == stored.info.user_id == getpass.getuser()
+    (model,) = client().search_logged_models([stored.info.experiment_id])
+    assert "/opt" not in str(model.tags)
+    assert "`data/.work/ab/serial/step-00000004`" in model.tags["mlflow.note.content"]
+
+
+def test_an_experiment_of_an_earlier_version_gets_its_page_and_keeps_what_a_user_wrote(
+    tracked_project: Path,
+) -> None:
+    store = tracking.Store("mobius", tracked_project / "mlruns")
+    earlier = open_client(store)
+    mine = {"mlflow.note.content": "Mine."}
+    experiment = earlier.create_experiment("mobius", artifact_location=str(store.artifacts), tags=mine)
+    assert tracking.experiment_id(store) == experiment
+    tags = client().get_experiment(experiment).tags
+    assert tags["mlflow.note.content"] == "Mine."
+    view = json.loads(tags[f"mlflow.sharedViewState.{tracking.VIEW}"])
+    assert "metrics.`memory/peak_gib`" in json.loads(view["state"])["selectedColumns"]
 
 
 def test_checkpoints_are_ranked_by_their_metrics(tracked_project: Path) -> None:

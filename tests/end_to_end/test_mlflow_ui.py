@@ -102,6 +102,31 @@ def row(page: Any, name: str) -> Any:
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
+# A metric's name and its values lie in two grids, which scroll together and draw only the lines in sight.
+LINE = """name => {
+    const table = name.closest('[role=grid]').parentElement.parentElement;
+    const cells = [...table.querySelectorAll('[role=rowgroup] > div')];
+    const beside = cells.filter(cell => cell.style.top === name.parentElement.style.top);
+    return beside.map(cell => cell.innerText);
+}"""
+
+
+def compared(page: Any, key: str) -> list[float]:
+    """The values of a metric on the page that compares runs, in their order."""
+    names = page.get_by_role("grid").filter(has=page.get_by_role("link"))
+    names.wait_for()
+    name = names.get_by_role("link", name=key, exact=True)
+    values = names.locator("xpath=../..").get_by_role("grid").last
+    for _ in range(50):
+        found = name.evaluate(LINE) if name.count() else []
+        if len(found) == 1 + len(MODES):
+            return [float(text) for text in found if text != key]
+        values.hover()
+        page.mouse.wheel(0, 100)
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{key} does not come into sight")
+
+
 def test_a_taken_port_is_passed_over_aloud(ui: Ui) -> None:
     used = int(ui.origin.rsplit(":", 1)[1])
     assert used != ui.taken
@@ -174,10 +199,9 @@ def test_the_comparison_of_two_selected_runs(ui: Ui, page: Any, artifacts: Path)
         row(page, mode).get_by_role("checkbox").first.check()
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_text("Comparing 2 Runs from 1 Experiment").wait_for()
-    for key in ("memory/peak_gib", "time/step_s", "eval/loss"):
-        line = page.get_by_role("row").filter(has=page.get_by_role("link", name=key, exact=True))
-        numbers = [float(number) for number in re.findall(r"\d+\.\d+", line.inner_text())]
-        assert numbers == pytest.approx([ui.metric(mode, key) for mode in MODES], rel=0.05)
+    for key in ("eval/loss", "memory/peak_gib", "time/step_s"):
+        recorded = [ui.metric(mode, key) for mode in MODES]
+        assert compared(page, key) == pytest.approx(recorded, abs=6e-4)  # three decimals are shown
     page.screenshot(path=artifacts / "mlflow-compare.png", full_page=True)
 
 
