@@ -6,10 +6,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import click
@@ -265,7 +265,7 @@ def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
                 return
-        except (urllib.error.URLError, OSError):
+        except (OSError, HTTPException):  # the latter where a socket to a port without a server met itself
             time.sleep(0.3)
     raise MobiusError(f"The MLflow UI did not answer on port {port} within {START_SECONDS:.0f} s.")
 

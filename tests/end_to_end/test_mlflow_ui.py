@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from mobius_pipeline import cli
+
 MODES = ("serial", "parallel")
 COLUMNS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "quality/prompt_match")
 
@@ -66,9 +68,9 @@ def ui(finished_project: Path) -> Iterator[Ui]:
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        port = cli.free_port(5600)  # below those that the system hands out, to connections among others
+        taken.bind((cli.HOST, port))
         taken.listen()
-        port = taken.getsockname()[1]
         command = [sys.executable, "-m", "mobius_pipeline.cli", "ui", "--port", str(port)]
         server = subprocess.Popen(command, cwd=finished_project, env=clean, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
@@ -77,6 +79,7 @@ def ui(finished_project: Path) -> Iterator[Ui]:
             printed.append(line)
             if line.startswith("Charts"):
                 break
+        assert printed[-1].startswith("Charts"), printed
         yield Ui(printed, psutil.Process(server.pid), port, runs)
     server.send_signal(signal.SIGINT)
     assert server.wait(timeout=20) == 130
