@@ -105,6 +105,12 @@ def row(page: Any, name: str) -> Any:
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
+SHOWN_IN_ORDER = """wanted => {
+    const left = header => header.getBoundingClientRect().left;
+    const headers = [...document.querySelectorAll('[role=columnheader][col-id]')];
+    const shown = headers.sort((a, b) => left(a) - left(b)).map(header => header.getAttribute('col-id'));
+    return shown.filter(column => wanted.includes(column)).join() === wanted.join();
+}"""
 # A metric's name and its values lie in two grids, which scroll together and draw only the lines in sight.
 LINE = """name => {
     const table = name.closest('[role=grid]').parentElement.parentElement;
@@ -164,9 +170,7 @@ def test_foreign_host_names_are_refused(ui: Ui, host: str) -> None:
 def test_the_table_tells_what_both_modes_cost_and_reach(ui: Ui, page: Any, artifacts: Path) -> None:
     page.goto(ui.address)
     page.get_by_role("link", name="serial", exact=True).wait_for()
-    shown = [header.get_attribute("col-id") for header in page.get_by_role("columnheader").all()]
-    wanted = [f"metrics.`{key}`" for key in COLUMNS]
-    assert [column for column in shown if column in wanted] == wanted
+    page.wait_for_function(SHOWN_IN_ORDER, arg=[f"metrics.`{key}`" for key in COLUMNS])
     for mode in MODES:
         index = row(page, mode).first.get_attribute("row-index")
         for key in COLUMNS:
