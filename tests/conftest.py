@@ -16,6 +16,7 @@ telemetry.silence()
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep on one worker what shares an expensive fixture: a file, or the finished project."""
     for item in items:

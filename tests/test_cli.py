@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_the_ui_wants_recorded_runs(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_passed_over() -> None:
     with socket.socket() as taken:
-        taken.bind((cli.HOST, 0))
+        taken.bind((tracking.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert cli.free_port(port) > port
@@ -96,6 +97,29 @@ def test_the_server_answers_this_machine_only_and_unpickles_nothing(tmp_path: Pa
     assert words[words.index("--allowed-hosts") + 1] == "localhost:5001,127.0.0.1:5001"
     assert cli.ui_environment()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
     assert cli.ui_environment()["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+def test_an_answer_that_is_no_http_is_not_the_server_yet() -> None:
+    """A connection to a port that nobody listens on may meet itself, and read what it asked."""
+    left = [b"GET /health HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+    with socket.socket() as listening:
+        listening.bind((tracking.HOST, 0))
+        listening.listen()
+
+        def answer() -> None:
+            while left:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(1024)
+                    connection.sendall(left.pop(0))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        with cli.running_server(command, dict(os.environ)) as server:
+            cli.wait_until_up(server, listening.getsockname()[1])
+        thread.join(timeout=10)
+    assert not left
 
 
 def test_a_server_that_ends_at_once_is_an_error_and_leaves_nothing() -> None:

@@ -1,6 +1,8 @@
 """Runs in a real SQLite store: what is recorded, how runs end, and what is refused."""
 
+import getpass
 import hashlib
+import json
 import math
 import os
 import signal
@@ -18,8 +20,9 @@ import pytest
 from mobius_pipeline import tracking
 from mobius_pipeline.delivery import UnavailableError
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Run, Sink
+from mobius_pipeline.runs import MAX_PARAM_LENGTH, Entry, Input, Run, Sink
 from mobius_pipeline.tracking.owner import is_gone, owner_tags
+from mobius_pipeline.tracking.store import open_client
 
 NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
 
@@ -57,7 +60,7 @@ def test_importing_tracking_does_not_import_mlflow() -> None:
 def test_training_run_records_everything_in_the_project(tracked_project: Path) -> None:
     params = {"optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]}, "steps": 3}
     with tracking.training_run(
-        "serial", params=params, tags={"base": "tiny"}, inputs={"latents": "ab" * 32}
+        "serial", params=params, tags={"base": "tiny"}, inputs={"latents": Input("ab" * 32, "data/latents")}
     ) as run:
         for step in range(3):
             run.log_metrics({"loss": 1 / (step + 1), "throughput/frames_per_s": 10.0}, step)
@@ -76,10 +79,41 @@ def test_training_run_records_everything_in_the_project(tracked_project: Path) -
     assert stored.data.tags["data.latents"] == "ab" * 32
     assert [m.value for m in client().get_metric_history(run.id, "loss")] == [1.0, 0.5, pytest.approx(1 / 3)]
     assert stored.data.metrics["memory/peak_gib"] == 1.5
-    assert stored.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
+    (latents,) = [found.dataset for found in stored.inputs.dataset_inputs]
+    assert (latents.digest, json.loads(latents.source)) == (("ab" * 32)[:12], {"uri": "data/latents"})
     artifacts = tracked_project / "mlruns/artifacts" / run.id / "artifacts"
     assert (artifacts / "notes/note.txt").read_text() == "note"
     assert list((artifacts / "images").glob("*red circle*.png"))
+
+
+def test_pages_say_what_a_run_is_and_name_no_folder_of_this_machine(
+    tracked_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/opt/some where/bin/kedro", "run", "--pipelines=train_serial"])
+    with tracking.training_run("serial", **NOTHING) as run:
+        run.log_checkpoint("serial-4", 4, Path("data/.work/ab/serial/step-00000004"))
+        run.describe("Serial: *cheap*.")
+    stored = client().get_run(run.id)
+    assert stored.data.tags["mlflow.note.content"] == "Serial: *cheap*."
+    assert stored.data.tags["mlflow.source.name"] == "kedro run --pipelines=train_serial"
+    assert stored.data.tags["mlflow.user"] == stored.info.user_id == getpass.getuser()
+    (model,) = client().search_logged_models([stored.info.experiment_id])
+    assert "/opt" not in str(model.tags)
+    assert "`data/.work/ab/serial/step-00000004`" in model.tags["mlflow.note.content"]
+
+
+def test_an_experiment_of_an_earlier_version_gets_its_page_and_keeps_what_a_user_wrote(
+    tracked_project: Path,
+) -> None:
+    store = tracking.Store("mobius", tracked_project / "mlruns")
+    earlier = open_client(store)
+    mine = {"mlflow.note.content": "Mine."}
+    experiment = earlier.create_experiment("mobius", artifact_location=str(store.artifacts), tags=mine)
+    assert tracking.experiment_id(store) == experiment
+    tags = client().get_experiment(experiment).tags
+    assert tags["mlflow.note.content"] == "Mine."
+    view = json.loads(tags[f"mlflow.sharedViewState.{tracking.VIEW}"])
+    assert "metrics.`memory/peak_gib`" in json.loads(view["state"])["selectedColumns"]
 
 
 def test_checkpoints_are_ranked_by_their_metrics(tracked_project: Path) -> None:
@@ -328,7 +362,9 @@ def test_the_load_of_the_machine_is_sampled_and_counted_on(tracked_project: Path
 def test_without_a_project_runs_record_nothing_and_say_so_once(caplog: pytest.LogCaptureFixture) -> None:
     tracking.reset()
     for _ in range(2):
-        with tracking.training_run("serial", params={"a": 1}, tags={"b": "c"}, inputs={"d": "e"}) as run:
+        with tracking.training_run(
+            "serial", params={"a": 1}, tags={"b": "c"}, inputs={"d": Input("e")}
+        ) as run:
             run.log_metrics({"loss": math.nan, "lr": 1.0}, 0)
             run.log_checkpoint("step-1", 1, Path())
     with tracking.attached_run("untracked", "serial"):

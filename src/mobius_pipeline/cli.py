@@ -6,10 +6,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import click
@@ -22,7 +22,6 @@ from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.evaluation import summary
 from mobius_pipeline.files import read_json
 
-HOST = "127.0.0.1"
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
 WIDTH = 100  # columns of the summary and the plan
@@ -35,7 +34,7 @@ def cli() -> None:
 
 
 @cli.command("ui", help="Open the MLflow UI on this machine only.")
-@click.option("--port", default=5000, show_default=True, help="The first port to try.")
+@click.option("--port", default=tracking.PORT, show_default=True, help="The first port to try.")
 def ui_command_line(port: int) -> None:
     """Serve the UI of the project in the working directory."""
     serve(Path.cwd(), port)
@@ -168,13 +167,18 @@ def serve(project: Path, port: int) -> None:
     print("Starting the MLflow UI (about 15 s) ...", flush=True)
     with running_server(ui_command(store, chosen), ui_environment()) as server:
         wait_until_up(server, chosen)
-        print(f"Open  {runs_page(chosen, experiment)}  (Ctrl-C stops it)", flush=True)
+        page = runs_page(chosen, experiment)
+        print(f"Open    {page}  (Ctrl-C stops it)\nCharts  {page}&compareRunsMode=CHART", flush=True)
         server.wait()
 
 
 def runs_page(port: int, experiment: str) -> str:
-    """Return the address of the experiment's runs; MLflow's front page is about GenAI traces."""
-    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    """Return the address of the experiment's runs in the view of both modes.
+
+    MLflow's front page is about GenAI traces, and its own columns show no metric.
+    """
+    view = f"workflowType=machine_learning&viewStateShareKey={tracking.VIEW}"
+    return f"http://{tracking.HOST}:{port}/#/experiments/{experiment}/runs?{view}"
 
 
 def recorded_store(project: Path) -> tracking.Store:
@@ -209,7 +213,7 @@ def free_port(first: int) -> int:
         with closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
             try:
-                probe.bind((HOST, port))
+                probe.bind((tracking.HOST, port))
             except OSError:
                 continue
             return port
@@ -222,9 +226,9 @@ def ui_command(store: tracking.Store, port: int) -> list[str]:
     """Return the server's command line; its own default would also answer to foreign host names."""
     words = {
         "--backend-store-uri": store.uri,
-        "--host": HOST,
+        "--host": tracking.HOST,
         "--port": str(port),
-        "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
+        "--allowed-hosts": f"localhost:{port},{tracking.HOST}:{port}",
         "--workers": "1",
         "--uvicorn-opts": "--log-level warning",
     }
@@ -266,9 +270,9 @@ def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
         if server.poll() is not None:
             raise MobiusError(f"The MLflow UI ended with status {server.returncode}; its words stand above.")
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
+            with urllib.request.urlopen(f"http://{tracking.HOST}:{port}/health", timeout=2):
                 return
-        except (urllib.error.URLError, OSError):
+        except (OSError, HTTPException):  # the latter where a socket to a port without a server met itself
             time.sleep(0.3)
     raise MobiusError(f"The MLflow UI did not answer on port {port} within {START_SECONDS:.0f} s.")
 

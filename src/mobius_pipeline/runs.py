@@ -32,6 +32,15 @@ class Entry(NamedTuple):
     step: int
 
 
+class Input(NamedTuple):
+    """What a run reads: its digest, where it lies, what for, and what is known of it, as JSON takes it."""
+
+    digest: str
+    source: str = ""
+    context: str = "training"
+    profile: Mapping[str, Any] = {}
+
+
 class Sink:
     """Where a run's records go; this one keeps nothing.
 
@@ -50,8 +59,11 @@ class Sink:
     def checkpoint(self, name: str, step: int, folder: Path, metrics: list[Entry]) -> None:
         """Record the checkpoint that lies in `folder`, without a copy."""
 
-    def dataset(self, name: str, digest: str, source: str) -> None:
+    def dataset(self, name: str, read: Input) -> None:
         """Record a data set that the run reads."""
+
+    def describe(self, text: str) -> None:
+        """Set what the run's page says of it, in Markdown."""
 
     def stored_params(self) -> dict[str, str]:
         """Return the parameters that the run already holds."""
@@ -174,10 +186,14 @@ class Run:
         send = partial(self._sink.checkpoint, name, step, folder, finite)
         self._delivery.put("checkpoint", 1, send)
 
-    def log_dataset(self, name: str, digest: str, source: str = "") -> None:
-        """Record the data set `name`: its digest (whole in the tag `data.<name>`) and where it lies."""
-        self._delivery.put("data set", 1, partial(self._sink.dataset, name, digest, source))
-        self.set_tags({f"data.{name}": digest})
+    def log_dataset(self, name: str, read: Input) -> None:
+        """Record the data set `name`; its digest stands whole in the tag `data.<name>`."""
+        self._delivery.put("data set", 1, partial(self._sink.dataset, name, read))
+        self.set_tags({f"data.{name}": read.digest})
+
+    def describe(self, text: str) -> None:
+        """Set what the run's page says of it, in Markdown; tables of runs show the first words."""
+        self._delivery.put("description", 1, partial(self._sink.describe, text))
 
     def flush(self) -> None:
         """Wait until everything is delivered, or for a minute: then it stays on its way."""

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mobius_pipeline import cli
+from mobius_pipeline import cli, tracking
 
 LAYERS = ["raw", "intermediate", "primary", "model_input", "models", "model_output", "reporting"]
 # Kedro-Viz asks PyPI for its newest version when it starts; here nothing outside this machine is asked.
-NO_WAY_OUT = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": cli.HOST}
+NO_WAY_OUT = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": tracking.HOST}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def address(finished_project: Path) -> Iterator[str]:
         "viz",
         "run",
         "--no-browser",
-        f"--host={cli.HOST}",
+        f"--host={tracking.HOST}",
         f"--port={port}",
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(finished_project)
         with cli.running_server(words, {**os.environ, **NO_WAY_OUT}) as server:
-            wait_until_up(server, f"http://{cli.HOST}:{port}")
-            yield f"http://{cli.HOST}:{port}"
+            wait_until_up(server, f"http://{tracking.HOST}:{port}")
+            yield f"http://{tracking.HOST}:{port}"
 
 
 def wait_until_up(server: subprocess.Popen[bytes], address: str) -> None:

@@ -14,15 +14,17 @@ from typing import Any, TypeVar
 
 from mobius_pipeline.delivery import patiently
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import sha256
 from mobius_pipeline.home import home
-from mobius_pipeline.revision import commit, has_changes
-from mobius_pipeline.runs import LAST_WAIT, Run, Sink
+from mobius_pipeline.runs import LAST_WAIT, Input, Run, Sink
 from mobius_pipeline.signals import Terminated, sigterm_raises
 from mobius_pipeline.tracking.owner import close_orphans, owner_tags
+from mobius_pipeline.tracking.page import NOTE, VIEW
 from mobius_pipeline.tracking.search import artifacts_of, chosen_runs
 from mobius_pipeline.tracking.sink import MlflowSink, telling_if_unavailable
+from mobius_pipeline.tracking.source import dvc_tags, project_tags, source_tags
 from mobius_pipeline.tracking.store import (
+    HOST,
+    PORT,
     Store,
     TrackingConfig,
     experiment_id,
@@ -33,6 +35,10 @@ from mobius_pipeline.tracking.store import (
 from mobius_pipeline.tracking.system import next_sample, system_metrics
 
 __all__ = [
+    "HOST",
+    "PORT",
+    "VIEW",
+    "Input",
     "MlflowSink",
     "Store",
     "TrackingConfig",
@@ -108,10 +114,10 @@ def training_run(
     *,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
-    inputs: Mapping[str, str],
+    inputs: Mapping[str, Input],
     resume_run_id: str | None = None,
 ) -> Iterator[Run]:
-    """Record a training as the run `mode`; `inputs` maps names of data sets to their digests.
+    """Record a training as the run `mode`; `inputs` are the data sets it reads, by name.
 
     The run ends FINISHED, KILLED (Ctrl-C, or SIGTERM, which becomes exit status 143) or FAILED. In a thread
     other than the main one SIGTERM cannot be caught, and leaves the run RUNNING. With `resume_run_id` that
@@ -125,8 +131,8 @@ def training_run(
         with _ending_truthfully(run):
             run.set_tags({"mode": mode, **tags})
             run.log_params({"mode": mode, **params})
-            for name, digest in inputs.items():
-                run.log_dataset(name, digest)
+            for name, read in inputs.items():
+                run.log_dataset(name, read)
             every = store.system_metrics_every if store else None
             with system_metrics(run, every, next_sample(run)):
                 yield run
@@ -184,7 +190,7 @@ def _store() -> Store | None:
 def _new_run(store: Store | None, name: str, description: str) -> Run:
     if store is None or _state.source is None:
         return Run("untracked", Sink())
-    tags = {"mlflow.note.content": description, **owner_tags(), **_source_tags(_state.source)}
+    tags = {NOTE: description, **owner_tags(), **source_tags(), **project_tags(_state.source)}
     if queued := os.environ.get("DVC_EXP_NAME"):
         name = f"{name} ({queued})"
 
@@ -238,30 +244,6 @@ def _existing(store: Store | None, run_id: str, mode: str) -> MlflowSink | None:
             f"The run {run_id} is of mode {found.data.tags.get('mode')}, not {mode}: train {mode} again."
         )
     return MlflowSink(client, run_id, experiment)
-
-
-def _source_tags(folder: Path) -> dict[str, str]:
-    """Name what a run of the project in `folder` came from, as far as it is there.
-
-    The commit and whether tracked files differ; DVC's experiment, and the hash of its record of the data;
-    the hash of the installed packages' lock file.
-    """
-    tags = {**dvc_tags(folder), **_digest(folder / "requirements.lock")}
-    revision = commit(folder)
-    if revision is not None:
-        tags |= {"mlflow.source.git.commit": revision, "git.dirty": str(has_changes(folder)).lower()}
-    return tags
-
-
-def dvc_tags(folder: Path) -> dict[str, str]:
-    """DVC's experiment that runs in `folder`, if one does, and the hash of its record of the data."""
-    words = {"experiment": "DVC_EXP_NAME", "revision": "DVC_EXP_BASELINE_REV"}
-    tags = {f"dvc.{word}": os.environ[key] for word, key in words.items() if os.environ.get(key)}
-    return {**tags, **_digest(folder / "dvc.lock")}
-
-
-def _digest(file: Path) -> dict[str, str]:
-    return {f"{file.name}.sha256": sha256(file)} if file.is_file() else {}
 
 
 @contextmanager

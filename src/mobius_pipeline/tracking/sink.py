@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.delivery import UnavailableError
-from mobius_pipeline.runs import Entry, Sink
+from mobius_pipeline.runs import Entry, Input, Sink
+from mobius_pipeline.tracking.page import NOTE
+from mobius_pipeline.tracking.source import source_tags
 
-MAX_DIGEST_LENGTH = 36  # characters, of a data set in MLflow
+DIGEST_LENGTH = 12  # characters, shown behind a data set's name; MLflow takes 36
+_CHECKPOINT_NOTE = (
+    "Checkpoint of step {step}, which a stopped training goes on from. It lies in `{folder}`, not in MLflow, "
+    "as long as `train.keep_last` or `train.keep_every` keeps it."
+)
 # What MLflow says of a store that is down, locked or full, rather than of the record.
 _FOR_NOW = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED")
 
@@ -67,18 +73,26 @@ class MlflowSink(Sink):
             source_run_id=self._run_id,
             experiment_id=self._experiment_id,
             params={"folder": str(folder), "step": str(step)},
+            # Without them MLflow names the script by its path on this machine.
+            tags={**source_tags(), NOTE: _CHECKPOINT_NOTE.format(step=step, folder=folder)},
         ).model_id
         self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step)])
         self._client.log_batch(self._run_id, metrics=[Metric(*entry, model_id=model_id) for entry in metrics])
 
     @telling_if_unavailable()
-    def dataset(self, name: str, digest: str, source: str) -> None:
-        """Record a data set by the start of its digest, as much of it as MLflow takes."""
+    def dataset(self, name: str, read: Input) -> None:
+        """Record a data set by the start of its digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        record = Dataset(name, digest[:MAX_DIGEST_LENGTH], "local", json.dumps({"uri": source}))
-        context = [InputTag("mlflow.data.context", "training")]
+        source, profile = json.dumps({"uri": read.source}), json.dumps(dict(read.profile))
+        record = Dataset(name, read.digest[:DIGEST_LENGTH], "local", source, profile=profile)
+        context = [InputTag("mlflow.data.context", read.context)]
         self._client.log_inputs(self._run_id, [DatasetInput(record, context)])
+
+    @telling_if_unavailable()
+    def describe(self, text: str) -> None:
+        """Set the run's description."""
+        self._client.set_tag(self._run_id, NOTE, text)
 
     @telling_if_unavailable()
     def stored_params(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.tracking.page import experiment_tags
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def store_of(config: TrackingConfig, root: Path) -> Store:
 
 
 def experiment_id(store: Store) -> str:
-    """Return the id of the store's experiment, created if it is missing.
+    """Return the id of the store's experiment, created if it is missing, with what its page shows.
 
     Raises:
         MobiusError: If the experiment was deleted, or keeps its artifacts somewhere else.
@@ -61,7 +62,8 @@ def experiment_id(store: Store) -> str:
     client = open_client(store)
     found = client.get_experiment_by_name(store.name)
     if found is None:
-        return str(client.create_experiment(store.name, artifact_location=str(store.artifacts)))
+        location = str(store.artifacts)
+        return str(client.create_experiment(store.name, artifact_location=location, tags=experiment_tags()))
     if found.lifecycle_stage != "active":
         raise MobiusError(
             f"The MLflow experiment {store.name!r} in {store.database} was deleted. Restore it with "
@@ -73,6 +75,9 @@ def experiment_id(store: Store) -> str:
             f"{store.artifacts}: the project was moved. Move it back, remove {store.folder}, or name another "
             "experiment in conf/base/mlflow.yml."
         )
+    for key, value in experiment_tags().items():
+        if key not in found.tags:  # an experiment of an earlier version; what a user changed stays
+            client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
 

@@ -75,6 +75,7 @@ def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
     """Render the comparison as one HTML page and record it in a run of its own."""
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation.report import render_report
+    from mobius_pipeline.pipelines.notes import comparison_note
 
     html = render_report(comparison, real_videos.parent)
     first, *others = comparison["columns"]
@@ -83,7 +84,8 @@ def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
         for place, (label, column) in enumerate(comparison["columns"].items(), start=1)
     }
     tags = {"verdict": comparison["verdict"], "compared": " | ".join([first, *others])}
-    with tracking.comparison_run(params=params, tags=tags) as run:
+    note = comparison_note(comparison)
+    with tracking.comparison_run(params=params, tags=tags, description=note) as run:
         if len(others) == 1:  # ratios of several would need the columns' names in their keys
             relative = comparison["relative_percent"][others[0]]
             run.log_metrics(

@@ -31,6 +31,7 @@ def evaluate(
     from mobius_pipeline.evaluation import records
     from mobius_pipeline.evaluation.quality import load_videos, quality, reference_paths, vae_encoder
     from mobius_pipeline.evaluation.video_metrics import video_features
+    from mobius_pipeline.pipelines.notes import training_note
     from mobius_pipeline.sampling.run import read_samples
 
     listing, frames = read_samples(samples)
@@ -44,6 +45,7 @@ def evaluate(
         numbers = {name: value for name, value in measured.items() if isinstance(value, float)}
         run.log_metrics({f"quality/{name}": value for name, value in numbers.items()})
         run.log_artifact(samples, records.SAMPLES)
+        run.describe(training_note(weights.name, whole.metrics, whole.config, measured))
         whole = replace(whole, metrics={**whole.metrics, "run_id": run.id})
         run.log_artifact(records.write_record(Path(work) / "records" / weights.name, whole), records.FOLDER)
     # A metric of every clip or step is none for DVC's tables.

@@ -1,0 +1,54 @@
+"""What a run's page in MLflow says of it: a first line that tables of runs show, then the figures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mobius_pipeline.evaluation import summary
+
+Json = Mapping[str, Any]
+
+
+def training_note(mode: str, metrics: Json, config: Json, quality: Json | None = None) -> str:
+    """Describe a finished training.
+
+    Args:
+        mode: Its name.
+        metrics: Its `metrics.json`.
+        config: Its `training.json`.
+        quality: How its samples scored, once they were evaluated.
+    """
+    train, start, end = config["train"], metrics["heldout_loss_start"], metrics["heldout_loss"]
+    lines = [
+        f"{mode.capitalize()}: peak memory {summary.size(metrics['peak_memory_bytes'])}, "
+        f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
+        f"(T2I start {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
+        f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
+        f"{train['device']}, {summary.count(metrics['trainable_parameters'])} trainable parameters, "
+        f"{summary.duration(metrics['training_s'])} of training."
+    ]
+    if quality is not None:
+        names = {"prompt_match": "all of it", "colour": "colour", "shape": "shape", "motion": "motion"}
+        scores = [f"{word} {summary.share(quality.get(name))}" for name, word in names.items()]
+        lines.append(f"Samples that show their prompt: {', '.join(scores)}. Artifacts: `samples/`.")
+    return "\n\n".join(lines)
+
+
+def comparison_note(comparison: Json) -> str:
+    """Describe a comparison: the changes of each column, the table, the verdict in words."""
+    first, *others = comparison["columns"]
+    rows, change = summary.rows(comparison), comparison["relative_percent"]
+    names = {"peak_memory_bytes": "peak memory", "step_s": "median step", "heldout_loss": "held-out loss"}
+    changes = [
+        f"{summary.begun(label)} against {first}: "
+        + ", ".join(f"{name} {summary.percent(change[label][key])}" for key, name in names.items())
+        for label in others
+    ]
+    titles = ["", "T2I start", first, *others, *(f"{label} vs {first}" for label in others)]
+    lines = [
+        titles,
+        ["---"] * len(titles),
+        *([row.name, row.start, *row.values, *row.changes] for row in rows),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    report = "The report, with every sampled video: Artifacts, `comparison.html`."
+    return "\n\n".join([f"{'. '.join(changes)}.", table, comparison["verdict"], report])
