@@ -10,7 +10,15 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-VERSIONED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "pyproject.toml")
+VERSIONED = (
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvc/plots/bars.json",
+    ".dvcignore",
+    ".gitignore",
+    "dvc.yaml",
+    "pyproject.toml",
+)
 
 # What differs from conf/base: sizes and steps, so that the chain takes a minute.
 TINY = {

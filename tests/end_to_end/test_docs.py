@@ -21,6 +21,7 @@ PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").gl
 YOUR_CLIPS = "docs/your_clips.md"
 NOT_RUN = {
     "README.md": 3,  # make, whose steps other tests run; Kedro-Viz, which serves until stopped; a download
+    "docs/compare.md": 1,  # run ids, which tests/end_to_end/test_compare_runs.py takes
     "docs/lineage.md": 5,  # queued experiments and a remote, which tests/end_to_end/test_dvc.py tries
     "docs/performance.md": 1,  # minutes of `mobius plan`, which tests/planning/test_command.py runs
     "docs/plan.md": 1,  # the same

@@ -249,6 +249,8 @@ def test_queued_experiments(running: Path) -> None:
     page = (running / "dvc_plots/index.html").read_text()
     assert '"Training loss"' in page
     assert '"Held-out loss"' in page
+    assert '"title": "Peak memory"' in page
+    assert '"title": "Median step time"' in page
     assert page.count('parallel_grid.png"') == 3  # the baseline's and each width's
 
 

@@ -17,9 +17,7 @@ def record_plan(report: Mapping[str, Any]) -> None:
     }
     run = tracking.comparison_run("plan", params=params, tags={"kind": "plan"}, description=_note(report))
     with run as record, TemporaryDirectory() as folder:
-        record.log_metrics(
-            {f"relative/{key}": value for key, value in report["parallel_over_serial"].items()}
-        )
+        record.log_metrics({f"ratio/{key}": value for key, value in report["parallel_over_serial"].items()})
         path = Path(folder) / "plan.json"
         write_json(path, report)
         record.log_artifact(path)
