@@ -63,6 +63,7 @@ def copied(finished_project: Path, mlflow_template: Path, tmp_path: Path) -> Pat
     (copy / "mlruns").mkdir()  # an experiment holds the absolute path of its artifacts
     shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
     shutil.copytree(copy / "data/06_models/base", copy / "my_model")
+    shutil.copy(ROOT / "tests/dry_runner.py", copy / "src")
     for key, value in {"name": "Tester", "email": "t@example.org"}.items():
         run(copy, "git", "config", f"user.{key}", value)
     return copy

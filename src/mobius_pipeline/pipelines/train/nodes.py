@@ -1,11 +1,13 @@
 """The trainings' node: one for both modes."""
 
-import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mobius_pipeline.runs import Run
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from mobius_pipeline.training.report import Listener
 
 
 def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfig, work: str) -> Path:
@@ -15,8 +17,6 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.pipelines.notes import training_note
     from mobius_pipeline.training.claim import CONFIG, forked_at
-    from mobius_pipeline.training.previews import Preview, picture, write_previews
-    from mobius_pipeline.training.report import Listener
     from mobius_pipeline.training.run import fingerprints, read_metrics, summary_metrics, train_mode
 
     store = LatentsStore(latents)
@@ -24,6 +24,7 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
     marks = fingerprints(store, base_model, model, train)
     state = Path(work) / marks.whole[:20] / model.mode
     run_file = state / "run.json"
+    known = read_json(run_file) if run_file.is_file() else {}
     state.mkdir(parents=True, exist_ok=True)
     with tracking.training_run(
         model.mode,
@@ -38,23 +39,9 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
             "latents": tracking.Input(marks.data, within_project(latents), profile=clips),
             "base": tracking.Input(marks.base, within_project(base_model), context="T2I base"),
         },
-        resume_run_id=read_json(run_file)["run_id"] if run_file.is_file() else None,
+        resume_run_id=known.get("run_id"),
     ) as run:
-        write_json(run_file, {"run_id": run.id})
-
-        def show(previews: list[Preview], step: int) -> None:
-            videos = state / "previews" / f"step-{step:08d}"
-            write_previews(previews, videos, store.clip.rate)
-            run.log_videos(videos, step)
-            run.log_image(picture(previews), "preview", step)
-
-        listener = Listener(
-            metrics=run.log_metrics,
-            preview=show,
-            checkpoint=lambda path, step, metrics: run.log_checkpoint(
-                f"{model.mode}-{step}", step, path, metrics
-            ),
-        )
+        write_json(run_file, {**known, "run_id": run.id})
         output = Path(work) / "trained" / model.mode
         train_mode(
             store,
@@ -63,15 +50,35 @@ def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfi
             train,
             state=state,
             output=output,
-            listener=listener,
+            listener=_listener(run, model.mode, state, store.clip.rate),
             notes={"run_id": run.id},
             earlier=Path(work).glob(f"*/{model.mode}"),
         )
         if (step := forked_at(state)) is not None:
             run.set_tags({"forked_at": str(step)})
         run.log_metrics(summary_metrics(output))
-        run.describe(training_note(model.mode, read_metrics(output), read_json(output / CONFIG)))
+        if known.get("described") != run.id:  # else it may already say how its samples scored
+            run.describe(training_note(model.mode, read_metrics(output), read_json(output / CONFIG)))
+            write_json(run_file, {"run_id": run.id, "described": run.id})
     return output
+
+
+def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
+    """Hand a training's figures, checkpoints and previews to its run."""
+    from mobius_pipeline.training.previews import Preview, picture, write_previews
+    from mobius_pipeline.training.report import Listener
+
+    def show(previews: list[Preview], step: int) -> None:
+        videos = state / "previews" / f"step-{step:08d}"
+        write_previews(previews, videos, rate)
+        run.log_videos(videos, step)
+        run.log_image(picture(previews), "preview", step)
+
+    return Listener(
+        metrics=run.log_metrics,
+        preview=show,
+        checkpoint=lambda path, step, metrics: run.log_checkpoint(f"{mode}-{step}", step, path, metrics),
+    )
 
 
 def within_project(path: Path) -> str:
