@@ -81,8 +81,8 @@ def make_project(folder: Path, mlflow_template: Path) -> None:
     """Copy this project's code and configuration into `folder`, made tiny."""
     shutil.copytree(ROOT / "conf", folder / "conf")
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    (folder / ".dvc").mkdir()
     for name in VERSIONED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "mlruns").mkdir()
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
