@@ -11,10 +11,11 @@ from PIL import Image
 
 from mobius_pipeline.clips.decode import MediaError, Pixels
 
-# Bit-exact muxing leaves out random identifiers and dates; one thread keeps the encoders deterministic.
+# Bit-exact muxing leaves out random identifiers and dates; one thread keeps the encoders deterministic, and so
+# does `cpu-independent`: x264's AVX-512 code gave other bytes from run to run, its AVX2 code others than plain C.
 _MUXING = {"fflags": "+bitexact"}
 _ONE_THREAD = {"threads": "1"}
-_H264 = {"crf": "16", "preset": "medium", **_ONE_THREAD}
+_H264 = {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1", **_ONE_THREAD}
 _VP9 = {"crf": "16", "b": "0", "deadline": "good", "cpu-used": "6", "row-mt": "0", **_ONE_THREAD}
 
 
