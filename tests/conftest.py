@@ -68,7 +68,7 @@ def sample_table(sample_clips: Path) -> "pd.DataFrame":
     """The table of the sample clips, with both splits in it."""
     import golden
     import tiny
-    from mobius_pipeline.clips.table import tabulate
+    from mobius_pipeline.clips.ingest.table import tabulate
 
     return tabulate(sample_clips, golden.INGEST, tiny.CLIP)
 

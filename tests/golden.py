@@ -16,8 +16,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # as in conftest.py
 import torch
 
 import tiny
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.clips.sample_set import SampleConfig, write_set
-from mobius_pipeline.clips.table import IngestConfig, tabulate
 from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mobius_pipeline.clips.media import probe
+from mobius_pipeline.clips.media.clip import probe
 from mobius_pipeline.clips.sample import (
     BACKGROUNDS,
     COLOURS,

@@ -105,7 +105,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         ALL - {"sample_data"},
     ),
     "rendering": (source("clips/sample.py"), ALL),
-    "expectations": (source("clips/expectations.py"), FROM_VALIDATE),
+    "expectations": (source("clips/validate/expectations.py"), FROM_VALIDATE),
     "encoding": (source("latents/encode.py"), FROM_TRAIN | {"encode"}),
     "planning": (source("planning/predict.py"), {"plan"}),
     "trainer": (source("training/trainer.py"), FROM_TRAIN),

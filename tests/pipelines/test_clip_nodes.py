@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from mobius_pipeline.clips.ingest.table import IngestConfig
+from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.clips.sample_set import SampleConfig
-from mobius_pipeline.clips.table import IngestConfig
-from mobius_pipeline.clips.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.pipelines.datasets import CurveDataset, FolderDataset, VideosDataset

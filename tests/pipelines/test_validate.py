@@ -8,7 +8,7 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from mobius_pipeline.clips.rules import COLUMNS, ValidateConfig
+from mobius_pipeline.clips.validate.rules import COLUMNS, ValidateConfig
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.pipelines.datasets import FolderDataset
 from mobius_pipeline.pipelines.validate import create_pipeline

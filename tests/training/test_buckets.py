@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tiny
-from mobius_pipeline.clips.media import load_clip
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.config import ClipFormat, ClipSize
 from mobius_pipeline.latents.base import load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.encode import update_store

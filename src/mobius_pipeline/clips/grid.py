@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from einops import rearrange
 
-from mobius_pipeline.clips.decode import Pixels
+from mobius_pipeline.clips.media.decode import Pixels
 
 GAP = 2  # px between frames
 _GREY = 200

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.clips.decode import Pixels
+from mobius_pipeline.clips.media.decode import Pixels
+from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.clips.sample import LARGEST, Scene, caption, render, scenes
-from mobius_pipeline.clips.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_json, write_json

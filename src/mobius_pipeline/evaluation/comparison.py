@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mobius_pipeline.clips.media import load_clip
-from mobius_pipeline.clips.write import write_mp4
+from mobius_pipeline.clips.media.clip import load_clip
+from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.evaluation.quality import load_videos, reference_paths, references, vae_encoder

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mobius_pipeline.clips.media import load_clip
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.attributes import scores
 from mobius_pipeline.evaluation.video_metrics import (

@@ -11,7 +11,7 @@ import torch
 from pyarrow import parquet
 from torch import Tensor
 
-from mobius_pipeline.clips.media import load_clip
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.config import ClipFormat, ClipSize
 from mobius_pipeline.files import write_json
 from mobius_pipeline.latents.base import (

@@ -111,7 +111,7 @@ def _strips(paths: list[Path], count: int) -> bytes:
     import numpy as np
     from PIL import Image
 
-    from mobius_pipeline.clips.decode import opened
+    from mobius_pipeline.clips.media.decode import opened
 
     rows = []
     for path in paths:

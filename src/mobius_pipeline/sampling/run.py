@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mobius_pipeline.clips.grid import grid
-from mobius_pipeline.clips.write import write_gif, write_mp4
+from mobius_pipeline.clips.media.write import write_gif, write_mp4
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import read_json, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, decode, quiet_loading

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from mobius_pipeline.clips.media import load_clip
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.files import whole_folder, write_json
 from mobius_pipeline.latents.base import TextEncoder, check_base, posterior_moments, quiet_loading

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mobius_pipeline.clips.grid import grid
-from mobius_pipeline.clips.write import write_mp4
+from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.latents.base import decode, quiet_loading
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mobius_pipeline.clips.table import IngestConfig, tabulate
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.config import ClipFormat
 
 

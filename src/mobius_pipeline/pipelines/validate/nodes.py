@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mobius_pipeline.clips.expectations import validate_clips
-from mobius_pipeline.clips.rules import ValidateConfig
+from mobius_pipeline.clips.validate.expectations import validate_clips
+from mobius_pipeline.clips.validate.rules import ValidateConfig
 from mobius_pipeline.config import ClipFormat
 
 

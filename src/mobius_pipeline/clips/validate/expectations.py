@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mobius_pipeline.clips.data_docs import DataDocs
-from mobius_pipeline.clips.rules import (
+from mobius_pipeline.clips.validate.data_docs import DataDocs
+from mobius_pipeline.clips.validate.rules import (
     INTEGERS,
     READABLE,
     UNIQUE,

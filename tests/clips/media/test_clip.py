@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobius_pipeline.clips.decode import opened
-from mobius_pipeline.clips.media import MediaError, load_clip, probe, steps_within, write_gif, write_mp4
+from mobius_pipeline.clips.media.clip import load_clip, probe, steps_within
+from mobius_pipeline.clips.media.decode import MediaError, opened
+from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.clips.sample import Scene, render
-from mobius_pipeline.clips.write import write_webm, write_webp
 from mobius_pipeline.config import ClipFormat
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)

@@ -9,10 +9,10 @@ import av
 import numpy as np
 from PIL import Image
 
-from mobius_pipeline.clips.decode import MediaError, Pixels
+from mobius_pipeline.clips.media.decode import MediaError, Pixels
 
-# Bit-exact muxing leaves out random identifiers and dates; one thread keeps the encoders deterministic, and so
-# does `cpu-independent`: x264's AVX-512 code gave other bytes from run to run, its AVX2 code others than plain C.
+# Bit-exact muxing leaves out random identifiers and dates. One thread keeps the encoders deterministic, and
+# `cpu-independent` does: x264's AVX-512 code gave other bytes from run to run, its AVX2 code others than C.
 _MUXING = {"fflags": "+bitexact"}
 _ONE_THREAD = {"threads": "1"}
 _H264 = {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1", **_ONE_THREAD}

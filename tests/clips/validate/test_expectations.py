@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from mobius_pipeline.clips.expectations import Validated, validate_clips
-from mobius_pipeline.clips.rules import Range, ValidateConfig
+from mobius_pipeline.clips.validate.expectations import Validated, validate_clips
+from mobius_pipeline.clips.validate.rules import Range, ValidateConfig
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 

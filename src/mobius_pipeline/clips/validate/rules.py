@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.clips.data_docs import Expectation
+from mobius_pipeline.clips.validate.data_docs import Expectation
 from mobius_pipeline.config import ClipFormat, Config
 
 TEXTS = ("clip_id", "source_sha256", "path", "caption", "split", "status")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from mobius_pipeline.clips.whole import is_cut
+from mobius_pipeline.clips.media.whole import is_cut
 from mobius_pipeline.errors import MobiusError
 
 Pixels = npt.NDArray[np.uint8]

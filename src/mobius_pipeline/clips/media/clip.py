@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mobius_pipeline.clips.decode import MediaError, Pixels, end_of, opened
-from mobius_pipeline.clips.write import write_gif, write_mp4
+from mobius_pipeline.clips.media.decode import MediaError, Pixels, end_of, opened
 from mobius_pipeline.config import ClipFormat
-
-__all__ = ["MediaError", "Pixels", "Probe", "load_clip", "probe", "steps_within", "write_gif", "write_mp4"]
 
 
 @dataclass(frozen=True)

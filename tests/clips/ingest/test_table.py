@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mobius_pipeline.clips.captions import read_captions
-from mobius_pipeline.clips.table import IngestConfig, clip_id, split_of, tabulate
-from mobius_pipeline.clips.write import write_gif, write_mp4, write_webp
+from mobius_pipeline.clips.ingest.captions import read_captions
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.table import clip_id, split_of, tabulate
+from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webp
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import sha256
