@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from mobius_pipeline.clips.media.errors import MediaError
 from mobius_pipeline.clips.media.whole import is_cut
-from mobius_pipeline.errors import MobiusError
+
+__all__ = ["MediaError", "Opened", "Pixels", "Shown", "end_of", "opened"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,10 +39,6 @@ _DECODE_ERRORS = (
     UnicodeDecodeError,
     Image.DecompressionBombError,
 )
-
-
-class MediaError(MobiusError):
-    """A media file that cannot be used, with a plain reason."""
 
 
 @dataclass(frozen=True)
