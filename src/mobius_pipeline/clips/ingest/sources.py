@@ -102,7 +102,7 @@ def _add_shards(found: Sources, folder: Path) -> None:
     for name in track(names, "tar shards", len(names), "shards") if names else ():
         shard = read_shard(folder / name, SUFFIXES)
         found.paths += [f"{name}/{clip}" for clip in shard.clips]
-        found.members |= {f"{name}/{clip}": shard.captions_of(clip) for clip in shard.clips}
+        found.members |= {f"{name}/{clip}": captions for clip, captions in shard.clips.items()}
         found.refused |= {f"{name}/{member}": reason for member, reason in shard.refused.items()}
         if shard.damage:
             found.refused[name] = shard.damage
