@@ -129,7 +129,8 @@ def _keep_listed(found: Sources, listing: Path) -> None:
         len(captions),
         unnamed,
     )
-    missing = captions.keys() - {plain(path) for path in kept}
+    known = {plain(path) for path in kept}
+    missing = [name for name in captions if name not in known]
     reasons = found.tree.refused | found.refused
     there = {plain(name) for name in found.tree.files} if missing else set()
     found.refused = {name: _why_missing(name, reasons, there) for name in missing}
