@@ -7,7 +7,8 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -72,7 +73,7 @@ def _read_shard(path: Path, size: int, mtime_ns: int) -> Shard:
     members, refused = {}, {}
     try:
         with tarfile.open(path, "r:") as archive:
-            for entry in archive:
+            for entry in _entries(archive):
                 if reason := _refusal(entry, size):
                     refused[entry.name] = reason
                 elif not entry.isdir():
@@ -80,9 +81,15 @@ def _read_shard(path: Path, size: int, mtime_ns: int) -> Shard:
             end = archive.offset
     except tarfile.TarError as error:
         raise MediaError(f"{path.name} is no plain tar archive, or damaged ({error})") from error
-    if size - end < tarfile.BLOCKSIZE:
+    if size - end < tarfile.BLOCKSIZE:  # of the zeros that close an archive
         refused["(end of archive)"] = f"{path.name} is cut off: members may be missing at its end"
     return Shard(members, refused)
+
+
+def _entries(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The entries up to where the archive is cut off, if it is."""
+    with suppress(tarfile.ReadError):
+        yield from archive
 
 
 def _refusal(entry: tarfile.TarInfo, size: int) -> str:
