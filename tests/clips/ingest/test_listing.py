@@ -101,7 +101,7 @@ def test_members_of_shards_and_sequences_can_be_listed(folder: Path) -> None:
     write(folder, "jsonl", [{"file": "s.tar/1.mp4"}, {"file": "shots"}])
     found = find_media(folder)
     assert found.paths == ["shots"]
-    assert "s.tar: damaged" in found.refused["s.tar/1.mp4"]
+    assert "s.tar: no plain tar archive" in found.refused["s.tar/1.mp4"]
 
 
 def test_one_spelling_of_an_accent_finds_the_other(folder: Path) -> None:

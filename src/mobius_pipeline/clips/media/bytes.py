@@ -24,11 +24,12 @@ def open_bytes(path: Path) -> BinaryIO:
     file, member = split_member(path)
     if member is None:
         return _regular(file)
-    shard = _indexed(file)
+    shard = read_shard(file)
     if member in shard.refused:
         raise MediaError(shard.refused[member])
     if member not in shard.members:
-        raise MediaError(f"there is no such member in {file.name}, {shard.damage or 'a tar shard'}")
+        missing = f"there is no such member in {file.name}"
+        raise MediaError(f"{file.name} is {shard.damage}" if shard.damage else missing)
     return cast(BinaryIO, io.BufferedReader(_Slice(_regular(file), *shard.members[member])))
 
 
@@ -42,7 +43,7 @@ def split_member(path: Path) -> tuple[Path, str | None]:
     return path, None
 
 
-def _indexed(path: Path) -> Archive:
+def read_shard(path: Path) -> Archive:
     """What an uncompressed tar archive holds; kept in the process until the file changes."""
     found = path.stat()
     return _index(path, found.st_size, found.st_mtime_ns)

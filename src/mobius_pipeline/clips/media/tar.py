@@ -49,7 +49,7 @@ def index(path: Path) -> Archive:
             for member in _members(tar, file):
                 _take(archive, member, size)
     except _DAMAGES as error:
-        archive.damage = f"damaged or no uncompressed tar archive ({error})"
+        archive.damage = f"no plain tar archive, or damaged ({error})"
     return archive
 
 
@@ -84,6 +84,8 @@ def _take(archive: Archive, member: tarfile.TarInfo, size: int) -> None:
 def _refusal(member: tarfile.TarInfo, path: PurePosixPath, size: int) -> str:
     if path.is_absolute() or ".." in path.parts:
         return "its name leads out of the archive"
+    if member.issym() or member.islnk():
+        return "a link, not a file"
     if not member.isreg() or member.issparse():
-        return "a link, a device or a sparse file, not a regular one"
+        return "not a regular file"
     return "cut off: the archive ends before it does" if member.offset_data + member.size > size else ""
