@@ -79,15 +79,15 @@ def test_members_that_lead_out_are_rejected(tmp_path: Path) -> None:
     assert found.paths == ["s.tar/good.mp4"]
     assert captions(tmp_path) == {}
     reasons = {name: reason.split(",")[0] for name, reason in found.refused.items()}
-    outside, no_file = "an absolute path or one with `..` in a shard", "a link"
+    outside, link = "its name leads out of the archive", "a link"
     assert reasons == {
         "s.tar//etc/a.mp4": outside,
         "s.tar/../b.mp4": outside,
         "s.tar/x/../../c.mp4": outside,
-        "s.tar/soft.mp4": no_file,
-        "s.tar/hard.mp4": no_file,
-        "s.tar/dev.mp4": no_file,
-        "s.tar/good.txt": no_file,
+        "s.tar/soft.mp4": link,
+        "s.tar/hard.mp4": link,
+        "s.tar/dev.mp4": "not a regular file",
+        "s.tar/good.txt": link,
     }
 
 
@@ -104,7 +104,7 @@ def test_a_name_that_stands_twice_is_rejected_and_no_other(tmp_path: Path) -> No
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"Dear reader, this is no shard. " * 40, "damaged or no tar file"),
+        (b"Dear reader, this is no shard. " * 40, "no plain tar archive"),
         (b"\0" * 1024, "holds no clips"),
     ],
 )
@@ -117,7 +117,7 @@ def test_what_is_no_shard_is_rejected(content: bytes, reason: str, tmp_path: Pat
 
 def test_a_compressed_shard_is_rejected(tmp_path: Path) -> None:
     shard(tmp_path / "s.tar", {"1.mp4": b"\0"}, "w:gz")
-    assert "without compression" in find_media(tmp_path).refused["s.tar"]
+    assert "no plain tar archive" in find_media(tmp_path).refused["s.tar"]
 
 
 def many(tmp_path: Path) -> bytes:
@@ -144,9 +144,10 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     assert "no header at byte 6,144" in found.refused["s.tar"]
 
 
-def test_a_negative_size_does_not_lead_round_and_round(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [-1, -1024, -1 << 40])
+def test_a_negative_size_does_not_lead_round_and_round(size: int, tmp_path: Path) -> None:
     info = tarfile.TarInfo("1.mp4")
-    info.size = -1024
+    info.size = size
     (tmp_path / "s.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
     found = find_media(tmp_path)
     assert found.paths == []

@@ -53,7 +53,11 @@ def _read_table(folder: Path, sources: Sources) -> dict[str, list[str]]:
         table[plain(name)] += captions
     if strays := sorted(table.keys() - {plain(path) for path in [*sources.paths, *sources.refused]}):
         log.warning(
-            "%s captions %d files that are not there, %s for instance.", path.name, len(strays), strays[0]
+            "%s captions %d files that are not there%s, %s for instance.",
+            path.name,
+            len(strays),
+            " or not in the listing" if sources.listed is not None else "",
+            strays[0],
         )
     return dict(table)
 

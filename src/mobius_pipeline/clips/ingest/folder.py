@@ -10,7 +10,7 @@ _OUTSIDE = "a link that leads outside of the folder of clips; nothing there is o
 _FOLDER_LINK = "a link to a folder; what lies in that folder is named where it lies"
 _BROKEN = "a link that leads nowhere"
 _NO_FILE = "no regular file (a pipe, a socket or a device)"
-_NO_TEXT = "its name is not UTF-8 text. Rename it."
+NO_TEXT = "its name is not UTF-8 text. Rename it."
 
 
 @dataclass
@@ -65,7 +65,7 @@ def _take(entry: os.DirEntry[str], name: str, root: str, tree: Tree, waiting: li
     if entry.name.startswith("."):
         tree.hidden += 1
     elif name != printable(name):
-        _refuse(tree, printable(name), _NO_TEXT, is_folder)
+        _refuse(tree, printable(name), NO_TEXT, is_folder)
     elif entry.is_symlink():
         reason, is_folder = _looked_through(entry.path, root)
         if reason:

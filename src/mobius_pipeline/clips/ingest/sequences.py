@@ -7,19 +7,20 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from mobius_pipeline.clips.ingest.folder import Tree
+from mobius_pipeline.clips.media.folder import IMAGES, SEQUENCE
 
-RATE = "sequence.json"
-STILLS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-_NO_RATE = f'numbered pictures without a frame rate. Write {RATE} beside them, for instance {{"fps": 24}}.'
+_NO_RATE = (
+    f'numbered pictures without a frame rate. Write {SEQUENCE} beside them, for instance {{"fps": 24}}.'
+)
 _AT_THE_TOP = "numbered pictures lie directly in the folder of clips. Move them into a folder of their own."
-_TOO_FEW = f"{RATE} stands there, but fewer than two pictures whose names end in a number"
 _ANIMATION = 0b10  # among the flags of an extended WebP file
 
 
 def find_sequences(folder: Path, tree: Tree, media: set[str]) -> tuple[dict[str, str], set[str]]:
     """Find the folders of pictures in `tree`; `media` are the suffixes of clips that are files.
 
-    A folder with a `sequence.json` is one, and one that holds at least two numbered stills and no clip.
+    A folder with a `sequence.json` is one, all pictures in it its frames; and one that holds no clip but at
+    least two stills whose names end in a number, which may have been meant as one.
 
     Returns:
         The folders with why each cannot be used, "" if it can, and the files that they are made of.
@@ -27,17 +28,15 @@ def find_sequences(folder: Path, tree: Tree, media: set[str]) -> tuple[dict[str,
     refused = {
         _folder_of(name): f"{name}: {reason}"
         for name, reason in tree.refused.items()
-        if _is_numbered(name) or _last(name) == RATE
+        if _suffix(name) in IMAGES or _last(name) == SEQUENCE
     }
     found: dict[str, str] = {}
-    frames: set[str] = set()
     for parent, names in _by_folder(tree.files).items():
-        pictures = [name for name in names if _is_numbered(name)]
-        declared = any(_last(name) == RATE for name in names)
-        if declared or _is_undeclared(folder, names, pictures, media):
-            found[parent] = _refusal(parent, refused.get(parent, ""), declared, len(pictures))
-            frames.update(pictures)
-    frames.update(name for name in tree.refused if _is_numbered(name) and _folder_of(name) in found)
+        declared = any(_last(name) == SEQUENCE for name in names)
+        if declared or _is_undeclared(folder, names, media):
+            found[parent] = _refusal(parent, refused.get(parent, ""), declared)
+    pictures = (name for name in [*tree.files, *tree.refused] if _suffix(name) in IMAGES)
+    frames = {name for name in pictures if _folder_of(name) in found}
     return found, frames
 
 
@@ -56,16 +55,17 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _is_numbered(name: str) -> bool:
-    stem, dot, suffix = _last(name).rpartition(".")
-    return stem[-1:].isdecimal() and dot + suffix.lower() in STILLS
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
-def _is_undeclared(folder: Path, names: list[str], pictures: list[str], media: set[str]) -> bool:
-    if len(pictures) < 2:
+def _is_undeclared(folder: Path, names: list[str], media: set[str]) -> bool:
+    pictures = [name for name in names if _suffix(name) in IMAGES]
+    if sum(PurePosixPath(name).stem[-1:].isdecimal() for name in pictures) < 2:
         return False
-    clips = {name for name in names if PurePosixPath(name).suffix.lower() in media}
-    return clips <= set(pictures) and all(_is_still(folder / picture) for picture in pictures)
+    if any(_suffix(name) in media - IMAGES for name in names):
+        return False
+    return all(_is_still(folder / picture) for picture in pictures)
 
 
 def _is_still(path: Path) -> bool:
@@ -82,9 +82,7 @@ def _is_still(path: Path) -> bool:
     return True
 
 
-def _refusal(parent: str, refused: str, declared: bool, pictures: int) -> str:
+def _refusal(parent: str, refused: str, declared: bool) -> str:
     if parent == ".":
         return _AT_THE_TOP
-    if refused or not declared:
-        return refused or _NO_RATE
-    return _TOO_FEW if pictures < 2 else ""
+    return refused or ("" if declared else _NO_RATE)

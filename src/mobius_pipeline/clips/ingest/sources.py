@@ -102,7 +102,7 @@ def _add_shards(found: Sources, folder: Path) -> None:
     for name in track(names, "tar shards", len(names), "shards") if names else ():
         shard = read_shard(folder / name, SUFFIXES)
         found.paths += [f"{name}/{clip}" for clip in shard.clips]
-        found.members |= {f"{name}/{clip}": shard.captions_of(clip) for clip in shard.clips}
+        found.members |= {f"{name}/{clip}": captions for clip, captions in shard.clips.items()}
         found.refused |= {f"{name}/{member}": reason for member, reason in shard.refused.items()}
         if shard.damage:
             found.refused[name] = shard.damage
@@ -129,7 +129,8 @@ def _keep_listed(found: Sources, listing: Path) -> None:
         len(captions),
         unnamed,
     )
-    missing = captions.keys() - {plain(path) for path in kept}
+    known = {plain(path) for path in kept}
+    missing = [name for name in captions if name not in known]
     reasons = found.tree.refused | found.refused
     there = {plain(name) for name in found.tree.files} if missing else set()
     found.refused = {name: _why_missing(name, reasons, there) for name in missing}

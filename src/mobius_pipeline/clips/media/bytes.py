@@ -6,27 +6,12 @@ A shard is a folder in a path: `shards/000.tar/0001.mp4`. Members are read in pl
 import io
 import os
 import stat
-import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from mobius_pipeline.clips.media.errors import MediaError
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What a tar archive holds.
-
-    Attributes:
-        members: Where the bytes of each regular file lie: name to (offset, size).
-        refused: Name to reason of what is not read: links, devices, names that lead out of the archive.
-    """
-
-    members: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
+from mobius_pipeline.clips.media.tar import Archive, index
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -43,7 +28,8 @@ def open_bytes(path: Path) -> BinaryIO:
     if member in shard.refused:
         raise MediaError(shard.refused[member])
     if member not in shard.members:
-        raise MediaError(f"there is no such member in {file.name}")
+        missing = f"there is no such member in {file.name}"
+        raise MediaError(f"{file.name} is {shard.damage}" if shard.damage else missing)
     return cast(BinaryIO, io.BufferedReader(_Slice(_regular(file), *shard.members[member])))
 
 
@@ -57,45 +43,15 @@ def split_member(path: Path) -> tuple[Path, str | None]:
     return path, None
 
 
-def read_shard(path: Path) -> Shard:
-    """What an uncompressed tar archive holds; kept in the process until the file changes.
-
-    Raises:
-        MediaError: If it is no such archive.
-    """
+def read_shard(path: Path) -> Archive:
+    """What an uncompressed tar archive holds; kept in the process until the file changes."""
     found = path.stat()
-    return _read_shard(path, found.st_size, found.st_mtime_ns)
+    return _index(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _read_shard(path: Path, size: int, mtime_ns: int) -> Shard:
-    members, refused = {}, {}
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for entry in archive:
-                if reason := _refusal(entry, size):
-                    refused[entry.name] = reason
-                elif not entry.isdir():
-                    members[entry.name] = entry.offset_data, entry.size
-            end = archive.offset
-    except tarfile.TarError as error:
-        raise MediaError(f"{path.name} is no plain tar archive, or damaged ({error})") from error
-    if size - end < tarfile.BLOCKSIZE:
-        refused["(end of archive)"] = f"{path.name} is cut off: members may be missing at its end"
-    return Shard(members, refused)
-
-
-def _refusal(entry: tarfile.TarInfo, size: int) -> str:
-    name = PurePosixPath(entry.name)
-    if name.is_absolute() or ".." in name.parts:
-        return "its name leads out of the archive"
-    if entry.issym() or entry.islnk():
-        return f"a link (to {entry.linkname}), not a file"
-    if entry.isdir():
-        return ""
-    if not entry.isfile() or entry.issparse():
-        return "not a regular file"
-    return "cut off: the archive ends before it does" if entry.offset_data + entry.size > size else ""
+def _index(path: Path, size: int, mtime_ns: int) -> Archive:
+    return index(path)
 
 
 def _regular(path: Path) -> BinaryIO:

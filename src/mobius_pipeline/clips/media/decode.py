@@ -86,14 +86,17 @@ def _opened(source: Path, reading: Reading) -> Iterator[Opened]:
 
 
 def _cut(clip: Opened, start_s: float, end_s: float | None) -> Iterator[Shown]:
-    """The frames whose start lies in [start_s, end_s), to half a tick; their times count from the first."""
+    """The frames whose start lies in [start_s, end_s), to half a tick; their times count from the first.
+
+    Each lasts until the one behind it appears, which is what a player does with a wrong or missing duration.
+    """
     held: Shown | None = None
     origin = 0.0
     for shown in clip.frames:
         if shown.start < start_s - clip.tick / 2:
             continue
         if held:
-            yield replace(held, duration=held.duration or shown.start - origin - held.start)
+            yield replace(held, duration=shown.start - origin - held.start)
         else:
             origin = shown.start
         if end_s is not None and shown.start >= end_s - clip.tick / 2:

@@ -24,7 +24,8 @@ from mobius_pipeline.clips.media.whole import is_cut
 _DEMUXERS = "mov,matroska,avi,gif,apng"
 # Here a packet leans on whatever came before it: no place to start but the first.
 _NO_SEEKING = {"gif", "apng"}
-_SHORTEST_TICK = 2e-6  # seconds: segments are named to the microsecond
+# Seconds. Segments are named to the microsecond; AVI counts in frames, whose times are exact.
+_SHORTEST_TICK, _LONGEST_TICK = 2e-6, 0.01
 _BUFFER = 1 << 16
 
 # A decoded frame with the seconds at which it starts, from the first one, and lasts.
@@ -62,7 +63,7 @@ def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
             codec=stream.codec_context.codec.canonical_name,
             width=upright.width,
             height=upright.height,
-            tick=max(float(stream.time_base), _SHORTEST_TICK),
+            tick=min(max(float(stream.time_base), _SHORTEST_TICK), _LONGEST_TICK),
             frames=_shown(container, stream, first, decoded, upright, reading),
         )
 
@@ -92,7 +93,7 @@ def _video_stream(container: Any, limits: Limits) -> Any:
     stream = container.streams.video[0]
     limits.allow_size(stream.codec_context.width, stream.codec_context.height)
     limits.allow_length(stream.frames, _told_seconds(container, stream))
-    if stream.metadata.get("alpha_mode") == "1":
+    if ("alpha_mode", "1") in {(key.lower(), value) for key, value in stream.metadata.items()}:
         raise MediaError(
             "VP8 and VP9 with transparency are not read: compose it on a background first, "
             "or write it as animated WebP"
@@ -112,6 +113,8 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             frame = next(frames, None)
         if frame is None:
             return
+        if frame.is_corrupt:
+            raise MediaError("damaged: a frame of it is corrupt")
         yield frame
 
 
@@ -125,7 +128,7 @@ def _shown(
         frames = _from(container, stream, first.pts, reading.start_s)
     else:
         frames = _all(container, stream, chain([first], rest))
-    timed = _timed(_sound(frames, first, upright), first.pts, stream.time_base, reading.limits)
+    timed = _timed(_alike(frames, first, upright), first.pts, stream.time_base, reading.limits)
     if first.interlaced_frame:
         timed = deinterlaced(timed, stream.time_base)
     for start, duration, frame in timed:
@@ -147,24 +150,45 @@ def _all(container: Any, stream: Any, frames: Iterator[Any]) -> Iterator[Any]:
 def _from(container: Any, stream: Any, origin: int, start_s: float) -> Iterator[Any]:
     """Frames from a key frame on that is shown no later than `start_s` seconds after `origin`.
 
+    Where groups of pictures are open, the first ones behind a key frame lean on the group before, and some
+    decoders then raise: what they do not give is read from the file's start, where damage raises again.
+    """
+    given = None
+    try:
+        for frame in _sought(container, stream, origin, start_s):
+            yield frame
+            given = frame.pts
+    except (av.error.FFmpegError, MediaError):
+        pass
+    else:
+        return
+    container.seek(min(origin, 0), stream=stream)
+    yield from (frame for frame in _decoded(container, stream) if given is None or frame.pts > given)
+
+
+def _sought(container: Any, stream: Any, origin: int, start_s: float) -> Iterator[Any]:
+    """Frames from a key frame on that is shown in time.
+
     Containers seek by decoding time, and a key frame may be shown after frames that are decoded behind it: if
     the one found is shown too late, an earlier one is looked for.
+
+    Raises:
+        MediaError: If there is none: an edit list may hide it.
     """
     target, back = origin + int(start_s / stream.time_base), 0.0
-    while True:
-        container.seek(max(target - int(back / stream.time_base), min(origin, 0)), stream=stream)
+    while back < start_s:
+        container.seek(target - int(back / stream.time_base), stream=stream)
         frames = _decoded(container, stream)
         key = next((frame for frame in frames if frame.key_frame), None)
-        if back > start_s or (key is not None and key.pts is not None and key.pts <= target):
-            return chain([] if key is None else [key], frames)
+        if key is not None and key.pts is not None and key.pts <= target:
+            return chain([key], frames)
         back = back * 2 or 1.0
+    raise MediaError("no key frame before the segment")
 
 
-def _sound(frames: Iterator[Any], first: Any, upright: Upright) -> Iterator[Any]:
-    """The frames, each of which is whole and like the first."""
+def _alike(frames: Iterator[Any], first: Any, upright: Upright) -> Iterator[Any]:
+    """The frames, each of which is like the first."""
     for frame in frames:
-        if frame.is_corrupt:
-            raise MediaError("a frame of it is damaged")
         if frame.interlaced_frame and not first.interlaced_frame:
             raise MediaError("progressive at first, then interlaced: deinterlace it first (ffmpeg -vf bwdif)")
         upright.check(frame)

@@ -19,8 +19,8 @@ class Shown:
     """A decoded frame.
 
     Attributes:
-        start: Seconds from the first frame's presentation time.
-        duration: Seconds that it is shown for; 0 for a last frame if the file does not say.
+        start: Seconds from the presentation of the clip's first frame.
+        duration: Seconds that the file says it is shown for; 0 if it does not say.
         rgb: Gives the upright pixels, uint8 (H, W, 3), square, transparent ones composed on the background.
     """
 
@@ -31,7 +31,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Opened:
-    """An open media file. `tick` is the unit of its presentation times in seconds; size is upright, in px."""
+    """An open clip: size in px as displayed; `tick` is how exact its times are, in seconds."""
 
     container: str
     codec: str

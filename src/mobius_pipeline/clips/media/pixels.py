@@ -28,6 +28,7 @@ class Upright:
         """`first` is a decoded frame of the stream, `pixel_aspect` the width of a pixel over its height."""
         self._stored = first.width, first.height
         self._square = max(1, round(first.width * (pixel_aspect or 1)))
+        self._scaling = _scaling(first, self._square)
         self._matrix = _display_matrix(first)
         self._background = background
         self._reformatter = VideoReformatter()
@@ -53,16 +54,23 @@ class Upright:
         return _turned(composed(pixels, self._background) if has_alpha else pixels, self._matrix)
 
     def _converted(self, frame: Any, form: str) -> Pixels:
-        stretched = self._square != frame.width
         shown = self._reformatter.reformat(
             frame,
             width=self._square,
             format=form,
             src_colorspace=_matrix_of(frame),
-            interpolation=Interpolation.BICUBIC if stretched else None,
+            interpolation=self._scaling,
             threads=1,
         )
         return np.asarray(shown.to_ndarray(), np.uint8)
+
+
+def _scaling(first: Any, width: int) -> int | None:
+    """How swscale works: its fast default is off by up to two levels where there are more than 8 bits."""
+    is_deep = any(part.bits > 8 for part in first.format.components)
+    if is_deep or width != first.width:
+        return Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    return None
 
 
 def _matrix_of(frame: Any) -> int | None:
@@ -109,7 +117,7 @@ class ToneMap:
             (
                 "scale",
                 f"in_transfer={_HDR[first.color_trc]}:in_primaries=bt2020:in_color_matrix=bt2020nc"
-                ":out_transfer=bt709:out_primaries=bt709:out_color_matrix=gbr:out_range=pc:intent=perceptual",
+                ":out_transfer=bt709:out_primaries=bt709:out_range=pc:intent=perceptual",
             ),
             ("format", "pix_fmts=rgb24"),
         )

@@ -81,14 +81,6 @@ def test_pictures_without_a_rate_are_rejected_with_the_mend(suffix: str, folder:
     assert 'Write sequence.json beside them, for instance {"fps": 24}' in found.refused["shots"]
 
 
-def test_a_rate_without_pictures_is_rejected(folder: Path) -> None:
-    stills(folder / "shots", ["1.png", "last.png"])
-    (folder / "shots/sequence.json").write_text('{"fps": 24}')
-    found = find_media(folder)
-    assert "fewer than two pictures" in found.refused["shots"]
-    assert found.paths == ["good.gif", "shots/last.png"]
-
-
 def test_pictures_at_the_top_are_rejected_with_the_mend(folder: Path) -> None:
     (folder / "good.gif").unlink()
     stills(folder, ["1.png", "2.png"])
