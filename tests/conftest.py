@@ -64,13 +64,13 @@ def sample_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample_table(sample_clips: Path) -> "pd.DataFrame":
+def sample_table(sample_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> "pd.DataFrame":
     """The table of the sample clips, with both splits in it."""
     import golden
     import tiny
     from mobius_pipeline.clips.ingest.table import tabulate
 
-    return tabulate(sample_clips, golden.INGEST, tiny.CLIP)
+    return tabulate(sample_clips, golden.INGEST, tiny.CLIP, tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="session")

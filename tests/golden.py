@@ -73,7 +73,7 @@ def main() -> None:
         (folder / "clips").mkdir()
         write_set(folder / "clips", CLIPS)
         base = tiny.write_base(folder / "base")
-        table = tabulate(folder / "clips", INGEST, tiny.CLIP)
+        table = tabulate(folder / "clips", INGEST, tiny.CLIP, folder / "work")
         update_store(
             folder / "latents",
             table,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from mobius_pipeline.clips.ingest.table import IngestConfig
+from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.clips.sample_set import SampleConfig
 from mobius_pipeline.config import ClipFormat
@@ -43,7 +43,7 @@ def test_sample_clips_go_through_ingestion(tmp_path: Path) -> None:
     config = small_set(published)
     FolderDataset(filepath=str(published)).save(render_sample_clips(config, str(tmp_path / "work")))
     clip = ClipFormat(frames=8, height=64, width=64, fps=8)
-    table = ingest_clips(published, IngestConfig(**parameters("ingest")), clip)
+    table = ingest_clips(published, IngestConfig(**parameters("ingest")), clip, str(tmp_path / "work"))
     assert list(table["status"]) == ["ok"] * 4
     assert (table["model_frames"] >= 8).all()
     assert (table["caption"] != "").all()

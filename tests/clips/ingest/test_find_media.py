@@ -203,13 +203,14 @@ def test_hidden_files_are_passed_over_and_counted(folder: Path, caplog: pytest.L
     assert "2 hidden" in caplog.text
 
 
-def test_rejected_sources_are_rows_of_the_table(folder: Path, outside: Path) -> None:
+def test_rejected_sources_are_rows_of_the_table(folder: Path, outside: Path, tmp_path: Path) -> None:
     (folder / "out.gif").symlink_to(outside / "clip.gif")
     write_mp4(folder / "film.mp4", FRAMES, 8)
     table = tabulate(
         folder,
         IngestConfig(heldout_share=0.5, files_per_batch=4),
         ClipFormat(frames=2, height=16, width=16, fps=8),
+        tmp_path / "work",
     ).set_index("path")
     assert table["status"].to_dict() == {"film.mp4": "ok", "good.gif": "ok", "out.gif": "rejected"}
     assert "leads outside" in table["reason"]["out.gif"]

@@ -44,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(folder: Path) -> pd.DataFrame:
-    return tabulate(folder, INGEST, CLIP)
+def table(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return tabulate(folder, INGEST, CLIP, tmp_path_factory.mktemp("work"))
 
 
 def row(table: pd.DataFrame, path: str) -> pd.Series:
@@ -116,7 +116,7 @@ def test_more_files_move_no_clip_between_the_splits(
     shutil.copytree(folder, tmp_path / "more")
     write_mp4(tmp_path / "more/aaa.mp4", frames(9), 12)
     (tmp_path / "more/first.mp4").rename(tmp_path / "more/renamed.mp4")
-    more = tabulate(tmp_path / "more", INGEST, CLIP)
+    more = tabulate(tmp_path / "more", INGEST, CLIP, tmp_path / "work")
     old = dict(zip(table["clip_id"], table["split"], strict=True))
     new = dict(zip(more["clip_id"], more["split"], strict=True))
     assert len(new) == len(old) + 1
@@ -128,13 +128,13 @@ def test_the_held_out_share_is_met() -> None:
     assert share == pytest.approx(0.2, abs=0.02)
 
 
-def test_the_table_is_deterministic(table: pd.DataFrame, folder: Path) -> None:
-    pd.testing.assert_frame_equal(tabulate(folder, INGEST, CLIP), table)
+def test_the_table_is_deterministic(table: pd.DataFrame, folder: Path, tmp_path: Path) -> None:
+    pd.testing.assert_frame_equal(tabulate(folder, INGEST, CLIP, tmp_path / "work"), table)
 
 
-def test_what_is_left_out_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_left_out_is_said(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        tabulate(folder, INGEST, CLIP)
+        tabulate(folder, INGEST, CLIP, tmp_path)
     said = caplog.text
     assert ".xlsx" in said
     assert "gone.mp4" in said
@@ -146,4 +146,4 @@ def test_what_is_left_out_is_said(folder: Path, caplog: pytest.LogCaptureFixture
 def test_a_folder_without_clips_is_refused_with_the_mend(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MobiusError, match=r"no clips in .*globals.yml"):
-        tabulate(tmp_path / name, INGEST, CLIP)
+        tabulate(tmp_path / name, INGEST, CLIP, tmp_path / "work")

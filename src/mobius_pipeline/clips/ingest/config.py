@@ -1,8 +1,26 @@
 """Configuration of the ingestion."""
 
+import os
+from typing import Literal
+
 from pydantic import Field
 
 from mobius_pipeline.config import Config
+
+
+class ScenesConfig(Config):
+    """PySceneDetect's detectors: `adaptive` weighs a frame's change against the changes around it."""
+
+    detector: Literal["content", "adaptive"]
+    threshold: float = Field(gt=0, description="PySceneDetect's: 27 for content, 3 for adaptive")
+    min_length_s: float = Field(gt=0, description="no cut comes sooner after the one before")
+
+
+class WindowsConfig(Config):
+    """Windows of one length in each scene, or in each source without scenes."""
+
+    length_s: float = Field(gt=0)
+    stride_s: float = Field(gt=0, description="from one window's start to the next one's")
 
 
 class IngestConfig(Config):
@@ -11,3 +29,19 @@ class IngestConfig(Config):
     heldout_share: float = Field(gt=0, lt=1, description="of the sources, for evaluation")
     files_per_batch: int = Field(gt=0, description="files that a worker takes at once")
     caption_from_folder: bool = Field(default=False, description="for clips that have no other caption")
+    scenes: ScenesConfig | None = None
+    windows: WindowsConfig | None = None
+    near_duplicate_bits: int | None = Field(
+        default=None, ge=0, le=24, description="in which the hashes of two near-duplicates differ, of 192"
+    )
+    engine: Literal["native", "ray"] = "native"
+    ray_address: str | None = Field(default=None, description="of a Ray cluster; null starts one here")
+    workers: int | None = Field(default=None, gt=0, description="processes; null is one a core")
+    seconds_per_file: float = Field(default=600, gt=0, description="then its process is killed")
+    memory_mib_per_file: int = Field(default=4096, gt=0, description="of its process, beyond which it fails")
+    retries: int = Field(default=1, ge=0, description="of a file whose process was killed or crashed")
+
+    @property
+    def processes(self) -> int:
+        """How many files are read at once."""
+        return self.workers or os.cpu_count() or 1

@@ -1,36 +1,114 @@
 """One source as rows of the table of clips: what its file is, and what each clip in it holds."""
 
-from dataclasses import asdict
+import os
+from bisect import bisect_left
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.clips.media.clip import Probe, probe
-from mobius_pipeline.clips.media.decode import MediaError
-from mobius_pipeline.files import sha256
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.segments import SceneCuts, Span, spans
+from mobius_pipeline.clips.ingest.watch import Watched, watch
+from mobius_pipeline.clips.media.address import with_fragment
+from mobius_pipeline.clips.media.bytes import open_bytes
+from mobius_pipeline.clips.media.decode import MediaError, Opened, end_of, opened
+from mobius_pipeline.clips.media.identity import source_sha256
+from mobius_pipeline.config import ClipFormat
 
-_UNKNOWN = asdict(Probe(width=0, height=0, frames=0, fps=0.0, duration_s=0.0, container="", codec=""))
-# The columns that a row is made of, with a value of each column's type.
+# The columns that a row is made of, with the value of each in a row that was rejected.
 ROW: dict[str, Any] = {
-    "path": "",
+    "source": "",
     "source_sha256": "",
     "bytes": 0,
-    **_UNKNOWN,
+    "path": "",
     "start_frame": 0,
     "end_frame": 0,
+    "frames": 0,
+    "fps": 0.0,
+    "duration_s": 0.0,
+    "width": 0,
+    "height": 0,
+    "aspect": 0.0,
+    "container": "",
+    "codec": "",
+    "motion": 0.0,
+    "static_share": 0.0,
+    "black_share": 0.0,
+    "flicker": 0.0,
+    "likeness": "",
     "status": "rejected",
     "reason": "",
 }
+KNOWN = "known"
 
 
-def describe(folder: Path, path: str) -> list[dict[str, Any]]:
-    """The clips of one source; one that cannot be read becomes one rejected row, never an error."""
-    media = folder / path
-    row = {**ROW, "path": path}
+def rejected(source: str, reason: str, **known: Any) -> dict[str, Any]:
+    """The row of a source that cannot be used."""
+    return {**ROW, "source": source, "path": source, "reason": reason, **known}
+
+
+def describe(
+    folder: Path, source: str, config: IngestConfig, clip: ClipFormat, known: Container[str] = ()
+) -> list[dict[str, Any]]:
+    """The clips of one source, decoded once; one that cannot be read is one rejected row, never an error.
+
+    Args:
+        folder: That the source is named from.
+        source: A file, a member of a tar shard or a folder of images.
+        config: How it is cut.
+        clip: At which rate, and on which background, it is measured.
+        known: Hashes of bytes that need not be decoded: one row with the status `KNOWN` answers for them.
+    """
+    identity: dict[str, Any] = {}
     try:
-        row |= {"source_sha256": sha256(media), "bytes": media.stat().st_size}
-        found = probe(media)
+        identity = _identity(folder / source)
+        if identity["source_sha256"] in known:
+            return [{**ROW, **identity, "source": source, "status": KNOWN}]
+        with opened(folder / source, clip.background) as media:
+            return [{**row, **identity} for row in _clips(source, media, config, clip.rate)]
     except MediaError as error:
-        return [{**row, "reason": str(error)}]
+        return [rejected(source, str(error), **identity)]
     except OSError as error:  # no permission, a broken link, a failing disk
-        return [{**row, "reason": f"cannot be read: {error.strerror}"}]
-    return [{**row, **asdict(found), "end_frame": found.frames, "status": "ok"}]
+        return [rejected(source, f"cannot be read: {error.strerror}", **identity)]
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    else:
+        with open_bytes(path) as file:
+            size = file.seek(0, os.SEEK_END)
+    return {"source_sha256": source_sha256(path), "bytes": size}
+
+
+def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> list[dict[str, Any]]:
+    cutter = SceneCuts(config.scenes) if config.scenes else None
+    watched = Watched()
+    for shown, watched in watch(media.frames, rate):  # noqa: B007 (the last is the whole)
+        if cutter:
+            cutter.see(shown.start, shown.rgb())
+    if len(watched.starts) < 2:
+        raise MediaError(f"{Path(source).name}: a still picture (one frame), not a clip")
+    end_s = end_of(list(zip(watched.starts, watched.durations, strict=True)))
+    found = spans(watched.starts, end_s, cutter.cuts() if cutter else [], config.windows)
+    about = {"container": media.container, "codec": media.codec, "width": media.width, "height": media.height}
+    about["aspect"] = round(media.width / media.height, 4)
+    return [
+        {**ROW, "source": source, **about, **_segment(source, watched, span, len(found) == 1), "status": "ok"}
+        for span in found
+    ]
+
+
+def _segment(source: str, watched: Watched, span: Span, is_whole: bool) -> dict[str, Any]:
+    start_s, end_s = span
+    first, last = (bisect_left(watched.starts, at - 1e-6) for at in span)
+    seconds = end_s - start_s
+    return {
+        "path": source if is_whole else with_fragment(source, start_s, end_s),
+        "start_frame": first,
+        "end_frame": last,
+        "frames": last - first,
+        "fps": round((last - first) / seconds, 3),
+        "duration_s": round(seconds, 6),
+        **watched.measures(start_s, end_s),
+    }

@@ -1,33 +1,51 @@
-"""Per-clip work as a Daft dataflow."""
+"""Per-source work as a Daft dataflow: on its own engine in this process, or on a Ray cluster."""
 
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.describe import ROW, describe
-from mobius_pipeline.progress import stage
+from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
 
 
-def describe_all(folder: Path, paths: list[str], config: IngestConfig) -> list[dict[str, Any]]:
-    """Run `describe` over all sources; rows come in whatever order they are done."""
+def each(
+    task: Callable[[str], Any], arguments: Sequence[str], result: dict[str, Any], config: IngestConfig
+) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
+    """Run `task` on every argument, each in a watched process.
+
+    Args:
+        task: From an argument to rows; it is sent to other processes.
+        arguments: In any order.
+        result: A value of each column of a row.
+        config: The engine, the processes, and a file's limits.
+
+    Yields:
+        The argument, its rows, and "" or the reason that there are none; in whatever order they are done.
+    """
     import daft
     from daft import DataType
 
-    row_type = DataType.struct({name: _daft_type(value) for name, value in ROW.items()})
+    if config.engine == "ray":
+        daft.set_runner_ray(config.ray_address, noop_if_initialized=True)
+    row_type = DataType.struct({name: _daft_type(value) for name, value in result.items()})
+    outcome = DataType.struct({"rows": DataType.list(row_type), "failure": DataType.string()})
+    limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
 
-    # A decoder that crashes or leaks must not take the run with it: files are read in processes of their own.
-    @daft.func(return_dtype=DataType.list(row_type), use_process=True)
-    def described(path: str) -> list[dict[str, Any]]:
-        return describe(folder, path)
+    @daft.cls(max_concurrency=config.processes)
+    class Described:
+        def __init__(self) -> None:
+            self._work = Worker(task, limits)
 
-    flow = daft.from_pydict({"path": paths}).into_batches(config.files_per_batch)
-    flow = flow.select(described(daft.col("path")).alias("rows"))
-    rows = []
-    with stage("ingest", len(paths), "files") as bar:
-        for source in flow.iter_rows():
-            rows += source["rows"]
-            bar.advance()
-    return rows
+        @daft.method(return_dtype=outcome)
+        def __call__(self, argument: str) -> dict[str, Any]:
+            try:
+                return {"rows": self._work(argument), "failure": ""}
+            except Failed as failure:
+                return {"rows": [], "failure": str(failure)}
+
+    flow = daft.from_pydict({"argument": list(arguments)}).into_batches(config.files_per_batch)
+    flow = flow.select(daft.col("argument"), Described()(daft.col("argument")).alias("outcome"))
+    for row in flow.iter_rows():
+        yield row["argument"], row["outcome"]["rows"], row["outcome"]["failure"]
 
 
 def _daft_type(value: object) -> Any:

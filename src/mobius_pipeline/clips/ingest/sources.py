@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mobius_pipeline.clips.ingest.describe import ROW
+from mobius_pipeline.clips.ingest.describe import rejected
 from mobius_pipeline.clips.ingest.folder import Tree, walk
 from mobius_pipeline.clips.ingest.listing import find_table, read_table
 from mobius_pipeline.clips.ingest.sequences import find_sequences
@@ -44,7 +44,7 @@ class Sources:
 
     def rejected(self) -> list[dict[str, Any]]:
         """The refused ones as rows of the table of clips."""
-        return [{**ROW, "path": path, "reason": reason} for path, reason in self.refused.items()]
+        return [rejected(path, reason) for path, reason in self.refused.items()]
 
 
 def find_media(folder: Path) -> Sources:

@@ -1,0 +1,79 @@
+"""What earlier runs found out about sources, so that only new or changed ones are decoded."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.files import digest
+
+log = logging.getLogger(__name__)
+
+# Part of every cache's name: raise it when the rows that `describe` makes of the same bytes change.
+_ROWS_VERSION = 1
+Rows = list[dict[str, Any]]
+
+
+class KnownSources:
+    """Rows by the hash of a source's bytes, kept as lines of JSON that are appended as sources are read.
+
+    A line that a killed run left half written is passed over, and its source is read again.
+    """
+
+    def __init__(self, folder: Path, config: IngestConfig, clip: ClipFormat) -> None:
+        """Open the cache below `folder` of what decides the rows: other settings have another."""
+        settings = {
+            "rows": _ROWS_VERSION,
+            "ingest": config.model_dump(include={"scenes", "windows"}),
+            "clip": clip.model_dump(include={"fps", "stride", "background"}),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{digest(settings)[:20]}.jsonl"
+        self._rows = _read(self._path)
+
+    def __enter__(self) -> "KnownSources":
+        self._file = self._path.open("a", encoding="utf-8")
+        if self._file.tell():
+            self._file.write("\n")  # behind a line that may be half written
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """Of the sources' bytes."""
+        return frozenset(self._rows)
+
+    def rows_of(self, source: str, row: Mapping[str, Any]) -> Rows:
+        """The rows of a source with the hash of `row`, under whatever name its bytes were read."""
+        rows = self._rows[row["source_sha256"]]
+        return [{**known, "source": source, "path": source + known["path"]} for known in rows]
+
+    def add(self, source: str, rows: Rows) -> None:
+        """Keep the rows of a source that was read; one that could not be is read again the next time."""
+        if any(row["status"] == "rejected" for row in rows):
+            return
+        of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
+        self._file.write(json.dumps([rows[0]["source_sha256"], of_bytes]) + "\n")
+        self._file.flush()
+
+
+def _read(path: Path) -> dict[str, Rows]:
+    if not path.is_file():
+        return {}
+    found = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                source, rows = json.loads(line)
+            except ValueError:
+                continue
+            found[source] = rows
+    return found

@@ -1,0 +1,120 @@
+"""Work on untrusted files in a process that may crash, hang or swell without taking the run with it."""
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one piece of work: seconds, MiB of its process, and how often it is tried again."""
+
+    seconds: float
+    memory_mib: int
+    retries: int
+
+
+class Failed(Exception):  # noqa: N818 (its text is a row's reason)
+    """A piece of work that its process did not survive, with the reason."""
+
+
+class Worker(Generic[T]):
+    """Runs `task` on one argument after the other in a process of its own, which is made anew if it dies."""
+
+    def __init__(self, task: Callable[[str], T], limits: Limits) -> None:
+        """`task` is sent to the process: a function of a module, or a partial of one."""
+        self._task, self._limits = task, limits
+        self._process: Any = None
+        self._connection: Connection | None = None
+
+    def __call__(self, argument: str) -> T:
+        """Return the task's result.
+
+        Raises:
+            Failed: If its process crashed, hung or ran out of memory, each time that it was tried.
+        """
+        for left in reversed(range(self._limits.retries + 1)):
+            try:
+                return self._once(argument)
+            except Failed:
+                self.close()
+                if not left:
+                    raise
+        raise AssertionError
+
+    def _once(self, argument: str) -> T:
+        connection = self._connection or self._start()
+        try:
+            connection.send(argument)
+            if not connection.poll(self._limits.seconds):
+                raise Failed(f"not read within {self._limits.seconds:g} s (ingest.seconds_per_file)")
+            result = connection.recv()
+        except (EOFError, OSError):
+            raise Failed(self._how_it_ended()) from None
+        if isinstance(result, _NoMemory):
+            raise Failed(f"needs more than {self._limits.memory_mib} MiB (ingest.memory_mib_per_file)")
+        return result  # type: ignore[no-any-return]
+
+    def _start(self) -> Connection:
+        # Spawned: the caller has threads, and a copy of a process with open decoders can hang.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (self._task, theirs, self._limits.memory_mib * _MIB)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        self._connection = ours
+        return ours
+
+    def _how_it_ended(self) -> str:
+        self._process.join(10)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"the process that read it was ended by {signal.Signals(-code).name}"
+        return f"the process that read it ended with code {code}"
+
+    def close(self) -> None:
+        """End the process."""
+        if self._connection:
+            self._connection.close()
+            self._process.kill()
+            self._process.join()
+            self._connection = None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+
+class _NoMemory:
+    """Sent in place of a result."""
+
+
+def _serve(task: Callable[[str], Any], connection: Connection, memory: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who then closes
+    _limit_memory(memory)
+    while True:
+        try:
+            argument = connection.recv()
+        except EOFError:
+            return
+        try:
+            result = task(argument)
+        except MemoryError:
+            result = _NoMemory()
+        connection.send(result)
+
+
+def _limit_memory(memory: int) -> None:
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
