@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobius_pipeline.clips.ingest.captions import read_captions
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.sources import find_media
 from mobius_pipeline.clips.ingest.table import tabulate
+from mobius_pipeline.clips.media.clip import probe
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webp
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)
 SECRET = "what only the owner may read"
 
 
@@ -81,6 +85,13 @@ def test_pictures_without_a_rate_are_rejected_with_the_mend(suffix: str, folder:
     assert 'Write sequence.json beside them, for instance {"fps": 24}' in found.refused["shots"]
 
 
+def test_pictures_that_are_cut_off_are_pictures(folder: Path) -> None:
+    (folder / "shots").mkdir()
+    for name in ("1.webp", "2.webp"):
+        (folder / "shots" / name).write_bytes(b"RIFF....WEBPVP8X")
+    assert list(find_media(folder).refused) == ["shots"]
+
+
 def test_pictures_at_the_top_are_rejected_with_the_mend(folder: Path) -> None:
     (folder / "good.gif").unlink()
     stills(folder, ["1.png", "2.png"])
@@ -105,6 +116,18 @@ def test_thumbnails_beside_clips_are_no_sequence(folder: Path, caplog: pytest.Lo
     found = find_media(folder)
     assert (found.paths, found.refused) == (["good.gif"], {})
     assert "{'.jpg': 2}" in caplog.text
+
+
+def test_what_is_found_can_be_read(folder: Path) -> None:
+    """A name means the same to those that find clips and to those that decode them."""
+    stills(folder / "shots/0001", [f"f{number}.png" for number in range(4)])
+    (folder / "shots/0001/sequence.json").write_text('{"fps": 8}')
+    with tarfile.open(folder / "shard.tar", "w") as tar:
+        tar.add(folder / "good.gif", "./a/0001.gif")
+    (folder / "link.gif").symlink_to("good.gif")
+    found = find_media(folder)
+    assert found.paths == ["good.gif", "link.gif", "shard.tar/a/0001.gif", "shots/0001"]
+    assert [probe(folder / path).frames for path in found.paths] == [4, 4, 4, 4]
 
 
 def test_nothing_outside_is_opened(folder: Path, outside: Path) -> None:
@@ -177,7 +200,7 @@ def test_names_that_no_table_can_hold_are_rejected(folder: Path) -> None:
     )
 
 
-def test_what_is_closed_becomes_a_row() -> None:
+def test_what_is_closed_becomes_a_row(caplog: pytest.LogCaptureFixture) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -186,12 +209,17 @@ def test_what_is_closed_becomes_a_row() -> None:
         (folder / "closed/clip.gif").write_bytes(b"\0")
         (folder / "shard.tar").write_bytes(b"\0")
         (folder / "shard.tar").chmod(0)
+        (folder / "good.txt").write_text("closed too")
+        (folder / "good.txt").chmod(0)
         (folder / "closed").chmod(0)
         with bound_by_permissions():
             found = find_media(folder)
+            captions = read_captions(folder, found, INGEST)
         (folder / "closed").chmod(0o755)
     assert found.paths == ["good.gif"]
     assert found.refused == dict.fromkeys(["closed", "shard.tar"], "cannot be read: Permission denied")
+    assert captions == {}
+    assert "good.txt gives its clip no caption: Permission denied" in caplog.text
 
 
 def test_hidden_files_are_passed_over_and_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,7 +236,7 @@ def test_rejected_sources_are_rows_of_the_table(folder: Path, outside: Path, tmp
     write_mp4(folder / "film.mp4", FRAMES, 8)
     table = tabulate(
         folder,
-        IngestConfig(heldout_share=0.5, files_per_batch=4),
+        INGEST,
         ClipFormat(frames=2, height=16, width=16, fps=8),
         tmp_path / "work",
     ).set_index("path")

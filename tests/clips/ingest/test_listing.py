@@ -142,6 +142,12 @@ def test_a_damaged_listing_is_refused_with_its_line(
     assert name in str(error.value)
 
 
+def test_a_listing_may_have_other_columns(folder: Path) -> None:
+    """A table that pandas wrote with its index starts with a column without a name."""
+    pd.DataFrame([{"file": "b.mp4", "caption": "a bee", "width": 3}]).to_csv(folder / "listing.csv")
+    assert read_captions(folder, find_media(folder), INGEST) == {"b.mp4": ["a bee"]}
+
+
 def test_two_listings_are_refused(folder: Path) -> None:
     write(folder, "csv", ROWS)
     write(folder, "jsonl", ROWS)

@@ -62,7 +62,7 @@ def read_table(path: Path, captioned: bool) -> Iterator[tuple[str, list[str]]]:
 
 def _csv_rows(path: Path) -> Numbered:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, restkey="", strict=True)
+        rows = csv.DictReader(file, strict=True)
         try:
             yield from ((rows.line_num, row) for row in rows)
         except csv.Error as error:
@@ -104,7 +104,7 @@ _READERS: dict[str, Callable[[Path], Numbered]] = {
 def _file(record: Any, captioned: bool) -> str:
     if not isinstance(record, dict):
         raise ValueError('not an object such as {"file": "a.mp4", "caption": "a cat"}')
-    if "" in record:
+    if None in record:  # where the reader of CSV puts them
         raise ValueError("more fields than columns. Put a caption with commas in double quotes.")
     missing = ["caption"] if captioned and record.keys().isdisjoint({"caption", "captions"}) else []
     if missing := [*missing, *({"file"} - record.keys())]:

@@ -78,7 +78,9 @@ def _is_still(path: Path) -> bool:
     if path.suffix.lower() == ".png":
         return head.startswith(b"\x89PNG") and b"acTL" not in head
     if path.suffix.lower() == ".webp":
-        return head[8:12] == b"WEBP" and not (head[12:16] == b"VP8X" and head[20] & _ANIMATION)
+        return head[8:12] == b"WEBP" and not (
+            head[12:16] == b"VP8X" and int.from_bytes(head[20:21]) & _ANIMATION
+        )
     return True
 
 
