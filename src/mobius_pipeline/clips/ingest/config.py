@@ -1,11 +1,11 @@
 """Configuration of the ingestion."""
 
-import os
 from typing import Literal
 
 from pydantic import Field
 
 from mobius_pipeline.config import Config
+from mobius_pipeline.engine import Engine
 
 
 class ScenesConfig(Config):
@@ -32,16 +32,10 @@ class IngestConfig(Config):
     scenes: ScenesConfig | None = None
     windows: WindowsConfig | None = None
     near_duplicate_bits: int | None = Field(
-        default=None, ge=0, le=24, description="in which the hashes of two near-duplicates differ, of 192"
+        default=None, ge=0, le=48, description="in which the hashes of two near-duplicates differ, of 192"
     )
-    engine: Literal["native", "ray"] = "native"
+    engine: Engine = "native"
     ray_address: str | None = Field(default=None, description="of a Ray cluster; null starts one here")
-    workers: int | None = Field(default=None, gt=0, description="processes; null is one a core")
     seconds_per_file: float = Field(default=600, gt=0, description="then its process is killed")
     memory_mib_per_file: int = Field(default=4096, gt=0, description="of its process, beyond which it fails")
     retries: int = Field(default=1, ge=0, description="of a file whose process was killed or crashed")
-
-    @property
-    def processes(self) -> int:
-        """How many files are read at once."""
-        return self.workers or os.cpu_count() or 1

@@ -84,7 +84,7 @@ def _identity(path: Path) -> dict[str, Any]:
 def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> list[dict[str, Any]]:
     cutter = SceneCuts(config.scenes) if config.scenes else None
     watched = Watched()
-    for shown, watched in watch(media.frames, rate):  # noqa: B007 (the last is the whole)
+    for shown, watched in watch(media, rate):  # noqa: B007 (the last is the whole)
         if cutter:
             cutter.see(shown.start, shown.rgb())
     if len(watched.starts) < 2:

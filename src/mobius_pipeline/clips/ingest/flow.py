@@ -1,10 +1,12 @@
 """Per-source work as a Daft dataflow: on its own engine in this process, or on a Ray cluster."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
+from mobius_pipeline.engine import use_engine
 
 
 def each(
@@ -24,21 +26,22 @@ def each(
     import daft
     from daft import DataType
 
-    if config.engine == "ray":
-        daft.set_runner_ray(config.ray_address, noop_if_initialized=True)
+    use_engine(config.engine, config.ray_address)
     row_type = DataType.struct({name: _daft_type(value) for name, value in result.items()})
     outcome = DataType.struct({"rows": DataType.list(row_type), "failure": DataType.string()})
     limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
 
-    @daft.cls(max_concurrency=config.processes)
+    @daft.cls(use_process=False)  # a thread a core, whose `Worker` has a process that may die
     class Described:
         def __init__(self) -> None:
-            self._work = Worker(task, limits)
+            self._own = threading.local()
 
         @daft.method(return_dtype=outcome)
         def __call__(self, argument: str) -> dict[str, Any]:
+            if not hasattr(self._own, "work"):
+                self._own.work = Worker(task, limits)
             try:
-                return {"rows": self._work(argument), "failure": ""}
+                return {"rows": self._own.work(argument), "failure": ""}
             except Failed as failure:
                 return {"rows": [], "failure": str(failure)}
 

@@ -13,9 +13,8 @@ from mobius_pipeline.clips.ingest.config import ScenesConfig, WindowsConfig
 from mobius_pipeline.clips.ingest.watch import thumbnail
 from mobius_pipeline.clips.media.decode import Pixels
 
-_MILLISECONDS = (
-    1000.0  # PySceneDetect counts frames of a constant rate; at this one a frame's number is its time
-)
+# PySceneDetect counts frames of a constant rate; at this one the number of a frame is its time.
+_MILLISECONDS = 1000.0
 
 Floats = npt.NDArray[np.float64]
 Span = tuple[float, float]  # seconds from the first frame's start, the end exclusive

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobius_pipeline.clips.media.decode import Pixels, Shown
+from mobius_pipeline.clips.media.decode import Opened, Pixels, Shown
 
 _ACROSS = 64  # px
 _STILL = 0.5  # grey levels: less is what compression changes in a frame that stands still
@@ -60,13 +60,13 @@ class Watched:
         }
 
 
-def watch(frames: Iterator[Shown], rate: float) -> Iterator[tuple[Shown, Watched]]:
+def watch(media: Opened, rate: float) -> Iterator[tuple[Shown, Watched]]:
     """Yield each frame, and what was measured up to it: of the first frame in each 1 / rate seconds."""
     watched, before, due = Watched(), None, 0
-    for shown in frames:
+    for shown in media.frames:
         watched.starts.append(shown.start)
         watched.durations.append(shown.duration)
-        step = int(shown.start * rate + 1e-3)  # with some slack: times are rounded to ticks
+        step = int((shown.start + media.tick / 2) * rate + 1e-3)  # times are rounded to ticks
         if step >= due:
             before, due = _measure(watched, shown, before), step + 1
         yield shown, watched
@@ -89,5 +89,5 @@ def _measure(watched: Watched, shown: Shown, before: Floats | None) -> Floats:
     return grey
 
 
-def _mean(values: npt.NDArray[np.generic]) -> float:
+def _mean(values: npt.NDArray[np.float64] | npt.NDArray[np.bool_]) -> float:
     return round(float(np.mean(values)), 4) if len(values) else 0.0

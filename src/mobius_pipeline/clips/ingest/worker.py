@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 _MIB = 1 << 20
+_READY = "ready"
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Worker(Generic[T]):
         raise AssertionError
 
     def _once(self, argument: str) -> T:
-        connection = self._connection or self._start()
         try:
+            connection = self._connection or self._start()
             connection.send(argument)
             if not connection.poll(self._limits.seconds):
                 raise Failed(f"not read within {self._limits.seconds:g} s (ingest.seconds_per_file)")
@@ -72,6 +73,7 @@ class Worker(Generic[T]):
         self._process.start()
         theirs.close()
         self._connection = ours
+        assert ours.recv() == _READY  # starting takes seconds, which are not the file's
         return ours
 
     def _how_it_ended(self) -> str:
@@ -101,6 +103,7 @@ class _NoMemory:
 def _serve(task: Callable[[str], Any], connection: Connection, memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who then closes
     _limit_memory(memory)
+    connection.send(_READY)
     while True:
         try:
             argument = connection.recv()

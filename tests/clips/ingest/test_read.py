@@ -1,0 +1,201 @@
+"""Sources read in processes that may die: nothing good is lost, what is known is not read again."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mobius_pipeline.clips.ingest import flow
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.table import tabulate
+from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
+from mobius_pipeline.clips.media.write import write_gif
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.locks import only_writer
+
+CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
+LIMITS = Limits(seconds=20, memory_mib=2048, retries=1)
+
+
+def config(**settings: Any) -> IngestConfig:
+    return IngestConfig(heldout_share=0.5, files_per_batch=2, **settings)
+
+
+def write_clips(folder: Path, count: int = 6) -> None:
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        write_clip(folder / f"{index}.gif", index)
+
+
+def write_clip(path: Path, seed: int) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    write_gif(path, np.stack([np.roll(picture, step, axis=1) for step in range(8)]), 8)
+
+
+def misbehave(folder: Path, name: str) -> list[dict[str, str]]:
+    """What a broken decoder may do, by the file's name; how often it was tried is written down."""
+    with (folder / f"{name}.tries").open("a") as tries:
+        tries.write("x")
+    if name == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "exit":
+        os._exit(3)
+    if name == "hang":
+        time.sleep(60)
+    if name == "swell":
+        bytearray(4 << 30)
+    if name == "flaky" and len((folder / f"{name}.tries").read_text()) < 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [{"name": name}]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("crash", "was ended by SIGSEGV"),
+        ("exit", "ended with code 3"),
+        ("hang", r"not read within 1 s \(ingest.seconds_per_file\)"),
+        ("swell", r"needs more than 2048 MiB \(ingest.memory_mib_per_file\)"),
+    ],
+)
+def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str, tmp_path: Path) -> None:
+    work = Worker(partial(misbehave, tmp_path), Limits(seconds=20, memory_mib=2048, retries=1))
+    assert work("good") == [{"name": "good"}]  # its process is there; the next need not wait for it
+    work._limits = Limits(1 if name == "hang" else 20, 2048, 1)
+    with pytest.raises(Failed, match=reason):
+        work(name)
+    assert (tmp_path / f"{name}.tries").read_text() == "xx"
+    work._limits = LIMITS
+    assert work("good") == [{"name": "good"}]
+    work.close()
+
+
+def test_what_fails_once_succeeds_when_tried_again(tmp_path: Path) -> None:
+    work = Worker(partial(misbehave, tmp_path), LIMITS)
+    assert work("flaky") == [{"name": "flaky"}]
+    work.close()
+
+
+def test_one_bad_file_takes_no_other_with_it(tmp_path: Path) -> None:
+    names = ["good", "crash", "fine", "exit", "flaky", "well"]
+    done = {
+        name: (rows, failure)
+        for name, rows, failure in flow.each(partial(misbehave, tmp_path), names, {"name": ""}, config())
+    }
+    assert set(done) == set(names)
+    for name, (rows, failure) in done.items():
+        assert (rows == []) == (name in ("crash", "exit"))
+        assert bool(failure) == (name in ("crash", "exit"))
+
+
+def read(folder: Path, work: Path, **settings: Any) -> pd.DataFrame:
+    return tabulate(folder, config(**settings), CLIP, work)
+
+
+def decoded(caplog: pytest.LogCaptureFixture) -> str:
+    said = [record.getMessage() for record in caplog.records if "known by their bytes" in record.getMessage()]
+    caplog.clear()
+    return said[-1]
+
+
+def test_only_new_and_changed_sources_are_decoded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write_clips(tmp_path / "clips")
+    first = read(tmp_path / "clips", tmp_path / "work")
+    assert decoded(caplog).startswith("0 of 6")
+    pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
+    assert decoded(caplog).startswith("6 of 6")
+
+    (tmp_path / "clips/0.gif").rename(tmp_path / "clips/renamed.gif")
+    write_clip(tmp_path / "clips/1.gif", 201)
+    second = read(tmp_path / "clips", tmp_path / "work").set_index("path")
+    assert decoded(caplog).startswith("5 of 6")
+    assert second.loc["renamed.gif", "clip_id"] == first.set_index("path").loc["0.gif", "clip_id"]
+    assert second.loc["1.gif", "clip_id"] != first.set_index("path").loc["1.gif", "clip_id"]
+
+
+def test_other_settings_are_measured_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write_clips(tmp_path / "clips")
+    read(tmp_path / "clips", tmp_path / "work")
+    cut = read(tmp_path / "clips", tmp_path / "work", windows={"length_s": 0.5, "stride_s": 0.5})
+    assert decoded(caplog).startswith("0 of 6")
+    assert len(cut) == 12
+    assert not cut["path"].duplicated().any()
+    pd.testing.assert_frame_equal(
+        read(tmp_path / "clips", tmp_path / "work", windows={"length_s": 0.5, "stride_s": 0.5}), cut
+    )
+    assert decoded(caplog).startswith("6 of 6")
+
+
+def test_what_cannot_be_read_is_tried_the_next_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write_clips(tmp_path / "clips", 2)
+    (tmp_path / "clips/bad.mp4").write_bytes(b"")
+    for expected in ("0 of 3", "2 of 3"):
+        table = read(tmp_path / "clips", tmp_path / "work").set_index("path")
+        assert decoded(caplog).startswith(expected)
+        assert table.loc["bad.mp4", "status"] == "rejected"
+
+
+def test_a_line_that_was_cut_off_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write_clips(tmp_path / "clips")
+    first = read(tmp_path / "clips", tmp_path / "work")
+    (kept,) = (tmp_path / "work").glob("*.jsonl")
+    kept.write_bytes(kept.read_bytes()[:-40])
+    caplog.clear()
+    pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
+    assert decoded(caplog).startswith("5 of 6")
+    read(tmp_path / "clips", tmp_path / "work")
+    assert decoded(caplog).startswith("6 of 6")
+
+
+ON_AN_ENGINE = """
+    import sys
+    from pathlib import Path
+    from mobius_pipeline.clips.ingest.config import IngestConfig
+    from mobius_pipeline.clips.ingest.table import tabulate
+    from mobius_pipeline.config import ClipFormat
+
+    if __name__ == "__main__":
+        engine, folder = sys.argv[1], Path(sys.argv[2])
+        clip = ClipFormat(frames=4, height=16, width=16, fps=8)
+        ingest = IngestConfig(heldout_share=0.5, files_per_batch=2, engine=engine)
+        tabulate(folder / "clips", ingest, clip, folder / engine).to_parquet(folder / f"{engine}.parquet")
+"""
+
+
+def test_both_engines_give_the_same_rows(tmp_path: Path) -> None:
+    write_clips(tmp_path / "clips")
+    (tmp_path / "clips/bad.mp4").write_text("no video")
+    (tmp_path / "script.py").write_text(textwrap.dedent(ON_AN_ENGINE))
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    for engine in ("native", "ray"):
+        command = [sys.executable, str(tmp_path / "script.py"), engine, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+    native, ray = (pd.read_parquet(tmp_path / f"{engine}.parquet") for engine in ("native", "ray"))
+    assert len(native) == 7
+    pd.testing.assert_frame_equal(native, ray)
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    with (
+        only_writer(tmp_path / "lock", "The table"),
+        pytest.raises(MobiusError, match=rf"The table is being written by process {os.getpid()} on"),
+        only_writer(tmp_path / "lock", "The table"),
+    ):
+        pass
+    with only_writer(tmp_path / "lock", "The table"):
+        pass
