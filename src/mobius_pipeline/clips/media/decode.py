@@ -134,9 +134,12 @@ def _check_head(head: bytes) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, MediaError):
         return str(error)
-    if isinstance(error, PermissionError):
+    if isinstance(error, av.error.FFmpegError):  # its PermissionError says that it could not seek
+        what = error.strerror
+    elif isinstance(error, PermissionError):
         return "no permission to read it"
-    what = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
+    else:
+        what = str(error)
     return f"damaged or of an unknown format ({what or type(error).__name__})"
 
 
