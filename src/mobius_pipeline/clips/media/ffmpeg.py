@@ -83,8 +83,9 @@ def _refusing(limits: Limits) -> Iterator[None]:
     finally:
         av.logging.set_level(level)
     texts = [text.strip() for _, _, text in said]
-    if any(text.startswith("Picture size") for text in texts):
-        raise MediaError(f"a frame has more than {limits.pixels:,} pixels, the limit ({texts[0]})")
+    for text in texts:
+        if text.startswith("Picture size"):
+            raise MediaError(f"a frame has more than {limits.pixels:,} pixels, the limit ({text})")
     if texts:
         raise MediaError(f"damaged ({texts[0]})")
 
@@ -166,9 +167,9 @@ def _from(container: Any, stream: Any, origin: int, reading: Reading) -> Iterato
     else:
         return
     container.seek(min(origin, 0), stream=stream)
-    yield from (
-        frame for frame in _decoded(container, stream, reading.limits) if given is None or frame.pts > given
-    )
+    for frame in _decoded(container, stream, reading.limits):
+        if given is None or frame.pts is None or frame.pts > given:
+            yield frame
 
 
 def _sought(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
