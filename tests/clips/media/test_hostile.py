@@ -78,10 +78,11 @@ def test_truncated_anywhere(wholes: Path, tmp_path: Path) -> None:
     assert results["letter.mp4"]["reason"] == "letter.mp4: a text file, not a video"
 
 
-# Of 100 files with one bit flipped each, how many may come out visibly wrong without an error. H.264 in MP4
-# has no checksum either, but a syntax that breaks. VP9's arithmetic coder, GIF's LZW and WebP's Huffman codes
-# decode almost any bits to some picture: what such a file holds can only be told by a checksum of its own.
-SILENT = {"mp4": 1, "webm": 65, "gif": 50, "webp": 20}
+# Of 100 files with one bit flipped each, how many may come out visibly wrong without an error: a little more
+# than the 1, 2, 43 and 13 that were measured. None of these has a checksum. H.264's syntax breaks, and libvpx
+# notices that its coder ran dry; GIF's LZW and WebP's Huffman codes turn almost any bits into some picture, and
+# a flipped colour of a palette is a colour. What such a file should show only a checksum beside it can tell.
+SILENT = {"mp4": 3, "webm": 5, "gif": 48, "webp": 18}
 
 
 def end_of(result: dict[str, Any]) -> str:
