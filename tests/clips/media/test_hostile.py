@@ -80,8 +80,8 @@ def test_truncated_anywhere(wholes: Path, tmp_path: Path) -> None:
 
 # Of 100 files with one bit flipped each, how many may come out visibly wrong without an error: a little more
 # than the 1, 2, 43 and 13 that were measured. None of these has a checksum. H.264's syntax breaks, and libvpx
-# notices that its coder ran dry; GIF's LZW and WebP's Huffman codes turn almost any bits into some picture, and
-# a flipped colour of a palette is a colour. What such a file should show only a checksum beside it can tell.
+# notices that its coder ran dry; GIF's LZW and WebP's Huffman codes make a picture of almost any bits, and a
+# flipped colour of a palette is a colour. What such a file should show only a checksum beside it can tell.
 SILENT = {"mp4": 3, "webm": 5, "gif": 48, "webp": 18}
 
 
