@@ -1,7 +1,7 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
 # make ui     MLflow's pages of the runs, on 127.0.0.1
-# make bench  what modes, memory levers, ladder widths and tracking cost, as ratios within one run
+# make bench  what modes, memory levers, ladder widths, tracking and reading clips cost, as ratios within one run
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -34,6 +34,7 @@ ui: .venv/installed
 bench: .venv/installed
 	python benchmarks/steps.py
 	python benchmarks/tracking.py
+	python benchmarks/decode.py
 
 format: .venv/installed
 	ruff check --fix .

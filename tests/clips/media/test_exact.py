@@ -67,6 +67,19 @@ def test_a_segment_is_the_whole_cut(suffix: str, tmp_path: Path) -> None:
         assert [start for start, _ in cut] == pytest.approx([t - starts[first] for t in starts[first:end]])
 
 
+@each_writer
+def test_files_beyond_a_buffer(suffix: str, tmp_path: Path) -> None:
+    path, noise = tmp_path / f"clip.{suffix}", np.random.default_rng(0)
+    frames = counted(24, height=96, width=192)
+    frames[:, 8:] = noise.integers(0, 256, frames[:, 8:].shape, dtype=np.uint8)
+    WRITERS[suffix](path, frames)
+    assert path.stat().st_size > 100_000
+    with opened(path) as media:
+        starts = [shown.start for shown in media.frames if number_of(shown.rgb()[:6]) >= 0]
+    with opened(Path(with_fragment(str(path), starts[15], starts[18]))) as media:
+        assert [number_of(shown.rgb()[:6]) for shown in media.frames] == [15, 16, 17]
+
+
 def test_a_segment_is_loaded_from_its_first_frame(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", counted(36), **B_FRAMES)
     size = ClipFormat(frames=4, height=32, width=64, fps=6)

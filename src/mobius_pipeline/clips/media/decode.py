@@ -4,9 +4,11 @@ A clip's path names a file, a member of a tar shard (`bytes.py`) or a folder of 
 behind it a media fragment may name a segment (`address.py`).
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av.error
@@ -31,15 +33,17 @@ from mobius_pipeline.clips.media.webp import is_webp, opened_webp
 
 __all__ = ["Limits", "MediaError", "Opened", "Pixels", "Shown", "end_of", "opened"]
 
+# What decoders raise on damage. Pillow's are many; ValueError is also a MediaError and a UnicodeError.
 _DECODE_ERRORS = (
     av.error.FFmpegError,
     OSError,
     EOFError,
     SyntaxError,
-    IndexError,
-    UnicodeError,
+    LookupError,
+    ValueError,
+    ArithmeticError,
+    struct.error,
     Image.DecompressionBombError,
-    MediaError,
 )
 _HEAD = 65_536  # bytes
 
@@ -121,7 +125,13 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _explained_frames(path: Path, frames: Iterator[Shown]) -> Iterator[Shown]:
     with _explained(path):
-        yield from frames
+        for shown in frames:
+            yield replace(shown, rgb=partial(_explained_rgb, path, shown))
+
+
+def _explained_rgb(path: Path, shown: Shown) -> Pixels:
+    with _explained(path):
+        return shown.rgb()
 
 
 def _check_head(head: bytes) -> None:
@@ -134,9 +144,12 @@ def _check_head(head: bytes) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, MediaError):
         return str(error)
-    if isinstance(error, PermissionError):
+    if isinstance(error, av.error.FFmpegError):  # its PermissionError says that it could not seek
+        what = error.strerror
+    elif isinstance(error, PermissionError):
         return "no permission to read it"
-    what = error.strerror if isinstance(error, av.error.FFmpegError) else str(error)
+    else:
+        what = str(error)
     return f"damaged or of an unknown format ({what or type(error).__name__})"
 
 

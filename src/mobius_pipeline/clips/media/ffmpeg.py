@@ -36,7 +36,7 @@ _Timed = tuple[float, float, Any]
 def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
     """Open what FFmpeg reads; see `decode.opened`."""
     limit = {"err_detect": "explode", "max_pixels": str(reading.limits.pixels)}
-    with _refusing():
+    with _refusing(reading.limits):
         container = av.open(
             file,
             options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none", **limit},
@@ -52,7 +52,7 @@ def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
         stream.codec_context.options = limit
         if is_cut(file, container.format.name, stream.index_entries):
             raise MediaError("cut off, bytes are missing at its end")
-        decoded = _decoded(container, stream)
+        decoded = _decoded(container, stream, reading.limits)
         first = next(decoded, None)
         if first is None:
             raise MediaError("its video stream holds no frame")
@@ -73,7 +73,7 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(limits: Limits) -> Iterator[None]:
     """Raise a MediaError for what FFmpeg logs as an error and goes on after."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
@@ -82,8 +82,12 @@ def _refusing() -> Iterator[None]:
             yield
     finally:
         av.logging.set_level(level)
-    if said:
-        raise MediaError(f"damaged ({said[0][2].strip()})")
+    texts = [text.strip() for _, _, text in said]
+    for text in texts:
+        if text.startswith("Picture size"):
+            raise MediaError(f"a frame has more than {limits.pixels:,} pixels, the limit ({text})")
+    if texts:
+        raise MediaError(f"damaged ({texts[0]})")
 
 
 def _video_stream(container: Any, limits: Limits) -> Any:
@@ -106,16 +110,28 @@ def _told_seconds(container: Any, stream: Any) -> float:
     return max(of_stream, float(container.duration or 0) / float(av.time_base))
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    frames = container.decode(stream)
+def _decoded(container: Any, stream: Any, limits: Limits) -> Iterator[Any]:
+    checks = stream.codec_context.codec.canonical_name == "vp9"
+    frames = _libvpx(container, stream) if checks else container.decode(stream)
     while True:
-        with _refusing():
+        with _refusing(limits):
             frame = next(frames, None)
         if frame is None:
             return
         if frame.is_corrupt:
             raise MediaError("damaged: a frame of it is corrupt")
         yield frame
+
+
+def _libvpx(container: Any, stream: Any) -> Iterator[Any]:
+    """VP9's frames by libvpx, which notices most damage; FFmpeg's own decoder takes nearly any bits."""
+    decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    decoder.options = stream.codec_context.options
+    for name in ("color_primaries", "color_trc"):  # the container tells these, not the stream
+        setattr(decoder, name, getattr(stream.codec_context, name))
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet if packet.size else None)
 
 
 def _shown(
@@ -125,7 +141,7 @@ def _shown(
     # are those of the whole.
     seeks = reading.start_s > 0 and not first.interlaced_frame and container.format.name not in _NO_SEEKING
     if seeks and first.pts is not None:
-        frames = _from(container, stream, first.pts, reading.start_s)
+        frames = _from(container, stream, first.pts, reading)
     else:
         frames = _all(container, stream, chain([first], rest))
     timed = _timed(_alike(frames, first, upright), first.pts, stream.time_base, reading.limits)
@@ -147,15 +163,15 @@ def _all(container: Any, stream: Any, frames: Iterator[Any]) -> Iterator[Any]:
         raise MediaError(f"damaged: its index promises {promised} frames, and it gives {count}")
 
 
-def _from(container: Any, stream: Any, origin: int, start_s: float) -> Iterator[Any]:
-    """Frames from a key frame on that is shown no later than `start_s` seconds after `origin`.
+def _from(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
+    """Frames from a key frame on that is shown no later than `reading.start_s` seconds after `origin`.
 
     Where groups of pictures are open, the first ones behind a key frame lean on the group before, and some
     decoders then raise: what they do not give is read from the file's start, where damage raises again.
     """
     given = None
     try:
-        for frame in _sought(container, stream, origin, start_s):
+        for frame in _sought(container, stream, origin, reading):
             yield frame
             given = frame.pts
     except (av.error.FFmpegError, MediaError):
@@ -163,10 +179,12 @@ def _from(container: Any, stream: Any, origin: int, start_s: float) -> Iterator[
     else:
         return
     container.seek(min(origin, 0), stream=stream)
-    yield from (frame for frame in _decoded(container, stream) if given is None or frame.pts > given)
+    for frame in _decoded(container, stream, reading.limits):
+        if given is None or frame.pts is None or frame.pts > given:
+            yield frame
 
 
-def _sought(container: Any, stream: Any, origin: int, start_s: float) -> Iterator[Any]:
+def _sought(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
     """Frames from a key frame on that is shown in time.
 
     Containers seek by decoding time, and a key frame may be shown after frames that are decoded behind it: if
@@ -175,10 +193,10 @@ def _sought(container: Any, stream: Any, origin: int, start_s: float) -> Iterato
     Raises:
         MediaError: If there is none: an edit list may hide it.
     """
-    target, back = origin + int(start_s / stream.time_base), 0.0
-    while back < start_s:
+    target, back = origin + int(reading.start_s / stream.time_base), 0.0
+    while back < reading.start_s:
         container.seek(target - int(back / stream.time_base), stream=stream)
-        frames = _decoded(container, stream)
+        frames = _decoded(container, stream, reading.limits)
         key = next((frame for frame in frames if frame.key_frame), None)
         if key is not None and key.pts is not None and key.pts <= target:
             return chain([key], frames)

@@ -32,7 +32,8 @@ class Upright:
         self._matrix = _display_matrix(first)
         self._background = background
         self._reformatter = VideoReformatter()
-        self._tone_map = ToneMap(first) if first.color_trc in _HDR else None
+        self._tone_map: ToneMap | None = None
+        self._is_hdr = first.color_trc in _HDR
         turned = self._matrix is not None and self._matrix[0, 0] == 0
         sides = (self._square, first.height)
         self.width, self.height = reversed(sides) if turned else sides
@@ -47,7 +48,8 @@ class Upright:
 
     def rgb(self, frame: Any) -> Pixels:
         """Upright pixels, uint8 (height, width, 3)."""
-        if self._tone_map:
+        if self._is_hdr:
+            self._tone_map = self._tone_map or ToneMap(frame)  # made when needed: its table takes seconds
             frame = self._tone_map(frame)
         has_alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
         pixels = self._converted(frame, "rgba" if has_alpha else "rgb24")

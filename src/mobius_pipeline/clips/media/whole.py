@@ -15,7 +15,18 @@ class IndexEntry(Protocol):
 
 
 def is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:
-    """Say whether bytes are missing at the end of `file`, of the demuxer named `container`; moves in it."""
+    """Say whether bytes are missing at the end of `file`, of the demuxer named `container`.
+
+    The file's position is left as it is found: the demuxer counts on it.
+    """
+    position = file.tell()
+    try:
+        return _is_cut(file, container, index)
+    finally:
+        file.seek(position)
+
+
+def _is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:
     size = file.seek(0, 2)
     if any(entry.pos + entry.size > size for entry in index):
         return True
