@@ -1,6 +1,7 @@
 """The base of every configuration model: unknown keys are errors, values are immutable once read."""
 
 import math
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +10,9 @@ class Config(BaseModel):
     """A section of `conf/<env>/parameters_<pipeline>.yml`; Kedro validates it before any node runs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class ClipSize(Config):
@@ -34,6 +38,9 @@ class ClipFormat(ClipSize):
     fps: float = Field(gt=0)
     stride: int = Field(default=1, gt=0)
     buckets: tuple[ClipSize, ...] = ()
+    background: tuple[Channel, Channel, Channel] = Field(
+        default=(255, 255, 255), description="RGB that transparent pixels are composed on"
+    )
 
     @property
     def rate(self) -> float:

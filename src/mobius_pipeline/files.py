@@ -36,12 +36,22 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target` to write to; it takes its place, synced, if the block succeeds."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)  # on a full disk, what is half written would be in the way
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, beside its place and renamed after fsync."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    sync(partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

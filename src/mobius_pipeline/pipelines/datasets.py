@@ -1,4 +1,4 @@
-"""The catalog's own datasets: folders that a node fills and the catalog publishes whole, and curves.
+"""The catalog's own datasets: folders and files that are whole, and what Kedro-Viz shows of them.
 
 `preview` is what Kedro-Viz shows of a dataset; its return annotation says how.
 """
@@ -13,8 +13,10 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview, PlotlyPreview, TablePreview
 from kedro_datasets.json import JSONDataset
+from kedro_datasets.pandas import ParquetDataset
+from kedro_datasets.text import TextDataset
 
-from mobius_pipeline.files import move_folder
+from mobius_pipeline.files import move_folder, whole_file
 
 
 class FolderDataset(AbstractDataset[Path, Path]):
@@ -83,7 +85,63 @@ class VideosDataset(FolderDataset):
         return ImagePreview(base64.b64encode(png).decode())
 
 
-class CurveDataset(JSONDataset):
+class _Whole:
+    """Saves a file beside its place and renames it, so that a whole one is there: the new, or the old."""
+
+    _filepath: PurePosixPath
+
+    def save(self, data: Any) -> None:
+        """Write `data`.
+
+        Raises:
+            DatasetError: If it cannot be written, as on a full disk; what was there before stands.
+        """
+        target = Path(self._filepath)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target) as partial:
+                self._beside = PurePosixPath(partial)
+                super().save(data)  # type: ignore[misc]
+        except (OSError, DatasetError) as error:
+            cause = (
+                error.__cause__ if isinstance(error, DatasetError) else error
+            )  # Kedro wraps what save raises
+            if not isinstance(cause, OSError):
+                raise
+            raise DatasetError(
+                f"Cannot write {target} ({cause}). What was there before stands: make room, or the folder "
+                "writable, and run again."
+            ) from cause
+
+    def _get_save_path(self) -> PurePosixPath:
+        return self._beside
+
+
+class TableDataset(_Whole, ParquetDataset):
+    """A table as Parquet."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file; why here, see `VideosDataset`."""
+        super().__init__(filepath=filepath, metadata=metadata)
+
+
+class RecordDataset(_Whole, JSONDataset):
+    """A JSON document."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file; why here, see `VideosDataset`."""
+        super().__init__(filepath=filepath, metadata=metadata)
+
+
+class PageDataset(_Whole, TextDataset):
+    """A page of text."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file; why here, see `VideosDataset`."""
+        super().__init__(filepath=filepath, metadata=metadata)
+
+
+class CurveDataset(RecordDataset):
     """Rows of a step and what was measured at it, which Kedro-Viz draws."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:

@@ -1,79 +1,108 @@
-"""Captions of clips: one table for a folder, or a text file beside each clip."""
+"""Captions of clips: from the listing, a table, tar shards, text files beside the clips, folders' names."""
 
-import csv
-import io
 import logging
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable
+from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.listing import find_table, read_table
+from mobius_pipeline.clips.ingest.sources import SHARD, SUFFIXES, Sources, plain
+from mobius_pipeline.clips.ingest.texts import MAX_BYTES, captions_in, distinct
 
 log = logging.getLogger(__name__)
 
-TABLE = "captions.csv"
+TABLE = "captions"
 
 
-def read_captions(folder: Path, clips: Iterable[str]) -> dict[str, str]:
-    """Find the captions of `clips` (paths relative to `folder`, POSIX).
+def read_captions(folder: Path, sources: Sources, config: IngestConfig) -> dict[str, list[str]]:
+    """Find the captions of `sources.paths`, by path: the distinct ones of each, in their order.
 
-    A row of `captions.csv` (columns `file` and `caption`) comes first, then a `<name>.txt` beside the clip.
-    A text file that is not UTF-8 leaves its clip without a caption, said aloud.
-
-    Returns:
-        The captions that were found, without surrounding white space.
+    The first of these that has any for a clip counts: the listing; `captions.csv`, `.jsonl` or `.parquet`;
+    the clip's tar shard; a `<name>.txt` beside the clip, a line a caption; with `caption_from_folder` the
+    name of the folder that it lies in. Clips without a caption are not among the keys.
 
     Raises:
-        MobiusError: If `captions.csv` lacks a column or is no UTF-8 text.
+        MobiusError: If a line of the table is damaged or lacks a column, or the table is no UTF-8 text.
     """
-    names = {_plain(clip): clip for clip in clips}
-    table = _read_table(folder / TABLE)
-    if strays := sorted(table.keys() - names.keys()):
-        log.warning(
-            "%s captions %d files that are not there, %s for instance.", TABLE, len(strays), strays[0]
-        )
+    table = _read_table(folder, sources)
+    listed = sources.listed or {}
+    texts = _Texts(folder, sources)
     found = {}
-    for name, clip in names.items():
-        caption = table[name] if name in table else _read_sidecar((folder / clip).with_suffix(".txt"))
-        if caption is not None:
-            found[clip] = caption.strip()
+    for path in sources.paths:
+        name = plain(path)
+        captions = (
+            distinct(listed.get(name, []))
+            or distinct(table.get(name, []))
+            or distinct(sources.members.get(path, []))
+            or distinct(texts.of(path))
+            or (_folder_name(path) if config.caption_from_folder else [])
+        )
+        if captions:
+            found[path] = captions
+    texts.tell(strays=sources.listed is None)
     return found
 
 
-def _plain(name: str) -> str:
-    """One spelling for a path: macOS writes an accented letter as two code points, tables as one."""
-    return unicodedata.normalize("NFC", PurePosixPath(name).as_posix())
-
-
-def _read_table(path: Path) -> dict[str, str]:
-    """Captions by plain path; of several rows for one file the last counts, said aloud."""
-    if not path.is_file():
+def _read_table(folder: Path, sources: Sources) -> dict[str, list[str]]:
+    """Captions by plain path; those of files that are not there are counted in the log."""
+    path = find_table(folder, sources.tree, TABLE)
+    if not path:
         return {}
-    try:
-        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
-    except UnicodeDecodeError as error:
-        raise MobiusError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-    if missing := {"file", "caption"} - set(rows.fieldnames or ()):
-        raise MobiusError(
-            f"{path} lacks the column {' and '.join(sorted(missing))}: its first line must name them."
-        )
-    pairs = [(_plain(row["file"]), row["caption"] or "") for row in rows]
-    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
+    table = defaultdict[str, list[str]](list)
+    for name, captions in read_table(path, captioned=True):
+        table[plain(name)] += captions
+    if strays := sorted(table.keys() - {plain(path) for path in [*sources.paths, *sources.refused]}):
         log.warning(
-            "%s names %d files more than once, %s for instance; the last row counts.",
-            TABLE,
-            len(twice),
-            twice[0],
+            "%s captions %d files that are not there, %s for instance.", path.name, len(strays), strays[0]
         )
-    return dict(pairs)
+    return dict(table)
 
 
-def _read_sidecar(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        log.warning("%s is not UTF-8 text, so its clip has no caption. Save it as UTF-8.", path)
-        return None
+class _Texts:
+    """The text files beside clips; what is wrong with them is collected, to be said once."""
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self._folder = folder
+        self._there = {name for name in sources.tree.files if name.endswith(".txt")}
+        self._refused = sources.tree.refused
+        self._used: set[str] = set()
+        self._unread: dict[str, str] = {}
+
+    def of(self, path: str) -> list[str]:
+        """The lines of `a/b.txt`, for a file `a/b.mp4` as for a folder `a/b`."""
+        name = _text_name(path)
+        if name in self._refused:
+            self._unread[name] = self._refused[name]
+        if name not in self._there:
+            return []
+        self._used.add(name)
+        try:
+            with (self._folder / name).open("rb") as file:
+                return captions_in(".txt", file.read(MAX_BYTES + 1))
+        except OSError as error:
+            self._unread[name] = error.strerror or str(error)
+        except UnicodeDecodeError:
+            self._unread[name] = "it is not UTF-8 text. Save it as UTF-8."
+        except ValueError as error:
+            self._unread[name] = str(error)
+        return []
+
+    def tell(self, strays: bool) -> None:
+        """Say which could not be read and, if asked for, which belong to no clip."""
+        for name, reason in self._unread.items():
+            log.warning("%s gives its clip no caption: %s", name, reason)
+        unused = sorted(self._there - self._used)
+        if strays and unused:
+            log.warning("%d text files stand beside no clip, %s for instance.", len(unused), unused[0])
+
+
+def _text_name(path: str) -> str:
+    source = PurePosixPath(path)
+    stem = source.stem if source.suffix.lower() in SUFFIXES else source.name  # a folder's name may hold dots
+    return str(source.with_name(f"{stem}.txt"))
+
+
+def _folder_name(path: str) -> list[str]:
+    """The name of the folder that a clip lies in, underscores as spaces; a tar shard is no such folder."""
+    folders = [part for part in PurePosixPath(path).parts[:-1] if not part.lower().endswith(SHARD)]
+    return distinct([folders[-1].replace("_", " ")]) if folders else []

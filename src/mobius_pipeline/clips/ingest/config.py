@@ -10,3 +10,4 @@ class IngestConfig(Config):
 
     heldout_share: float = Field(gt=0, lt=1, description="of the sources, for evaluation")
     files_per_batch: int = Field(gt=0, description="files that a worker takes at once")
+    caption_from_folder: bool = Field(default=False, description="for clips that have no other caption")

@@ -1,33 +1,165 @@
-"""What lies below a folder of raw clips."""
+"""What lies below a folder of raw clips: media files, folders of numbered pictures, tar shards."""
 
 import logging
-from collections import Counter
-from pathlib import Path
+import unicodedata
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from mobius_pipeline.clips.ingest.describe import ROW
+from mobius_pipeline.clips.ingest.folder import Tree, walk
+from mobius_pipeline.clips.ingest.listing import find_table, read_table
+from mobius_pipeline.clips.ingest.sequences import find_sequences
+from mobius_pipeline.clips.ingest.shards import read_shard
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.progress import track
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng", ".png"}
-_BESIDE = {".txt", ".csv", ".json"}  # captions and provenance: no clips, and nothing to wonder about
+SHARD = ".tar"
+LISTING = "listing"
+# Captions and provenance: no clips, and nothing to wonder about.
+_BESIDE = {".txt", ".csv", ".json", ".jsonl", ".parquet"}
 
 
-def find_media(folder: Path) -> list[str]:
-    """The media files below `folder`, relative and sorted; other files are counted in the log.
+@dataclass
+class Sources:
+    """The sources of clips below a folder, by name: relative to it, POSIX, a tar shard taken as a folder.
+
+    Attributes:
+        paths: Those to be read, sorted.
+        refused: Those that are not opened, and why.
+        tree: What else lies there.
+        listed: The captions that a listing gives, by plain name; None without a listing.
+        members: The captions that a tar shard holds, by path.
+    """
+
+    tree: Tree
+    paths: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, list[str]] | None = None
+    members: dict[str, list[str]] = field(default_factory=dict)
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """The refused ones as rows of the table of clips."""
+        return [{**ROW, "path": path, "reason": reason} for path, reason in self.refused.items()]
+
+
+def find_media(folder: Path) -> Sources:
+    """Find all sources below `folder`, or those that its listing names; what is passed over is logged.
 
     Raises:
-        MobiusError: If there are none.
+        MobiusError: If there are none, or the listing is damaged.
     """
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    media = sorted(path.relative_to(folder).as_posix() for path in files if path.suffix.lower() in SUFFIXES)
-    other = Counter(
-        path.suffix.lower() or "(none)" for path in files if path.suffix.lower() not in SUFFIXES | _BESIDE
-    )
-    if other:
-        log.warning("Files that are no media by their suffix, passed over: %s.", dict(other))
-    if not media:
+    tree = walk(folder)
+    listing = find_table(folder, tree, LISTING)
+    found = Sources(tree)
+    _add_files(found, folder)
+    _add_shards(found, folder)
+    found.paths.sort()
+    if listing:
+        _keep_listed(found, listing)
+    if not folder.is_dir() or not (found.paths or found.refused):
         raise MobiusError(
-            f"There are no clips in {folder}. Put {', '.join(sorted(SUFFIXES))} files there, or name another "
-            "folder in `clips` of conf/base/globals.yml."
+            f"There are no clips in {folder}. Put {', '.join(sorted(SUFFIXES))} files there, tar shards of "
+            "such or folders of numbered pictures, or name another folder in `clips` of "
+            "conf/base/globals.yml."
         )
-    return media
+    return found
+
+
+def plain(name: str) -> str:
+    """One spelling for a path: macOS writes an accented letter as two code points, tables as one."""
+    return unicodedata.normalize("NFC", PurePosixPath(name).as_posix())
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _is_clip(tree: Tree, name: str) -> bool:
+    return name in tree.folders or _suffix(name) in SUFFIXES | {SHARD}
+
+
+def _add_files(found: Sources, folder: Path) -> None:
+    tree = found.tree
+    sequences, frames = find_sequences(folder, tree, SUFFIXES)
+    media = [name for name in tree.files if _suffix(name) in SUFFIXES and name not in frames]
+    found.paths += media + [name for name, reason in sequences.items() if not reason]
+    found.refused |= {name: tree.refused[name] for name in tree.refused if _is_clip(tree, name)}
+    found.refused |= {name: reason for name, reason in sequences.items() if reason}
+    for name in frames:
+        found.refused.pop(name, None)  # its folder stands there
+    passed = frames.union(media)
+    _tell_others(tree, [name for name in tree.files if name not in passed])
+
+
+def _add_shards(found: Sources, folder: Path) -> None:
+    names = [name for name in found.tree.files if _suffix(name) == SHARD]
+    spoiled = []
+    for name in track(names, "tar shards", len(names), "shards") if names else ():
+        shard = read_shard(folder / name, SUFFIXES)
+        found.paths += [f"{name}/{clip}" for clip in shard.clips]
+        found.members |= {f"{name}/{clip}": shard.captions_of(clip) for clip in shard.clips}
+        found.refused |= {f"{name}/{member}": reason for member, reason in shard.refused.items()}
+        if shard.damage:
+            found.refused[name] = shard.damage
+        spoiled += [f"{name}/{member}" for member in shard.spoiled]
+    if spoiled:
+        log.warning(
+            "%d text members of tar shards cannot be used (no UTF-8 text, damaged JSON or too long), %s for "
+            "instance.",
+            len(spoiled),
+            spoiled[0],
+        )
+
+
+def _keep_listed(found: Sources, listing: Path) -> None:
+    captions = defaultdict[str, list[str]](list)
+    for name, said in read_table(listing, captioned=False):
+        captions[plain(name)] += said
+    kept = [path for path in found.paths if plain(path) in captions]
+    unnamed = len(found.paths) + len(found.refused) - len(kept) - len(found.refused.keys() & captions.keys())
+    log.log(
+        logging.WARNING if unnamed else logging.INFO,
+        "%s names %d sources; %d others in the folder are left out.",
+        listing.name,
+        len(captions),
+        unnamed,
+    )
+    missing = captions.keys() - {plain(path) for path in kept}
+    reasons = found.tree.refused | found.refused
+    there = {plain(name) for name in found.tree.files} if missing else set()
+    found.refused = {name: _why_missing(name, reasons, there) for name in missing}
+    found.paths, found.listed = kept, dict(captions)
+
+
+def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        return (
+            "an absolute path or one with `..`; nothing there is opened. Name it from the folder of clips on."
+        )
+    if above := next((part for part in [name, *map(str, path.parents)] if part in refused), None):
+        return refused[above] if above == name else f"{above}: {refused[above]}"
+    if name in there:
+        return "is listed, but is no clip: neither media by its suffix nor a folder of pictures"
+    return "is listed, but is not there"
+
+
+def _tell_others(tree: Tree, names: list[str]) -> None:
+    """Count what is neither a clip nor belongs to one."""
+    suffixes = Counter(_suffix(name) or "(none)" for name in names)
+    if other := {suffix: n for suffix, n in suffixes.items() if suffix not in _BESIDE | {SHARD}}:
+        log.warning("Files that are no media by their suffix, passed over: %s.", other)
+    if closed := [name for name in tree.refused if not _is_clip(tree, name)]:
+        log.warning(
+            "%d files that are no clips are not opened either, %s for instance: %s",
+            len(closed),
+            closed[0],
+            tree.refused[closed[0]],
+        )
+    if tree.hidden:
+        log.info("%d hidden files and folders passed over.", tree.hidden)

@@ -5,7 +5,8 @@
 | clip_id | SHA-256 of (media bytes, start frame, end frame) |
 | source_sha256 | SHA-256 of the media file |
 | path | relative to the folder, POSIX; unique among clips |
-| caption | "" where there is none |
+| caption | the first of `captions`, "" where there is none |
+| captions | all distinct ones, a list of texts |
 | start_frame, end_frame | the clip's frames in its file, the end exclusive |
 | frames | decoded frames |
 | model_frames | frames that the clip gives at the model's rate |
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mobius_pipeline.clips.ingest.captions import TABLE, read_captions
+from mobius_pipeline.clips.ingest.captions import read_captions
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.flow import describe_all
 from mobius_pipeline.clips.ingest.sources import find_media
@@ -38,12 +39,14 @@ def tabulate(folder: Path, config: IngestConfig, clip: ClipFormat) -> pd.DataFra
     """Probe every media file below `folder` and return the table of clips, sorted by path.
 
     Raises:
-        MobiusError: If there are no media files, or the captions cannot be read.
+        MobiusError: If there are no sources of clips, or the listing or the captions cannot be read.
     """
-    paths = find_media(folder)
-    captions = read_captions(folder, paths)
-    table = pd.DataFrame(describe_all(folder, paths, config)).sort_values("path", ignore_index=True)
-    table["caption"] = [captions.get(path, "") for path in table["path"]]
+    sources = find_media(folder)
+    captions = read_captions(folder, sources, config)
+    rows = describe_all(folder, sources.paths, config) + sources.rejected()
+    table = pd.DataFrame(rows).sort_values("path", ignore_index=True)
+    table["captions"] = [captions.get(path, []) for path in table["path"]]
+    table["caption"] = [next(iter(several), "") for several in table["captions"]]
     table["model_frames"] = [steps_within(seconds, clip.rate) for seconds in table["duration_s"]]
     table["split"] = [split_of(source, config.heldout_share) for source in table["source_sha256"]]
     table["clip_id"] = [
@@ -71,13 +74,12 @@ def _tell(table: pd.DataFrame, folder: Path) -> None:
     rejected = table[table["status"] == "rejected"]
     uncaptioned = int((table["caption"] == "").sum())
     log.info(
-        "%d files in %s: %d read, %d rejected, %d without a caption in %s or a text file beside them.",
+        "%d clips in %s: %d read, %d rejected, %d without a caption.",
         len(table),
         folder,
         len(table) - len(rejected),
         len(rejected),
         uncaptioned,
-        TABLE,
     )
     for row in rejected.itertuples():
         log.warning("Rejected: %s (%s)", row.path, row.reason)

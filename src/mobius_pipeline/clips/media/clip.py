@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mobius_pipeline.clips.media.decode import MediaError, Pixels, end_of, opened
+from mobius_pipeline.clips.media.decode import Limits, MediaError, Pixels, end_of, opened
 from mobius_pipeline.config import ClipFormat
 
 
@@ -16,8 +16,8 @@ class Probe:
     """What a media file holds, as found by decoding all of it.
 
     Attributes:
-        width: Upright width in px.
-        height: Upright height in px.
+        width: Width in px as displayed: upright, of square pixels.
+        height: Height in px as displayed.
         frames: Decoded frames.
         fps: Mean frames a second.
         duration_s: Seconds from the first frame's start to the last one's end.
@@ -34,13 +34,13 @@ class Probe:
     codec: str
 
 
-def probe(path: Path) -> Probe:
-    """Decode a whole media file and say what it holds.
+def probe(path: Path, limits: Limits = Limits()) -> Probe:  # noqa: B008
+    """Decode a whole clip, or segment of one, and say what it holds.
 
     Raises:
-        MediaError: If the file is damaged, a still picture, or no media file.
+        MediaError: If it is damaged, a still picture, beyond the limits, or no media file.
     """
-    with opened(path) as clip:
+    with opened(path, limits=limits) as clip:
         times = [(shown.start, shown.duration) for shown in clip.frames]
         if len(times) < 2:
             raise MediaError(f"{path.name}: a still picture (one frame), not a clip")
@@ -66,7 +66,8 @@ def load_clip(path: Path, clip: ClipFormat) -> Pixels:
     """Read `clip.frames` frames at `clip.rate`, whatever the file's own rate, constant or not.
 
     Step k takes the frame on screen k / rate seconds after the first one appeared. Frames are scaled to cover
-    `clip.height` x `clip.width` (bicubic, antialiased) and cropped at the centre; pixels are taken as square.
+    `clip.height` x `clip.width` (bicubic, antialiased) and cropped at the centre. Of a segment (`address.py`)
+    the first step is its own first frame.
 
     Returns:
         uint8 (frames, height, width, 3).
@@ -80,7 +81,7 @@ def load_clip(path: Path, clip: ClipFormat) -> Pixels:
 def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
     picked: list[Pixels] = []
     times: list[tuple[float, float]] = []
-    with opened(path) as media:
+    with opened(path, clip.background) as media:
         current = None
         for shown in media.frames:
             # Stamps are rounded to the container's tick (10 ms in GIF): half a tick late is in time.

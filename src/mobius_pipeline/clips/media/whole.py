@@ -1,7 +1,6 @@
 """Was a media file cut off? FFmpeg ends such a stream without an error: the container's own sums tell."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
@@ -15,20 +14,17 @@ class IndexEntry(Protocol):
     size: int
 
 
-def is_cut(path: Path, container: str, index: Iterable[IndexEntry]) -> bool:
-    """Say whether bytes are missing at the end of `path`, a file of the demuxer named `container`.
-
-    The number of frames in an index is no proof: an edit list may rightly hide some of them.
-    """
-    size = path.stat().st_size
+def is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:
+    """Say whether bytes are missing at the end of `file`, of the demuxer named `container`; moves in it."""
+    size = file.seek(0, 2)
     if any(entry.pos + entry.size > size for entry in index):
         return True
-    with path.open("rb") as file:
-        if container.startswith("matroska"):
-            return _segment_end(file) > size
-        if container == "gif":
-            file.seek(max(0, size - 16))  # some writers pad behind the trailer
-            return _GIF_TRAILER not in file.read()
+    if container.startswith("matroska"):
+        file.seek(0)
+        return _segment_end(file) > size
+    if container == "gif":
+        file.seek(max(0, size - 16))  # some writers pad behind the trailer
+        return _GIF_TRAILER not in file.read()
     return False
 
 

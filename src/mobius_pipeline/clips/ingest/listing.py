@@ -1,0 +1,133 @@
+"""Tables that name files and their captions: CSV, JSON lines or parquet, a row a file or a caption.
+
+| column | what it holds |
+| --- | --- |
+| file | relative to the folder of clips, POSIX |
+| caption | a text, or nothing |
+| captions | a list of texts (JSON lines and parquet; in CSV a file takes several rows) |
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.clips.ingest.folder import Tree
+from mobius_pipeline.errors import MobiusError
+
+_ROWS_AT_ONCE = 10_000
+
+Numbered = Iterator[tuple[int, Any]]  # the line or row in the file, from 1, and what stands there
+
+
+def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
+    """`name`.csv, `name`.jsonl or `name`.parquet at the top of `folder`; None if there is none.
+
+    Raises:
+        MobiusError: If there are two of them, or it must not be opened.
+    """
+    names = [f"{name}{suffix}" for suffix in _READERS]
+    if refused := [table for table in names if table in tree.refused]:
+        raise MobiusError(f"{folder / refused[0]}: {tree.refused[refused[0]]}")
+    files = set(tree.files)
+    found = [table for table in names if table in files]
+    if len(found) > 1:
+        raise MobiusError(f"{folder} holds {' and '.join(found)}. Keep one of them.")
+    return folder / found[0] if found else None
+
+
+def read_table(path: Path, captioned: bool) -> Iterator[tuple[str, list[str]]]:
+    """Yield each row's file, as it is written there, and its captions.
+
+    Args:
+        path: A file whose suffix says its format.
+        captioned: Whether a row without a column of captions is an error.
+
+    Raises:
+        MobiusError: If a line is damaged or lacks a column, with its number.
+    """
+    place = "row" if path.suffix == ".parquet" else "line"
+    try:
+        for number, record in _READERS[path.suffix](path):
+            try:
+                yield _file(record, captioned), captions_of(record)
+            except ValueError as error:
+                raise MobiusError(f"{path}, {place} {number}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise MobiusError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    except OSError as error:
+        raise MobiusError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _csv_rows(path: Path) -> Numbered:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, restkey="", strict=True)
+        try:
+            yield from ((rows.line_num, row) for row in rows)
+        except csv.Error as error:
+            begun = rows.line_num + 1  # an open quote takes in all that follows
+            raise MobiusError(f"{path}, line {begun}: damaged ({error})") from error
+
+
+def _json_lines(path: Path) -> Numbered:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise MobiusError(f"{path}, line {number}: damaged JSON ({error})") from error
+
+
+def _parquet_rows(path: Path) -> Numbered:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = [name for name in file.schema_arrow.names if name in ("file", "caption", "captions")]
+            batches = file.iter_batches(_ROWS_AT_ONCE, columns=columns)
+            yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
+    except pa.ArrowException as error:
+        raise MobiusError(f"{path} is damaged or no parquet file ({error})") from error
+
+
+_READERS: dict[str, Callable[[Path], Numbered]] = {
+    ".csv": _csv_rows,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet_rows,
+}
+
+
+def _file(record: Any, captioned: bool) -> str:
+    if not isinstance(record, dict):
+        raise ValueError('not an object such as {"file": "a.mp4", "caption": "a cat"}')
+    if "" in record:
+        raise ValueError("more fields than columns. Put a caption with commas in double quotes.")
+    missing = ["caption"] if captioned and record.keys().isdisjoint({"caption", "captions"}) else []
+    if missing := [*missing, *({"file"} - record.keys())]:
+        raise ValueError(f"lacks the column {' and '.join(missing)}")
+    if not isinstance(record["file"], str) or not record["file"]:
+        raise ValueError(f"`file` must be a path, not {record['file']!r}")
+    return _text(record["file"])
+
+
+def captions_of(record: dict[str, Any]) -> list[str]:
+    """The texts in `caption`, then in `captions`; ValueError if they are no texts."""
+    one, several = record.get("caption"), record.get("captions") or []
+    if not isinstance(several, list):
+        raise ValueError("`captions` must be a list of texts. In CSV give each its own row, as `caption`.")
+    captions = [caption for caption in [one, *several] if caption is not None]
+    if wrong := [caption for caption in captions if not isinstance(caption, str)]:
+        raise ValueError(f"a caption must be a text, not {wrong[0]!r}")
+    return [_text(caption) for caption in captions]
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a character (a lone surrogate) in {value!r}") from error
+    return value

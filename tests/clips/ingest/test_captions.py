@@ -1,0 +1,135 @@
+"""Captions from wherever they stand: which source counts, how many there are, and what is wrong with them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mobius_pipeline.clips.ingest.captions import read_captions
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.sources import find_media
+from mobius_pipeline.errors import MobiusError
+
+INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)
+FROM_FOLDER = INGEST.model_copy(update={"caption_from_folder": True})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp4").write_bytes(b"\0")
+    return tmp_path / "clips"
+
+
+def captions(folder: Path, config: IngestConfig = INGEST) -> dict[str, list[str]]:
+    return read_captions(folder, find_media(folder), config)
+
+
+def test_a_text_file_holds_a_caption_a_line(folder: Path) -> None:
+    (folder / "a.txt").write_text("\ufeffa cat\r\n\r\n  it sleeps \r\na cat\r\n", encoding="utf-8")
+    assert captions(folder) == {"a.mp4": ["a cat", "it sleeps"]}
+
+
+def test_a_sequence_has_its_text_beside_its_folder(folder: Path) -> None:
+    (folder / "take.1").mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (folder / "take.1" / name).write_bytes(b"\0")
+    (folder / "take.1/sequence.json").write_text('{"fps": 24}')
+    (folder / "take.1.txt").write_text("a take")
+    assert captions(folder) == {"take.1": ["a take"]}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_several_rows_of_a_file_are_several_captions(suffix: str, folder: Path) -> None:
+    rows = [("a.mp4", " a cat "), ("a.mp4", "it sleeps, long"), ("a.mp4", "a cat"), ("a.mp4", "")]
+    table = pd.DataFrame(rows, columns=["file", "caption"])
+    write = {"csv": table.to_csv, "parquet": table.to_parquet}
+    if suffix == "jsonl":
+        table.to_json(folder / "captions.jsonl", orient="records", lines=True)
+    else:
+        write[suffix](folder / f"captions.{suffix}", index=False)
+    assert captions(folder) == {"a.mp4": ["a cat", "it sleeps, long"]}
+
+
+def test_the_listing_counts_before_the_table_before_the_text_before_the_folder(folder: Path) -> None:
+    names = [f"a_walk/{place}.mp4" for place in ("listed", "table", "text", "folder")]
+    (folder / "a_walk").mkdir()
+    for name in names:
+        (folder / name).write_bytes(b"\0")
+    listing = [{"file": name, "caption": "listed" if "listed" in name else " "} for name in [*names, "a.mp4"]]
+    (folder / "listing.jsonl").write_text("\n".join(map(json.dumps, listing)))
+    table = "".join(f"{name},table\n" for name in names[:2])
+    (folder / "captions.csv").write_text(f"file,caption\n{table}")
+    for name in names[:3]:
+        (folder / name).with_suffix(".txt").write_text("text")
+    known = {name: [place] for name, place in zip(names, ["listed", "table", "text"], strict=False)}
+    assert captions(folder) == known
+    assert captions(folder, FROM_FOLDER) == {**known, "a_walk/folder.mp4": ["a walk"]}
+
+
+def test_a_table_counts_before_what_a_shard_holds(folder: Path) -> None:
+    import io
+    import tarfile
+
+    with tarfile.open(folder / "s.tar", "w") as tar:
+        for name in ("1.mp4", "1.txt", "2.mp4", "2.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = 6
+            tar.addfile(info, io.BytesIO(b"shard\n"))
+    (folder / "captions.csv").write_text("file,caption\ns.tar/1.mp4,table\n")
+    assert captions(folder) == {"s.tar/1.mp4": ["table"], "s.tar/2.mp4": ["shard"]}
+
+
+def test_what_belongs_to_no_clip_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "captions.csv").write_text("file,caption\ngone.mp4,it went\na.mp4,a cat\n")
+    (folder / "a.mp4.txt").write_text("misnamed")
+    assert captions(folder) == {"a.mp4": ["a cat"]}
+    assert "captions.csv captions 1 files that are not there, gone.mp4 for instance" in caplog.text
+    assert "text files stand beside no clip, a.mp4.txt for instance" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("Grüße".encode("latin-1"), "not UTF-8 text"), (b"a" * (1 << 20) + b"b", "more than 1,048,576 bytes")],
+)
+def test_a_text_that_cannot_be_read_leaves_its_clip_without(
+    content: bytes, reason: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "a.txt").write_bytes(content)
+    assert captions(folder) == {}
+    assert "a.txt gives its clip no caption" in caplog.text
+    assert reason in caplog.text
+
+
+def test_a_text_outside_is_not_read(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "a.txt").symlink_to("../secret.txt")
+    assert captions(folder) == {}
+    assert "a.txt gives its clip no caption: a link that leads outside" in caplog.text
+
+
+def test_a_table_outside_is_not_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("file,caption\na.mp4,secret\n")
+    (folder / "captions.csv").symlink_to("../captions.csv")
+    with pytest.raises(MobiusError, match=r"captions.csv: a link that leads outside"):
+        captions(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("captions.csv", b"name,text\na.mp4,hello\n", "line 2: lacks the column caption and file"),
+        ("captions.csv", "file,caption\na.mp4,Grüße\n".encode("latin-1"), "not UTF-8"),
+        ("captions.jsonl", b'{"file": "a.mp4", "text": "a cat"}\n', "line 1: lacks the column caption"),
+    ],
+)
+def test_a_table_needs_its_columns_and_utf8(name: str, content: bytes, said: str, folder: Path) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(MobiusError, match=said):
+        captions(folder)
+
+
+def test_a_table_may_start_with_a_byte_order_mark_and_hold_commas(folder: Path) -> None:
+    (folder / "captions.csv").write_text('file,caption\na.mp4,"a cat, asleep"\n', encoding="utf-8-sig")
+    assert captions(folder) == {"a.mp4": ["a cat, asleep"]}

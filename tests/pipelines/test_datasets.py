@@ -1,0 +1,63 @@
+"""Saved files are whole: the new one, or the one before."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kedro.io import AbstractDataset, DatasetError
+
+from mobius_pipeline.pipelines.datasets import PageDataset, RecordDataset, TableDataset
+
+CASES = [
+    (TableDataset, "pd.DataFrame({'text': list(map(str, range(9999)))})"),
+    (RecordDataset, "list(range(9999))"),
+    (PageDataset, "'word ' * 9999"),
+]
+FULL = """
+    import resource, sys
+    import pandas as pd
+    from kedro.io import DatasetError
+    from mobius_pipeline.pipelines.datasets import {kind}
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # bytes of a file; beyond them, as on a full disk
+    try:
+        {kind}(filepath=sys.argv[1]).save({data})
+    except DatasetError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(("kind", "data"), CASES)
+def test_what_cannot_be_written_leaves_what_was_there(
+    kind: type[AbstractDataset[Any, Any]], data: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "deep/file"
+    dataset = kind(filepath=str(file))
+    dataset.save(eval(data))
+    before = file.read_bytes()
+    script = textwrap.dedent(FULL).format(kind=kind.__name__, data=data)
+    said = subprocess.run(
+        [sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.startswith(f"Cannot write {file} (")
+    assert "File too large" in said
+    assert "What was there before stands" in said
+    assert [path.name for path in file.parent.iterdir()] == ["file"]
+    assert file.read_bytes() == before
+
+
+def test_data_of_another_kind_is_no_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="not JSON serializable"):
+        RecordDataset(filepath=str(tmp_path / "file")).save(object())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_comes_back(tmp_path: Path) -> None:
+    table = pd.DataFrame({"words": [["one", "two"], []]})
+    dataset = TableDataset(filepath=str(tmp_path / "table.parquet"))
+    dataset.save(table)
+    assert [list(words) for words in dataset.load()["words"]] == [["one", "two"], []]
