@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 # Modules that change nothing of what a stage writes: they refuse, record, show, or publish it.
 WITHOUT_EFFECT = (
     "delivery", "devices", "engine", "errors", "home", "pipelines.notes", "progress", "revision", "runs",
-    "signals", "tracking", "training.previews",
+    "locks", "signals", "tracking", "training.previews",
 )  # fmt: skip
 
 

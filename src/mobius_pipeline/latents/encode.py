@@ -18,11 +18,13 @@ from mobius_pipeline.latents.index import CLIPS, SIZE, TEXTS, Places, find, writ
 from mobius_pipeline.latents.leftovers import remove_partial, tell_leftovers
 from mobius_pipeline.latents.shards import is_whole, replacing
 from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
+from mobius_pipeline.locks import only_writer
 from mobius_pipeline.progress import stage
 
 log = logging.getLogger(__name__)
 
 CAPTIONS_PER_BATCH = 64  # that the text encoder reads at once
+LOCK = ".lock"
 NAMED = 5  # clips in an error
 
 Row = dict[str, Any]
@@ -46,23 +48,22 @@ def update_store(
         config: Shard and batch sizes, device, engine.
 
     Raises:
-        MobiusError: If clips cannot be read any more, or the disk is full.
+        MobiusError: If clips cannot be read any more, the disk is full, or another process writes here.
     """
     fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
     folder = root / fingerprint[:20]
     folder.mkdir(parents=True, exist_ok=True)
-    remove_partial(folder)
-
-    manifest = manifest.assign(
-        **_sizes(manifest, clip), captions=pd.Series(captions_of(manifest), manifest.index)
-    )
-    clips = _update_clips(folder, manifest, raw_clips, base, clip, config)
-    texts = _update_texts(folder, manifest, base, config)
-
-    write_index(folder, manifest, clips, texts)
-    with replacing(root / CURRENT) as partial:
-        write_json(partial, {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()})
-    tell_leftovers(root, folder, config.remove_orphans)
+    with only_writer(root / LOCK, f"The latents store {root}"):
+        remove_partial(folder)
+        captions = pd.Series(captions_of(manifest), manifest.index)
+        manifest = manifest.assign(**_sizes(manifest, clip), captions=captions)
+        clips = _update_clips(folder, manifest, raw_clips, base, clip, config)
+        texts = _update_texts(folder, manifest, base, config)
+        write_index(folder, manifest, clips, texts)
+        current = {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()}
+        with replacing(root / CURRENT) as partial:
+            write_json(partial, current)
+        tell_leftovers(root, folder, config.remove_orphans)
 
 
 def captions_of(manifest: pd.DataFrame) -> list[list[str]]:

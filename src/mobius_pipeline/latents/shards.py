@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import sha256, sync
+from mobius_pipeline.files import sha256, sync, whole_file
 
 SUFFIX = ".safetensors"
-PARTIAL = ".partial"
+PARTIAL = ".partial"  # as `whole_file` ends the names of what is being written
 HASH_DIGITS = 20
 _ROWS = "rows"  # the only key of the header's metadata: the library writes several in a random order
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -53,14 +53,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         MobiusError: If it cannot be written; `path` stays as it was.
     """
-    partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
-        yield partial
-        sync(partial)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            yield partial
         sync(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         mend = "Make room on that disk" if error.errno in _NO_SPACE else "Mend that"
         raise MobiusError(
             f"{path} could not be written ({error.strerror or error}). {mend} and run `kedro run "

@@ -4,10 +4,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from mobius_pipeline.clips.media.address import split_fragment
+from mobius_pipeline.clips.media.bytes import split_member
 from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.clips.media.decode import MediaError, Pixels
+from mobius_pipeline.clips.media.errors import MediaError
+from mobius_pipeline.clips.media.frames import Pixels
+from mobius_pipeline.clips.media.identity import source_sha256 as sha256_of
 from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.files import sha256
 
 
 def read_clip(raw_clips: Path, path: str, source_sha256: str, clip: ClipFormat) -> Pixels:
@@ -31,10 +33,12 @@ def read_clip(raw_clips: Path, path: str, source_sha256: str, clip: ClipFormat) 
 
 
 def _hash(source: Path) -> str:
-    found = source.stat()
+    if source.is_dir():
+        return sha256_of(source)
+    found = split_member(source)[0].stat()
     return _hash_of(source, found.st_size, found.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)  # a source's segments come one after another
+@lru_cache(maxsize=64)  # the segments of a source come one after another
 def _hash_of(source: Path, size: int, mtime_ns: int) -> str:
-    return sha256(source)
+    return sha256_of(source)

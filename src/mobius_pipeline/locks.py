@@ -1,0 +1,34 @@
+"""One writer at a time: a lock file that says whose it is."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mobius_pipeline.errors import MobiusError
+
+
+@contextmanager
+def only_writer(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; it goes with the process, however that ends.
+
+    Raises:
+        MobiusError: If another process holds it, named by id and machine.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise MobiusError(
+                f"{what} is being written by {holder}. Wait until that has ended, or end it."
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
