@@ -60,8 +60,17 @@ def write_base(folder: Path) -> Path:
     return folder
 
 
-def encode_config() -> EncodeConfig:
-    return EncodeConfig(clips_per_shard=8, frames_per_batch=8, device="cpu")
+def encode_config(**changes: Any) -> EncodeConfig:
+    settings: dict[str, Any] = {
+        "clips_per_shard": 8,
+        "frames_per_batch": 8,
+        "device": "cpu",
+        "engine": "native",
+        "ray_address": None,
+        "gpus": 0,
+        "remove_orphans": False,
+    }
+    return EncodeConfig(**settings | changes)
 
 
 def train_config(**changes: Any) -> TrainConfig:

@@ -111,7 +111,116 @@ def test_edited_caption_encodes_text_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     edited = sample_table.assign(caption=["something else", *sample_table["caption"][1:]])
+    edited = edited.drop(columns="captions")
     assert update(store, edited, sample_clips, tiny_base, caplog) == (0, 1)
+    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (
+        0,
+        0,
+    )  # the old one is still there
+
+
+def with_captions(table: pd.DataFrame, *captions: str) -> pd.DataFrame:
+    """The table with these captions of its first training clip."""
+    first = table.index[table["split"] == "train"][0]
+    lists = [list(captions) if i == first else [one] for i, one in table["caption"].items()]
+    return table.assign(captions=lists, caption=[one[0] for one in lists])
+
+
+def test_several_captions_of_a_clip(
+    store: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before = LatentsStore(store).digest
+    table = with_captions(sample_table, "a thing", "a thing that moves", "a thing")
+    assert update(store, table, sample_clips, tiny_base, caplog) == (0, 2)
+    opened = LatentsStore(store)
+    (clip,) = (clip for clip in opened.clips("train") if len(clip.captions) > 1)
+    assert clip.captions == ("a thing", "a thing that moves")
+    assert clip.caption == "a thing"
+    assert not torch.equal(opened.text(clip, 0), opened.text(clip, 1))
+    assert opened.digest != before
+    update(
+        store, with_captions(sample_table, "a thing that moves", "a thing"), sample_clips, tiny_base, caplog
+    )
+    assert LatentsStore(store).digest not in {before, opened.digest}  # another one is the first
+
+
+def test_an_index_of_one_caption_a_clip_is_read_and_kept(
+    store: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    opened = LatentsStore(store)
+    lists = {"captions": "caption", "text_shards": "text_shard", "text_rows": "text_row"}
+    singles = {old: opened.index[new].map(lambda values: values[0]) for new, old in lists.items()}
+    index = opened.folder / "index.parquet"
+    today = index.read_bytes()
+    opened.index.assign(**singles).drop(columns=list(lists)).to_parquet(index)
+    old = LatentsStore(store)
+    assert old.digest == opened.digest
+    assert torch.equal(old.text(old.clips("train")[0]), opened.text(opened.clips("train")[0]))
+    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (0, 0)
+    assert index.read_bytes() == today
+
+
+def copied_clips(source: Path, to: Path) -> Path:
+    return Path(shutil.copytree(source, to / "clips"))
+
+
+def test_clips_that_changed_since_are_named_and_the_others_kept(
+    tmp_path: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clips, root = copied_clips(sample_clips, tmp_path), tmp_path / "latents"
+    table = sample_table[:10]
+    gone, changed, other = table["path"].iloc[[1, 4, 9]]
+    held = (clips / gone).read_bytes(), (clips / changed).read_bytes()
+    (clips / gone).unlink()
+    shutil.copy(clips / other, clips / changed)
+    with pytest.raises(
+        MobiusError, match=r"2 clips .* cannot be encoded .*pipelines=ingest,validate"
+    ) as told:
+        update(root, table, clips, tiny_base, caplog)
+    assert f"{gone} (" in str(told.value)
+    assert f"{changed} (has other bytes" in str(told.value)
+    assert not list(root.rglob("index.parquet"))
+    (clips / gone).write_bytes(held[0])
+    (clips / changed).write_bytes(held[1])
+    assert update(root, table, clips, tiny_base, caplog)[0] == 2
+
+
+def test_orphans_are_told_and_removed_on_request_only(
+    store: Path,
+    tmp_path: Path,
+    sample_table: pd.DataFrame,
+    sample_clips: Path,
+    tiny_base: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (store / "earlier").mkdir()
+    (store / "earlier/shard-0.safetensors").write_bytes(bytes(2**20))
+    kept = len(list(store.rglob("*.safetensors")))
+    few = sample_table[:1]
+    update(store, few, sample_clips, tiny_base, caplog)
+    told = " ".join(record.getMessage() for record in caplog.records)
+    assert "2 shards (" in told
+    assert "that no clip refers to any more stay" in told
+    assert "earlier (1.0 MiB)" in told
+    assert len(list(store.rglob("*.safetensors"))) == kept
+    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (0, 0)  # they come back
+    config = tiny.encode_config(remove_orphans=True)
+    update_store(store, few, sample_clips, tiny_base, tiny.CLIP, config)
+    assert len(list(store.rglob("*.safetensors"))) == kept - 2
+    opened = LatentsStore(store)
+    assert opened.moments(opened.clips(few["split"].iloc[0])[0])[0].shape == (4, 4, 4, 4)
 
 
 def test_other_encoder_starts_a_store_of_its_own(

@@ -1,5 +1,7 @@
 """What the model sees of a clip, against values worked out from its draws."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -51,3 +53,28 @@ def test_captions_are_dropped_at_the_rate(tiny_store: Path) -> None:
     dropped = sum(torch.equal(text, store.no_text) for text in texts)
     share, deviation = dropped / len(texts), (0.3 * 0.7 / len(texts)) ** 0.5
     assert abs(share - 0.3) < 4 * deviation
+
+
+def test_each_caption_of_a_clip_is_drawn_as_often(tiny_store: Path) -> None:
+    """Of a clip with the captions of three; all other draws are as if it had one."""
+    store = LatentsStore(tiny_store)
+    one, two, three = store.clips("train")[:3]
+    several = replace(
+        one,
+        captions=(one.caption, two.caption, three.caption),
+        text_shards=(*one.text_shards, *two.text_shards, *three.text_shards),
+        text_rows=(*one.text_rows, *two.text_rows, *three.text_rows),
+    )
+    counts = Counter[int]()
+    for step in range(90):
+        plain, drawn = (source(store, caption_dropout=0.1).batch([clip], step) for clip in (one, several))
+        assert torch.equal(plain.latents, drawn.latents)
+        assert torch.equal(plain.noise, drawn.noise)
+        assert torch.equal(plain.timestep, drawn.timestep)
+        dropped = torch.equal(plain.text[0], store.no_text)
+        assert torch.equal(drawn.text[0], store.no_text) == dropped
+        if not dropped:
+            texts = [store.text(several, i) for i in range(3)]
+            counts[[torch.equal(drawn.text[0], text) for text in texts].index(True)] += 1
+    assert set(counts) == {0, 1, 2}
+    assert min(counts.values()) > 15

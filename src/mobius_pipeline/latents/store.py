@@ -4,13 +4,12 @@
     <root>/<encoder fingerprint>/
       shard-<hash>.safetensors              mean, logvar: (n, F, C, h, w) fp16
       text-<hash>.safetensors               embedding: (n, L, D) fp16, one per distinct caption
-      index.parquet                         a row a clip: where its latents and its caption's embedding are,
-                                            and its size
+      index.parquet                         a row a clip: where its latents and its captions' embeddings are,
+                                            and its size; written last
 
-Tensors are read by memory map, a clip at a time.
+Tensors are read by memory map, a clip at a time. A shard's hash is checked when a process first opens it.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,35 +17,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from mobius_pipeline.config import ClipFormat, ClipSize
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest, read_json, sync
+from mobius_pipeline.files import digest, read_json
+from mobius_pipeline.latents.index import read_index
+from mobius_pipeline.latents.shards import mapped
 
 STORE_VERSION = 1
-INDEX = "index.parquet"
 CURRENT = "current.json"
-
-
-def write_shard(folder: Path, kind: str, tensors: dict[str, Tensor]) -> str:
-    """Write tensors into a shard named by the hash of its bytes and return its file name."""
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    path = folder / f"{kind}-{hashlib.sha256(data).hexdigest()[:20]}.safetensors"
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    sync(partial)
-    partial.replace(path)
-    return path.name
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a shard exists and its bytes are those that its name promises."""
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:20] == path.stem.split("-")[1]
 
 
 @dataclass(frozen=True)
@@ -55,14 +36,19 @@ class Clip:
 
     clip_id: str
     path: str
-    caption: str
+    captions: tuple[str, ...]
     shard: str
     row: int
-    text_shard: str
-    text_row: int
+    text_shards: tuple[str, ...]  # one a caption
+    text_rows: tuple[int, ...]
     frames: int
     height: int
     width: int
+
+    @property
+    def caption(self) -> str:
+        """Its first caption, by which it is judged; "" where it has none."""
+        return self.captions[0]
 
     @property
     def size(self) -> ClipSize:
@@ -99,47 +85,44 @@ class LatentsStore:
                 "it brings the store up to date."
             )
         self.clip = ClipFormat(**self.current["clip"])
-        self.index = pd.read_parquet(self.folder / INDEX)
-        self._open: dict[str, Any] = {}
+        self.index = read_index(self.folder)
+        self._open: dict[str, dict[str, Tensor]] = {}
 
     def clips(self, split: str) -> list[Clip]:
         """The clips of a split, ordered by clip id."""
         index = self.index
         rows = index[(index["split"] == split) & (index["clip_id"] != "")].sort_values("clip_id")
         fields = list(Clip.__annotations__)
-        return [Clip(*row) for row in rows[fields].itertuples(index=False, name=None)]
+        return [Clip(*map(_fixed, row)) for row in rows[fields].itertuples(index=False, name=None)]
 
     @cached_property
     def digest(self) -> str:
         """Digest of the data: encoder, clips, captions and splits."""
-        columns = ["clip_id", "caption", "split", "shard", "row", "text_shard", "text_row"]
-        return digest(
-            [self.current["fingerprint"], self.index[columns].sort_values(columns).to_dict("records")]
-        )
+        columns = ["clip_id", "captions", "split", "shard", "row", "text_shards", "text_rows"]
+        rows = self.index[columns].itertuples(index=False, name=None)
+        return digest([self.current["fingerprint"], sorted(tuple(map(_fixed, row)) for row in rows)])
 
     def moments(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Posterior mean and log-variance of a clip, each (C, F, h, w) float32."""
         mean, logvar = (self._slice(clip.shard, name, clip.row) for name in ("mean", "logvar"))
         return mean.transpose(0, 1), logvar.transpose(0, 1)
 
-    def text(self, clip: Clip) -> Tensor:
-        """Embedding of a clip's caption, (L, D) float32."""
-        return self._slice(clip.text_shard, "embedding", clip.text_row)
+    def text(self, clip: Clip, caption: int = 0) -> Tensor:
+        """Embedding of one of a clip's captions, by its place among them, (L, D) float32."""
+        return self._slice(clip.text_shards[caption], "embedding", clip.text_rows[caption])
 
     @cached_property
     def no_text(self) -> Tensor:
         """Embedding of the empty caption, for classifier-free guidance, (L, D) float32."""
         empty = self.index[self.index["clip_id"] == ""].iloc[0]
-        return self._slice(empty["text_shard"], "embedding", int(empty["text_row"]))
+        return self._slice(empty["text_shards"][0], "embedding", int(empty["text_rows"][0]))
 
     def _slice(self, shard: str, name: str, row: int) -> Tensor:
         if shard not in self._open:
-            try:
-                self._open[shard] = safe_open(self.folder / shard, framework="pt")
-            except (OSError, FileNotFoundError) as error:
-                raise MobiusError(
-                    f"The latents store lacks {self.folder / shard} ({error}). "
-                    "Run `kedro run --pipelines=encode`: it encodes again only what that shard held."
-                ) from error
-        tensor: Tensor = self._open[shard].get_slice(name)[row]
-        return tensor.to(torch.float32)
+            self._open[shard] = mapped(self.folder / shard)
+        return self._open[shard][name][row].to(torch.float32)
+
+
+def _fixed(value: Any) -> Any:
+    """A list of the index as a tuple."""
+    return value if isinstance(value, str | int) else tuple(getattr(value, "tolist", lambda: value)())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mobius_pipeline.latents.store import Clip, LatentsStore, of_one_size
 from mobius_pipeline.training.config import ObjectiveConfig
-from mobius_pipeline.training.draws import draw
+from mobius_pipeline.training.draws import draw, draw_caption
 
 log = logging.getLogger(__name__)
 
@@ -73,5 +73,9 @@ class BatchSource:
         drawn = draw(self.seed, step, clip.clip_id, mean.shape, self.timesteps, dropout)
         latents = (mean + torch.exp(0.5 * logvar) * drawn.posterior) * self.scaling
         noise = drawn.noise + self.objective.noise_offset * drawn.offset
-        text = self.store.no_text if drawn.drop_caption else self.store.text(clip)
-        return latents, noise, drawn.timestep, text
+        return latents, noise, drawn.timestep, self._text(clip, step, drawn.drop_caption)
+
+    def _text(self, clip: Clip, step: int, drop: bool) -> Tensor:
+        if drop:
+            return self.store.no_text
+        return self.store.text(clip, draw_caption(self.seed, step, clip.clip_id, len(clip.captions)))

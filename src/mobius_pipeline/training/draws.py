@@ -54,6 +54,13 @@ def draw(
     )
 
 
+def draw_caption(seed: int, step: int, clip_id: str, captions: int) -> int:
+    """Which of a clip's captions a step takes, each as likely; a draw of its own, that moves no other one."""
+    if captions == 1:
+        return 0
+    return int(torch.randint(captions, (), generator=generator("caption", seed, step, clip_id)))
+
+
 def batch_at(step: int, buckets: Sequence[Sequence[T]], batch_size: int, seed: int) -> list[T]:
     """The items of a step, all of one bucket.
 

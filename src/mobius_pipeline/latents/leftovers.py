@@ -1,0 +1,47 @@
+"""What lies in a store that nothing refers to any more."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from mobius_pipeline.latents.index import read_index
+from mobius_pipeline.latents.shards import PARTIAL, SUFFIX
+
+log = logging.getLogger(__name__)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a run that was killed was writing at that moment."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        path.unlink()
+
+
+def tell_leftovers(root: Path, folder: Path, remove_orphans: bool) -> None:
+    """Say which shards no clip refers to, and which stores of earlier encoders there are.
+
+    Args:
+        root: The store's root.
+        folder: The one in it that is in use.
+        remove_orphans: Whether shards that no clip refers to are deleted.
+    """
+    index = read_index(folder)
+    used = {*index["shard"], *index["text_shards"].explode()}
+    orphans = [path for path in folder.glob(f"*{SUFFIX}") if path.name not in used]
+    told = f"{len(orphans)} shards ({_mib(orphans)}) in {folder} that no clip refers to any more"
+    if orphans and remove_orphans:
+        for path in orphans:
+            path.unlink()
+        log.info("Removed: %s.", told)
+    elif orphans:
+        log.info(
+            "%s stay, for clips and captions that come back. `kedro run --pipelines=encode "
+            "--params=encode.remove_orphans=true` removes them.",
+            told,
+        )
+    for other in sorted(path for path in root.iterdir() if path.is_dir() and path != folder):
+        size = _mib(path for path in other.rglob("*") if path.is_file())
+        log.info("A store of an earlier encoder: %s (%s). Delete it if you do not need it.", other, size)
+
+
+def _mib(files: Iterable[Path]) -> str:
+    return f"{sum(path.stat().st_size for path in files) / 2**20:.1f} MiB"

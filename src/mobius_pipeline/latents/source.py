@@ -1,0 +1,44 @@
+"""A clip's frames, from a source that must still be the one that was ingested."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from mobius_pipeline.clips.media.address import split_fragment
+from mobius_pipeline.clips.media.bytes import split_member
+from mobius_pipeline.clips.media.clip import load_clip
+from mobius_pipeline.clips.media.errors import MediaError
+from mobius_pipeline.clips.media.frames import Pixels
+from mobius_pipeline.clips.media.identity import source_sha256 as sha256_of
+from mobius_pipeline.config import ClipFormat
+
+
+def read_clip(raw_clips: Path, path: str, source_sha256: str, clip: ClipFormat) -> Pixels:
+    """Decode the clip that a row of the manifest names.
+
+    Returns:
+        uint8 (frames, height, width, 3).
+
+    Raises:
+        MediaError: If its source is gone, damaged, or has other bytes than when it was ingested: its latents
+            would be kept under the name of a clip that it is not.
+    """
+    source, *_ = split_fragment(raw_clips / path)
+    try:
+        found = _hash(source)
+    except OSError as error:
+        raise MediaError(f"cannot be read: {error.strerror}") from error
+    if found != source_sha256:
+        raise MediaError("has other bytes than when it was ingested")
+    return load_clip(raw_clips / path, clip)
+
+
+def _hash(source: Path) -> str:
+    if source.is_dir():
+        return sha256_of(source)
+    found = split_member(source)[0].stat()
+    return _hash_of(source, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # the segments of a source come one after another
+def _hash_of(source: Path, size: int, mtime_ns: int) -> str:
+    return sha256_of(source)
