@@ -11,7 +11,7 @@ from counted import counted, encode, number_of
 
 from mobius_pipeline.clips.media.address import with_fragment
 from mobius_pipeline.clips.media.clip import load_clip, probe
-from mobius_pipeline.clips.media.decode import MediaError, opened
+from mobius_pipeline.clips.media.decode import Limits, MediaError, opened
 from mobius_pipeline.clips.media.write import write_gif, write_webp
 from mobius_pipeline.config import ClipFormat
 
@@ -144,6 +144,15 @@ def test_an_edit_list_trims_the_start(hidden: int, tmp_path: Path) -> None:
     assert starts == pytest.approx([step / 12 for step in range(24 - hidden)], abs=1e-3)
     segment = Path(with_fragment(str(path), 4 / 12, 7 / 12))
     assert seen(segment)[0] == [hidden + 4, hidden + 5, hidden + 6]
+
+
+def test_the_limit_on_length_is_the_probes_alone(tmp_path: Path) -> None:
+    path = encode(tmp_path / "clip.mp4", counted(36), **B_FRAMES)
+    for limits in (Limits(frames=35), Limits(seconds=2.9)):
+        with pytest.raises(MediaError, match="the limit: split it first"):
+            probe(path, limits)
+    long = encode(tmp_path / "long.mkv", counted(4), [0, 1, 2, 12 * 5 * 3600])
+    assert number_of(load_clip(long, ClipFormat(frames=2, height=32, width=64, fps=12))[1]) == 1
 
 
 def test_presentation_times_that_a_container_lacks_are_missed(tmp_path: Path) -> None:

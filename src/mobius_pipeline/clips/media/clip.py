@@ -1,6 +1,7 @@
 """One clip in and out: what a file holds, its frames at the model's rate and size, and videos for people."""
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from PIL import Image, ImageOps
 
 from mobius_pipeline.clips.media.decode import Limits, MediaError, Pixels, end_of, opened
 from mobius_pipeline.config import ClipFormat
+
+# Of a source that ingestion has let in, a model's clip is a small part, and no more is read.
+_ANY_LENGTH = Limits(frames=sys.maxsize, seconds=math.inf)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def load_clip(path: Path, clip: ClipFormat) -> Pixels:
 def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
     picked: list[Pixels] = []
     times: list[tuple[float, float]] = []
-    with opened(path, clip.background) as media:
+    with opened(path, clip.background, _ANY_LENGTH) as media:
         current = None
         for shown in media.frames:
             # Stamps are rounded to the container's tick (10 ms in GIF): half a tick late is in time.
