@@ -35,6 +35,7 @@ bench: .venv/installed
 	python benchmarks/steps.py
 	python benchmarks/tracking.py
 	python benchmarks/decode.py
+	python benchmarks/ingest.py
 
 format: .venv/installed
 	ruff check --fix .

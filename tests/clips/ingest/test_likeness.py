@@ -1,6 +1,5 @@
 """Near-duplicates: the same film in other clothes, and none that merely shares a background."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -87,19 +86,6 @@ def test_the_distance_is_exact(bits: int) -> None:
 def test_clips_without_a_hash_are_like_no_other() -> None:
     assert first_alike(["", "", "00", "00", ""], 2) == [0, 1, 2, 2, 4]
     assert first_alike([], 2) == []
-
-
-def test_twice_as_many_take_about_twice_as_long() -> None:
-    """Not four times; the margin is wide, and the machine may be busy."""
-    rng = np.random.default_rng(0)
-    hashes = [hexed(int.from_bytes(rng.bytes(24), "big")) for _ in range(40_000)]
-
-    def seconds(count: int) -> float:
-        begun = time.process_time()
-        assert first_alike(hashes[:count], 6) == list(range(count))
-        return time.process_time() - begun
-
-    assert min(seconds(40_000) for _ in range(2)) < 8 * min(seconds(10_000) for _ in range(2))
 
 
 def test_the_table_says_nothing_unless_asked(tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scenedetect.common import FrameTimecode
-from scenedetect.detector import SceneDetector
-from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from mobius_pipeline.clips.ingest.config import ScenesConfig, WindowsConfig
 from mobius_pipeline.clips.ingest.watch import thumbnail
@@ -15,6 +13,10 @@ from mobius_pipeline.clips.media.decode import Pixels
 
 # PySceneDetect counts frames of a constant rate; at this one the number of a frame is its time.
 _MILLISECONDS = 1000.0
+
+if TYPE_CHECKING:
+    from scenedetect.common import FrameTimecode
+    from scenedetect.detector import SceneDetector
 
 Floats = npt.NDArray[np.float64]
 Span = tuple[float, float]  # seconds from the first frame's start, the end exclusive
@@ -40,11 +42,15 @@ class SceneCuts:
         return sorted({cut.frame_num / _MILLISECONDS for cut in found})
 
     @staticmethod
-    def _at(seconds: float) -> FrameTimecode:
+    def _at(seconds: float) -> "FrameTimecode":
+        from scenedetect.common import FrameTimecode
+
         return FrameTimecode(round(seconds * _MILLISECONDS), fps=_MILLISECONDS)
 
 
-def _detector(config: ScenesConfig) -> SceneDetector:
+def _detector(config: ScenesConfig) -> "SceneDetector":
+    from scenedetect.detectors import AdaptiveDetector, ContentDetector
+
     least = round(config.min_length_s * _MILLISECONDS)
     if config.detector == "content":
         return ContentDetector(threshold=config.threshold, min_scene_len=least)

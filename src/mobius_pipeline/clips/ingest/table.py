@@ -45,6 +45,7 @@ from mobius_pipeline.config import ClipFormat
 
 log = logging.getLogger(__name__)
 
+_NAMED = 50  # rejected rows in the log
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -111,5 +112,7 @@ def _tell(table: pd.DataFrame, folder: Path) -> None:
         len(rejected),
         uncaptioned,
     )
-    for row in rejected.itertuples():
+    for row in rejected.head(_NAMED).itertuples():
         log.warning("Rejected: %s (%s)", row.path, row.reason)
+    if len(rejected) > _NAMED:
+        log.warning("… and %d more; the quarantine names them all.", len(rejected) - _NAMED)
