@@ -1,7 +1,7 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
 # make ui     MLflow's pages of the runs, on 127.0.0.1
-# make bench  what modes, memory levers, ladder widths, tracking and reading clips cost, as ratios within one run
+# make bench  what modes, memory levers, ladder widths, tracking, clips and latents cost, as ratios within one run
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -36,6 +36,7 @@ bench: .venv/installed
 	python benchmarks/tracking.py
 	python benchmarks/decode.py
 	python benchmarks/ingest.py
+	python benchmarks/store.py
 
 format: .venv/installed
 	ruff check --fix .

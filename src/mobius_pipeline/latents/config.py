@@ -17,13 +17,14 @@ class EncodeConfig(Config):
     device: Device
     engine: Engine = Field(description="native: in this process")
     ray_address: str | None = Field(description="of a running cluster; null: one on this machine")
-    gpus: int = Field(ge=0, description="models at a time, each on a GPU that the engine keeps for it")
+    gpus: int = Field(ge=0, description="of the cluster, each with a model; 0: one model on `device`")
     remove_orphans: bool = Field(description="delete shards that no clip refers to any more")
 
     @model_validator(mode="after")
-    def _gpus_can_be_kept(self) -> Self:
-        if self.gpus and not self.device.startswith("cuda"):
-            raise ValueError(f"encode.gpus is {self.gpus}, encode.device {self.device}: set device: cuda")
-        if self.gpus > 1 and self.engine == "native":
-            raise ValueError("encode.gpus above 1 needs encode.engine: ray, which gives each model a GPU")
+    def _gpus_are_the_clusters(self) -> Self:
+        if self.gpus and (self.engine != "ray" or not self.device.startswith("cuda")):
+            raise ValueError(
+                f"encode.gpus is {self.gpus}: GPUs of a cluster need engine: ray and device: cuda. With "
+                "engine: native, set gpus: 0, and the model runs on `device`"
+            )
         return self

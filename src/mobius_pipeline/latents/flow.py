@@ -4,8 +4,11 @@ What a clip or a batch of captions comes to depends on nothing beside it, so bot
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import daft
@@ -13,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from daft import DataType
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from mobius_pipeline.clips.media.decode import MediaError
@@ -24,6 +28,7 @@ from mobius_pipeline.latents.source import read_clip
 
 Row = dict[str, Any]
 
+_ALONE = Lock()
 _CLIPS_AT_ONCE = 4  # that a worker hands on together: what bounds the decoded frames in memory
 _HALVES = DataType.tensor(DataType.uint16())  # the bits of fp16, which Daft has no tensors of
 _DECODED = DataType.struct({"pixels": DataType.tensor(DataType.uint8()), "error": DataType.string()})
@@ -49,17 +54,29 @@ class EncodedTexts:
     cut: int
 
 
+@contextmanager
+def _alone(threads: int) -> Iterator[None]:
+    """One thread of a worker at a time loads a model (which no library does safely otherwise) or uses it."""
+    with _ALONE:
+        torch.set_num_threads(threads)  # of the calling thread; a worker of Ray's would have one
+        yield
+
+
 class _Vae:
-    """The VAE, loaded once a worker."""
+    """The VAE, loaded by a worker when its first clip comes."""
 
     def __init__(self, base: Path, device: str, frames_per_batch: int, threads: int) -> None:
-        torch.set_num_threads(threads)  # Ray's workers would take one
-        self._vae = load_vae(base).to(device)
-        self._device, self._frames_per_batch = device, frames_per_batch
+        self._base, self._device = base, device
+        self._frames_per_batch, self._threads = frames_per_batch, threads
+
+    @cached_property
+    def _vae(self) -> AutoencoderKL:
+        return load_vae(self._base).to(self._device)
 
     @daft.method.batch(return_dtype=_MOMENTS, batch_size=1)
     def moments(self, pixels: daft.Series) -> list[dict[str, Any] | None]:
-        return [None if clip is None else self._of_one(clip) for clip in pixels.to_pylist()]
+        with _alone(self._threads):
+            return [None if clip is None else self._of_one(clip) for clip in pixels.to_pylist()]
 
     def _of_one(self, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
         # A clip at a time: which others were beside it would show in the last bits.
@@ -70,18 +87,22 @@ class _Vae:
 
 
 class _Text:
-    """The text encoder, loaded once a worker."""
+    """The text encoder, loaded by a worker when its first captions come."""
 
     def __init__(self, base: Path, device: str, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self._encode = TextEncoder(base, device)
+        self._base, self._device, self._threads = base, device, threads
+
+    @cached_property
+    def _encode(self) -> TextEncoder:
+        return TextEncoder(self._base, self._device)
 
     @daft.method.batch(return_dtype=_EMBEDDED, batch_size=1)
     def embeddings(self, captions: daft.Series) -> list[dict[str, Any]]:
-        return [
-            {"embedding": _bits(self._encode(batch)), "cut": self._encode.too_long(batch)}
-            for batch in captions.to_pylist()
-        ]
+        with _alone(self._threads):
+            return [
+                {"embedding": _bits(self._encode(batch)), "cut": self._encode.too_long(batch)}
+                for batch in captions.to_pylist()
+            ]
 
 
 def encode_clips(
@@ -131,8 +152,10 @@ def encode_captions(batches: Sequence[list[str]], base: Path, config: EncodeConf
 
 
 def _on_workers(model: type, config: EncodeConfig) -> Any:
-    """A class of which Daft keeps an instance a GPU, or one."""
-    return daft.cls(model, gpus=min(config.gpus, 1), max_concurrency=max(config.gpus, 1), use_process=False)
+    """A class whose instances Daft keeps: one in this process, or on a cluster one a GPU (one without)."""
+    if config.engine == "native":
+        return daft.cls(model, use_process=False)
+    return daft.cls(model, gpus=min(config.gpus, 1), max_concurrency=max(config.gpus, 1))
 
 
 def _bits(tensor: Tensor) -> npt.NDArray[np.uint16]:
