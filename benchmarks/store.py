@@ -2,7 +2,7 @@
 
 Three readers give the same batch: float32 tensors of mean, log-variance and text embedding of the same random
 clips. `store` is `LatentsStore`, as training uses it; `memmap` is a `numpy.memmap` of the same bytes at the
-same places; `files` is one `torch.save` file a clip, in fp16 as well, read by `torch.load`. They take turns in
+same places; `files` is one `torch.save` file a clip, in fp16 too, read by `torch.load`. They take turns in
 every round. "warm": all bytes are in the page cache. "cold": the kernel was asked to drop the files' pages
 before each reader's turn (posix_fadvise), which it need not do for what is mapped at the moment. The store's
 check of each shard's hash, once a process, comes before and is timed by itself. `make bench` runs this.

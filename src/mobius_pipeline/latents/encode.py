@@ -24,7 +24,6 @@ from mobius_pipeline.progress import stage
 log = logging.getLogger(__name__)
 
 CAPTIONS_PER_BATCH = 64  # that the text encoder reads at once
-LOCK = ".lock"
 NAMED = 5  # clips in an error
 
 Row = dict[str, Any]
@@ -53,7 +52,8 @@ def update_store(
     fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
     folder = root / fingerprint[:20]
     folder.mkdir(parents=True, exist_ok=True)
-    with only_writer(root / LOCK, f"The latents store {root}"):
+    lock = root.with_name(f".{root.name}.lock")  # beside the store: DVC hashes what lies in it
+    with only_writer(lock, f"The latents store {root}"):
         remove_partial(folder)
         captions = pd.Series(captions_of(manifest), manifest.index)
         manifest = manifest.assign(**_sizes(manifest, clip), captions=captions)
