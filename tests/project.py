@@ -45,7 +45,8 @@ TINY = {
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`changes` over `base`, dictionary by dictionary."""
-    nested = {key: merged(base[key], value) for key, value in changes.items() if isinstance(value, dict)}
+    both = {key for key, value in changes.items() if isinstance(value, dict) and isinstance(base[key], dict)}
+    nested = {key: merged(base[key], changes[key]) for key in both}
     return {**base, **changes, **nested}
 
 

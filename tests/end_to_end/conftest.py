@@ -1,4 +1,4 @@
-"""A browser for the tests that look at pages."""
+"""A browser for the tests that look at pages, and a project that has run."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from project import commit, make_project, run
+from project import ROOT, commit, make_project, run
 
 QUIET = (
     "--no-sandbox",
@@ -53,3 +53,15 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: 
     run(folder, "dvc", "repro")
     commit(folder, "Its results")
     return folder
+
+
+@pytest.fixture
+def copied(finished_project: Path, mlflow_template: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project, with a folder of clips and a T2I model of the user's own in it."""
+    copy = tmp_path / "project"
+    shutil.copytree(finished_project, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
+    (copy / "mlruns").mkdir()  # an experiment holds the absolute path of its artifacts
+    shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
+    shutil.copytree(copy / "data/06_models/base", copy / "my_model")
+    shutil.copy(ROOT / "tests/dry_runner.py", copy / "src")
+    return copy

@@ -6,7 +6,6 @@ What would take hours, another machine or the network stands in a `console` bloc
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -53,20 +52,6 @@ def run_block(project: Path, kind: str, text: str) -> str:
         path = project / named[1]
         path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text()), yaml.safe_load(text))))
     return ""
-
-
-@pytest.fixture
-def copied(finished_project: Path, mlflow_template: Path, tmp_path: Path) -> Path:
-    """A copy of the finished project, with a folder of clips and a T2I model of the user's own in it."""
-    copy = tmp_path / "project"
-    shutil.copytree(finished_project, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
-    (copy / "mlruns").mkdir()  # an experiment holds the absolute path of its artifacts
-    shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
-    shutil.copytree(copy / "data/06_models/base", copy / "my_model")
-    shutil.copy(ROOT / "tests/dry_runner.py", copy / "src")
-    for key, value in {"name": "Tester", "email": "t@example.org"}.items():
-        run(copy, "git", "config", f"user.{key}", value)
-    return copy
 
 
 @pytest.fixture

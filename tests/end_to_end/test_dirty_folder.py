@@ -1,0 +1,60 @@
+"""Real and dirty data: every kind of input goes through, and each bad one is left out with its reason."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dirty import write_dirty_folder
+from project import change, finished, run
+
+GOOD_OF_OWN = 21
+
+
+@pytest.fixture
+def dirty(copied: Path) -> tuple[Path, dict[str, str], list[str]]:
+    """A project whose clips are a dirty folder, and what is bad and good in it."""
+    bad, good = write_dirty_folder(copied / "clips")
+    change(copied / "conf/base/globals.yml", {"clips": "clips"})
+    scenes = {"detector": "content", "threshold": 20, "min_length_s": 0.5}
+    change(copied / "conf/base/parameters_ingest.yml", {"ingest": {"scenes": scenes}})
+    return copied, bad, good
+
+
+def test_a_dirty_folder_goes_through(dirty: tuple[Path, dict[str, str], list[str]]) -> None:
+    project, bad, good = dirty
+    said = finished(project, "kedro", "run", "--pipelines=ingest,validate,encode,train_parallel")
+    manifest = pd.read_parquet(project / "data/03_primary/manifest.parquet").set_index("path")
+    quarantine = pd.read_parquet(project / "data/03_primary/quarantine.parquet").set_index("path")["reason"]
+    assert set(quarantine.index) == set(bad)
+    for path, reason in bad.items():
+        assert reason in quarantine[path], path
+        assert path in said.stdout + said.stderr, path
+
+    assert set(good) <= set(manifest["source"])
+    assert manifest["source"].nunique() == GOOD_OF_OWN + len(good) + 1  # and the first of the copies
+    scenes = manifest[manifest["source"] == "long.webm"]
+    assert list(scenes["start_frame"]) == [0, 24, 48]
+    assert scenes["split"].nunique() == 1  # scenes of one film never fall on both sides
+    several = manifest.loc["shards/000.tar/a.mp4", "captions"]
+    assert list(several) == ["the first in a shard", "its second caption"]
+    latents = project / "data/05_model_input/latents"
+    (index,) = latents.glob(f"{pd.read_json(latents / 'current.json', typ='series')['folder']}/index.parquet")
+    assert set(pd.read_parquet(index)["path"]) - {""} == set(manifest.index)
+    assert (project / "data/06_models/parallel/metrics.json").is_file()
+
+
+def test_only_what_is_new_is_read_and_encoded(dirty: tuple[Path, dict[str, str], list[str]]) -> None:
+    project, *_ = dirty
+    command = ("kedro", "run", "--pipelines=ingest,validate,encode")
+    run(project, *command)
+    first = pd.read_parquet(project / "data/03_primary/manifest.parquet").set_index("path")
+    clip = project / "clips/shots/0001"
+    clip.rename(clip.with_name("0002"))
+    (project / "clips/shots/0001.txt").rename(project / "clips/shots/0002.txt")
+    again = finished(project, *command)
+    said = again.stdout + again.stderr
+    assert "decoded again" in said
+    second = pd.read_parquet(project / "data/03_primary/manifest.parquet").set_index("path")
+    assert second.loc["shots/0002", "clip_id"] == first.loc["shots/0001", "clip_id"]
+    assert f"{len(second)} already encoded, 0 to encode" in " ".join(said.split())
