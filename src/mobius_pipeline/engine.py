@@ -6,7 +6,6 @@ from typing import Literal
 from mobius_pipeline.errors import MobiusError
 
 Engine = Literal["native", "ray"]
-_chosen: list[tuple[Engine, str | None]] = []  # Daft keeps its first engine until the process ends
 
 
 def use_engine(engine: Engine, ray_address: str | None) -> None:
@@ -19,15 +18,18 @@ def use_engine(engine: Engine, ray_address: str | None) -> None:
     Raises:
         MobiusError: If this process uses another engine already, or Ray is not installed.
     """
-    wanted = (engine, ray_address)
-    if _chosen and _chosen[0] != wanted:
-        raise MobiusError(
-            f"This run uses the engine {_chosen[0]} already and cannot change to {wanted}. Set `engine` and "
-            "`ray_address` alike in the parameters of all pipelines, or run those one by one."
-        )
-    if not _chosen and engine == "ray":
+    import daft
+
+    if engine == "ray":
         _start_ray(ray_address)
-    _chosen[:] = [wanted]
+        runner = daft.set_runner_ray(noop_if_initialized=True)
+    else:
+        runner = daft.runners.get_or_create_runner()
+    if runner.name != engine:
+        raise MobiusError(
+            f"This process runs Daft's engine {runner.name} already, and cannot change to {engine}. "
+            "Set `engine` alike for all pipelines or run them one by one; look whether DAFT_RUNNER is set."
+        )
 
 
 def _start_ray(address: str | None) -> None:
@@ -35,9 +37,7 @@ def _start_ray(address: str | None) -> None:
         import ray
     except ImportError as error:
         raise MobiusError("engine: ray needs Ray: `pip install 'mobius-pipeline[cluster]'`.") from error
-    import daft
-
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # the stage has one of its own
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
         ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
-    daft.set_runner_ray()
