@@ -18,6 +18,10 @@ def dirty(copied: Path) -> tuple[Path, dict[str, str], list[str]]:
     change(copied / "conf/base/globals.yml", {"clips": "clips"})
     scenes = {"detector": "content", "threshold": 20, "min_length_s": 0.5}
     change(copied / "conf/base/parameters_ingest.yml", {"ingest": {"scenes": scenes}})
+    path = copied / "conf/base/parameters_validate.yml"
+    path.write_text(
+        path.read_text().replace("column: motion, min_value: 0,", "column: motion, min_value: 0.1,")
+    )
     return copied, bad, good
 
 

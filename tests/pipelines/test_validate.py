@@ -25,7 +25,17 @@ def clip_table(count: int) -> pd.DataFrame:
     )
     return table.assign(
         **dict.fromkeys(("start_frame", "end_frame", "frames", "model_frames", "bytes"), 64)
-    ).assign(width=64, height=64)
+    ).assign(
+        width=64,
+        height=64,
+        motion=1.0,
+        static_share=0.0,
+        black_share=0.0,
+        flicker=0.0,
+        aspect=1.0,
+        words=2,
+        duplicate_of="",
+    )
 
 
 def test_table_to_manifest_quarantine_and_published_docs(

@@ -18,6 +18,7 @@ from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.evaluation.left_out import left_out
 from mobius_pipeline.evaluation.quality import load_videos, reference_paths, references, vae_encoder
 from mobius_pipeline.evaluation.records import Record
 from mobius_pipeline.evaluation.summary import relative_percent
@@ -268,7 +269,7 @@ def _data(manifest: pd.DataFrame, quarantine: pd.DataFrame, digest: str) -> dict
         "train": splits["train"],
         "heldout": splits["heldout"],
         "quarantined": len(quarantine),
-        "quarantine_reasons": dict(Counter(quarantine["reason"])),
+        "left_out": left_out(quarantine, manifest),
         "digest": digest,
     }
 

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview, PlotlyPreview, TablePreview
 from kedro_datasets.json import JSONDataset
@@ -85,6 +86,9 @@ class VideosDataset(FolderDataset):
         return ImagePreview(base64.b64encode(png).decode())
 
 
+_LISTS = (list, np.ndarray)  # as Parquet's lists come back
+
+
 class _Whole:
     """Saves a file beside its place and renames it, so that a whole one is there: the new, or the old."""
 
@@ -119,6 +123,12 @@ class _Whole:
 
 class TableDataset(_Whole, ParquetDataset):
     """A table as Parquet."""
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Its first rows; lists are shown as text, which Kedro-Viz cannot else."""
+        table = self.load().head(nrows)
+        lists = {name: table[name].map(str) for name in table if table[name].map(type).isin(_LISTS).any()}
+        return TablePreview(table.assign(**lists).to_dict(orient="split"))
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; why here, see `VideosDataset`."""

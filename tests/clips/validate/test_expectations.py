@@ -39,6 +39,13 @@ def clip_row(number: int, **changes: Any) -> dict[str, Any]:
         "container": "mov",
         "codec": "h264",
         "bytes": 999,
+        "motion": 4.0,
+        "static_share": 0.0,
+        "black_share": 0.0,
+        "flicker": 0.5,
+        "aspect": 4 / 3,
+        "words": 3,
+        "duplicate_of": "",
         "split": "heldout" if number % 4 == 0 else "train",
         "status": "ok",
         "reason": "",
@@ -121,7 +128,9 @@ def test_clean_table_passes_whole_and_says_so(tmp_path: Path, caplog: pytest.Log
     caplog.set_level("INFO", logger="mobius_pipeline")
     table = pd.DataFrame(clean())
     validated = validate_clips(table, config(), CLIP, tmp_path)
-    pd.testing.assert_frame_equal(validated.manifest, table)
+    asked = validated.manifest.filter(like="keeps_")
+    assert asked.all(axis=None)
+    pd.testing.assert_frame_equal(validated.manifest.drop(columns=asked.columns), table)
     assert validated.quarantine.empty
     assert {*table.columns, "failed"} == {*validated.quarantine.columns}
     assert caplog.messages == ["12 clips pass, 0 quarantined"]
@@ -184,3 +193,69 @@ def test_range_must_be_in_order() -> None:
 def test_import_loads_no_great_expectations() -> None:
     code = "import sys, mobius_pipeline.pipelines.validate; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+BETWEEN = "expect_column_values_to_be_between"
+
+
+def asking(tmp_path: Path, *entries: dict[str, Any], **changes: Any) -> Validated:
+    table = pd.DataFrame([*clean(), clip_row(50, **changes)])
+    return validate_clips(table, config(expectations=entries), CLIP, tmp_path)
+
+
+def test_an_entry_of_the_user_quarantines_with_observed_and_required(tmp_path: Path) -> None:
+    entry = {"expect": BETWEEN, "column": "motion", "min_value": 1.5, "label": "too little motion"}
+    found = asking(tmp_path, entry, motion=0.25, caption="")
+    (row,) = found.quarantine.to_dict("records")
+    assert row["reason"] == "no caption; too little motion: motion 0.25, required at least 1.5"
+    assert row["failures"] == [
+        {
+            "expectation": "expect_column_values_to_match_regex",
+            "column": "caption",
+            "observed": "",
+            "required": "a caption",
+        },
+        {"expectation": BETWEEN, "column": "motion", "observed": "0.25", "required": "at least 1.5"},
+    ]
+    assert not row["keeps_motion_between"]
+    assert found.manifest["keeps_motion_between"].all()
+    assert len(found.manifest) == 12
+
+
+def test_the_quarantine_survives_parquet(mixed: tuple[Validated, Path], tmp_path: Path) -> None:
+    mixed[0].quarantine.to_parquet(tmp_path / "quarantine.parquet")
+    back = pd.read_parquet(tmp_path / "quarantine.parquet")
+    assert [len(failures) for failures in back["failures"]] == [
+        len(failures) for failures in mixed[0].quarantine["failures"]
+    ]
+    assert back["failures"].iloc[-1][0]["observed"] == "not a video"
+
+
+def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    entry = {"expect": BETWEEN, "column": "flicker", "max_value": 20, "label": "flickers", "action": "warn"}
+    found = asking(tmp_path, entry, flicker=70.0)
+    assert len(found.manifest) == 13
+    assert list(found.manifest["keeps_flicker_between"]) == [True] * 12 + [False]
+    assert "Kept, though they fail: 1 clips (flickers)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (
+            {"expect": "expect_column_values_between", "column": "motion"},
+            "no column map expectation. Did you",
+        ),
+        ({"expect": BETWEEN, "column": "motoin", "min_value": 1}, "no such column. Did you mean motion"),
+        ({"expect": BETWEEN, "column": "motion", "at_least": 1}, "options that it does not take"),
+    ],
+)
+def test_an_entry_that_cannot_be_asked_is_refused(entry: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(MobiusError, match=reason):
+        asking(tmp_path, {**entry, "label": "bad"})
+
+
+def test_an_entry_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "label": "slow"}
+    with pytest.raises(MobiusError, match="twice"):
+        asking(tmp_path, entry, {**entry, "min_value": 2})

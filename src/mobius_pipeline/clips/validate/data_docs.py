@@ -1,5 +1,6 @@
 """Great Expectations: tables checked against expectations, and Data Docs of what was found."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,16 @@ class Expectation:
 
         kwargs = self.options | ({"column": self.column} if self.column else {})
         return getattr(gxe, self.kind.title().replace("_", ""))(**kwargs)
+
+
+def map_expectations() -> list[str]:
+    """Names in snake case of Great Expectations' own expectations on each value of a column."""
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.expectation import ColumnMapExpectation
+
+    kinds = [kind for kind in vars(gxe).values() if isinstance(kind, type)]
+    names = [kind.__name__ for kind in kinds if issubclass(kind, ColumnMapExpectation)]
+    return sorted(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in names)
 
 
 class Outcome(NamedTuple):

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mobius_pipeline.clips.validate.data_docs import DataDocs
+from mobius_pipeline.clips.validate.data_docs import DataDocs, Expectation, map_expectations
 from mobius_pipeline.clips.validate.rules import (
     INTEGERS,
     READABLE,
@@ -15,6 +16,7 @@ from mobius_pipeline.clips.validate.rules import (
     RowRule,
     TableRule,
     ValidateConfig,
+    asked_rule,
     columns_and_types,
     enough,
     quarantined_share,
@@ -54,7 +56,9 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     problems = _broken(columns_and_types(), docs, "1 columns and types", table)
     if problems:
         raise _stopped(problems, docs.publish(), None)
-    manifest, quarantine = split_rows(table, row_rules(config, clip), docs)
+    check_entries(config, table)
+    warnings = [asked_rule(entry) for entry in config.expectations if entry.action == "warn"]
+    manifest, quarantine = split_rows(table, row_rules(config, clip), warnings, docs)
     rejected = quarantine["failed"] == READABLE.name
     verdicts = pd.DataFrame({"kept": [True] * len(manifest) + [False] * int((~rejected).sum())})
     problems += _broken([rejected_share(config)], docs, "3 rejected files", table)
@@ -62,19 +66,68 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     problems += _broken(enough(config), docs, "5 manifest", manifest)
     folder = docs.publish()
     log.info(closing_line(manifest, quarantine, row_rules(config, clip)))
+    for rule in warnings:
+        if count := int((~manifest[decision(rule)]).sum()):
+            log.warning("Kept, though they fail: %d clips (%s).", count, rule.label)
     if problems:
         quarantine.to_parquet(copy)
         raise _stopped(problems, folder, copy)
     return Validated(manifest.astype(dict.fromkeys(INTEGERS, "int64")), quarantine, folder)
 
 
+def check_entries(config: ValidateConfig, table: pd.DataFrame) -> None:
+    """Refuse entries of `validate.expectations` that cannot be asked of this table.
+
+    Raises:
+        MobiusError: If an expectation, a column or an option is unknown, or an entry stands there twice.
+    """
+    known = map_expectations()
+    seen: set[str] = set()
+    for entry in config.expectations:
+        where = f"validate.expectations: {entry.expectation.name!r}"
+        if entry.expect not in known:
+            raise MobiusError(f"{where} is no column map expectation.{_near(entry.expect, known)}")
+        if entry.column not in table:
+            raise MobiusError(f"{where}: there is no such column.{_near(entry.column, list(table.columns))}")
+        if entry.expectation.name in seen:
+            raise MobiusError(f"{where} stands there twice. Put both limits into one entry.")
+        seen.add(entry.expectation.name)
+        try:
+            entry.expectation.to_gx()
+        except ValueError as error:
+            raise MobiusError(f"{where} has options that it does not take: {error}") from error
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    alike = get_close_matches(name, known, 3)
+    return f" Did you mean {' or '.join(alike)}?" if alike else ""
+
+
+def decision(rule: RowRule) -> str:
+    """The column that says whether a clip keeps an entry of `validate.expectations`."""
+    what = rule.expectation.kind.removeprefix("expect_column_values_to_").removeprefix("be_")
+    return f"keeps_{rule.expectation.column}_{what}"
+
+
 def split_rows(
-    table: pd.DataFrame, rules: Sequence[RowRule], docs: DataDocs
+    table: pd.DataFrame, rules: Sequence[RowRule], warnings: Sequence[RowRule], docs: DataDocs
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows that pass (counted anew), and the others with `failed` and `reason`."""
+    """Return the rows that pass (counted anew), and the others with `failed`, `failures` and `reason`.
+
+    Both carry a column for each entry of `validate.expectations`, whether the clip keeps it.
+    """
     readable = table[table["status"] == "ok"].reset_index(drop=True)
-    rejected = table[table["status"] != "ok"].assign(failed=READABLE.name)
-    results = docs.check("2 readable clips", readable, [rule.expectation for rule in (*rules, UNIQUE)])
+    rejected = table[table["status"] != "ok"]
+    unread = [[_failure(READABLE, "status", reason, "a readable file")] for reason in rejected["reason"]]
+    rejected = rejected.assign(
+        failed=READABLE.name, failures=pd.Series(unread, index=rejected.index, dtype="object")
+    )
+    asked = [rule.expectation for rule in (*rules, *warnings, UNIQUE)]
+    results = docs.check("2 readable clips", readable, asked)
+    for rule in (*rules, *warnings):
+        if rule.is_asked_for:
+            fails = readable.index.isin(results[rule.expectation].rows)
+            readable = readable.assign(**{decision(rule): ~fails})
     broken: dict[int, list[RowRule]] = {row: [] for row in readable.index}
     for rule in rules:
         for row in results[rule.expectation].rows:
@@ -87,11 +140,23 @@ def split_rows(
     bad = [row for row in readable.index if broken[row]]
     failed = [";".join(rule.expectation.name for rule in broken[row]) for row in bad]
     reason = ["; ".join(dict.fromkeys(rule.says(explained[row]) for rule in broken[row])) for row in bad]
+    failures = [[_failed(rule, explained[row]) for rule in broken[row]] for row in bad]
     failing = readable.loc[bad].assign(
-        reason=pd.Series(reason, index=bad, dtype="str"), failed=pd.Series(failed, index=bad, dtype="str")
+        reason=pd.Series(reason, index=bad, dtype="str"),
+        failed=pd.Series(failed, index=bad, dtype="str"),
+        failures=pd.Series(failures, index=bad, dtype="object"),
     )
     quarantine = failing if rejected.empty else pd.concat([failing, rejected])
     return readable.drop(index=bad).reset_index(drop=True), quarantine.reset_index(drop=True)
+
+
+def _failed(rule: RowRule, row: dict[str, Any]) -> dict[str, str]:
+    column = rule.expectation.column or ""
+    return _failure(rule.expectation, column, str(row[column]), rule.required)
+
+
+def _failure(expectation: Expectation, column: str, observed: str, required: str) -> dict[str, str]:
+    return {"expectation": expectation.kind, "column": column, "observed": observed, "required": required}
 
 
 def first_of_each(readable: pd.DataFrame, bad: Sequence[bool]) -> list[int]:

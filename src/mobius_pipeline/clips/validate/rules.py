@@ -5,9 +5,9 @@ Great Expectations skips nulls in every expectation but `not_be_null`, so each c
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mobius_pipeline.clips.validate.data_docs import Expectation
 from mobius_pipeline.config import ClipFormat, Config
@@ -35,6 +35,29 @@ class Range(Config):
         return self
 
 
+class ExpectationConfig(BaseModel):
+    """An entry of `validate.expectations`: what a column's values must be, in Great Expectations' words.
+
+    Attributes:
+        expect: A column map expectation by its name in snake case; its options stand beside these keys.
+        column: A column of the table of clips.
+        action: What happens to a clip that fails: it is quarantined, or kept and counted.
+        label: What the log and the report call those that fail.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    expect: str
+    column: str
+    action: Literal["quarantine", "warn"] = "quarantine"
+    label: str
+
+    @property
+    def expectation(self) -> Expectation:
+        """It as Great Expectations' own."""
+        return Expectation(self.expect, self.column, dict(self.model_extra or {}))
+
+
 class ValidateConfig(Config):
     """The section `validate`: the limits that a clip, and the table as a whole, must keep.
 
@@ -43,6 +66,7 @@ class ValidateConfig(Config):
         height: Height of a clip in px.
         fps: Mean frames a second of a clip.
         duration_s: Length of a clip in seconds.
+        expectations: What else every readable clip must keep.
         max_rejected_share: Largest share of unreadable rows among all rows.
         max_quarantined_share: Largest share of readable clips that may fail an expectation.
         min_clips: Fewest clips that must be left.
@@ -52,6 +76,7 @@ class ValidateConfig(Config):
     height: Range
     fps: Range
     duration_s: Range
+    expectations: tuple[ExpectationConfig, ...] = ()
     max_rejected_share: float = Field(ge=0, le=1)
     max_quarantined_share: float = Field(ge=0, le=1)
     min_clips: int = Field(ge=1)
@@ -59,11 +84,21 @@ class ValidateConfig(Config):
 
 @dataclass(frozen=True)
 class RowRule:
-    """An expectation on every readable clip: `label` counts the rows that fail it, `says` explains one."""
+    """An expectation on every readable clip.
+
+    Attributes:
+        expectation: What is asked.
+        label: Counts the rows that fail it.
+        says: Explains one of them.
+        required: What a value must be, in words.
+        is_asked_for: Whether it is an entry of `validate.expectations`; the others are the code's own.
+    """
 
     expectation: Expectation
     label: str
     says: Callable[[dict[str, Any]], str]
+    required: str
+    is_asked_for: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +115,7 @@ UNIQUE = RowRule(
     Expectation("expect_column_values_to_be_unique", "clip_id"),
     "duplicate",
     lambda row: f"duplicate of {row['first_path']}",
+    "each clip once",
 )
 
 
@@ -93,24 +129,60 @@ def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
             Expectation("expect_column_values_to_match_regex", "caption", {"regex": r"\S"}),
             "no caption",
             lambda _: "no caption",
+            "a caption",
         ),
         RowRule(
             Expectation("expect_column_values_to_be_between", "model_frames", {"min_value": shortest}),
             "too short",
             lambda row: f"{row['model_frames']:g} of {shortest} frames at {clip.rate:g} fps",
+            f"at least {shortest} frames at {clip.rate:g} fps",
         ),
         *(_within(column, getattr(config, column)) for column in _UNITS),
         RowRule(
             Expectation("expect_column_values_to_be_in_set", "split", {"value_set": ["train", "heldout"]}),
             "unknown split",
             lambda row: f"split {row['split']!r} is neither 'train' nor 'heldout'",
+            "train or heldout",
         ),
+        *(asked_rule(entry) for entry in config.expectations if entry.action == "quarantine"),
     ]
+
+
+def asked_rule(entry: ExpectationConfig) -> RowRule:
+    """The rule of an entry of `validate.expectations`."""
+    required = in_words(entry.expectation)
+    return RowRule(
+        entry.expectation,
+        entry.label,
+        lambda row: f"{entry.label}: {entry.column} {_shown(row[entry.column])}, required {required}",
+        required,
+        is_asked_for=True,
+    )
+
+
+def in_words(expectation: Expectation) -> str:
+    """What an expectation requires: an interval, a set, or its options as they stand."""
+    options = expectation.options
+    least, most = options.get("min_value"), options.get("max_value")
+    if least is not None and most is not None:
+        return f"{least:g} to {most:g}"
+    if least is not None or most is not None:
+        return f"at least {least:g}" if most is None else f"at most {most:g}"
+    if "value_set" in options:
+        return " or ".join(repr(value) for value in options["value_set"])
+    what = expectation.kind.removeprefix("expect_column_values_to_").replace("_", " ")
+    return f"to {what}" + "".join(f", {key} {value!r}" for key, value in options.items())
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else repr(value)
 
 
 def _present(column: str) -> RowRule:
     words = f"no {column}"
-    return RowRule(Expectation("expect_column_values_to_not_be_null", column), words, lambda _: words)
+    return RowRule(
+        Expectation("expect_column_values_to_not_be_null", column), words, lambda _: words, "a value"
+    )
 
 
 def _within(column: str, limits: Range) -> RowRule:
@@ -120,6 +192,7 @@ def _within(column: str, limits: Range) -> RowRule:
         ),
         f"{column} out of range",
         lambda row: f"{column} {row[column]:g} {_UNITS[column]}, not in {limits.min:g} to {limits.max:g}",
+        f"{limits.min:g} to {limits.max:g} {_UNITS[column]}",
     )
 
 

@@ -1,0 +1,30 @@
+"""Lines of what was left out: how many clips, what was seen, what was asked."""
+
+import pandas as pd
+
+from mobius_pipeline.evaluation.left_out import left_out
+
+
+def failure(column: str, observed: str, required: str) -> dict[str, str]:
+    return {"expectation": "", "column": column, "observed": observed, "required": required}
+
+
+def test_each_thing_that_clips_failed_is_a_line() -> None:
+    slow = [failure("motion", value, "at least 1.5") for value in ("0.25", "1.0", "0")]
+    silent = failure("caption", "", "a caption")
+    broken = [failure("status", f"{name}.mp4: cut off", "a readable file") for name in "abcd"]
+    quarantine = pd.DataFrame(
+        {"failures": [[slow[0]], [slow[1], silent], [slow[2]], *([one] for one in broken)]}
+    )
+    manifest = pd.DataFrame({"keeps_flicker_between": [True, False, False], "path": list("xyz")})
+    assert left_out(quarantine, manifest) == [
+        {"column": "status", "required": "a readable file", "clips": 4, "kept": False,
+         "observed": "a.mp4: cut off; b.mp4: cut off; c.mp4: cut off; …"},
+        {"column": "motion", "required": "at least 1.5", "clips": 3, "kept": False, "observed": "0 to 1"},
+        {"column": "caption", "required": "a caption", "clips": 1, "kept": False, "observed": ""},
+        {"column": "flicker_between", "required": "", "clips": 2, "kept": True, "observed": ""},
+    ]  # fmt: skip
+
+
+def test_nothing_left_out_gives_no_line() -> None:
+    assert left_out(pd.DataFrame({"failures": []}), pd.DataFrame({"path": ["x"]})) == []
