@@ -40,7 +40,9 @@ def test_the_page_holds_the_figures_and_the_reasons(page: str, comparison: dict[
         "412 ms",
         f"{summary.MINUS}40.9%",
         "0.2612",
-        "caption is empty",
+        "cut off, only 45 frames",
+        "0 to 1.25",
+        "1 kept, with a warning",
         "Fréchet",
         "A still frame",
     ):
