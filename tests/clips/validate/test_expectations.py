@@ -260,3 +260,20 @@ def test_an_entry_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "label": "slow"}
     with pytest.raises(MobiusError, match="twice"):
         asking(tmp_path, entry, {**entry, "min_value": 2})
+
+
+def test_an_entry_may_stop_the_run(tmp_path: Path) -> None:
+    entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "label": "slow", "action": "stop"}
+    assert len(asking(tmp_path / "fine", entry).manifest) == 13
+    with pytest.raises(MobiusError, match=r"1 clips: slow, required at least 1 \(`action: stop`\). Mend"):
+        asking(tmp_path, entry, motion=0.5)
+
+
+def test_a_large_share_is_said_before_it_stops_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = pd.DataFrame([*clean(), clip_row(50, caption=""), rejected_row(1)])
+    shares = {"warn_rejected_share": 0.05, "warn_quarantined_share": 0.2}
+    validate_clips(table, config(**shares), CLIP, tmp_path)
+    assert "7.14 % of the rows are rejected, more than 5 %." in caplog.text
+    assert "quarantined, more than" not in caplog.text

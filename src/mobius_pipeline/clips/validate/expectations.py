@@ -16,7 +16,7 @@ from mobius_pipeline.clips.validate.rules import (
     RowRule,
     TableRule,
     ValidateConfig,
-    asked_rule,
+    asked_rules,
     columns_and_types,
     enough,
     quarantined_share,
@@ -25,6 +25,8 @@ from mobius_pipeline.clips.validate.rules import (
 )
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
+
+_MEND = "Mend or remove them, or change the entry in conf/base/parameters_validate.yml."
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +59,8 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     if problems:
         raise _stopped(problems, docs.publish(), None)
     check_entries(config, table)
-    warnings = [asked_rule(entry) for entry in config.expectations if entry.action == "warn"]
-    manifest, quarantine = split_rows(table, row_rules(config, clip), warnings, docs)
+    warnings, stops = (asked_rules(config, action) for action in ("warn", "stop"))
+    manifest, quarantine = split_rows(table, row_rules(config, clip), [*warnings, *stops], docs)
     rejected = quarantine["failed"] == READABLE.name
     verdicts = pd.DataFrame({"kept": [True] * len(manifest) + [False] * int((~rejected).sum())})
     problems += _broken([rejected_share(config)], docs, "3 rejected files", table)
@@ -67,12 +69,41 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     folder = docs.publish()
     log.info(closing_line(manifest, quarantine, row_rules(config, clip)))
     for rule in warnings:
-        if count := int((~manifest[decision(rule)]).sum()):
+        if count := _kept_in_spite_of(rule, manifest):
             log.warning("Kept, though they fail: %d clips (%s).", count, rule.label)
+    for rule in stops:
+        if count := _kept_in_spite_of(rule, manifest):
+            problems.append(
+                f"{count} clips: {rule.label}, required {rule.required} (`action: stop`). {_MEND}"
+            )
+    _warn_of_shares(config, table, quarantine, manifest)
     if problems:
         quarantine.to_parquet(copy)
         raise _stopped(problems, folder, copy)
     return Validated(manifest.astype(dict.fromkeys(INTEGERS, "int64")), quarantine, folder)
+
+
+def _kept_in_spite_of(rule: RowRule, manifest: pd.DataFrame) -> int:
+    return int((~manifest[decision(rule)]).sum())
+
+
+def _warn_of_shares(
+    config: ValidateConfig, table: pd.DataFrame, quarantine: pd.DataFrame, manifest: pd.DataFrame
+) -> None:
+    """Say aloud that more than usual was left out, though not so much that the run must stop."""
+    rejected = int((quarantine["failed"] == READABLE.name).sum())
+    failing = len(quarantine) - rejected
+    for what, count, of, most in (
+        ("of the rows are rejected", rejected, len(table), config.warn_rejected_share),
+        (
+            "of the readable clips are quarantined",
+            failing,
+            len(manifest) + failing,
+            config.warn_quarantined_share,
+        ),
+    ):
+        if of and count / of > most:
+            log.warning("%.3g %% %s, more than %.3g %%.", 100 * count / of, what, 100 * most)
 
 
 def check_entries(config: ValidateConfig, table: pd.DataFrame) -> None:

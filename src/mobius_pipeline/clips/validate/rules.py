@@ -41,7 +41,7 @@ class ExpectationConfig(BaseModel):
     Attributes:
         expect: A column map expectation by its name in snake case; its options stand beside these keys.
         column: A column of the table of clips.
-        action: What happens to a clip that fails: it is quarantined, or kept and counted.
+        action: A clip that fails is quarantined, or kept and counted ("warn"), or ends the run ("stop").
         label: What the log and the report call those that fail.
     """
 
@@ -49,7 +49,7 @@ class ExpectationConfig(BaseModel):
 
     expect: str
     column: str
-    action: Literal["quarantine", "warn"] = "quarantine"
+    action: Literal["quarantine", "warn", "stop"] = "quarantine"
     label: str
 
     @property
@@ -67,6 +67,7 @@ class ValidateConfig(Config):
         fps: Mean frames a second of a clip.
         duration_s: Length of a clip in seconds.
         expectations: What else every readable clip must keep.
+        warn_rejected_share: Above it a warning says so; `warn_quarantined_share` likewise.
         max_rejected_share: Largest share of unreadable rows among all rows.
         max_quarantined_share: Largest share of readable clips that may fail an expectation.
         min_clips: Fewest clips that must be left.
@@ -77,7 +78,9 @@ class ValidateConfig(Config):
     fps: Range
     duration_s: Range
     expectations: tuple[ExpectationConfig, ...] = ()
+    warn_rejected_share: float = Field(ge=0, le=1)
     max_rejected_share: float = Field(ge=0, le=1)
+    warn_quarantined_share: float = Field(ge=0, le=1)
     max_quarantined_share: float = Field(ge=0, le=1)
     min_clips: int = Field(ge=1)
 
@@ -144,12 +147,16 @@ def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
             lambda row: f"split {row['split']!r} is neither 'train' nor 'heldout'",
             "train or heldout",
         ),
-        *(asked_rule(entry) for entry in config.expectations if entry.action == "quarantine"),
+        *asked_rules(config, "quarantine"),
     ]
 
 
-def asked_rule(entry: ExpectationConfig) -> RowRule:
-    """The rule of an entry of `validate.expectations`."""
+def asked_rules(config: ValidateConfig, action: str) -> list[RowRule]:
+    """The rules of the entries of `validate.expectations` with that action."""
+    return [_asked_rule(entry) for entry in config.expectations if entry.action == action]
+
+
+def _asked_rule(entry: ExpectationConfig) -> RowRule:
     required = in_words(entry.expectation)
     return RowRule(
         entry.expectation,
