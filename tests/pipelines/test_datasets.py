@@ -61,3 +61,6 @@ def test_a_table_comes_back(tmp_path: Path) -> None:
     dataset = TableDataset(filepath=str(tmp_path / "table.parquet"))
     dataset.save(table)
     assert [list(words) for words in dataset.load()["words"]] == [["one", "two"], []]
+    assert dataset.preview()["data"] == [["['one' 'two']"], ["[]"]]
+    dataset.save(table[:0].assign(text=pd.Series([], dtype="str")))
+    assert dataset.preview()["data"] == []

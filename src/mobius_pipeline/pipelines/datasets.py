@@ -127,8 +127,8 @@ class TableDataset(_Whole, ParquetDataset):
     def preview(self, nrows: int = 5) -> TablePreview:
         """Its first rows; lists are shown as text, which Kedro-Viz cannot else."""
         table = self.load().head(nrows)
-        lists = {name: table[name].map(str) for name in table if table[name].map(type).isin(_LISTS).any()}
-        return TablePreview(table.assign(**lists).to_dict(orient="split"))
+        lists = [name for name in table if any(isinstance(value, _LISTS) for value in table[name])]
+        return TablePreview(table.astype(dict.fromkeys(lists, "str")).to_dict(orient="split"))
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; why here, see `VideosDataset`."""
