@@ -18,7 +18,7 @@ def dirty(copied: Path) -> tuple[Path, dict[str, str], list[str]]:
     """A project whose clips are a dirty folder, and what is bad and good in it."""
     bad, good = write_dirty_folder(copied / "clips")
     change(copied / "conf/base/globals.yml", {"clips": "clips"})
-    scenes = {"detector": "content", "threshold": 20, "min_length_s": 0.5}
+    scenes = {"detector": "content", "threshold": 27, "min_length_s": 0.5}
     change(copied / "conf/base/parameters_ingest.yml", {"ingest": {"scenes": scenes}})
     path = copied / "conf/base/parameters_validate.yml"
     path.write_text(
