@@ -277,3 +277,22 @@ def test_a_large_share_is_said_before_it_stops_the_run(
     validate_clips(table, config(**shares), CLIP, tmp_path)
     assert "7.14 % of the rows are rejected, more than 5 %." in caplog.text
     assert "quarantined, more than" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"expect": BETWEEN, "column": "model_frames", "max_value": 100, "action": "warn"},
+        {"expect": BETWEEN, "column": "width", "min_value": 8},
+        {"expect": "expect_column_values_to_match_regex", "column": "caption", "regex": ".*"},
+    ],
+)
+def test_an_entry_cannot_stand_in_for_a_rule_of_the_code(entry: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(MobiusError, match="asked of every clip already"):
+        asking(tmp_path, {**entry, "label": "mine"}, model_frames=3)
+
+
+def test_an_entry_takes_no_share(tmp_path: Path) -> None:
+    entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "mostly": 0.5, "label": "slow"}
+    with pytest.raises(MobiusError, match="takes no `mostly`"):
+        asking(tmp_path, entry)

@@ -58,7 +58,7 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     problems = _broken(columns_and_types(), docs, "1 columns and types", table)
     if problems:
         raise _stopped(problems, docs.publish(), None)
-    check_entries(config, table)
+    check_entries(config, clip, table)
     warnings, stops = (asked_rules(config, action) for action in ("warn", "stop"))
     manifest, quarantine = split_rows(table, row_rules(config, clip), [*warnings, *stops], docs)
     rejected = quarantine["failed"] == READABLE.name
@@ -106,20 +106,29 @@ def _warn_of_shares(
             log.warning("%.3g %% %s, more than %.3g %%.", 100 * count / of, what, 100 * most)
 
 
-def check_entries(config: ValidateConfig, table: pd.DataFrame) -> None:
+def check_entries(config: ValidateConfig, clip: ClipFormat, table: pd.DataFrame) -> None:
     """Refuse entries of `validate.expectations` that cannot be asked of this table.
 
     Raises:
-        MobiusError: If an expectation, a column or an option is unknown, or an entry stands there twice.
+        MobiusError: If an expectation, a column or an option is unknown, an entry stands there twice, or it
+            asks what is asked already: results are told apart by expectation and column.
     """
     known = map_expectations()
     seen: set[str] = set()
+    own = {rule.expectation.name for rule in (*row_rules(config, clip), UNIQUE) if not rule.is_asked_for}
     for entry in config.expectations:
         where = f"validate.expectations: {entry.expectation.name!r}"
         if entry.expect not in known:
             raise MobiusError(f"{where} is no column map expectation.{_near(entry.expect, known)}")
         if entry.column not in table:
             raise MobiusError(f"{where}: there is no such column.{_near(entry.column, list(table.columns))}")
+        if entry.expectation.name in own:
+            raise MobiusError(
+                f"{where} is asked of every clip already. Use its own limit under `validate`, if it has one, "
+                "or another expectation."
+            )
+        if "mostly" in entry.expectation.options:
+            raise MobiusError(f"{where} takes no `mostly`: each clip is judged alone. Use the shares.")
         if entry.expectation.name in seen:
             raise MobiusError(f"{where} stands there twice. Put both limits into one entry.")
         seen.add(entry.expectation.name)

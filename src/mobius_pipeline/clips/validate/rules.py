@@ -172,9 +172,9 @@ def in_words(expectation: Expectation) -> str:
     options = expectation.options
     least, most = options.get("min_value"), options.get("max_value")
     if least is not None and most is not None:
-        return f"{least:g} to {most:g}"
+        return f"{_shown(least)} to {_shown(most)}"
     if least is not None or most is not None:
-        return f"at least {least:g}" if most is None else f"at most {most:g}"
+        return f"at least {_shown(least)}" if most is None else f"at most {_shown(most)}"
     if "value_set" in options:
         return " or ".join(repr(value) for value in options["value_set"])
     what = expectation.kind.removeprefix("expect_column_values_to_").replace("_", " ")
