@@ -4,19 +4,16 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.config import Config
 from mobius_pipeline.devices import Device
-from mobius_pipeline.engine import Engine
+from mobius_pipeline.engine import EngineConfig
 
 
-class EncodeConfig(Config):
+class EncodeConfig(EngineConfig):
     """`conf/<env>/parameters_encode.yml`."""
 
     clips_per_shard: int = Field(gt=0)
     frames_per_batch: int = Field(gt=0, description="frames that the VAE encodes at once")
     device: Device
-    engine: Engine = Field(description="native: in this process")
-    ray_address: str | None = Field(description="of a running cluster; null: one on this machine")
     gpus: int = Field(ge=0, description="of the cluster, each with a model; 0: one model on `device`")
     remove_orphans: bool = Field(description="delete shards that no clip refers to any more")
 

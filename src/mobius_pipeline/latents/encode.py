@@ -16,7 +16,7 @@ from mobius_pipeline.latents.filling import ClipShards, TextShards
 from mobius_pipeline.latents.flow import encode_captions, encode_clips
 from mobius_pipeline.latents.index import CLIPS, SIZE, TEXTS, Places, find, write_index
 from mobius_pipeline.latents.leftovers import remove_partial, tell_leftovers
-from mobius_pipeline.latents.shards import is_whole, replacing
+from mobius_pipeline.latents.shards import is_whole, writing
 from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
 from mobius_pipeline.locks import only_writer
 from mobius_pipeline.progress import stage
@@ -61,8 +61,8 @@ def update_store(
         texts = _update_texts(folder, manifest, base, config)
         write_index(folder, manifest, clips, texts)
         current = {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()}
-        with replacing(root / CURRENT) as partial:
-            write_json(partial, current)
+        with writing(root / CURRENT):
+            write_json(root / CURRENT, current)
         tell_leftovers(root, folder, config.remove_orphans)
 
 

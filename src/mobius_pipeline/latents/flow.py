@@ -168,5 +168,5 @@ def _halves(bits: npt.NDArray[np.uint16]) -> Tensor:
 
 
 def _flow(columns: Row, config: EncodeConfig) -> Any:
-    use_engine(config.engine, config.ray_address)
+    use_engine(config)
     return daft.from_pydict(columns)

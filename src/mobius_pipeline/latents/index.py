@@ -14,11 +14,7 @@ from mobius_pipeline.latents.shards import SUFFIX, replacing, row_names
 
 INDEX = "index.parquet"
 CLIPS, TEXTS = "shard", "text"  # what the names of shards begin with
-SIZE = (
-    "frames",
-    "height",
-    "width",
-)  # that a clip was encoded at; 0 for the empty caption, which is no clip's
+SIZE = ("frames", "height", "width")  # that a clip was encoded at; 0 for the empty caption, no clip's
 
 
 class Place(NamedTuple):

@@ -53,9 +53,19 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         MobiusError: If it cannot be written; `path` stays as it was.
     """
+    with writing(path), whole_file(path) as partial:
+        yield partial
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write `path` in the block, whole or not at all, and explain what keeps it from being written.
+
+    Raises:
+        MobiusError: If it cannot be written.
+    """
     try:
-        with whole_file(path) as partial:
-            yield partial
+        yield
         sync(path.parent)
     except OSError as error:
         mend = "Make room on that disk" if error.errno in _NO_SPACE else "Mend that"

@@ -107,9 +107,8 @@ class _Whole:
                 self._beside = PurePosixPath(partial)
                 super().save(data)  # type: ignore[misc]
         except (OSError, DatasetError) as error:
-            cause = (
-                error.__cause__ if isinstance(error, DatasetError) else error
-            )  # Kedro wraps what save raises
+            # Kedro wraps what saving raises.
+            cause = error.__cause__ if isinstance(error, DatasetError) else error
             if not isinstance(cause, OSError):
                 raise
             raise DatasetError(
@@ -124,15 +123,15 @@ class _Whole:
 class TableDataset(_Whole, ParquetDataset):
     """A table as Parquet."""
 
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the file; why here, see `VideosDataset`."""
+        super().__init__(filepath=filepath, metadata=metadata)
+
     def preview(self, nrows: int = 5) -> TablePreview:
         """Its first rows; lists are shown as text, which Kedro-Viz cannot else."""
         table = self.load().head(nrows)
         lists = [name for name in table if any(isinstance(value, _LISTS) for value in table[name])]
         return TablePreview(table.astype(dict.fromkeys(lists, "str")).to_dict(orient="split"))
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the file; why here, see `VideosDataset`."""
-        super().__init__(filepath=filepath, metadata=metadata)
 
 
 class RecordDataset(_Whole, JSONDataset):

@@ -97,7 +97,23 @@ def test_windows_cut_each_scene_and_leave_out_nothing(film: Path) -> None:
 def test_windows_overlap_as_their_stride_says() -> None:
     starts = [index / 10 for index in range(30)]
     found = spans(starts, 3.0, [], WindowsConfig(length_s=1, stride_s=0.5))
-    assert found == [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.5, 2.5), (2.0, 3.0), (2.5, 3.0)]
+    assert found == [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.5, 2.5), (2.0, 3.0)]
+    rest = spans([index / 10 for index in range(32)], 3.2, [], WindowsConfig(length_s=1, stride_s=0.5))
+    assert rest == [*found, (2.5, 3.2)]
+
+
+def test_a_rest_between_two_measured_frames_is_a_segment(tmp_path: Path) -> None:
+    """At 24 frames a second and a model's rate of 2, the last frame is none that is measured."""
+    write_mp4(tmp_path / "film.mp4", scene(0, 25), 24)
+    clip = CLIP.model_copy(update={"fps": 2})
+    windows = WindowsConfig(length_s=0.5, stride_s=0.5)
+    rows = describe(tmp_path, "film.mp4", config(windows=windows), clip)
+    assert [row["frames"] for row in rows] == [12, 12, 1]
+    assert {row["status"] for row in rows} == {"ok"}
+    write_mp4(tmp_path / "longer.mp4", scene(0, 22), 24)
+    rows = describe(tmp_path, "longer.mp4", config(windows={"length_s": 0.875, "stride_s": 0.875}), clip)
+    assert [row["frames"] for row in rows] == [21, 1]
+    assert rows[1]["motion"] == 0
 
 
 def test_cuts_move_to_the_nearest_frame() -> None:

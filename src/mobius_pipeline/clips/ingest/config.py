@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from mobius_pipeline.config import Config
-from mobius_pipeline.engine import Engine
+from mobius_pipeline.engine import EngineConfig
 
 
 class ScenesConfig(Config):
@@ -23,7 +23,7 @@ class WindowsConfig(Config):
     stride_s: float = Field(gt=0, description="from one window's start to the next one's")
 
 
-class IngestConfig(Config):
+class IngestConfig(EngineConfig):
     """`conf/<env>/parameters_ingest.yml`."""
 
     heldout_share: float = Field(gt=0, lt=1, description="of the sources, for evaluation")
@@ -34,8 +34,6 @@ class IngestConfig(Config):
     near_duplicate_bits: int | None = Field(
         default=None, ge=0, le=48, description="in which the hashes of two near-duplicates differ, of 192"
     )
-    engine: Engine = "native"
-    ray_address: str | None = Field(default=None, description="of a Ray cluster; null starts one here")
     seconds_per_file: float = Field(default=600, gt=0, description="then its process is killed")
     memory_mib_per_file: int = Field(default=4096, gt=0, description="of its process, beyond which it fails")
     retries: int = Field(default=1, ge=0, description="of a file whose process was killed or crashed")

@@ -8,7 +8,7 @@ from typing import Any
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.segments import SceneCuts, Span, spans
-from mobius_pipeline.clips.ingest.watch import Watched, watch
+from mobius_pipeline.clips.ingest.watch import Watch
 from mobius_pipeline.clips.media.address import with_fragment
 from mobius_pipeline.clips.media.bytes import open_bytes
 from mobius_pipeline.clips.media.decode import MediaError, Opened, end_of, opened
@@ -83,25 +83,26 @@ def _identity(path: Path) -> dict[str, Any]:
 
 def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> list[dict[str, Any]]:
     cutter = SceneCuts(config.scenes) if config.scenes else None
-    watched = Watched()
-    for shown, watched in watch(media, rate):  # noqa: B007 (the last is the whole)
+    watch = Watch(rate, media.tick)
+    for shown in media.frames:
+        watch.see(shown)
         if cutter:
             cutter.see(shown.start, shown.rgb())
-    if len(watched.starts) < 2:
+    if len(watch.starts) < 2:
         raise MediaError(f"{Path(source).name}: a still picture (one frame), not a clip")
-    end_s = end_of(list(zip(watched.starts, watched.durations, strict=True)))
-    found = spans(watched.starts, end_s, cutter.cuts() if cutter else [], config.windows)
+    end_s = end_of(list(zip(watch.starts, watch.durations, strict=True)))
+    found = spans(watch.starts, end_s, cutter.cuts() if cutter else [], config.windows)
     about = {"container": media.container, "codec": media.codec, "width": media.width, "height": media.height}
     about["aspect"] = round(media.width / media.height, 4)
     return [
-        {**ROW, "source": source, **about, **_segment(source, watched, span, len(found) == 1), "status": "ok"}
+        {**ROW, "source": source, **about, **_segment(source, watch, span, len(found) == 1), "status": "ok"}
         for span in found
     ]
 
 
-def _segment(source: str, watched: Watched, span: Span, is_whole: bool) -> dict[str, Any]:
+def _segment(source: str, watch: Watch, span: Span, is_whole: bool) -> dict[str, Any]:
     start_s, end_s = span
-    first, last = (bisect_left(watched.starts, at - 1e-6) for at in span)
+    first, last = (bisect_left(watch.starts, at - 1e-6) for at in span)
     seconds = end_s - start_s
     return {
         "path": source if is_whole else with_fragment(source, start_s, end_s),
@@ -110,5 +111,5 @@ def _segment(source: str, watched: Watched, span: Span, is_whole: bool) -> dict[
         "frames": last - first,
         "fps": round((last - first) / seconds, 3),
         "duration_s": round(seconds, 6),
-        **watched.measures(start_s, end_s),
+        **watch.measures(start_s, end_s),
     }

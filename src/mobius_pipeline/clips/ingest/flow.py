@@ -26,7 +26,7 @@ def each(
     import daft
     from daft import DataType
 
-    use_engine(config.engine, config.ray_address)
+    use_engine(config)
     row_type = DataType.struct({name: _daft_type(value) for name, value in result.items()})
     outcome = DataType.struct({"rows": DataType.list(row_type), "failure": DataType.string()})
     limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)

@@ -1,7 +1,6 @@
 """What earlier runs found out about sources, so that only new or changed ones are decoded."""
 
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +9,6 @@ from typing import Any
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.files import digest
-
-log = logging.getLogger(__name__)
 
 # Part of every cache's name: raise it when the rows that `describe` makes of the same bytes change.
 _ROWS_VERSION = 1

@@ -66,7 +66,7 @@ def spans(
         starts: Of every frame, in seconds.
         end_s: At which the last one ends.
         cuts: Seconds near the starts of frames that begin a scene.
-        windows: Cuts each scene further; what is left at its end is a segment too.
+        windows: Cuts each scene further; what no window holds at its end is a segment too.
     """
     times = np.asarray(starts)
     exact = [float(times[np.abs(times - cut).argmin()]) for cut in cuts]
@@ -76,11 +76,13 @@ def spans(
 
 def _windows(scene: Span, config: WindowsConfig, times: Floats) -> Iterator[Span]:
     start, end = scene
+    covered = start
     slack = 1e-3  # seconds: times are sums of rounded ticks
     while start + config.length_s <= end + slack:
-        yield _frame_at(start, times), min(_frame_at(start + config.length_s, times), end)
+        covered = min(_frame_at(start + config.length_s, times), end)
+        yield _frame_at(start, times), covered
         start += config.stride_s
-    if start < end - slack:
+    if max(start, covered) < end - slack:
         yield _frame_at(start, times), end
 
 

@@ -3,90 +3,75 @@
 Measures see a clip as the model does: at the model's rate, in grey, 64 px across.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
 import imagehash
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobius_pipeline.clips.media.decode import Opened, Pixels, Shown
+from mobius_pipeline.clips.media.decode import Pixels, Shown
 
 _ACROSS = 64  # px
 _STILL = 0.5  # grey levels: less is what compression changes in a frame that stands still
-_BLACK, _OF_A_BLACK_FRAME = (
-    32,
-    98,
-)  # a frame is black if so many percent of it are darker than that grey level
+_BLACK = 32  # grey level
+_OF_A_BLACK_FRAME = 98  # percent of its pixels that are darker
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass
-class Watched:
-    """Times of all frames, and what was measured of those that the model would see.
+class Watch:
+    """Times of all frames of a source, and what was measured of those that the model would see."""
 
-    Attributes:
-        starts: Seconds from the first frame's start, of every frame.
-        durations: Seconds, of every frame; 0 where the file does not say.
-        seen: Seconds at which the measured frames start.
-        brightness: Mean grey level of each of those, 0 to 255.
-        change: Mean absolute difference in grey levels from the measured frame before; 0 for the first.
-        black: Whether each is.
-        hashes: Perceptual hash of each, hex.
-    """
+    def __init__(self, rate: float, tick: float) -> None:
+        """Measure the first frame in each 1 / `rate` seconds; times are rounded to `tick` seconds."""
+        self._rate, self._tick, self._due = rate, tick, 0
+        self._before: Floats | None = None
+        self.starts: list[float] = []  # seconds from the first frame's start, of every frame
+        self.durations: list[float] = []  # seconds, of every frame; 0 where the file does not say
+        self._seen: list[float] = []  # seconds at which the measured frames start; below one entry for each
+        self._brightness: list[float] = []  # mean grey level, 0 to 255
+        self._change: list[float] = []  # mean absolute difference from the one before, in grey levels
+        self._black: list[bool] = []
+        self._hashes: list[str] = []  # perceptual, hex
 
-    starts: list[float] = field(default_factory=list)
-    durations: list[float] = field(default_factory=list)
-    seen: list[float] = field(default_factory=list)
-    brightness: list[float] = field(default_factory=list)
-    change: list[float] = field(default_factory=list)
-    black: list[bool] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
+    def see(self, shown: Shown) -> None:
+        """Take the next frame."""
+        self.starts.append(shown.start)
+        self.durations.append(shown.duration)
+        step = int((shown.start + self._tick / 2) * self._rate + 1e-3)
+        if step >= self._due:
+            self._due = step + 1
+            self._measure(shown)
 
     def measures(self, start_s: float, end_s: float) -> dict[str, float | str]:
         """The columns of a segment; where it is too short for a measure that is 0."""
-        first, last = np.searchsorted(self.seen, [start_s - 1e-6, end_s - 1e-6])
+        first, last = np.searchsorted(self._seen, [start_s - 1e-6, end_s - 1e-6])
+        first = min(first, len(self._seen) - 1)  # a segment may fall between two measured frames
         last = max(last, first + 1)
-        change, brightness = np.array(self.change[first + 1 : last]), np.array(self.brightness[first:last])
-        middle = self.hashes[(first + last - 1) // 2]
+        change, brightness = np.array(self._change[first + 1 : last]), np.array(self._brightness[first:last])
+        middle = self._hashes[(first + last - 1) // 2]
         return {
             "motion": _mean(change),
             "static_share": _mean(change < _STILL),
-            "black_share": _mean(np.array(self.black[first:last])),
+            "black_share": _mean(np.array(self._black[first:last])),
             "flicker": _mean(np.abs(np.diff(brightness, n=2))),
-            "likeness": self.hashes[first] + middle + self.hashes[last - 1],
+            "likeness": self._hashes[first] + middle + self._hashes[last - 1],
         }
 
-
-def watch(media: Opened, rate: float) -> Iterator[tuple[Shown, Watched]]:
-    """Yield each frame, and what was measured up to it: of the first frame in each 1 / rate seconds."""
-    watched, before, due = Watched(), None, 0
-    for shown in media.frames:
-        watched.starts.append(shown.start)
-        watched.durations.append(shown.duration)
-        step = int((shown.start + media.tick / 2) * rate + 1e-3)  # times are rounded to ticks
-        if step >= due:
-            before, due = _measure(watched, shown, before), step + 1
-        yield shown, watched
+    def _measure(self, shown: Shown) -> None:
+        small = thumbnail(shown.rgb())
+        grey = np.asarray(small.convert("L"), np.float64)
+        self._seen.append(shown.start)
+        self._brightness.append(float(grey.mean()))
+        self._change.append(0.0 if self._before is None else float(np.abs(grey - self._before).mean()))
+        self._black.append(bool(np.percentile(grey, _OF_A_BLACK_FRAME) < _BLACK))
+        self._hashes.append(str(imagehash.phash(small)))
+        self._before = grey
 
 
 def thumbnail(pixels: Pixels) -> Image.Image:
     """A frame of 64 px or a little more across its shorter side, by averaging; smaller ones as they are."""
     image = Image.fromarray(pixels)
     return image.reduce(max(1, min(image.size) // _ACROSS))
-
-
-def _measure(watched: Watched, shown: Shown, before: Floats | None) -> Floats:
-    small = thumbnail(shown.rgb())
-    grey = np.asarray(small.convert("L"), np.float64)
-    watched.seen.append(shown.start)
-    watched.brightness.append(float(grey.mean()))
-    watched.change.append(0.0 if before is None else float(np.abs(grey - before).mean()))
-    watched.black.append(bool(np.percentile(grey, _OF_A_BLACK_FRAME) < _BLACK))
-    watched.hashes.append(str(imagehash.phash(small)))
-    return grey
 
 
 def _mean(values: npt.NDArray[np.float64] | npt.NDArray[np.bool_]) -> float:

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 _MIB = 1 << 20
-_READY = "ready"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Worker(Generic[T]):
         self._process.start()
         theirs.close()
         self._connection = ours
-        assert ours.recv() == _READY  # starting takes seconds, which are not the file's
+        ours.recv()  # that it is ready: starting takes seconds, which are not the file's
         return ours
 
     def _how_it_ended(self) -> str:
@@ -103,7 +102,7 @@ class _NoMemory:
 def _serve(task: Callable[[str], Any], connection: Connection, memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who then closes
     _limit_memory(memory)
-    connection.send(_READY)
+    connection.send("ready")
     while True:
         try:
             argument = connection.recv()
