@@ -1,9 +1,7 @@
 """An encode that is killed, or runs out of room, leaves what it finished to the next one."""
 
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -19,17 +17,6 @@ from mobius_pipeline.latents.store import LatentsStore
 
 Start = Callable[..., BaseProcess]  # of an encode into a folder
 CLIPS = 12
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Processes that find torch loaded: forked from a server that has run nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["encoder"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11's server looks nowhere else
-        context.Process(target=int).start()  # the first one starts the server
-    return context
 
 
 @pytest.fixture(scope="module")

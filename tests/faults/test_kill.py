@@ -1,11 +1,8 @@
 """A training that is killed, again and again, ends as one that never was."""
 
 import json
-import multiprocessing
-import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,17 +21,6 @@ SAVING_KILLS, OTHER_KILLS = 24, 16  # of each mode
 LANES = 2  # trainings at a time
 MOST_RUNS = 100  # of a lane
 Start = Callable[[Path, int | None], BaseProcess]  # of a training in a folder, with its deadly call
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Processes that find torch loaded: forked from a server that has run nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["victim"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11's server looks nowhere else
-        context.Process(target=int).start()  # the first one starts the server
-    return context
 
 
 @pytest.fixture(params=["serial", "parallel"])

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -22,15 +23,22 @@ def store(tmp_path: Path, tiny_store: Path) -> Path:
     return Path(shutil.copytree(tiny_store, tmp_path / "latents"))
 
 
-def update(
-    root: Path, table: pd.DataFrame, clips: Path, base: Path, caplog: pytest.LogCaptureFixture
-) -> tuple[int, int]:
-    """Bring the store up to date and return how many clips and captions it encoded, as it says itself."""
-    caplog.clear()
-    with caplog.at_level(logging.INFO, "mobius_pipeline"):
-        update_store(root, table, clips, base, tiny.CLIP, tiny.encode_config())
-    said = [record.args for record in caplog.records if "already encoded" in record.msg]
-    return said[0][1], said[1][1]  # type: ignore[index,return-value]
+Update = Callable[..., tuple[int, int]]
+
+
+@pytest.fixture
+def update(sample_clips: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> Update:
+    """Brings a store up to date and returns how many clips and captions it encoded, as it says itself."""
+
+    def update(root: Path, table: pd.DataFrame, **other: Path) -> tuple[int, int]:
+        where = {"raw_clips": sample_clips, "base": tiny_base} | other
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "mobius_pipeline"):
+            update_store(root, table, clip=tiny.CLIP, config=tiny.encode_config(), **where)
+        said = [record.args for record in caplog.records if "already encoded" in record.msg]
+        return said[0][1], said[1][1]  # type: ignore[index,return-value]
+
+    return update
 
 
 def shards(root: Path) -> dict[str, int]:
@@ -57,39 +65,23 @@ def test_tells_captions_apart(tiny_store: Path) -> None:
     assert not torch.equal(opened.text(one), opened.text(two))
 
 
-def test_second_run_encodes_nothing(
-    store: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_second_run_encodes_nothing(store: Path, sample_table: pd.DataFrame, update: Update) -> None:
     before, digest = shards(store), LatentsStore(store).digest
-    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (0, 0)
+    assert update(store, sample_table) == (0, 0)
     assert shards(store) == before
     assert LatentsStore(store).digest == digest
 
 
-def test_new_clip_encodes_one_clip(
-    tmp_path: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    assert update(tmp_path, sample_table[:-1], sample_clips, tiny_base, caplog)[0] == len(sample_table) - 1
+def test_new_clip_encodes_one_clip(tmp_path: Path, sample_table: pd.DataFrame, update: Update) -> None:
+    assert update(tmp_path, sample_table[:-1])[0] == len(sample_table) - 1
     before = shards(tmp_path)
-    assert update(tmp_path, sample_table, sample_clips, tiny_base, caplog)[0] == 1
+    assert update(tmp_path, sample_table)[0] == 1
     assert before.items() <= shards(tmp_path).items()
     assert len(LatentsStore(tmp_path).index) == len(sample_table) + 1
 
 
 def test_lost_or_damaged_shard_encodes_what_it_held(
-    store: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
+    store: Path, sample_table: pd.DataFrame, update: Update
 ) -> None:
     opened = LatentsStore(store)
     held = opened.index["shard"].value_counts().drop("")
@@ -97,23 +89,17 @@ def test_lost_or_damaged_shard_encodes_what_it_held(
     (opened.folder / held.index[0]).unlink()
     damaged = opened.folder / held.index[1]
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (held.iloc[0] + held.iloc[1], 0)
+    assert update(store, sample_table) == (held.iloc[0] + held.iloc[1], 0)
     assert shards(store).keys() == before.keys()  # the same bytes under the same names
     assert (opened.folder / "index.parquet").read_bytes() == index
     assert LatentsStore(store).digest == digest
 
 
-def test_edited_caption_encodes_text_alone(
-    store: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_edited_caption_encodes_text_alone(store: Path, sample_table: pd.DataFrame, update: Update) -> None:
     edited = sample_table.assign(caption=["something else", *sample_table["caption"][1:]])
     edited = edited.drop(columns="captions")
-    assert update(store, edited, sample_clips, tiny_base, caplog) == (0, 1)
-    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (
+    assert update(store, edited) == (0, 1)
+    assert update(store, sample_table) == (
         0,
         0,
     )  # the old one is still there
@@ -126,34 +112,22 @@ def with_captions(table: pd.DataFrame, *captions: str) -> pd.DataFrame:
     return table.assign(captions=lists, caption=[one[0] for one in lists])
 
 
-def test_several_captions_of_a_clip(
-    store: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_several_captions_of_a_clip(store: Path, sample_table: pd.DataFrame, update: Update) -> None:
     before = LatentsStore(store).digest
     table = with_captions(sample_table, "a thing", "a thing that moves", "a thing")
-    assert update(store, table, sample_clips, tiny_base, caplog) == (0, 2)
+    assert update(store, table) == (0, 2)
     opened = LatentsStore(store)
     (clip,) = (clip for clip in opened.clips("train") if len(clip.captions) > 1)
     assert clip.captions == ("a thing", "a thing that moves")
     assert clip.caption == "a thing"
     assert not torch.equal(opened.text(clip, 0), opened.text(clip, 1))
     assert opened.digest != before
-    update(
-        store, with_captions(sample_table, "a thing that moves", "a thing"), sample_clips, tiny_base, caplog
-    )
+    update(store, with_captions(sample_table, "a thing that moves", "a thing"))
     assert LatentsStore(store).digest not in {before, opened.digest}  # another one is the first
 
 
 def test_an_index_of_one_caption_a_clip_is_read_and_kept(
-    store: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
+    store: Path, sample_table: pd.DataFrame, update: Update
 ) -> None:
     opened = LatentsStore(store)
     lists = {"captions": "caption", "text_shards": "text_shard", "text_rows": "text_row"}
@@ -164,7 +138,7 @@ def test_an_index_of_one_caption_a_clip_is_read_and_kept(
     old = LatentsStore(store)
     assert old.digest == opened.digest
     assert torch.equal(old.text(old.clips("train")[0]), opened.text(opened.clips("train")[0]))
-    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (0, 0)
+    assert update(store, sample_table) == (0, 0)
     assert index.read_bytes() == today
 
 
@@ -173,11 +147,7 @@ def copied_clips(source: Path, to: Path) -> Path:
 
 
 def test_clips_that_changed_since_are_named_and_the_others_kept(
-    tmp_path: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, sample_table: pd.DataFrame, sample_clips: Path, update: Update
 ) -> None:
     clips, root = copied_clips(sample_clips, tmp_path), tmp_path / "latents"
     table = sample_table[:10]
@@ -188,34 +158,34 @@ def test_clips_that_changed_since_are_named_and_the_others_kept(
     with pytest.raises(
         MobiusError, match=r"2 clips .* cannot be encoded .*pipelines=ingest,validate"
     ) as told:
-        update(root, table, clips, tiny_base, caplog)
+        update(root, table, raw_clips=clips)
     assert f"{gone} (" in str(told.value)
     assert f"{changed} (has other bytes" in str(told.value)
     assert not list(root.rglob("index.parquet"))
     (clips / gone).write_bytes(held[0])
     (clips / changed).write_bytes(held[1])
-    assert update(root, table, clips, tiny_base, caplog)[0] == 2
+    assert update(root, table, raw_clips=clips)[0] == 2
 
 
 def test_orphans_are_told_and_removed_on_request_only(
     store: Path,
-    tmp_path: Path,
     sample_table: pd.DataFrame,
     sample_clips: Path,
     tiny_base: Path,
     caplog: pytest.LogCaptureFixture,
+    update: Update,
 ) -> None:
     (store / "earlier").mkdir()
     (store / "earlier/shard-0.safetensors").write_bytes(bytes(2**20))
     kept = len(list(store.rglob("*.safetensors")))
     few = sample_table[:1]
-    update(store, few, sample_clips, tiny_base, caplog)
+    update(store, few)
     told = " ".join(record.getMessage() for record in caplog.records)
     assert "2 shards (" in told
     assert "that no clip refers to any more stay" in told
     assert "earlier (1.0 MiB)" in told
     assert len(list(store.rglob("*.safetensors"))) == kept
-    assert update(store, sample_table, sample_clips, tiny_base, caplog) == (0, 0)  # they come back
+    assert update(store, sample_table) == (0, 0)  # they come back
     config = tiny.encode_config(remove_orphans=True)
     update_store(store, few, sample_clips, tiny_base, tiny.CLIP, config)
     assert len(list(store.rglob("*.safetensors"))) == kept - 2
@@ -224,18 +194,13 @@ def test_orphans_are_told_and_removed_on_request_only(
 
 
 def test_other_encoder_starts_a_store_of_its_own(
-    store: Path,
-    tmp_path: Path,
-    sample_table: pd.DataFrame,
-    sample_clips: Path,
-    tiny_base: Path,
-    caplog: pytest.LogCaptureFixture,
+    store: Path, tmp_path: Path, sample_table: pd.DataFrame, tiny_base: Path, update: Update
 ) -> None:
     before = shards(store)
     base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
     config = base / "vae/config.json"
     config.write_text(config.read_text().replace('"scaling_factor": 0.18215', '"scaling_factor": 0.5'))
-    assert update(store, sample_table, sample_clips, base, caplog)[0] == len(sample_table)
+    assert update(store, sample_table, base=base)[0] == len(sample_table)
     assert before.items() <= shards(store).items()
 
 
