@@ -1,4 +1,4 @@
-"""What the ingestion's reading of clips costs beside PyAV's plain decode of the same files, within one run.
+"""What reading clips with all measures costs beside PyAV's plain decode of the same files, within one run.
 
 The two take turns on every file, so a machine that speeds up or slows down does so for both. Plain is what
 PyAV's own documentation shows: `for frame in container.decode(video=0)`, with its threads as they are by
@@ -20,12 +20,15 @@ from typing import Any
 import av
 import numpy as np
 
-from mobius_pipeline.clips.media.clip import load_clip, probe
+from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.describe import describe
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm
 from mobius_pipeline.config import ClipFormat
 
 HEIGHT, WIDTH, FRAMES, FPS = 360, 640, 96, 24
 CLIP = ClipFormat(frames=32, height=256, width=256, fps=8)
+INGEST = IngestConfig(heldout_share=0.1, files_per_batch=8)
 
 
 def film() -> np.ndarray:
@@ -63,11 +66,11 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "plain, all threads": lambda path: plain(path, "AUTO"),
     "plain, one thread": lambda path: plain(path, "NONE"),
     "plain to RGB": plain_rgb,
-    "probe": probe,
+    "describe": lambda path: describe(path.parent, path.name, INGEST, CLIP),
     "load_clip": lambda path: load_clip(path, CLIP),
 }
 RATIOS = {
-    "probe": ("plain", "plain, all threads", "plain, one thread"),
+    "describe": ("plain", "plain, all threads", "plain, one thread"),
     "load_clip": ("plain to RGB",),
 }
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mobius_pipeline.clips.media.clip import probe
 from mobius_pipeline.clips.sample import (
     BACKGROUNDS,
     COLOURS,
@@ -22,6 +21,7 @@ from mobius_pipeline.clips.sample import (
 )
 from mobius_pipeline.clips.sample_set import SampleConfig, is_complete, plan_shots, write_set
 from mobius_pipeline.errors import MobiusError
+from probing import probe
 
 EVERY = [Scene(*words) for words in itertools.product(SHAPES, COLOURS, MOTIONS, BACKGROUNDS)]
 TIMES = [step / 8 for step in range(13)]  # 1.5 s

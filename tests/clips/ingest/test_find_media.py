@@ -17,10 +17,10 @@ from mobius_pipeline.clips.ingest.captions import read_captions
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.sources import find_media
 from mobius_pipeline.clips.ingest.table import tabulate
-from mobius_pipeline.clips.media.clip import probe
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webp
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
+from probing import probe
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
 INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)

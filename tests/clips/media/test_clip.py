@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobius_pipeline.clips.media.clip import load_clip, probe, steps_within
+from mobius_pipeline.clips.media.clip import load_clip, steps_within
 from mobius_pipeline.clips.media.decode import MediaError, opened
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.clips.sample import Scene, render
 from mobius_pipeline.config import ClipFormat
+from probing import probe
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
 WRITERS: dict[str, Callable[[Path, np.ndarray, float], None]] = {

@@ -10,10 +10,11 @@ import pytest
 from counted import counted, encode, number_of
 
 from mobius_pipeline.clips.media.address import with_fragment
-from mobius_pipeline.clips.media.clip import load_clip, probe
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.decode import Limits, MediaError, opened
 from mobius_pipeline.clips.media.write import write_gif, write_webp
 from mobius_pipeline.config import ClipFormat
+from probing import probe
 
 B_FRAMES = {"bf": "3", "g": "10", "x264-params": "b-adapt=0:scenecut=0"}
 OPEN_GOP = {"bf": "3", "g": "10", "x264-params": "b-adapt=0:scenecut=0:open-gop=1"}

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from clips.media.counted import counted, encode, number_of
-from mobius_pipeline.clips.media.clip import load_clip, probe
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.decode import MediaError, opened
 from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.config import ClipFormat
+from probing import probe
 
 RED = (220, 30, 40)
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from clips.media.counted import counted, encode, number_of
 from mobius_pipeline.clips.media.bytes import open_bytes, read_shard
-from mobius_pipeline.clips.media.clip import load_clip, probe
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.decode import MediaError, opened
 from mobius_pipeline.clips.media.write import write_gif, write_webp
 from mobius_pipeline.config import ClipFormat
+from probing import probe
 
 SIZE = ClipFormat(frames=6, height=32, width=64, fps=6)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobius_pipeline.clips.media.clip import probe
 from mobius_pipeline.clips.media.errors import MediaError
 from mobius_pipeline.clips.media.tar import index
 from mobius_pipeline.clips.media.write import write_gif
+from probing import probe
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
 
