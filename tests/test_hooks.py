@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import node
 
 from mobius_pipeline import settings, telemetry, tracking
 from mobius_pipeline.errors import MobiusError
@@ -65,3 +67,17 @@ def test_the_users_own_choice_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DO_NOT_TRACK", "false")
     telemetry.silence()
     assert os.environ["DO_NOT_TRACK"] == "false"
+
+
+def test_a_step_that_another_process_runs_is_refused_until_the_run_ends(tmp_path: Path) -> None:
+    step = node(len, "clips", "count", name="count_clips")
+    catalog = DataCatalog({"params:work": MemoryDataset(str(tmp_path))})
+    first, second = ProjectHooks(), ProjectHooks()
+    first.before_node_run(step, catalog)
+    with pytest.raises(MobiusError, match=f"count_clips makes is being written by process {os.getpid()} on"):
+        second.before_node_run(step, catalog)
+    first.after_pipeline_run()
+    second.before_node_run(step, catalog)
+    second.on_pipeline_error()
+    first.before_node_run(step, catalog)
+    first.after_pipeline_run()

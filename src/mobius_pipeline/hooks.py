@@ -1,8 +1,9 @@
-"""Kedro's hooks: telemetry off, tracking told where the project stands, and no parameter given in vain."""
+"""Kedro's hooks: telemetry off, tracking set up, no parameter given in vain, one writer at a time."""
 
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +11,12 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
 
 from mobius_pipeline import telemetry, tracking
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.locks import only_writer
 from mobius_pipeline.runs import flatten
 
 telemetry.silence()  # settings.py imports this module before Kedro imports any pipeline
@@ -33,6 +36,9 @@ sys.excepthook = _plain_excepthook
 
 class ProjectHooks:
     """Reads `conf/<env>/mlflow.yml` once per session. MLflow itself is imported by the first tracked run."""
+
+    def __init__(self) -> None:
+        self._locks = ExitStack()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
@@ -70,6 +76,29 @@ class ProjectHooks:
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
                 + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and what stands below them."
             )
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: Any) -> None:
+        """Refuse to run a node that another process is running below the same work folder.
+
+        The lock is held until the run ends, since Kedro saves a node's outputs after its last hook.
+
+        Raises:
+            MobiusError: With that process.
+        """
+        if "params:work" in catalog:
+            path = Path(catalog.load("params:work"), "locks", node.name)
+            self._locks.enter_context(only_writer(path, f"What the step {node.name} makes"))
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Let others write."""
+        self._locks.close()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let others write."""
+        self._locks.close()
 
 
 def catalog_parameters(conf: Path) -> set[str]:

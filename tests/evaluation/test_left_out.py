@@ -16,15 +16,17 @@ def test_each_thing_that_clips_failed_is_a_line() -> None:
     quarantine = pd.DataFrame(
         {"failures": [[slow[0]], [slow[1], silent], [slow[2]], *([one] for one in broken)]}
     )
-    manifest = pd.DataFrame({"keeps_flicker_between": [True, False, False], "path": list("xyz")})
+    manifest = pd.DataFrame(
+        {"warnings": [[], [failure("flicker", "70", "at most 60")], [failure("flicker", "61", "at most 60")]]}
+    )
     assert left_out(quarantine, manifest) == [
         {"column": "status", "required": "a readable file", "clips": 4, "kept": False,
          "observed": "a.mp4: cut off; b.mp4: cut off; c.mp4: cut off; …"},
         {"column": "motion", "required": "at least 1.5", "clips": 3, "kept": False, "observed": "0 to 1"},
         {"column": "caption", "required": "a caption", "clips": 1, "kept": False, "observed": ""},
-        {"column": "flicker_between", "required": "", "clips": 2, "kept": True, "observed": ""},
+        {"column": "flicker", "required": "at most 60", "clips": 2, "kept": True, "observed": "61 to 70"},
     ]  # fmt: skip
 
 
 def test_nothing_left_out_gives_no_line() -> None:
-    assert left_out(pd.DataFrame({"failures": []}), pd.DataFrame({"path": ["x"]})) == []
+    assert left_out(pd.DataFrame({"failures": []}), pd.DataFrame({"warnings": [[]]})) == []

@@ -1,5 +1,6 @@
 """What was left out of the data, and why: one line for each thing that clips failed."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -12,23 +13,22 @@ def left_out(quarantine: pd.DataFrame, manifest: pd.DataFrame) -> list[dict[str,
 
     Args:
         quarantine: With `failures`, a list a row of `expectation`, `column`, `observed` and `required`.
-        manifest: Its columns `keeps_…` say which kept clips fail an entry that only warns.
+        manifest: With `warnings`, likewise: what clips fail that were kept.
 
     Returns:
         `column`, `required`, `clips`, `observed` and `kept`: whether they were kept with a warning. A clip
         that failed several things is in the line of each.
     """
-    failures = pd.DataFrame([failure for one in quarantine["failures"] for failure in one])
-    lines = []
-    if len(failures):
-        for (column, required), group in failures.groupby(["column", "required"]):
-            about = {"column": column, "required": required, "clips": len(group), "kept": False}
-            lines.append({**about, "observed": _observed(group["observed"])})
-    for name in manifest.columns[manifest.columns.str.startswith("keeps_")]:
-        if count := int((~manifest[name].astype(bool)).sum()):
-            column = name.removeprefix("keeps_")
-            lines.append({"column": column, "required": "", "clips": count, "kept": True, "observed": ""})
+    lines = [*_lines(quarantine["failures"], kept=False), *_lines(manifest["warnings"], kept=True)]
     return sorted(lines, key=lambda line: (line["kept"], -line["clips"], line["column"]))
+
+
+def _lines(failures: "pd.Series[Any]", kept: bool) -> Iterator[dict[str, Any]]:
+    each = pd.DataFrame([failure for one in failures for failure in one])
+    if len(each):
+        for (column, required), group in each.groupby(["column", "required"]):
+            about = {"column": column, "required": required, "clips": len(group), "kept": kept}
+            yield {**about, "observed": _observed(group["observed"])}
 
 
 def _observed(values: "pd.Series[str]") -> str:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from mobius_pipeline.clips.validate.data_docs import Expectation
+from mobius_pipeline.clips.validate.entries import decision, in_words
 from mobius_pipeline.clips.validate.expectations import Validated, validate_clips
 from mobius_pipeline.clips.validate.rules import Range, ValidateConfig
 from mobius_pipeline.config import ClipFormat
@@ -68,11 +70,15 @@ BAD_ROWS = [
     ("no caption", "expect_column_values_to_not_be_null caption", {"caption": None}),
     ("no width", "expect_column_values_to_not_be_null width", {"width": None}),
     ("5 of 8 frames at 8 fps", "expect_column_values_to_be_between model_frames", {"model_frames": 5}),
-    ("width 31 px, not in 32 to 8192", "expect_column_values_to_be_between width", {"width": 31}),
-    ("height 9000 px, not in 32 to 8192", "expect_column_values_to_be_between height", {"height": 9000}),
-    ("fps 0.5 frames a second, not in 1 to 240", "expect_column_values_to_be_between fps", {"fps": 0.5}),
+    ("width 31 px, required 32 to 8192 px", "expect_column_values_to_be_between width", {"width": 31}),
+    ("height 9000 px, required 32 to 8192 px", "expect_column_values_to_be_between height", {"height": 9000}),
     (
-        "duration_s 4000 s, not in 0.1 to 3600",
+        "fps 0.5 frames a second, required 1 to 240 frames a second",
+        "expect_column_values_to_be_between fps",
+        {"fps": 0.5},
+    ),
+    (
+        "duration_s 4000 s, required 0.1 to 3600 s",
         "expect_column_values_to_be_between duration_s",
         {"duration_s": 4000.0},
     ),
@@ -121,16 +127,16 @@ def test_first_good_row_of_the_same_clip_is_kept(mixed: tuple[Validated, Path]) 
 def test_data_docs_are_html_and_nothing_else_is_left(mixed: tuple[Validated, Path]) -> None:
     validated, work = mixed
     assert "<html" in (validated.data_docs / "index.html").read_text().lower()
-    assert [path.name for path in work.iterdir()] == [validated.data_docs.name]
+    assert {path.name for path in work.iterdir()} == {validated.data_docs.name, "expectations_history"}
 
 
 def test_clean_table_passes_whole_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="mobius_pipeline")
-    table = pd.DataFrame(clean())
+    table = pd.DataFrame(clean()).assign(caption=["a red ball", "a blue cube"] * 6)
     validated = validate_clips(table, config(), CLIP, tmp_path)
     asked = validated.manifest.filter(like="keeps_")
     assert asked.all(axis=None)
-    pd.testing.assert_frame_equal(validated.manifest.drop(columns=asked.columns), table)
+    pd.testing.assert_frame_equal(validated.manifest.drop(columns=[*asked.columns, "warnings"]), table)
     assert validated.quarantine.empty
     about = {"failed", "failures", *asked.columns}
     assert {*table.columns, *about} == {*validated.quarantine.columns}
@@ -237,6 +243,8 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
     found = asking(tmp_path, entry, flicker=70.0)
     assert len(found.manifest) == 13
     assert list(found.manifest["keeps_flicker_between"]) == [True] * 12 + [False]
+    told = {"expectation": BETWEEN, "column": "flicker", "observed": "70", "required": "at most 20"}
+    assert list(found.manifest["warnings"]) == [[]] * 12 + [[told]]
     assert "Kept, though they fail: 1 clips (flickers)" in caplog.text
 
 
@@ -245,7 +253,7 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
     [
         (
             {"expect": "expect_column_values_between", "column": "motion"},
-            "no column map expectation. Did you",
+            "no expectation that may stand here. Did you",
         ),
         ({"expect": BETWEEN, "column": "motoin", "min_value": 1}, "no such column. Did you mean motion"),
         ({"expect": BETWEEN, "column": "motion", "at_least": 1}, "options that it does not take"),
@@ -265,7 +273,9 @@ def test_an_entry_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
 def test_an_entry_may_stop_the_run(tmp_path: Path) -> None:
     entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "label": "slow", "action": "stop"}
     assert len(asking(tmp_path / "fine", entry).manifest) == 13
-    with pytest.raises(MobiusError, match=r"1 clips: slow, required at least 1 \(`action: stop`\). Mend"):
+    with pytest.raises(
+        MobiusError, match=r"1 clips: slow, required at least 1 \(`action: stop`\). Mend or remove the clips"
+    ):
         asking(tmp_path, entry, motion=0.5)
 
 
@@ -288,7 +298,7 @@ def test_a_large_share_is_said_before_it_stops_the_run(
     ],
 )
 def test_an_entry_cannot_stand_in_for_a_rule_of_the_code(entry: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(MobiusError, match="asked of every clip already"):
+    with pytest.raises(MobiusError, match="asked of every table already"):
         asking(tmp_path, {**entry, "label": "mine"}, model_frames=3)
 
 
@@ -296,3 +306,113 @@ def test_an_entry_takes_no_share(tmp_path: Path) -> None:
     entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "mostly": 0.5, "label": "slow"}
     with pytest.raises(MobiusError, match="takes no `mostly`"):
         asking(tmp_path, entry)
+
+
+def test_a_clip_without_a_value_does_not_keep_an_entry(tmp_path: Path) -> None:
+    entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "label": "slow"}
+    (row,) = asking(tmp_path, entry, motion=None).quarantine.to_dict("records")
+    assert row["reason"] == "slow: motion nothing, required at least 1"
+    assert not row["keeps_motion_between"]
+    absent = {"expect": "expect_column_values_to_be_null", "column": "note", "label": "has a note"}
+    table = pd.DataFrame([*clean(), clip_row(50, note="look here")])
+    (row,) = validate_clips(table, config(expectations=[absent]), CLIP, tmp_path).quarantine.to_dict(
+        "records"
+    )
+    assert row["reason"] == "has a note: note 'look here', required to be null"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"expect": "expect_column_values_to_match_regex", "column": "path", "regex": "("},
+        {"expect": BETWEEN, "column": "path", "min_value": 1},
+    ],
+)
+def test_an_entry_that_cannot_be_checked_is_named(entry: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(MobiusError, match=f"'{entry['expect']} path' cannot be checked on the clips"):
+        asking(tmp_path, {**entry, "label": "bad"})
+
+
+def test_limits_left_open_are_those_of_the_model(tmp_path: Path) -> None:
+    assert config().width.min is None
+    model = ClipFormat(frames=8, height=40, width=50, fps=12)
+    open_ended = {"min": None, "max": None}
+    bad = {"width": 49, "height": 39, "fps": 11.0, "duration_s": 0.6}
+    rows = [*clean(), *(clip_row(50 + number, **{name: bad[name]}) for number, name in enumerate(bad))]
+    found = validate_clips(pd.DataFrame(rows), config(**dict.fromkeys(bad, open_ended)), model, tmp_path)
+    assert list(found.quarantine["reason"]) == [
+        "width 49 px, required at least 50 px",
+        "height 39 px, required at least 40 px",
+        "fps 11 frames a second, required at least 12 frames a second",
+        "duration_s 0.6 s, required at least 0.666667 s",
+    ]
+
+
+DISTINCT = {
+    "expect": "expect_column_unique_value_count_to_be_between",
+    "column": "caption",
+    "label": "captions",
+}
+
+
+def test_an_entry_on_the_table_stops_the_run_or_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {**DISTINCT, "min_value": 2}
+    message = stopped(pd.DataFrame(clean()), tmp_path, table_expectations=[asked])
+    assert "captions: 1, required unique value count at least 2" in message
+    warned = config(table_expectations=[{**asked, "action": "warn"}])
+    assert len(validate_clips(pd.DataFrame(clean()), warned, CLIP, tmp_path).manifest) == 12
+    assert "captions: 1, required unique value count at least 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({**DISTINCT, "expect": BETWEEN}, "no expectation that may stand here"),
+        ({**DISTINCT, "column": "captoin"}, "no such column. Did you mean caption"),
+        (
+            {"expect": "expect_table_row_count_to_be_between", "min_value": 3, "label": "few"},
+            "asked of every",
+        ),
+    ],
+)
+def test_an_entry_on_the_table_that_cannot_be_asked_is_refused(
+    entry: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(MobiusError, match=reason):
+        validate_clips(pd.DataFrame(clean()), config(table_expectations=[entry]), CLIP, tmp_path)
+
+
+def test_data_docs_show_the_last_runs(tmp_path: Path) -> None:
+    table = pd.DataFrame(clean())
+    for count in (12, 11, 10):
+        found = validate_clips(table.head(count), config(history=2), CLIP, tmp_path)
+    pages = [page.read_text() for page in found.data_docs.glob("validations/5 manifest/**/*.html")]
+    assert len(pages) == 2
+    assert [any(f">{count}<" in page for page in pages) for count in (12, 11, 10)] == [False, True, True]
+    index = (found.data_docs / "index.html").read_text()
+    runs = {run.name for run in (tmp_path / "expectations_history/5 manifest").iterdir()}
+    assert len(runs) == 2
+    assert all(run in index for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("expect_column_value_lengths_to_be_between", {"max_value": 9}, "value lengths at most 9"),
+        ("expect_column_values_to_not_be_in_set", {"value_set": ["a"]}, "to not be in set, value_set ['a']"),
+        ("expect_column_values_to_be_in_set", {"value_set": ["a", "b"]}, "'a' or 'b'"),
+    ],
+)
+def test_requirements_read_as_words(kind: str, options: dict[str, Any], words: str) -> None:
+    assert in_words(Expectation(kind, "caption", options)) == words
+
+
+def test_columns_of_decisions_are_short() -> None:
+    lengths = Expectation("expect_column_value_lengths_to_be_between", "caption")
+    assert decision(lengths) == "keeps_caption_value_lengths_between"
+    assert (
+        decision(Expectation("expect_column_values_to_not_match_regex", "path"))
+        == "keeps_path_not_match_regex"
+    )

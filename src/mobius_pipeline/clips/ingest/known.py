@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,12 +31,12 @@ class KnownSources:
         }
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{digest(settings)[:20]}.jsonl"
-        self._rows = _read(self._path)
+        self._places = _places(self._path)
 
     def __enter__(self) -> "KnownSources":
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("a+b")
         if self._file.tell():
-            self._file.write("\n")  # behind a line that may be half written
+            self._file.write(b"\n")  # behind a line that may be half written
         return self
 
     def __exit__(
@@ -46,11 +47,12 @@ class KnownSources:
     @property
     def hashes(self) -> frozenset[str]:
         """Of the sources' bytes."""
-        return frozenset(self._rows)
+        return frozenset(self._places)
 
     def rows_of(self, source: str, row: Mapping[str, Any]) -> Rows:
         """The rows of a source with the hash of `row`, under whatever name its bytes were read."""
-        rows = self._rows[row["source_sha256"]]
+        self._file.seek(self._places[row["source_sha256"]])
+        _, rows = json.loads(self._file.readline())
         return [{**known, "source": source, "path": source + known["path"]} for known in rows]
 
     def add(self, source: str, rows: Rows) -> None:
@@ -58,19 +60,20 @@ class KnownSources:
         if any(row["status"] == "rejected" for row in rows):
             return
         of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
-        self._file.write(json.dumps([rows[0]["source_sha256"], of_bytes]) + "\n")
+        line = json.dumps([rows[0]["source_sha256"], of_bytes])
+        self._file.write(line.encode() + b"\n")  # at the end, wherever was read
         self._file.flush()
 
 
-def _read(path: Path) -> dict[str, Rows]:
+def _places(path: Path) -> dict[str, int]:
+    """Where the line of each source begins; the rows are read when they are asked for, to save memory."""
     if not path.is_file():
         return {}
-    found = {}
-    with path.open(encoding="utf-8") as lines:
+    found, place = {}, 0
+    with path.open("rb") as lines:
         for line in lines:
-            try:
-                source, rows = json.loads(line)
-            except ValueError:
-                continue
-            found[source] = rows
+            with suppress(ValueError):
+                source, _ = json.loads(line)
+                found[source] = place
+            place += len(line)
     return found

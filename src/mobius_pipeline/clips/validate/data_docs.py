@@ -2,8 +2,9 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,19 +39,36 @@ class Expectation:
         return getattr(gxe, self.kind.title().replace("_", ""))(**kwargs)
 
 
-def map_expectations() -> list[str]:
-    """Names in snake case of Great Expectations' own expectations on each value of a column."""
+ABOUT_NULLS = ("expect_column_values_to_be_null", "expect_column_values_to_not_be_null")
+
+
+def expectations_known() -> tuple[list[str], list[str]]:
+    """Names in snake case of Great Expectations' own: on each value of a column, and on tables as a whole."""
     import great_expectations.expectations as gxe
-    from great_expectations.expectations.expectation import ColumnMapExpectation
+    from great_expectations.expectations.expectation import (
+        BatchExpectation,
+        ColumnMapExpectation,
+        ColumnPairMapExpectation,
+        MulticolumnMapExpectation,
+    )
 
     kinds = [kind for kind in vars(gxe).values() if isinstance(kind, type)]
-    names = [kind.__name__ for kind in kinds if issubclass(kind, ColumnMapExpectation)]
-    return sorted(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in names)
+    of_rows = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
+    of_values = [kind for kind in kinds if issubclass(kind, ColumnMapExpectation)]
+    of_tables = [
+        kind for kind in kinds if issubclass(kind, BatchExpectation) and not issubclass(kind, of_rows)
+    ]
+    return _snake_case(of_values), _snake_case(of_tables)
+
+
+def _snake_case(kinds: Iterable[type]) -> list[str]:
+    return sorted(re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in kinds)
 
 
 class Outcome(NamedTuple):
     """A result of Great Expectations; `error` is the exception that kept it from being checked, or ""."""
 
+    name: str
     success: bool
     result: dict[str, Any]
     error: str
@@ -63,23 +81,34 @@ class Outcome(NamedTuple):
             MobiusError: If the expectation could not be checked.
         """
         if self.error:
-            raise MobiusError(f"An expectation on the table of clips could not be checked: {self.error}")
+            raise MobiusError(f"{self.name!r} cannot be checked on the clips: {self.error}")
         return list(self.result.get("unexpected_index_list") or [])
 
 
 class DataDocs:
-    """A Great Expectations project below `work`, made anew, that checks tables and describes each as HTML."""
+    """A Great Expectations project that checks tables and describes each as HTML, beside earlier runs.
 
-    def __init__(self, work: Path) -> None:
+    The project is made anew below `work`; what lives on from run to run are the results alone, in
+    `work/expectations_history`, so no older project need be read.
+    """
+
+    def __init__(self, work: Path, history: int) -> None:
+        """Show at most `history` runs, this one among them."""
         import great_expectations as gx
+        from great_expectations.core.run_identifier import RunIdentifier
 
         self._root = (work / "expectations").absolute()
-        self._target = work / "data_docs"
+        self._target, self._past, self._history = work / "data_docs", work / "expectations_history", history
         shutil.rmtree(self._root, ignore_errors=True)
         self._root.mkdir(parents=True)
         self._context = gx.get_context(mode="file", project_root_dir=str(self._root))
         self._context.variables.progress_bars = {"globally": False}
         self._source = self._context.data_sources.add_pandas("tables")
+        self._results = self._root / "gx/uncommitted/validations"
+        if self._past.is_dir():
+            shutil.copytree(self._past, self._results, dirs_exist_ok=True)
+        now = datetime.now(UTC)
+        self._run = RunIdentifier(run_name=f"{now:%Y-%m-%d %H:%M:%S} UTC", run_time=now)
 
     def check(
         self, title: str, table: pd.DataFrame, expectations: Sequence[Expectation]
@@ -95,17 +124,28 @@ class DataDocs:
             validation_definitions=[self._context.validation_definitions.add(definition)],
             result_format={"result_format": "COMPLETE"},
         )
-        run = self._context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
+        run = self._context.checkpoints.add(checkpoint).run(
+            batch_parameters={"dataframe": table}, run_id=self._run
+        )
         (validation,) = run.run_results.values()
         by_name = {_name_of(found): _outcome(found) for found in validation.results}
         return {asked: by_name[asked.name] for asked in expectations}
 
     def publish(self) -> Path:
-        """Render what was checked, move the HTML under the work folder, drop the rest of the project."""
+        """Render what was checked, move the HTML under the work folder, keep the results, drop the rest."""
+        self._forget()
         self._context.build_data_docs()  # once: an action of each checkpoint would render everything anew
         move_folder(self._root / "gx/uncommitted/data_docs/local_site", self._target)
+        move_folder(self._results, self._past)
         shutil.rmtree(self._root)
         return self._target
+
+    def _forget(self) -> None:
+        """Drop the results of runs beyond the last `history`; they lie in <suite>/<run's name>."""
+        runs = sorted({run.name for run in self._results.glob("*/*")})
+        for name in runs[: -self._history]:
+            for run in self._results.glob(f"*/{name}"):
+                shutil.rmtree(run)
 
 
 def _name_of(found: Any) -> str:
@@ -118,4 +158,4 @@ def _outcome(found: Any) -> Outcome:
     info = found.exception_info
     raised = [info] if "raised_exception" in info else list(info.values())
     errors = [one["exception_message"] for one in raised if one["raised_exception"]]
-    return Outcome(bool(found.success), found.to_json_dict()["result"], "; ".join(errors))
+    return Outcome(_name_of(found), bool(found.success), found.to_json_dict()["result"], "; ".join(errors))

@@ -1,14 +1,20 @@
 """What the table of clips must hold: bad rows are quarantined, a bad table stops the run."""
 
 import logging
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mobius_pipeline.clips.validate.data_docs import DataDocs, Expectation, map_expectations
+from mobius_pipeline.clips.validate.data_docs import (
+    ABOUT_NULLS,
+    DataDocs,
+    Expectation,
+    Outcome,
+    expectations_known,
+)
+from mobius_pipeline.clips.validate.entries import MEND, check_entries, decision, shown
 from mobius_pipeline.clips.validate.rules import (
     INTEGERS,
     READABLE,
@@ -16,6 +22,7 @@ from mobius_pipeline.clips.validate.rules import (
     RowRule,
     TableRule,
     ValidateConfig,
+    asked_of_manifest,
     asked_rules,
     columns_and_types,
     enough,
@@ -25,8 +32,6 @@ from mobius_pipeline.clips.validate.rules import (
 )
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
-
-_MEND = "Mend or remove them, or change the entry in conf/base/parameters_validate.yml."
 
 log = logging.getLogger(__name__)
 
@@ -54,28 +59,29 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     """
     copy = work / "quarantine.parquet"
     copy.unlink(missing_ok=True)
-    docs = DataDocs(work)
-    problems = _broken(columns_and_types(), docs, "1 columns and types", table)
+    docs = DataDocs(work, config.history)
+    problems = _broken(columns_and_types(), docs, "1 columns and types", table)[0]
     if problems:
         raise _stopped(problems, docs.publish(), None)
-    check_entries(config, clip, table)
+    _check_entries(config, clip, table)
     warnings, stops = (asked_rules(config, action) for action in ("warn", "stop"))
     manifest, quarantine = split_rows(table, row_rules(config, clip), [*warnings, *stops], docs)
     rejected = quarantine["failed"] == READABLE.name
     verdicts = pd.DataFrame({"kept": [True] * len(manifest) + [False] * int((~rejected).sum())})
-    problems += _broken([rejected_share(config)], docs, "3 rejected files", table)
-    problems += _broken([quarantined_share(config)], docs, "4 quarantined clips", verdicts)
-    problems += _broken(enough(config), docs, "5 manifest", manifest)
+    problems += _broken([rejected_share(config)], docs, "3 rejected files", table)[0]
+    problems += _broken([quarantined_share(config)], docs, "4 quarantined clips", verdicts)[0]
+    of_manifest, told = _broken([*enough(config), *asked_of_manifest(config)], docs, "5 manifest", manifest)
+    problems += of_manifest
     folder = docs.publish()
     log.info(closing_line(manifest, quarantine, row_rules(config, clip)))
+    for warning in told:
+        log.warning(warning)
     for rule in warnings:
         if count := _kept_in_spite_of(rule, manifest):
             log.warning("Kept, though they fail: %d clips (%s).", count, rule.label)
     for rule in stops:
         if count := _kept_in_spite_of(rule, manifest):
-            problems.append(
-                f"{count} clips: {rule.label}, required {rule.required} (`action: stop`). {_MEND}"
-            )
+            problems.append(f"{count} clips: {rule.label}, required {rule.required} (`action: stop`). {MEND}")
     _warn_of_shares(config, table, quarantine, manifest)
     if problems:
         quarantine.to_parquet(copy)
@@ -84,7 +90,15 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
 
 
 def _kept_in_spite_of(rule: RowRule, manifest: pd.DataFrame) -> int:
-    return int((~manifest[decision(rule)]).sum())
+    return int((~manifest[decision(rule.expectation)]).sum())
+
+
+def _check_entries(config: ValidateConfig, clip: ClipFormat, table: pd.DataFrame) -> None:
+    values, tables = expectations_known()
+    of_clips = {rule.expectation.name for rule in (*row_rules(config, clip), UNIQUE) if not rule.is_asked_for}
+    check_entries("expectations", config.expectations, values, table, of_clips)
+    of_manifest = {rule.expectation.name for rule in enough(config)}
+    check_entries("table_expectations", config.table_expectations, tables, table, of_manifest)
 
 
 def _warn_of_shares(
@@ -106,93 +120,87 @@ def _warn_of_shares(
             log.warning("%.3g %% %s, more than %.3g %%.", 100 * count / of, what, 100 * most)
 
 
-def check_entries(config: ValidateConfig, clip: ClipFormat, table: pd.DataFrame) -> None:
-    """Refuse entries of `validate.expectations` that cannot be asked of this table.
-
-    Raises:
-        MobiusError: If an expectation, a column or an option is unknown, an entry stands there twice, or it
-            asks what is asked already: results are told apart by expectation and column.
-    """
-    known = map_expectations()
-    seen: set[str] = set()
-    own = {rule.expectation.name for rule in (*row_rules(config, clip), UNIQUE) if not rule.is_asked_for}
-    for entry in config.expectations:
-        where = f"validate.expectations: {entry.expectation.name!r}"
-        if entry.expect not in known:
-            raise MobiusError(f"{where} is no column map expectation.{_near(entry.expect, known)}")
-        if entry.column not in table:
-            raise MobiusError(f"{where}: there is no such column.{_near(entry.column, list(table.columns))}")
-        if entry.expectation.name in own:
-            raise MobiusError(
-                f"{where} is asked of every clip already. Use its own limit under `validate`, if it has one, "
-                "or another expectation."
-            )
-        if "mostly" in entry.expectation.options:
-            raise MobiusError(f"{where} takes no `mostly`: each clip is judged alone. Use the shares.")
-        if entry.expectation.name in seen:
-            raise MobiusError(f"{where} stands there twice. Put both limits into one entry.")
-        seen.add(entry.expectation.name)
-        try:
-            entry.expectation.to_gx()
-        except ValueError as error:
-            raise MobiusError(f"{where} has options that it does not take: {error}") from error
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    alike = get_close_matches(name, known, 3)
-    return f" Did you mean {' or '.join(alike)}?" if alike else ""
-
-
-def decision(rule: RowRule) -> str:
-    """The column that says whether a clip keeps an entry of `validate.expectations`."""
-    what = rule.expectation.kind.removeprefix("expect_column_values_to_").removeprefix("be_")
-    return f"keeps_{rule.expectation.column}_{what}"
-
-
 def split_rows(
     table: pd.DataFrame, rules: Sequence[RowRule], warnings: Sequence[RowRule], docs: DataDocs
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows that pass (counted anew), and the others with `failed`, `failures` and `reason`.
 
-    Both carry a column for each entry of `validate.expectations`, whether the clip keeps it.
+    Both carry a column for each entry of `validate.expectations`, whether the clip keeps it, and those that
+    pass carry as `warnings` what they fail in spite of that, as `failures` are.
     """
     readable = table[table["status"] == "ok"].reset_index(drop=True)
-    rejected = table[table["status"] != "ok"]
-    unread = [[_failure(READABLE, "status", reason, "a readable file")] for reason in rejected["reason"]]
-    rejected = rejected.assign(
-        failed=READABLE.name, failures=pd.Series(unread, index=rejected.index, dtype="object")
+    results = docs.check(
+        "2 readable clips", readable, [one.expectation for one in (*rules, *warnings, UNIQUE)]
     )
-    asked = [rule.expectation for rule in (*rules, *warnings, UNIQUE)]
-    results = docs.check("2 readable clips", readable, asked)
-    for rule in (*rules, *warnings):
-        if rule.is_asked_for:
-            fails = readable.index.isin(results[rule.expectation].rows)
-            readable = readable.assign(**{decision(rule): ~fails})
-    broken: dict[int, list[RowRule]] = {row: [] for row in readable.index}
-    for rule in rules:
-        for row in results[rule.expectation].rows:
-            broken[row].append(rule)
-    first = first_of_each(readable, [bool(rules) for rules in broken.values()])
+    fails = {rule: _failing_rows(rule, readable, results[rule.expectation]) for rule in (*rules, *warnings)}
+    kept = {
+        decision(rule.expectation): ~readable.index.isin(rows)
+        for rule, rows in fails.items()
+        if rule.is_asked_for
+    }
+    readable = readable.assign(**kept)
+    broken = _by_row(readable, {rule: fails[rule] for rule in rules})
+    first = first_of_each(readable, [bool(rules) for rules in broken])
     for row in results[UNIQUE.expectation].rows:
         if first[row] < row:
             broken[row].append(UNIQUE)
     explained = readable.assign(first_path=readable["path"].loc[first].to_numpy()).to_dict("records")
     bad = [row for row in readable.index if broken[row]]
-    failed = [";".join(rule.expectation.name for rule in broken[row]) for row in bad]
-    reason = ["; ".join(dict.fromkeys(rule.says(explained[row]) for rule in broken[row])) for row in bad]
-    failures = [[_failed(rule, explained[row]) for rule in broken[row]] for row in bad]
-    failing = readable.loc[bad].assign(
-        reason=pd.Series(reason, index=bad, dtype="str"),
-        failed=pd.Series(failed, index=bad, dtype="str"),
-        failures=pd.Series(failures, index=bad, dtype="object"),
+    warned = _by_row(readable, {rule: fails[rule] for rule in warnings})
+    told = [[_failed(rule, explained[row]) for rule in warned[row]] for row in readable.index]
+    manifest = readable.assign(warnings=pd.Series(told, index=readable.index, dtype="object")).drop(index=bad)
+    quarantine = _explained(readable.loc[bad], [broken[row] for row in bad], [explained[row] for row in bad])
+    rejected = _rejected(table[table["status"] != "ok"])
+    both = quarantine if rejected.empty else pd.concat([quarantine, rejected])
+    return manifest.reset_index(drop=True), both.reset_index(drop=True)
+
+
+def _failing_rows(rule: RowRule, readable: pd.DataFrame, outcome: Outcome) -> list[int]:
+    """Great Expectations skips what is null; a clip without a value does not keep an entry."""
+    column = rule.expectation.column
+    if not rule.is_asked_for or rule.expectation.kind in ABOUT_NULLS or column is None:
+        return outcome.rows
+    return sorted({*outcome.rows, *readable.index[readable[column].isna()]})
+
+
+def _by_row(readable: pd.DataFrame, fails: Mapping[RowRule, Sequence[int]]) -> list[list[RowRule]]:
+    """For each row the rules that it fails, in their order."""
+    broken: list[list[RowRule]] = [[] for _ in readable.index]
+    for rule, rows in fails.items():
+        for row in rows:
+            broken[row].append(rule)
+    return broken
+
+
+def _explained(
+    failing: pd.DataFrame, broken: Sequence[Sequence[RowRule]], rows: Sequence[dict[str, Any]]
+) -> pd.DataFrame:
+    both = list(zip(broken, rows, strict=True))
+    return failing.assign(
+        reason=_texts("; ".join(dict.fromkeys(rule.says(row) for rule in rules)) for rules, row in both),
+        failed=_texts(";".join(rule.expectation.name for rule in rules) for rules in broken),
+        failures=pd.Series(
+            [[_failed(rule, row) for rule in rules] for rules, row in both], dtype="object"
+        ).array,
     )
-    quarantine = failing if rejected.empty else pd.concat([failing, rejected])
-    return readable.drop(index=bad).reset_index(drop=True), quarantine.reset_index(drop=True)
+
+
+def _texts(texts: Iterable[str]) -> Any:
+    return pd.array(list(texts), dtype="str")
+
+
+def _rejected(rejected: pd.DataFrame) -> pd.DataFrame:
+    unread = [[_failure(READABLE, "status", reason, "a readable file")] for reason in rejected["reason"]]
+    return rejected.assign(
+        failed=READABLE.name, failures=pd.Series(unread, index=rejected.index, dtype="object")
+    )
 
 
 def _failed(rule: RowRule, row: dict[str, Any]) -> dict[str, str]:
     column = rule.expectation.column or ""
-    return _failure(rule.expectation, column, str(row[column]), rule.required)
+    observed = row[column]
+    words = observed if isinstance(observed, str) else shown(observed)
+    return _failure(rule.expectation, column, words, rule.required)
 
 
 def _failure(expectation: Expectation, column: str, observed: str, required: str) -> dict[str, str]:
@@ -215,15 +223,23 @@ def closing_line(manifest: pd.DataFrame, quarantine: pd.DataFrame, rules: Sequen
     return f"{len(manifest)} clips pass, {len(quarantine)} quarantined" + (f" ({reasons})" if reasons else "")
 
 
-def _broken(rules: Sequence[TableRule], docs: DataDocs, title: str, table: pd.DataFrame) -> list[str]:
-    """Check rules on a table and describe those that fail, leaving out types of columns that are missing."""
+def _broken(
+    rules: Sequence[TableRule], docs: DataDocs, title: str, table: pd.DataFrame
+) -> tuple[list[str], list[str]]:
+    """Check rules on a table and describe those that fail: those that stop the run, and those that warn.
+
+    Types of columns that are missing are left out.
+    """
     asked = [rule for rule in rules if rule.expectation.is_askable(table)]
     results = docs.check(title, table, [rule.expectation for rule in asked])
-    failed = [(rule, results[rule.expectation]) for rule in asked if not results[rule.expectation].success]
-    return [
-        f"{rule.expectation.name}: {found.error or rule.sees(found.result)}. {rule.mend}"
-        for rule, found in failed
-    ]
+    stops: list[str] = []
+    warns: list[str] = []
+    for rule in asked:
+        found = results[rule.expectation]
+        if not found.success:
+            line = f"{rule.expectation.name}: {found.error or rule.sees(found.result)}. {rule.mend}"
+            (warns if rule.only_warns else stops).append(line)
+    return stops, warns
 
 
 def _stopped(problems: Sequence[str], docs: Path, quarantine: Path | None) -> MobiusError:

@@ -5,11 +5,12 @@ Great Expectations skips nulls in every expectation but `not_be_null`, so each c
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mobius_pipeline.clips.validate.data_docs import Expectation
+from mobius_pipeline.clips.validate.entries import MEND, ClipEntry, TableEntry, in_words, shown
 from mobius_pipeline.config import ClipFormat, Config
 
 TEXTS = ("clip_id", "source_sha256", "path", "caption", "split", "status")
@@ -23,50 +24,29 @@ _KEY = "in conf/base/parameters_validate.yml (or your environment's)"
 
 
 class Range(Config):
-    """An interval that holds both its ends."""
+    """An interval with both its ends; a lower one that is null is given by `clip`, an upper one is open."""
 
-    min: float
-    max: float
+    min: float | None
+    max: float | None
 
     @model_validator(mode="after")
     def _in_order(self) -> "Range":
-        if self.min > self.max:
+        if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}; swap them")
         return self
-
-
-class ExpectationConfig(BaseModel):
-    """An entry of `validate.expectations`: what a column's values must be, in Great Expectations' words.
-
-    Attributes:
-        expect: A column map expectation by its name in snake case; its options stand beside these keys.
-        column: A column of the table of clips.
-        action: A clip that fails is quarantined, or kept and counted ("warn"), or ends the run ("stop").
-        label: What the log and the report call those that fail.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    expect: str
-    column: str
-    action: Literal["quarantine", "warn", "stop"] = "quarantine"
-    label: str
-
-    @property
-    def expectation(self) -> Expectation:
-        """It as Great Expectations' own."""
-        return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
 class ValidateConfig(Config):
     """The section `validate`: the limits that a clip, and the table as a whole, must keep.
 
     Attributes:
-        width: Width of a clip in px.
-        height: Height of a clip in px.
-        fps: Mean frames a second of a clip.
-        duration_s: Length of a clip in seconds.
+        width: Width of a clip in px; `min: null` is the smallest width that the model sees.
+        height: Height of a clip in px; likewise.
+        fps: Mean frames a second of a clip; `min: null` is the model's own rate: slower clips repeat frames.
+        duration_s: Length of a clip in seconds; `min: null` is that of the shortest clip that the model sees.
         expectations: What else every readable clip must keep.
+        table_expectations: What else the clips that are left must be together.
+        history: Runs that Data Docs show.
         warn_rejected_share: Above it a warning says so; `warn_quarantined_share` likewise.
         max_rejected_share: Largest share of unreadable rows among all rows.
         max_quarantined_share: Largest share of readable clips that may fail an expectation.
@@ -77,7 +57,9 @@ class ValidateConfig(Config):
     height: Range
     fps: Range
     duration_s: Range
-    expectations: tuple[ExpectationConfig, ...] = ()
+    expectations: tuple[ClipEntry, ...] = ()
+    table_expectations: tuple[TableEntry, ...] = ()
+    history: int = Field(ge=1)
     warn_rejected_share: float = Field(ge=0, le=1)
     max_rejected_share: float = Field(ge=0, le=1)
     warn_quarantined_share: float = Field(ge=0, le=1)
@@ -106,11 +88,12 @@ class RowRule:
 
 @dataclass(frozen=True)
 class TableRule:
-    """An expectation whose failure stops the run: `sees` says what was found, `mend` what to do."""
+    """An expectation on a table: `sees` says what was found, `mend` what to do; its failure stops the run."""
 
     expectation: Expectation
     sees: Callable[[dict[str, Any]], str]
     mend: str
+    only_warns: bool = False
 
 
 READABLE = Expectation("expect_column_values_to_be_in_set", "status", {"value_set": ["ok"]})
@@ -124,7 +107,7 @@ UNIQUE = RowRule(
 
 def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
     """List what every readable clip must keep, but for `UNIQUE`, which is judged among those that do."""
-    shortest = min(size.frames for size in clip.sizes)
+    shortest, least = min(size.frames for size in clip.sizes), _least(clip)
     present = (*(column for column in TEXTS if column != "status"), *INTEGERS, *DECIMALS)
     return [
         *(_present(column) for column in present),
@@ -140,7 +123,7 @@ def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
             lambda row: f"{row['model_frames']:g} of {shortest} frames at {clip.rate:g} fps",
             f"at least {shortest} frames at {clip.rate:g} fps",
         ),
-        *(_within(column, getattr(config, column)) for column in _UNITS),
+        *(_within(column, getattr(config, column), least[column]) for column in _UNITS),
         RowRule(
             Expectation("expect_column_values_to_be_in_set", "split", {"value_set": ["train", "heldout"]}),
             "unknown split",
@@ -151,38 +134,30 @@ def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
     ]
 
 
+def _least(clip: ClipFormat) -> dict[str, float]:
+    """What the model asks of a clip, in the units of the columns."""
+    return {
+        "width": min(size.width for size in clip.sizes),
+        "height": min(size.height for size in clip.sizes),
+        "fps": clip.rate,
+        "duration_s": round(min(size.frames for size in clip.sizes) / clip.rate, 6),
+    }
+
+
 def asked_rules(config: ValidateConfig, action: str) -> list[RowRule]:
     """The rules of the entries of `validate.expectations` with that action."""
     return [_asked_rule(entry) for entry in config.expectations if entry.action == action]
 
 
-def _asked_rule(entry: ExpectationConfig) -> RowRule:
+def _asked_rule(entry: ClipEntry) -> RowRule:
     required = in_words(entry.expectation)
     return RowRule(
         entry.expectation,
         entry.label,
-        lambda row: f"{entry.label}: {entry.column} {_shown(row[entry.column])}, required {required}",
+        lambda row: f"{entry.label}: {entry.column} {shown(row[entry.column])}, required {required}",
         required,
         is_asked_for=True,
     )
-
-
-def in_words(expectation: Expectation) -> str:
-    """What an expectation requires: an interval, a set, or its options as they stand."""
-    options = expectation.options
-    least, most = options.get("min_value"), options.get("max_value")
-    if least is not None and most is not None:
-        return f"{_shown(least)} to {_shown(most)}"
-    if least is not None or most is not None:
-        return f"at least {_shown(least)}" if most is None else f"at most {_shown(most)}"
-    if "value_set" in options:
-        return " or ".join(repr(value) for value in options["value_set"])
-    what = expectation.kind.removeprefix("expect_column_values_to_").replace("_", " ")
-    return f"to {what}" + "".join(f", {key} {value!r}" for key, value in options.items())
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else repr(value)
 
 
 def _present(column: str) -> RowRule:
@@ -192,14 +167,15 @@ def _present(column: str) -> RowRule:
     )
 
 
-def _within(column: str, limits: Range) -> RowRule:
+def _within(column: str, limits: Range, least: float) -> RowRule:
+    between = {"min_value": least if limits.min is None else limits.min, "max_value": limits.max}
+    expectation = Expectation("expect_column_values_to_be_between", column, between)
+    required = f"{in_words(expectation)} {_UNITS[column]}"
     return RowRule(
-        Expectation(
-            "expect_column_values_to_be_between", column, {"min_value": limits.min, "max_value": limits.max}
-        ),
+        expectation,
         f"{column} out of range",
-        lambda row: f"{column} {row[column]:g} {_UNITS[column]}, not in {limits.min:g} to {limits.max:g}",
-        f"{limits.min:g} to {limits.max:g} {_UNITS[column]}",
+        lambda row: f"{column} {row[column]:g} {_UNITS[column]}, required {required}",
+        required,
     )
 
 
@@ -281,4 +257,20 @@ def enough(config: ValidateConfig) -> list[TableRule]:
             "Add clips of more sources (all segments of one source share a split), or change "
             "ingest.heldout_share in conf/base/parameters_ingest.yml.",
         ),
+    ]
+
+
+def asked_of_manifest(config: ValidateConfig) -> list[TableRule]:
+    """The rules of the entries of `validate.table_expectations`."""
+    return [
+        TableRule(
+            entry.expectation,
+            lambda result, entry=entry: (  # type: ignore[misc]
+                f"{entry.label}: {shown(result.get('observed_value'))}, "
+                f"required {in_words(entry.expectation)}"
+            ),
+            MEND,
+            only_warns=entry.action == "warn",
+        )
+        for entry in config.table_expectations
     ]

@@ -7,11 +7,8 @@ import pandas as pd
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.locks import only_writer
 
 
 def ingest_clips(raw_clips: Path, ingest: IngestConfig, clip: ClipFormat, work: str) -> pd.DataFrame:
     """Read every source of clips; what cannot be read becomes a rejected row."""
-    folder = Path(work, "ingest")
-    with only_writer(folder / "lock", "The table of clips"):
-        return tabulate(raw_clips, ingest, clip, folder)
+    return tabulate(raw_clips, ingest, clip, Path(work, "ingest"))
