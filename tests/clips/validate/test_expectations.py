@@ -1,9 +1,11 @@
 """Each expectation is made to fail once; a clean table passes whole."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -394,7 +396,10 @@ def test_data_docs_show_the_last_runs(tmp_path: Path) -> None:
     index = (found.data_docs / "index.html").read_text()
     runs = {run.name for run in (tmp_path / "expectations_history/5 manifest").iterdir()}
     assert len(runs) == 2
-    assert all(run in index for run in runs)
+    assert all(f"<td>{run}</td>" in index for run in runs)
+    links = [unquote(link) for link in re.findall(r'<a href="([^"]+[.]html)">', index)]
+    assert len(links) == 2 * 5 + 5  # suites a run, and what each asks
+    assert all((found.data_docs / link).is_file() for link in links)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ class Expectation:
         return getattr(gxe, self.kind.title().replace("_", ""))(**kwargs)
 
 
+# By name: the module imports Great Expectations.
+_INDEX_VIEW = {"module_name": "mobius_pipeline.clips.validate.index_view", "class_name": "IndexView"}
 ABOUT_NULLS = ("expect_column_values_to_be_null", "expect_column_values_to_not_be_null")
 
 
@@ -105,6 +107,9 @@ class DataDocs:
         self._context.variables.progress_bars = {"globally": False}
         self._source = self._context.data_sources.add_pandas("tables")
         self._results = self._root / "gx/uncommitted/validations"
+        site = self._context.variables.data_docs_sites["local_site"]
+        index = {**site["site_index_builder"], "view": _INDEX_VIEW}
+        self._context.update_data_docs_site("local_site", {**site, "site_index_builder": index})
         if self._past.is_dir():
             shutil.copytree(self._past, self._results, dirs_exist_ok=True)
         now = datetime.now(UTC)
