@@ -113,7 +113,7 @@ class DataDocs:
         if self._past.is_dir():
             shutil.copytree(self._past, self._results, dirs_exist_ok=True)
         now = datetime.now(UTC)
-        self._run = RunIdentifier(run_name=f"{now:%Y-%m-%d %H:%M:%S} UTC", run_time=now)
+        self._run = RunIdentifier(run_name=f"{now:%Y-%m-%d %H:%M:%S.%f} UTC", run_time=now)
 
     def check(
         self, title: str, table: pd.DataFrame, expectations: Sequence[Expectation]
