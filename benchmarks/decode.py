@@ -2,17 +2,22 @@
 
 The two take turns on every file, so a machine that speeds up or slows down does so for both. Plain is what
 PyAV's own documentation shows: `for frame in container.decode(video=0)`, with its threads as they are by
-default, and with them off. The ratio is plain's seconds over ours, of all files of a round: 1 is as fast.
-`make bench` runs this.
+default, with all that its codecs can use, and with them off. The ratio is plain's seconds over ours, of all
+files of a round: 1 is as fast. `make bench` runs this.
+
+Two things are timed: one file at a time in this process, and the ingest of a folder, whose readers (one a
+core) are started within the time, against PyAV with all threads on one file of the folder after the other.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +27,7 @@ import numpy as np
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.describe import describe
+from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm
 from mobius_pipeline.config import ClipFormat
@@ -69,40 +75,67 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "describe": lambda path: describe(path.parent, path.name, INGEST, CLIP),
     "load_clip": lambda path: load_clip(path, CLIP),
 }
+Quartiles = dict[str, float]
 RATIOS = {
     "describe": ("plain", "plain, all threads", "plain, one thread"),
     "load_clip": ("plain to RGB",),
 }
 
 
-def seconds(way: Callable[[Path], Any], paths: list[Path]) -> float:
-    """Seconds that a way takes for all files, one after the other."""
+def seconds(work: Callable[[], Any]) -> float:
+    """Seconds that work takes."""
     began = perf_counter()
-    for path in paths:
-        way(path)
+    work()
     return perf_counter() - began
 
 
-def measured(paths: list[Path], rounds: int) -> dict[str, dict[str, float]]:
-    """Quartiles over the rounds of each ratio of throughputs."""
+def quartiles(theirs: list[float], ours: list[float]) -> Quartiles:
+    """Of the ratios of two lists of seconds, one ratio a round; the first round warms up."""
+    ratios = [one / other for one, other in zip(theirs[1:], ours[1:], strict=True)]
+    lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    return {"median": median, "lower": lower, "upper": upper}
+
+
+def one_file(path: Path, rounds: int) -> dict[str, Quartiles]:
+    """Ratios of throughputs, one file at a time."""
     took: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(rounds + 1):
         for name, way in WAYS.items():
-            took[name].append(seconds(way, paths))
-    found = {}
-    for ours, references in RATIOS.items():
-        for reference in references:
-            # The first round warms up.
-            ratios = [theirs / own for theirs, own in zip(took[reference][1:], took[ours][1:], strict=True)]
-            lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
-            found[f"{ours} / {reference}"] = {"median": median, "lower": lower, "upper": upper}
-    return found
+            took[name].append(seconds(partial(way, path)))
+    return {
+        f"{ours} / {reference}": quartiles(took[reference], took[ours])
+        for ours, references in RATIOS.items()
+        for reference in references
+    }
+
+
+def folder_of_files(path: Path, count: int, rounds: int) -> dict[str, Quartiles]:
+    """The ratio of throughputs of a folder of `count` copies: ingested, and decoded by PyAV's threads."""
+    clips = path.with_name(f"{path.suffix[1:]}s")
+    clips.mkdir()
+    paths = [clips / f"{index}{path.suffix}" for index in range(count)]
+    for copy in paths:
+        shutil.copy(path, copy)
+
+    def decoded() -> None:
+        for copy in paths:
+            plain(copy, "AUTO")
+
+    def ingested() -> None:
+        with tempfile.TemporaryDirectory() as work:  # empty: nothing is known of the files
+            table = tabulate(clips, INGEST, CLIP, Path(work))
+        assert (table["status"] == "ok").all()
+
+    theirs, ours = zip(*((seconds(decoded), seconds(ingested)) for _ in range(rounds + 1)), strict=True)
+    return {f"ingest of {count} files / plain, all threads": quartiles(list(theirs), list(ours))}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark, print the ratios, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--files", type=int, default=64, help="of the folder that is ingested")
+    parser.add_argument("--folder-rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/decode.json"))
     options = parser.parse_args(arguments)
     frames, result = film(), {}
@@ -110,13 +143,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for suffix, write in {"mp4": write_mp4, "webm": write_webm, "gif": write_gif}.items():
             path = Path(folder) / f"clip.{suffix}"
             write(path, frames, FPS)
-            result[suffix] = measured([path], options.rounds)
+            result[suffix] = one_file(path, options.rounds)
+            result[suffix] |= folder_of_files(path, options.files, options.folder_rounds)
             for name, ratio in result[suffix].items():
                 print(
                     f"{suffix}: throughput of {name}: {ratio['median']:.2f} "
                     f"({ratio['lower']:.2f} to {ratio['upper']:.2f})"
                 )
-    setting = {"rounds": options.rounds, "cores": os.cpu_count(), "frames": FRAMES, "size": [HEIGHT, WIDTH]}
+    setting = {**vars(options), "cores": os.cpu_count(), "frames": FRAMES, "size": [HEIGHT, WIDTH]}
+    del setting["output"]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({**setting, "ratios": result}, indent=2) + "\n")
     return 0
