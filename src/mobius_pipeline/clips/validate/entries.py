@@ -125,7 +125,7 @@ def in_words(expectation: Expectation) -> str:
         of = re.sub("(^| )to be between$", "", what)  # "value lengths", or nothing for the values themselves
         return (f"{of} " if of else "") + _interval(least, most)
     if set(options) == {"value_set"} and what == "to be in set":
-        return " or ".join(repr(value) for value in options["value_set"])
+        return " or ".join("empty" if value == "" else repr(value) for value in options["value_set"])
     return what + "".join(f", {key} {value!r}" for key, value in options.items())
 
 
