@@ -5,26 +5,33 @@ import pandas as pd
 from mobius_pipeline.evaluation.left_out import left_out
 
 
-def failure(column: str, observed: str, required: str) -> dict[str, str]:
-    return {"expectation": "", "column": column, "observed": observed, "required": required}
+def failure(label: str, observed: str, required: str) -> dict[str, str]:
+    return {"expectation": "", "column": "", "label": label, "observed": observed, "required": required}
 
 
 def test_each_thing_that_clips_failed_is_a_line() -> None:
-    slow = [failure("motion", value, "at least 1.5") for value in ("0.25", "1.0", "0")]
-    silent = failure("caption", "", "a caption")
-    broken = [failure("status", f"{name}.mp4: cut off", "a readable file") for name in "abcd"]
+    slow = [failure("too little motion", value, "at least 1.5") for value in ("0.25", "1.0", "0")]
+    silent = failure("no caption", "", "a caption")
+    broken = [failure("rejected", f"{name}.mp4: cut off", "a readable file") for name in "abcd"]
     quarantine = pd.DataFrame(
         {"failures": [[slow[0]], [slow[1], silent], [slow[2]], *([one] for one in broken)]}
     )
     manifest = pd.DataFrame(
-        {"warnings": [[], [failure("flicker", "70", "at most 60")], [failure("flicker", "61", "at most 60")]]}
+        {
+            "warnings": [
+                [],
+                [failure("flickers", "70", "at most 60")],
+                [failure("flickers", "61", "at most 60")],
+            ]
+        }
     )
     assert left_out(quarantine, manifest) == [
-        {"column": "status", "required": "a readable file", "clips": 4, "kept": False,
+        {"label": "rejected", "required": "a readable file", "clips": 4, "kept": False,
          "observed": "a.mp4: cut off; b.mp4: cut off; c.mp4: cut off; …"},
-        {"column": "motion", "required": "at least 1.5", "clips": 3, "kept": False, "observed": "0 to 1"},
-        {"column": "caption", "required": "a caption", "clips": 1, "kept": False, "observed": ""},
-        {"column": "flicker", "required": "at most 60", "clips": 2, "kept": True, "observed": "61 to 70"},
+        {"label": "too little motion", "required": "at least 1.5", "clips": 3, "kept": False,
+         "observed": "0 to 1"},
+        {"label": "no caption", "required": "a caption", "clips": 1, "kept": False, "observed": ""},
+        {"label": "flickers", "required": "at most 60", "clips": 2, "kept": True, "observed": "61 to 70"},
     ]  # fmt: skip
 
 

@@ -12,22 +12,22 @@ def left_out(quarantine: pd.DataFrame, manifest: pd.DataFrame) -> list[dict[str,
     """Lines by number of clips.
 
     Args:
-        quarantine: With `failures`, a list a row of `expectation`, `column`, `observed` and `required`.
+        quarantine: With `failures`, a list a row of `label`, `column`, `observed` and `required`.
         manifest: With `warnings`, likewise: what clips fail that were kept.
 
     Returns:
-        `column`, `required`, `clips`, `observed` and `kept`: whether they were kept with a warning. A clip
+        `label`, `required`, `clips`, `observed` and `kept`: whether they were kept with a warning. A clip
         that failed several things is in the line of each.
     """
     lines = [*_lines(quarantine["failures"], kept=False), *_lines(manifest["warnings"], kept=True)]
-    return sorted(lines, key=lambda line: (line["kept"], -line["clips"], line["column"]))
+    return sorted(lines, key=lambda line: (line["kept"], -line["clips"], line["label"]))
 
 
 def _lines(failures: "pd.Series[Any]", kept: bool) -> Iterator[dict[str, Any]]:
     each = pd.DataFrame([failure for one in failures for failure in one])
     if len(each):
-        for (column, required), group in each.groupby(["column", "required"]):
-            about = {"column": column, "required": required, "clips": len(group), "kept": kept}
+        for (label, _, required), group in each.groupby(["label", "column", "required"]):
+            about = {"label": label, "required": required, "clips": len(group), "kept": kept}
             yield {**about, "observed": _observed(group["observed"])}
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from clips.media.counted import counted, encode, number_of
-from mobius_pipeline.clips.media.bytes import open_bytes, read_shard
+from mobius_pipeline.clips.media.bytes import members_of, open_bytes
 from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.decode import MediaError, opened
 from mobius_pipeline.clips.media.write import write_gif, write_webp
@@ -75,7 +75,7 @@ def test_a_changed_shard_is_read_anew(tmp_path: Path) -> None:
 def test_names_that_lead_out_are_refused(member: str, tmp_path: Path) -> None:
     encode(tmp_path / "outside.mp4", counted(12))
     path = make_shard(tmp_path / "x.tar", {member: (tmp_path / "outside.mp4").read_bytes()})
-    assert read_shard(path).refused == {member: "its name leads out of the archive"}
+    assert members_of(path).refused == {member: "its name leads out of the archive"}
     with pytest.raises(MediaError, match=r"no such member|leads out of the archive"):
         probe(Path(f"{path}/{member}"))
 
@@ -92,11 +92,11 @@ def test_links_and_devices_in_a_shard_are_refused(kind: bytes, tmp_path: Path) -
 
 def test_a_cut_shard_names_what_it_lacks(shard: Path) -> None:
     whole = shard.read_bytes()
-    at, size = read_shard(shard).members["set/a.webp"]
+    at, size = members_of(shard).members["set/a.webp"]
     shard.write_bytes(whole[: at + size // 2])
     assert numbers(shard / "set/a.gif") == list(range(24))
-    assert set(read_shard(shard).refused) == {"set/a.webp"}
-    assert "damaged (unexpected end of data)" in read_shard(shard).damage
+    assert set(members_of(shard).refused) == {"set/a.webp"}
+    assert "damaged (unexpected end of data)" in members_of(shard).damage
     with pytest.raises(MediaError, match="cut off: the archive ends before it does"):
         probe(shard / "set/a.webp")
 

@@ -221,10 +221,17 @@ def test_an_entry_of_the_user_quarantines_with_observed_and_required(tmp_path: P
         {
             "expectation": "expect_column_values_to_match_regex",
             "column": "caption",
+            "label": "no caption",
             "observed": "",
             "required": "a caption",
         },
-        {"expectation": BETWEEN, "column": "motion", "observed": "0.25", "required": "at least 1.5"},
+        {
+            "expectation": BETWEEN,
+            "column": "motion",
+            "label": "too little motion",
+            "observed": "0.25",
+            "required": "at least 1.5",
+        },
     ]
     assert not row["keeps_motion_between"]
     assert found.manifest["keeps_motion_between"].all()
@@ -240,12 +247,23 @@ def test_the_quarantine_survives_parquet(mixed: tuple[Validated, Path], tmp_path
     assert back["failures"].iloc[-1][0]["observed"] == "not a video"
 
 
+def test_a_duplicate_is_told_by_the_path_that_it_repeats(mixed: tuple[Validated, Path]) -> None:
+    told = [failure for row in mixed[0].quarantine["failures"] for failure in row]
+    assert [one["observed"] for one in told if one["label"] == "duplicate"] == ["sub folder/clip é1.mp4"]
+
+
 def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     entry = {"expect": BETWEEN, "column": "flicker", "max_value": 20, "label": "flickers", "action": "warn"}
     found = asking(tmp_path, entry, flicker=70.0)
     assert len(found.manifest) == 13
     assert list(found.manifest["keeps_flicker_between"]) == [True] * 12 + [False]
-    told = {"expectation": BETWEEN, "column": "flicker", "observed": "70", "required": "at most 20"}
+    told = {
+        "expectation": BETWEEN,
+        "column": "flicker",
+        "label": "flickers",
+        "observed": "70",
+        "required": "at most 20",
+    }
     assert list(found.manifest["warnings"]) == [[]] * 12 + [[told]]
     assert "Kept, though they fail: 1 clips (flickers)" in caplog.text
 

@@ -24,7 +24,7 @@ def open_bytes(path: Path) -> BinaryIO:
     file, member = split_member(path)
     if member is None:
         return _regular(file)
-    shard = read_shard(file)
+    shard = members_of(file)
     if member in shard.refused:
         raise MediaError(shard.refused[member])
     if member not in shard.members:
@@ -43,7 +43,7 @@ def split_member(path: Path) -> tuple[Path, str | None]:
     return path, None
 
 
-def read_shard(path: Path) -> Archive:
+def members_of(path: Path) -> Archive:
     """What an uncompressed tar archive holds; kept in the process until the file changes."""
     found = path.stat()
     return _index(path, found.st_size, found.st_mtime_ns)

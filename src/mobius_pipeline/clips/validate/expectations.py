@@ -19,6 +19,7 @@ from mobius_pipeline.clips.validate.rules import (
     INTEGERS,
     READABLE,
     UNIQUE,
+    UNREADABLE,
     RowRule,
     TableRule,
     ValidateConfig,
@@ -190,21 +191,26 @@ def _texts(texts: Iterable[str]) -> Any:
 
 
 def _rejected(rejected: pd.DataFrame) -> pd.DataFrame:
-    unread = [[_failure(READABLE, "status", reason, "a readable file")] for reason in rejected["reason"]]
+    unread = [[_failure(READABLE, UNREADABLE, reason, "a readable file")] for reason in rejected["reason"]]
     return rejected.assign(
         failed=READABLE.name, failures=pd.Series(unread, index=rejected.index, dtype="object")
     )
 
 
 def _failed(rule: RowRule, row: dict[str, Any]) -> dict[str, str]:
-    column = rule.expectation.column or ""
-    observed = row[column]
+    observed = row[rule.shows or rule.expectation.column or ""]
     words = observed if isinstance(observed, str) else shown(observed)
-    return _failure(rule.expectation, column, words, rule.required)
+    return _failure(rule.expectation, rule.label, words, rule.required)
 
 
-def _failure(expectation: Expectation, column: str, observed: str, required: str) -> dict[str, str]:
-    return {"expectation": expectation.kind, "column": column, "observed": observed, "required": required}
+def _failure(expectation: Expectation, label: str, observed: str, required: str) -> dict[str, str]:
+    return {
+        "expectation": expectation.kind,
+        "column": expectation.column or "",
+        "label": label,
+        "observed": observed,
+        "required": required,
+    }
 
 
 def first_of_each(readable: pd.DataFrame, bad: Sequence[bool]) -> list[int]:
@@ -217,7 +223,7 @@ def first_of_each(readable: pd.DataFrame, bad: Sequence[bool]) -> list[int]:
 
 def closing_line(manifest: pd.DataFrame, quarantine: pd.DataFrame, rules: Sequence[RowRule]) -> str:
     """Say how many clips pass and how many are quarantined for which first reason."""
-    labels = {rule.expectation.name: rule.label for rule in (*rules, UNIQUE)} | {READABLE.name: "rejected"}
+    labels = {rule.expectation.name: rule.label for rule in (*rules, UNIQUE)} | {READABLE.name: UNREADABLE}
     counts = quarantine["failed"].str.split(";").str[0].map(labels).value_counts()
     reasons = ", ".join(f"{count} {label}" for label, count in counts.items())
     return f"{len(manifest)} clips pass, {len(quarantine)} quarantined" + (f" ({reasons})" if reasons else "")

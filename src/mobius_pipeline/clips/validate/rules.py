@@ -76,6 +76,7 @@ class RowRule:
         label: Counts the rows that fail it.
         says: Explains one of them.
         required: What a value must be, in words.
+        shows: The column whose value is told as observed, if it is not the expectation's own.
         is_asked_for: Whether it is an entry of `validate.expectations`; the others are the code's own.
     """
 
@@ -83,6 +84,7 @@ class RowRule:
     label: str
     says: Callable[[dict[str, Any]], str]
     required: str
+    shows: str | None = None
     is_asked_for: bool = False
 
 
@@ -97,11 +99,13 @@ class TableRule:
 
 
 READABLE = Expectation("expect_column_values_to_be_in_set", "status", {"value_set": ["ok"]})
+UNREADABLE = "rejected"  # what those that fail it are called
 UNIQUE = RowRule(
     Expectation("expect_column_values_to_be_unique", "clip_id"),
     "duplicate",
     lambda row: f"duplicate of {row['first_path']}",
     "each clip once",
+    shows="first_path",
 )
 
 
