@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mobius_pipeline import telemetry, tracking
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.errors import MobiusError, in_plain_words
 from mobius_pipeline.evaluation import summary
 from mobius_pipeline.files import read_json
 
@@ -100,14 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     telemetry.silence()
     try:
         cli.main(arguments, prog_name="mobius", standalone_mode=False)
-    except MobiusError as error:
-        print(f"mobius: {error}", file=sys.stderr)
-        return 1
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
+    except Exception as error:
+        words = in_plain_words(error)
+        if words is None:
+            raise
+        print(f"mobius: {words}", file=sys.stderr)
+        return 1
     return 0
 
 

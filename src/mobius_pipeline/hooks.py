@@ -15,7 +15,7 @@ from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
 
 from mobius_pipeline import telemetry, tracking
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.errors import MobiusError, in_plain_words
 from mobius_pipeline.locks import only_writer
 from mobius_pipeline.runs import flatten
 
@@ -24,10 +24,11 @@ telemetry.silence()  # settings.py imports this module before Kedro imports any 
 
 def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print errors that the user can mend without the traceback, which would hide them."""
-    if isinstance(error, MobiusError | ParameterValidationError):
-        print(f"\nmobius: {error}", file=sys.stderr)
-    else:
+    words = str(error) if isinstance(error, ParameterValidationError) else in_plain_words(error)
+    if words is None:
         _excepthook(kind, error, trace)
+    else:
+        print(f"\nmobius: {words}", file=sys.stderr)
 
 
 _excepthook = sys.excepthook  # Kedro's logging has put rich's in place by now
