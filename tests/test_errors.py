@@ -1,6 +1,7 @@
 """A full disk is told in words, whoever meets it; any other error keeps its traceback."""
 
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -61,9 +62,14 @@ def test_a_full_disk_is_told_whoever_meets_it(write: Write, tmp_path: Path) -> N
         write(tmp_path / "file")
     words = in_plain_words(caught.value)
     assert words is not None
-    assert words.startswith("The disk is full: ")
+    assert words.startswith("The disk is full (")
     assert "give the same command again" in words
     assert "\n" not in words
+
+
+def test_a_long_story_is_cut_to_what_matters() -> None:
+    story = shutil.Error([("from/here", "to/there", "[Errno 28] No space left on device")] * 9)
+    assert str(in_plain_words(story)).startswith("The disk is full (No space left). ")
 
 
 def test_other_errors_keep_their_traceback() -> None:
@@ -73,13 +79,15 @@ def test_other_errors_keep_their_traceback() -> None:
     assert in_plain_words(caught.value) is None
 
 
-def test_an_error_of_ours_is_its_own_words() -> None:
-    assert in_plain_words(MobiusError("Mend this.")) == "Mend this."
+def test_an_error_of_ours_is_its_own_words_whoever_wraps_it() -> None:
+    wrapped = RuntimeError("a step failed")
+    wrapped.__cause__ = MobiusError("Mend this.")
+    assert in_plain_words(wrapped) == in_plain_words(wrapped.__cause__) == "Mend this."
 
 
 def test_a_kedro_run_prints_the_words_alone() -> None:
     code = "import mobius_pipeline.hooks\nwith open('/dev/full', 'w') as file: file.write('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("\nmobius: The disk is full: ")
+    assert done.stderr.startswith("\nmobius: The disk is full (")
     assert "Traceback" not in done.stderr

@@ -1,12 +1,9 @@
 """The errors that a user is meant to read: each says what is wrong, where, and how to mend it."""
 
-import errno
 import re
-from collections.abc import Iterator
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# SQLite, and libraries that are written in Rust, tell of it in words alone.
-_NO_SPACE_IN_WORDS = re.compile("no space left|quota exceeded|file too large|disk is full", re.IGNORECASE)
+_NO_SPACE = re.compile("no space left|quota exceeded|file too large|disk is full", re.IGNORECASE)
+_LONG = 200  # letters
 
 
 class MobiusError(ValueError):
@@ -16,22 +13,19 @@ class MobiusError(ValueError):
 def in_plain_words(error: BaseException) -> str | None:
     """What to print of an error that the user can mend; None of any other, whose traceback is wanted.
 
-    Any library may be the one that meets a full disk, so that is told here for all of them.
+    Any library may wrap an error of ours, or be the one that meets a full disk: SQLite, and what is written
+    in Rust, tell of that in words alone.
     """
-    if isinstance(error, MobiusError):
-        return str(error)
-    for cause in _causes(error):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MobiusError):
+            return str(cause)
         said = str(cause).partition("\n")[0]
-        if (isinstance(cause, OSError) and cause.errno in NO_SPACE) or _NO_SPACE_IN_WORDS.search(said):
+        if found := _NO_SPACE.search(said):
+            told = said if len(said) < _LONG else found[0]
             return (
-                f"The disk is full: {said}. Make room on it, then give the same command again. What was "
-                "finished before is kept."
+                f"The disk is full ({told}). Make room on it, then give the same command again. "
+                "What was finished before is kept."
             )
+        cause = cause.__cause__ or cause.__context__
     return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it came from, the last one first."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

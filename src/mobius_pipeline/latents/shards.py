@@ -4,6 +4,7 @@ A shard's header lists the names of its rows (clip ids, or captions), so a finis
 moment that it has its name, whether or not an index was written afterwards.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mobius_pipeline.errors import NO_SPACE, MobiusError
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import sha256, sync, whole_file
 
 SUFFIX = ".safetensors"
 PARTIAL = ".partial"  # as `whole_file` ends the names of what is being written
 HASH_DIGITS = 20
 _ROWS = "rows"  # the only key of the header's metadata: the library writes several in a random order
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _whole: set[tuple[str, int, int, int]] = set()  # files whose hash agreed in this process
 
 
@@ -66,7 +68,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
         sync(path.parent)
     except OSError as error:
-        mend = "Make room on that disk" if error.errno in NO_SPACE else "Mend that"
+        mend = "Make room on that disk" if error.errno in _NO_SPACE else "Mend that"
         raise MobiusError(
             f"{path} could not be written ({error.strerror or error}). {mend} and run `kedro run "
             "--pipelines=encode` again: what is finished stays, and only the rest is encoded."

@@ -17,6 +17,7 @@ from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.text import TextDataset
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import move_folder, whole_file
 
 
@@ -37,11 +38,11 @@ class FolderDataset(AbstractDataset[Path, Path]):
         """Return the folder's path.
 
         Raises:
-            DatasetError: If the folder does not exist.
+            MobiusError: If the folder does not exist.
         """
         path = Path(self._filepath)
         if not path.is_dir():
-            raise DatasetError(
+            raise MobiusError(
                 f"There is no folder {path}. Run the pipeline that writes it (see `kedro registry list`), "
                 "or mend its `filepath` in conf/base/catalog.yml."
             )
@@ -98,7 +99,7 @@ class _Whole:
         """Write `data`.
 
         Raises:
-            DatasetError: If it cannot be written, as on a full disk; what was there before stands.
+            MobiusError: If it cannot be written, as on a full disk; what was there before stands.
         """
         target = Path(self._filepath)
         try:
@@ -111,7 +112,7 @@ class _Whole:
             cause = error.__cause__ if isinstance(error, DatasetError) else error
             if not isinstance(cause, OSError):
                 raise
-            raise DatasetError(
+            raise MobiusError(
                 f"Cannot write {target} ({cause}). What was there before stands: make room, or the folder "
                 "writable, and run again."
             ) from cause
