@@ -504,3 +504,27 @@ def test_what_is_lost_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
 def test_nothing_to_keep_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MobiusError, match="There is nothing at"):
         Run("id", Sink()).log_artifact(tmp_path / "missing")
+
+
+def test_a_database_whose_making_failed_is_made_anew(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import resource, sys
+        from pathlib import Path
+        from mobius_pipeline.tracking.store import Store, experiment_id
+
+        most = int(sys.argv[2])  # bytes of a file
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        print(experiment_id(Store("anything", Path(sys.argv[1]), None)))
+    """)
+
+    def make(most: int) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", script, str(tmp_path), str(most)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    failed = make(100_000)
+    assert failed.returncode == 1
+    assert "sqlite3.OperationalError" in failed.stderr
+    assert [path.suffix for path in tmp_path.iterdir() if path.is_file()] == [".lock"]
+    made = make(-1)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == "1\n"

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file that says whose it is."""
+"""One writer at a time: lock files, which go with the process, however that ends."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from mobius_pipeline.errors import MobiusError
 
 @contextmanager
 def only_writer(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; it goes with the process, however that ends.
+    """Hold the lock file `path`, which says whose it is, while the block runs.
 
     Raises:
         MobiusError: If another process holds it, named by id and machine.
@@ -31,4 +31,12 @@ def only_writer(path: Path, what: str) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
+        yield
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs, once whoever holds it has ended."""
+    with path.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

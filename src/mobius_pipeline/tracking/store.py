@@ -9,6 +9,8 @@ from pydantic import Field
 
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import whole_file
+from mobius_pipeline.locks import in_turn
 from mobius_pipeline.tracking.page import experiment_tags
 
 log = logging.getLogger(__name__)
@@ -88,12 +90,25 @@ def page_of(experiment: str, run_id: str, port: int = PORT) -> str:
 
 def open_client(store: Store) -> Any:
     """Open the store; the first time creates the database (3 to 10 s)."""
-    if not store.database.exists():
-        log.info("Creating MLflow's database %s (some seconds, once).", store.database)
-    store.folder.mkdir(parents=True, exist_ok=True)
     import mlflow
 
     for name in ("mlflow.store.db.utils", "alembic"):  # forty lines about tables that nobody asked for
         logging.getLogger(name).setLevel(logging.WARNING)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    if not store.database.exists():
+        _create(store)
     mlflow.set_tracking_uri(store.uri)  # create_external_model reads it, and so do the ranks of torchrun
     return mlflow.MlflowClient(store.uri)
+
+
+def _create(store: Store) -> None:
+    """Make the database beside its place: MLflow cannot go on with one that is half made."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with in_turn(store.database.with_suffix(".lock")):
+        if store.database.exists():  # by another run
+            return
+        log.info("Creating MLflow's database %s (some seconds, once).", store.database)
+        with whole_file(store.database) as partial:
+            partial.unlink(missing_ok=True)
+            SqlAlchemyStore(f"sqlite:///{partial}", str(store.artifacts)).engine.dispose()
