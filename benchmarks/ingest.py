@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.likeness import first_alike
 from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.clips.media.write import write_gif
+from mobius_pipeline.clips.validate.likeness import first_alike
 from mobius_pipeline.config import ClipFormat
 
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
@@ -45,10 +46,12 @@ def ingest(folder: Path, work: Path) -> dict[str, float]:
     """Seconds and peak resident MiB of this process, and of the largest one that read files."""
     begun = time.perf_counter()
     table = tabulate(folder, INGEST, CLIP, work)
-    assert (table["status"] == "ok").all()
+    seconds = time.perf_counter() - begun
     own, readers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     mib = {"mib": own.ru_maxrss / 1024, "reader_mib": readers.ru_maxrss / 1024}
-    return {"seconds": time.perf_counter() - begun, **mib}
+    statuses = pq.read_table(table, columns=["status"])["status"].unique().to_pylist()  # costs no peak now
+    assert statuses == ["ok"]
+    return {"seconds": seconds, **mib}
 
 
 def apart(folder: Path, work: Path) -> dict[str, float]:

@@ -68,9 +68,9 @@ def sample_table(sample_clips: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The table of the sample clips, with both splits in it."""
     import golden
     import tiny
-    from mobius_pipeline.clips.ingest.table import tabulate
+    from ingested import ingested
 
-    return tabulate(sample_clips, golden.INGEST, tiny.CLIP, tmp_path_factory.mktemp("work"))
+    return ingested(sample_clips, golden.INGEST, tiny.CLIP, tmp_path_factory.mktemp("work"))
 
 
 @pytest.fixture(scope="session")

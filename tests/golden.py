@@ -16,8 +16,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # as in conftest.py
 import torch
 
 import tiny
+from ingested import ingested
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.clips.sample_set import SampleConfig, write_set
 from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.store import LatentsStore
@@ -73,7 +73,7 @@ def main() -> None:
         (folder / "clips").mkdir()
         write_set(folder / "clips", CLIPS)
         base = tiny.write_base(folder / "base")
-        table = tabulate(folder / "clips", INGEST, tiny.CLIP, folder / "work")
+        table = ingested(folder / "clips", INGEST, tiny.CLIP, folder / "work")
         update_store(
             folder / "latents",
             table,

@@ -65,8 +65,6 @@ def encode_config(**changes: Any) -> EncodeConfig:
         "clips_per_shard": 8,
         "frames_per_batch": 8,
         "device": "cpu",
-        "engine": "native",
-        "ray_address": None,
         "gpus": 0,
         "remove_orphans": False,
     }

@@ -10,21 +10,25 @@ from mobius_pipeline.errors import MobiusError
 
 
 class EngineConfig(Config):
-    """What every section of parameters whose work is a dataflow says of its engine."""
+    """`engine` of `conf/<env>/parameters.yml`: one for every pipeline, since a process has but one."""
 
-    engine: Literal["native", "ray"] = "native"
-    ray_address: str | None = Field(
-        default=None, description="of a running cluster; null: one on this machine, started if there is none"
+    name: Literal["native", "ray"] = "native"
+    address: str | None = Field(
+        default=None,
+        description="of a running Ray cluster; null: one on this machine, started if there is none",
     )
 
     @model_validator(mode="after")
     def _an_address_is_rays(self) -> Self:
-        if self.ray_address is not None and self.engine != "ray":
-            raise ValueError("ray_address is read with engine: ray alone; set that, or ray_address: null")
+        if self.address is not None and self.name != "ray":
+            raise ValueError("engine.address is read with engine.name: ray alone; set that, or address: null")
         return self
 
 
-def use_engine(config: EngineConfig) -> None:
+NATIVE = EngineConfig()
+
+
+def use_engine(engine: EngineConfig) -> None:
     """Have dataflows run on an engine; a process has one, which its first dataflow settles.
 
     Raises:
@@ -32,15 +36,15 @@ def use_engine(config: EngineConfig) -> None:
     """
     import daft
 
-    if config.engine == "ray":
-        _start_ray(config.ray_address)
+    if engine.name == "ray":
+        _start_ray(engine.address)
         runner = daft.set_runner_ray(noop_if_initialized=True)
     else:
         runner = daft.runners.get_or_create_runner()
-    if runner.name != config.engine:
+    if runner.name != engine.name:
         raise MobiusError(
-            f"This process runs Daft's engine {runner.name} already, and cannot change to {config.engine}. "
-            "Set `engine` alike for all pipelines or run them one by one; look whether DAFT_RUNNER is set."
+            f"This process runs Daft's engine {runner.name} already, and cannot change to {engine.name}. "
+            "Look whether DAFT_RUNNER is set, and run each engine's work in a process of its own."
         )
 
 
@@ -48,7 +52,7 @@ def _start_ray(address: str | None) -> None:
     try:
         import ray
     except ImportError as error:
-        raise MobiusError("engine: ray needs Ray: `pip install 'mobius-pipeline[cluster]'`.") from error
+        raise MobiusError("engine.name: ray needs Ray: `pip install 'mobius-pipeline[cluster]'`.") from error
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # the stage has one of its own
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():

@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 
 import tiny
+from mobius_pipeline.engine import EngineConfig
 from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.flow import encode_clips  # noqa: F401, loaded before the processes are forked
 
@@ -13,12 +14,12 @@ from mobius_pipeline.latents.flow import encode_clips  # noqa: F401, loaded befo
 def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "native") -> None:
     """Bring the store up to date, small shards at a time."""
     torch.set_num_threads(1)
-    config = tiny.encode_config(clips_per_shard=2, engine=engine)
+    config = tiny.encode_config(clips_per_shard=2)
     if engine == "ray":
         import ray
 
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config)
+    update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config, EngineConfig(name=engine))
 
 
 def encode_without_room(root: Path, table: Path, clips: Path, base: Path, most_bytes: int) -> None:

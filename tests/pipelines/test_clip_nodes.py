@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -15,6 +16,7 @@ from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.clips.sample_set import SampleConfig
 from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.engine import NATIVE
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.pipelines.datasets import CurveDataset, FolderDataset, VideosDataset
 from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
@@ -43,7 +45,8 @@ def test_sample_clips_go_through_ingestion(tmp_path: Path) -> None:
     config = small_set(published)
     FolderDataset(filepath=str(published)).save(render_sample_clips(config, str(tmp_path / "work")))
     clip = ClipFormat(frames=8, height=64, width=64, fps=8)
-    table = ingest_clips(published, IngestConfig(**parameters("ingest")), clip, str(tmp_path / "work"))
+    ingest = IngestConfig(**parameters("ingest"))
+    table = pd.read_parquet(ingest_clips(published, ingest, clip, NATIVE, str(tmp_path / "work")))
     assert list(table["status"]) == ["ok"] * 4
     assert (table["model_frames"] >= 8).all()
     assert (table["caption"] != "").all()

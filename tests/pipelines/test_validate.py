@@ -34,7 +34,6 @@ def clip_table(count: int) -> pd.DataFrame:
         flicker=0.0,
         aspect=1.0,
         words=2,
-        duplicate_of="",
     )
 
 

@@ -83,7 +83,7 @@ def test_parameters_agree(name: str) -> None:
     for file in stages()[name].get("params", []):
         for keys in file.values():
             declared |= {key.split(".")[0] for key in keys}
-    assert used - {"work", "latents"} == declared  # these say where, not what
+    assert used - {"work", "latents", "engine"} == declared  # these say where, not what
 
 
 def test_parameters_can_be_set_by_dvc() -> None:

@@ -4,11 +4,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from mobius_pipeline.config import Config
 from mobius_pipeline.devices import Device
-from mobius_pipeline.engine import EngineConfig
 
 
-class EncodeConfig(EngineConfig):
+class EncodeConfig(Config):
     """`conf/<env>/parameters_encode.yml`."""
 
     clips_per_shard: int = Field(gt=0)
@@ -19,9 +19,8 @@ class EncodeConfig(EngineConfig):
 
     @model_validator(mode="after")
     def _gpus_are_the_clusters(self) -> Self:
-        if self.gpus and (self.engine != "ray" or not self.device.startswith("cuda")):
+        if self.gpus and not self.device.startswith("cuda"):
             raise ValueError(
-                f"encode.gpus is {self.gpus}: GPUs of a cluster need engine: ray and device: cuda. With "
-                "engine: native, set gpus: 0, and the model runs on `device`"
+                f"encode.gpus is {self.gpus}: GPUs of a cluster need device: cuda. Set that, or gpus: 0"
             )
         return self

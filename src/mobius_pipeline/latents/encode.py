@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.engine import NATIVE, EngineConfig
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import write_json
 from mobius_pipeline.latents.base import encoder_fingerprint
@@ -30,7 +31,13 @@ Row = dict[str, Any]
 
 
 def update_store(
-    root: Path, manifest: pd.DataFrame, raw_clips: Path, base: Path, clip: ClipFormat, config: EncodeConfig
+    root: Path,
+    manifest: pd.DataFrame,
+    raw_clips: Path,
+    base: Path,
+    clip: ClipFormat,
+    config: EncodeConfig,
+    engine: EngineConfig = NATIVE,
 ) -> None:
     """Encode the clips and captions of `manifest` that the store lacks, then publish a new index.
 
@@ -44,11 +51,18 @@ def update_store(
         raw_clips: The folder that `path` is relative to.
         base: The T2I model in diffusers format.
         clip: How clips are decoded, and their buckets.
-        config: Shard and batch sizes, device, engine.
+        config: Shard and batch sizes, device.
+        engine: On which the work is done.
 
     Raises:
-        MobiusError: If clips cannot be read any more, the disk is full, or another process writes here.
+        MobiusError: If clips cannot be read any more, the disk is full, another process writes here, or GPUs
+            of a cluster are asked for without one.
     """
+    if config.gpus and engine.name != "ray":
+        raise MobiusError(
+            f"encode.gpus is {config.gpus}: GPUs of a cluster need engine.name: ray in "
+            "conf/base/parameters.yml. Without one set gpus: 0, and the model runs on encode.device."
+        )
     fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
     folder = root / fingerprint[:20]
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,8 +71,8 @@ def update_store(
         remove_partial(folder)
         captions = pd.Series(captions_of(manifest), manifest.index)
         manifest = manifest.assign(**_sizes(manifest, clip), captions=captions)
-        clips = _update_clips(folder, manifest, raw_clips, base, clip, config)
-        texts = _update_texts(folder, manifest, base, config)
+        clips = _update_clips(folder, manifest, raw_clips, base, clip, config, engine)
+        texts = _update_texts(folder, manifest, base, config, engine)
         write_index(folder, manifest, clips, texts)
         current = {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()}
         with writing(root / CURRENT):
@@ -94,6 +108,7 @@ def _update_clips(
     base: Path,
     clip: ClipFormat,
     config: EncodeConfig,
+    engine: EngineConfig,
 ) -> Places:
     """Where every clip of the manifest is, once those are encoded that the store lacked.
 
@@ -110,7 +125,7 @@ def _update_clips(
     rows = {row["clip_id"]: row for group in groups for row in group}
     unread = {}
     with stage("encode", len(rows), "clips") as bar:
-        for encoded in encode_clips(list(rows.values()), raw_clips, base, clip, config):
+        for encoded in encode_clips(list(rows.values()), raw_clips, base, clip, config, engine):
             if encoded.error:
                 unread[rows[encoded.clip_id]["path"]] = encoded.error
             places |= filling.take(encoded)
@@ -135,7 +150,9 @@ def _cannot_be_read(raw_clips: Path, unread: dict[str, str]) -> str:
     )
 
 
-def _update_texts(folder: Path, manifest: pd.DataFrame, base: Path, config: EncodeConfig) -> Places:
+def _update_texts(
+    folder: Path, manifest: pd.DataFrame, base: Path, config: EncodeConfig, engine: EngineConfig
+) -> Places:
     """Where every caption and the empty one are, once those are encoded that the store lacked."""
     captions = {"", *manifest["captions"].explode()}
     places = find(folder, TEXTS, captions, _usable(folder))
@@ -144,7 +161,7 @@ def _update_texts(folder: Path, manifest: pd.DataFrame, base: Path, config: Enco
     if not missing:
         return places
     cut, waiting = 0, TextShards(folder, list(_chunks(missing, CAPTIONS_PER_BATCH)))
-    for encoded in encode_captions(waiting.batches, base, config):
+    for encoded in encode_captions(waiting.batches, base, config, engine):
         places |= waiting.take(encoded)
         cut += encoded.cut
     if cut:

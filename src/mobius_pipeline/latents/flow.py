@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mobius_pipeline.clips.media.decode import MediaError
 from mobius_pipeline.config import ClipFormat, ClipSize
-from mobius_pipeline.engine import use_engine
+from mobius_pipeline.engine import EngineConfig, use_engine
 from mobius_pipeline.latents.base import TextEncoder, load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.source import read_clip
@@ -106,7 +106,12 @@ class _Text:
 
 
 def encode_clips(
-    rows: Sequence[Row], raw_clips: Path, base: Path, clip: ClipFormat, config: EncodeConfig
+    rows: Sequence[Row],
+    raw_clips: Path,
+    base: Path,
+    clip: ClipFormat,
+    config: EncodeConfig,
+    engine: EngineConfig,
 ) -> Iterator[Encoded]:
     """Encode clips; on Ray they come in whatever order they are done.
 
@@ -115,7 +120,8 @@ def encode_clips(
         raw_clips: The folder that `path` is relative to.
         base: The T2I model in diffusers format.
         clip: How clips are decoded; the rows' size counts.
-        config: Batch size, device, engine.
+        config: Batch size, device.
+        engine: On which it is done.
     """
 
     @daft.func(return_dtype=_DECODED)
@@ -126,9 +132,12 @@ def encode_clips(
         except MediaError as error:
             return {"pixels": None, "error": str(error)}
 
-    vae = _on_workers(_Vae, config)(base, config.device, config.frames_per_batch, torch.get_num_threads())
+    use_engine(engine)
+    vae = _on_workers(_Vae, config, engine)(
+        base, config.device, config.frames_per_batch, torch.get_num_threads()
+    )
     columns = ("path", "source_sha256", "frames", "height", "width")
-    flow = _flow({name: [row[name] for row in rows] for name in ("clip_id", *columns)}, config)
+    flow = daft.from_pydict({name: [row[name] for row in rows] for name in ("clip_id", *columns)})
     flow = flow.into_batches(_CLIPS_AT_ONCE)
     flow = flow.select("clip_id", decoded(*map(daft.col, columns)).alias("clip"))
     flow = flow.select(
@@ -142,18 +151,21 @@ def encode_clips(
         yield Encoded(row["clip_id"], moments, row["error"])
 
 
-def encode_captions(batches: Sequence[list[str]], base: Path, config: EncodeConfig) -> Iterator[EncodedTexts]:
+def encode_captions(
+    batches: Sequence[list[str]], base: Path, config: EncodeConfig, engine: EngineConfig
+) -> Iterator[EncodedTexts]:
     """Encode batches of captions; on Ray they come in whatever order they are done."""
-    text = _on_workers(_Text, config)(base, config.device, torch.get_num_threads())
-    flow = _flow({"batch": list(range(len(batches))), "captions": list(batches)}, config).into_batches(1)
+    use_engine(engine)
+    text = _on_workers(_Text, config, engine)(base, config.device, torch.get_num_threads())
+    flow = daft.from_pydict({"batch": list(range(len(batches))), "captions": list(batches)}).into_batches(1)
     flow = flow.select("batch", text.embeddings(daft.col("captions")).alias("text"))
     for row in flow.iter_rows():
         yield EncodedTexts(row["batch"], _halves(row["text"]["embedding"]), row["text"]["cut"])
 
 
-def _on_workers(model: type, config: EncodeConfig) -> Any:
+def _on_workers(model: type, config: EncodeConfig, engine: EngineConfig) -> Any:
     """A class whose instances Daft keeps: one in this process, or on a cluster one a GPU (one without)."""
-    if config.engine == "native":
+    if engine.name == "native":
         return daft.cls(model, use_process=False)
     return daft.cls(model, gpus=min(config.gpus, 1), max_concurrency=max(config.gpus, 1))
 
@@ -165,8 +177,3 @@ def _bits(tensor: Tensor) -> npt.NDArray[np.uint16]:
 
 def _halves(bits: npt.NDArray[np.uint16]) -> Tensor:
     return torch.from_numpy(bits.view(np.float16).copy())
-
-
-def _flow(columns: Row, config: EncodeConfig) -> Any:
-    use_engine(config)
-    return daft.from_pydict(columns)

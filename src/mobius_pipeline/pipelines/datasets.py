@@ -4,6 +4,7 @@
 """
 
 import base64
+import shutil
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import islice
@@ -105,8 +106,7 @@ class _Whole:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target) as partial:
-                self._beside = PurePosixPath(partial)
-                super().save(data)  # type: ignore[misc]
+                self._write(data, partial)
         except (OSError, DatasetError) as error:
             # Kedro wraps what saving raises.
             cause = error.__cause__ if isinstance(error, DatasetError) else error
@@ -117,16 +117,30 @@ class _Whole:
                 "writable, and run again."
             ) from cause
 
+    def _write(self, data: Any, partial: Path) -> None:
+        self._beside = PurePosixPath(partial)
+        super().save(data)  # type: ignore[misc]
+
     def _get_save_path(self) -> PurePosixPath:
         return self._beside
 
 
 class TableDataset(_Whole, ParquetDataset):
-    """A table as Parquet."""
+    """A table as Parquet.
+
+    A node may give it as a data frame, or, where that may be larger than memory, as the path of a file below
+    the work directory, which is moved into place.
+    """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; why here, see `VideosDataset`."""
         super().__init__(filepath=filepath, metadata=metadata)
+
+    def _write(self, data: Any, partial: Path) -> None:
+        if isinstance(data, Path):
+            shutil.move(data, partial)
+        else:
+            super()._write(data, partial)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Its first rows; lists are shown as text, which Kedro-Viz cannot else."""

@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mobius_pipeline.clips.ingest.captions import read_captions
+from ingested import captions_of
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.sources import find_media
 from mobius_pipeline.errors import MobiusError
 
 INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)
@@ -23,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def captions(folder: Path, config: IngestConfig = INGEST) -> dict[str, list[str]]:
-    return read_captions(folder, find_media(folder), config)
+    return captions_of(folder, config)
 
 
 def test_a_text_file_holds_a_caption_a_line(folder: Path) -> None:

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobius_pipeline.clips.ingest.captions import read_captions
+from ingested import captions_of, ingested
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.sources import find_media
-from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webp
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
@@ -214,7 +213,7 @@ def test_what_is_closed_becomes_a_row(caplog: pytest.LogCaptureFixture) -> None:
         (folder / "closed").chmod(0)
         with bound_by_permissions():
             found = find_media(folder)
-            captions = read_captions(folder, found, INGEST)
+            captions = captions_of(folder, INGEST, found)
         (folder / "closed").chmod(0o755)
     assert found.paths == ["good.gif"]
     assert found.refused == dict.fromkeys(["closed", "shard.tar"], "cannot be read: Permission denied")
@@ -234,7 +233,7 @@ def test_hidden_files_are_passed_over_and_counted(folder: Path, caplog: pytest.L
 def test_rejected_sources_are_rows_of_the_table(folder: Path, outside: Path, tmp_path: Path) -> None:
     (folder / "out.gif").symlink_to(outside / "clip.gif")
     write_mp4(folder / "film.mp4", FRAMES, 8)
-    table = tabulate(
+    table = ingested(
         folder,
         INGEST,
         ClipFormat(frames=2, height=16, width=16, fps=8),

@@ -4,13 +4,17 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from mobius_pipeline.clips.ingest.captions import read_captions
+from ingested import captions_of, ingested
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.sources import find_media
+from mobius_pipeline.clips.media.write import write_gif
+from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import sha256
 
 INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)
 ROWS = [
@@ -47,20 +51,20 @@ def test_only_what_is_listed_is_ingested(suffix: str, folder: Path, caplog: pyte
     found = find_media(folder)
     assert (found.paths, found.refused) == (["b.mp4", "sub/a.gif"], {})
     assert f"listing.{suffix} names 2 sources; 2 others in the folder are left out" in caplog.text
-    assert read_captions(folder, found, INGEST) == {"b.mp4": ["a bee", "it flies"], "sub/a.gif": ["an ant"]}
+    assert captions_of(folder, INGEST, found) == {"b.mp4": ["a bee", "it flies"], "sub/a.gif": ["an ant"]}
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_a_row_may_hold_several_captions(suffix: str, folder: Path) -> None:
     write(folder, suffix, [{"file": "b.mp4", "captions": ["a bee", " it flies ", "a bee", ""]}])
-    assert read_captions(folder, find_media(folder), INGEST) == {"b.mp4": ["a bee", "it flies"]}
+    assert captions_of(folder, INGEST) == {"b.mp4": ["a bee", "it flies"]}
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_captions_may_be_missing(suffix: str, folder: Path) -> None:
     write(folder, suffix, [{"file": "b.mp4"}, {"file": "d.mp4", "caption": None}])
     (folder / "b.txt").write_text("from beside\n")
-    assert read_captions(folder, find_media(folder), INGEST) == {"b.mp4": ["from beside"]}
+    assert captions_of(folder, INGEST) == {"b.mp4": ["from beside"]}
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -92,6 +96,28 @@ def test_what_must_not_be_opened_or_is_not_there_is_rejected_as_listed(
         assert reasons[name] in reason
 
 
+def test_a_promised_hash_is_kept_or_the_file_is_rejected(tmp_path: Path) -> None:
+    """GIF has no checksum: a flipped bit shows as a wrong frame that no decoder notices."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    for name in ("good.gif", "flipped.gif", "unknown.gif"):
+        write_gif(clips / name, np.stack([np.roll(picture, step, axis=1) for step in range(8)]), 8)
+    promised = sha256(clips / "good.gif")
+    data = bytearray((clips / "flipped.gif").read_bytes())
+    data[len(data) // 2] ^= 1
+    (clips / "flipped.gif").write_bytes(data)
+    rows = [("good.gif", f" {promised.upper()}"), ("flipped.gif", promised), ("unknown.gif", "")]
+    write(clips, "csv", [{"file": name, "sha256": said} for name, said in rows])
+    clip = ClipFormat(frames=4, height=16, width=16, fps=8)
+    table = ingested(clips, INGEST, clip, tmp_path / "work").set_index("path")
+    assert table["status"].to_dict() == {"good.gif": "ok", "flipped.gif": "rejected", "unknown.gif": "ok"}
+    assert (
+        f"is {sha256(clips / 'flipped.gif')}, and the listing promises {promised}"
+        in (table["reason"]["flipped.gif"])
+    )
+
+
 def test_members_of_shards_and_sequences_can_be_listed(folder: Path) -> None:
     (folder / "s.tar").write_bytes(b"no tar at all" * 100)
     (folder / "shots").mkdir()
@@ -109,7 +135,7 @@ def test_one_spelling_of_an_accent_finds_the_other(folder: Path) -> None:
     write(folder, "csv", [{"file": "\u00e9t\u00e9.mp4", "caption": "summer"}])
     found = find_media(folder)
     assert found.paths == ["e\u0301te\u0301.mp4"]
-    assert read_captions(folder, found, INGEST) == {"e\u0301te\u0301.mp4": ["summer"]}
+    assert captions_of(folder, INGEST, found) == {"e\u0301te\u0301.mp4": ["summer"]}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +151,7 @@ def test_one_spelling_of_an_accent_finds_the_other(folder: Path) -> None:
         ("listing.jsonl", b'{"file": "b.mp4", "captions": "a bee"}', "line 1: `captions` must be a list"),
         ("listing.jsonl", b'{"file": "b.mp4", "caption": "\\ud800"}', "line 1: half a character"),
         ("listing.jsonl", b'{"file": "\xff.mp4"}', "not UTF-8 text"),
+        ("listing.jsonl", b'{"file": "b.mp4", "sha256": "beef"}', "line 1: `sha256` must be 64 hexadecimal"),
         ("listing.csv", b"path\nb.mp4\n", "line 2: lacks the column file"),
         ("listing.csv", b"file,caption\nb.mp4,a bee, flying\n", "line 2: more fields than columns"),
         ("listing.csv", b'file,caption\nb.mp4,"a bee\nd.mp4,', "line 2: damaged"),
@@ -145,7 +172,7 @@ def test_a_damaged_listing_is_refused_with_its_line(
 def test_a_listing_may_have_other_columns(folder: Path) -> None:
     """A table that pandas wrote with its index starts with a column without a name."""
     pd.DataFrame([{"file": "b.mp4", "caption": "a bee", "width": 3}]).to_csv(folder / "listing.csv")
-    assert read_captions(folder, find_media(folder), INGEST) == {"b.mp4": ["a bee"]}
+    assert captions_of(folder, INGEST) == {"b.mp4": ["a bee"]}
 
 
 def test_two_listings_are_refused(folder: Path) -> None:
@@ -170,7 +197,7 @@ def test_a_large_listing_takes_seconds(folder: Path) -> None:
     write(folder, "jsonl", [*rows, *({"file": f"../{number}.mp4"} for number in range(10_000))])
     start = time.perf_counter()
     found = find_media(folder)
-    captions = read_captions(folder, found, INGEST)
+    captions = captions_of(folder, INGEST, found)
     assert time.perf_counter() - start < 10
     assert (len(found.paths), len(found.refused), len(captions)) == (2_000, 28_000, 2_000)
     assert captions["sub/77.mp4"] == ["number 77"]

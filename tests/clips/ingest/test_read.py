@@ -1,11 +1,15 @@
 """Sources read in processes that may die: nothing good is lost, what is known is not read again."""
 
+import hashlib
 import os
+import pickle
+import random
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +18,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ingested import ingested
 from mobius_pipeline.clips.ingest import flow
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.table import tabulate
+from mobius_pipeline.clips.ingest.known import Hashes
+from mobius_pipeline.clips.ingest.read import in_order
 from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
 from mobius_pipeline.clips.media.write import write_gif
 from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.engine import NATIVE
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.locks import only_writer
 
@@ -90,7 +97,9 @@ def test_one_bad_file_takes_no_other_with_it(tmp_path: Path) -> None:
     names = ["good", "crash", "fine", "exit", "flaky", "well"]
     done = {
         name: (rows, failure)
-        for name, rows, failure in flow.each(partial(misbehave, tmp_path), names, {"name": ""}, config())
+        for name, rows, failure in flow.each(
+            partial(misbehave, tmp_path), names, {"name": ""}, config(), NATIVE
+        )
     }
     assert set(done) == set(names)
     for name, (rows, failure) in done.items():
@@ -98,8 +107,24 @@ def test_one_bad_file_takes_no_other_with_it(tmp_path: Path) -> None:
         assert bool(failure) == (name in ("crash", "exit"))
 
 
+def test_what_comes_in_any_order_is_handed_on_in_one() -> None:
+    names = [f"{index:03d}" for index in range(200)]
+    done = [(name, [{"source": name}]) for name in names]
+    random.Random(0).shuffle(done)
+    assert [rows[0]["source"] for rows in in_order(done, names)] == names
+
+
+def test_hashes_are_a_set() -> None:
+    there = sorted(hashlib.sha256(bytes([index])).digest() for index in range(100))
+    found = pickle.loads(pickle.dumps(Hashes(there)))
+    assert len(found) == 100
+    assert all(one.hex() in found for one in there)
+    assert not any(hashlib.sha256(bytes([index])).hexdigest() in found for index in range(100, 200))
+    assert "00" * 32 not in Hashes([])
+
+
 def read(folder: Path, work: Path, **settings: Any) -> pd.DataFrame:
-    return tabulate(folder, config(**settings), CLIP, work)
+    return ingested(folder, config(**settings), CLIP, work)
 
 
 def decoded(caplog: pytest.LogCaptureFixture) -> str:
@@ -148,15 +173,19 @@ def test_what_cannot_be_read_is_tried_the_next_time(tmp_path: Path, caplog: pyte
         assert table.loc["bad.mp4", "status"] == "rejected"
 
 
-def test_a_line_that_was_cut_off_is_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("damage", [lambda data: b"no database", lambda data: data[: len(data) // 2]])
+def test_what_is_known_is_made_anew_if_it_is_damaged(
+    damage: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     write_clips(tmp_path / "clips")
     first = read(tmp_path / "clips", tmp_path / "work")
-    (kept,) = (tmp_path / "work").glob("*.jsonl")
-    kept.write_bytes(kept.read_bytes()[:-40])
+    (kept,) = (tmp_path / "work").glob("*.sqlite")
+    kept.write_bytes(damage(kept.read_bytes()))
     caplog.clear()
     pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
-    assert decoded(caplog).startswith("5 of 6")
+    assert "is made anew: all sources are decoded again" in caplog.text
+    assert decoded(caplog).startswith("0 of 6")
     read(tmp_path / "clips", tmp_path / "work")
     assert decoded(caplog).startswith("6 of 6")
 
@@ -167,27 +196,42 @@ ON_AN_ENGINE = """
     from mobius_pipeline.clips.ingest.config import IngestConfig
     from mobius_pipeline.clips.ingest.table import tabulate
     from mobius_pipeline.config import ClipFormat
+    from mobius_pipeline.engine import EngineConfig
 
     if __name__ == "__main__":
         engine, folder = sys.argv[1], Path(sys.argv[2])
         clip = ClipFormat(frames=4, height=16, width=16, fps=8)
-        ingest = IngestConfig(heldout_share=0.5, files_per_batch=2, engine=engine)
-        tabulate(folder / "clips", ingest, clip, folder / engine).to_parquet(folder / f"{engine}.parquet")
+        ingest = IngestConfig(heldout_share=0.5, files_per_batch=2)
+        tabulate(folder / "clips", ingest, clip, folder / engine, EngineConfig(name=engine))
 """
+
+
+def run_script(text: str, folder: Path, engine: str) -> "subprocess.CompletedProcess[str]":
+    (folder / "script.py").write_text(textwrap.dedent(text))
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(folder / "script.py"), engine, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_both_engines_give_the_same_rows(tmp_path: Path) -> None:
     write_clips(tmp_path / "clips")
     (tmp_path / "clips/bad.mp4").write_text("no video")
-    (tmp_path / "script.py").write_text(textwrap.dedent(ON_AN_ENGINE))
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
     for engine in ("native", "ray"):
-        command = [sys.executable, str(tmp_path / "script.py"), engine, str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = run_script(ON_AN_ENGINE, tmp_path, engine)
         assert done.returncode == 0, done.stderr[-3000:]
-    native, ray = (pd.read_parquet(tmp_path / f"{engine}.parquet") for engine in ("native", "ray"))
+    native, ray = (pd.read_parquet(tmp_path / engine / "clips.parquet") for engine in ("native", "ray"))
     assert len(native) == 7
     pd.testing.assert_frame_equal(native, ray)
+
+
+def test_a_reader_that_cannot_start_is_no_fault_of_the_files(tmp_path: Path) -> None:
+    """A script without the guard that Python's `spawn` asks for: its readers would run it anew."""
+    write_clips(tmp_path / "clips", 2)
+    done = run_script(ON_AN_ENGINE.replace('if __name__ == "__main__":', "if True:"), tmp_path, "native")
+    assert done.returncode == 1
+    assert "No process that reads files can be started: " in done.stderr
+    assert "if __name__ == '__main__':" in done.stderr
+    assert not (tmp_path / "native/clips.parquet").exists()
 
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:

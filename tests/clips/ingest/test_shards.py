@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mobius_pipeline.clips.ingest.captions import read_captions
+from ingested import captions_of
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.sources import find_media
 
@@ -26,7 +26,7 @@ def shard(path: Path, members: dict[str, bytes | str], mode: str = "w") -> Path:
 
 
 def captions(folder: Path) -> dict[str, list[str]]:
-    return read_captions(folder, find_media(folder), INGEST)
+    return captions_of(folder, INGEST)
 
 
 def test_members_of_a_key_belong_together(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_members_of_a_key_belong_together(tmp_path: Path) -> None:
         f"shards/000.tar/{name}"
         for name in ("0001.mp4", "0002.gif", "0003.gif", "a/0002.left.webm", "a/0002.right.WEBM")
     ]
-    assert read_captions(tmp_path, found, INGEST) == {
+    assert captions_of(tmp_path, INGEST, found) == {
         "shards/000.tar/0001.mp4": ["a cat", "it sleeps"],
         "shards/000.tar/0003.gif": ["walking"],
         "shards/000.tar/a/0002.left.webm": ["a dog", "it runs"],

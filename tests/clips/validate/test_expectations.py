@@ -49,7 +49,7 @@ def clip_row(number: int, **changes: Any) -> dict[str, Any]:
         "flicker": 0.5,
         "aspect": 4 / 3,
         "words": 3,
-        "duplicate_of": "",
+        "likeness": f"{number:02x}" * 24,
         "split": "heldout" if number % 4 == 0 else "train",
         "status": "ok",
         "reason": "",
@@ -138,11 +138,32 @@ def test_clean_table_passes_whole_and_says_so(tmp_path: Path, caplog: pytest.Log
     validated = validate_clips(table, config(), CLIP, tmp_path)
     asked = validated.manifest.filter(like="keeps_")
     assert asked.all(axis=None)
-    pd.testing.assert_frame_equal(validated.manifest.drop(columns=[*asked.columns, "warnings"]), table)
+    added = [*asked.columns, "duplicate_of", "warnings"]
+    pd.testing.assert_frame_equal(validated.manifest.drop(columns=added), table)
     assert validated.quarantine.empty
-    about = {"failed", "failures", *asked.columns}
+    about = {"failed", "failures", "duplicate_of", *asked.columns}
     assert {*table.columns, *about} == {*validated.quarantine.columns}
     assert caplog.messages == ["12 clips pass, 0 quarantined"]
+
+
+def test_of_near_duplicates_the_first_good_one_is_kept(tmp_path: Path) -> None:
+    alike = "f0" * 23
+    rows = [
+        clip_row(50, likeness=alike + "f0", caption=""),
+        clip_row(51, likeness=alike + "f1"),
+        clip_row(52, likeness=alike + "ff"),
+        clip_row(53, likeness="0f" * 24),
+    ]
+    table = pd.DataFrame([*clean(), *rows])
+    found = validate_clips(table, config(near_duplicate_bits=3), CLIP, tmp_path)
+    duplicate = found.quarantine.set_index("clip_id").loc["id52"]
+    assert duplicate["duplicate_of"] == "sub folder/clip é51.mp4"
+    assert duplicate["reason"] == "looks nearly the same as sub folder/clip é51.mp4"
+    assert duplicate["failures"][0]["observed"] == "sub folder/clip é51.mp4"
+    assert [*found.quarantine["clip_id"]] == ["id50", "id52"]
+    assert {"id51", "id53"} < {*found.manifest["clip_id"]}
+    assert set(found.manifest["duplicate_of"]) == {""}
+    assert len(validate_clips(table, config(), CLIP, tmp_path).quarantine) == 1
 
 
 def stopped(table: pd.DataFrame, work: Path, **changes: Any) -> str:

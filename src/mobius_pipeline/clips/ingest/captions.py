@@ -1,11 +1,12 @@
 """Captions of clips: from the listing, a table, tar shards, text files beside the clips, folders' names."""
 
 import logging
-from collections import defaultdict
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.listing import find_table, read_table
+from mobius_pipeline.clips.ingest.named import Named
 from mobius_pipeline.clips.ingest.sources import SHARD, SUFFIXES, Sources, plain
 from mobius_pipeline.clips.ingest.texts import MAX_BYTES, captions_in, distinct
 
@@ -14,44 +15,51 @@ log = logging.getLogger(__name__)
 TABLE = "captions"
 
 
-def read_captions(folder: Path, sources: Sources, config: IngestConfig) -> dict[str, list[str]]:
-    """Find the captions of `sources.paths`, by path: the distinct ones of each, in their order.
+class Captions:
+    """Captions of clips, looked for when they are asked for.
 
     The first of these that has any for a clip counts: the listing; `captions.csv`, `.jsonl` or `.parquet`;
     the clip's tar shard; a `<name>.txt` beside the clip, a line a caption; with `caption_from_folder` the
-    name of the folder that it lies in. Clips without a caption are not among the keys.
-
-    Raises:
-        MobiusError: If a line of the table is damaged or lacks a column, or the table is no UTF-8 text.
+    name of the folder that it lies in.
     """
-    table = _read_table(folder, sources)
-    listed = sources.listed or {}
-    texts = _Texts(folder, sources)
-    found = {}
-    for path in sources.paths:
+
+    def __init__(self, folder: Path, sources: Sources, config: IngestConfig) -> None:
+        """Read the table of captions, if there is one.
+
+        Raises:
+            MobiusError: If a line of it is damaged or lacks a column, or it is no UTF-8 text.
+        """
+        self._table = _read_table(folder, sources)
+        self._listed = sources.listed
+        self._members = sources.members
+        self._texts = _Texts(folder, sources)
+        self._from_folder = config.caption_from_folder
+
+    def of(self, path: str) -> list[str]:
+        """The distinct captions of a source, in their order; none if there are none."""
         name = plain(path)
-        captions = (
-            distinct(listed.get(name, []))
-            or distinct(table.get(name, []))
-            or distinct(sources.members.get(path, []))
-            or distinct(texts.of(path))
-            or (_folder_name(path) if config.caption_from_folder else [])
+        return (
+            distinct(self._listed.captions(name) if self._listed else [])
+            or distinct(self._table.captions(name))
+            or distinct(self._members.captions(path))
+            or distinct(self._texts.of(path))
+            or (_folder_name(path) if self._from_folder else [])
         )
-        if captions:
-            found[path] = captions
-    texts.tell(strays=sources.listed is None)
-    return found
+
+    def tell(self) -> None:
+        """Once those of all sources were asked for, say which texts could not be read or belong to none."""
+        self._texts.tell(strays=self._listed is None)
 
 
-def _read_table(folder: Path, sources: Sources) -> dict[str, list[str]]:
+def _read_table(folder: Path, sources: Sources) -> Named:
     """Captions by plain path; those of files that are not there are counted in the log."""
     path = find_table(folder, sources.tree, TABLE)
     if not path:
-        return {}
-    table = defaultdict[str, list[str]](list)
-    for name, captions in read_table(path, captioned=True):
-        table[plain(name)] += captions
-    if strays := sorted(table.keys() - {plain(path) for path in [*sources.paths, *sources.refused]}):
+        return Named()
+    table = Named(row._replace(file=plain(row.file)) for row in read_table(path, captioned=True))
+    for source in chain(sources.paths, sources.refused):
+        table.claim(plain(source))
+    if strays := list(table.unclaimed()):
         log.warning(
             "%s captions %d files that are not there%s, %s for instance.",
             path.name,
@@ -59,7 +67,7 @@ def _read_table(folder: Path, sources: Sources) -> dict[str, list[str]]:
             " or not in the listing" if sources.listed is not None else "",
             strays[0],
         )
-    return dict(table)
+    return table
 
 
 class _Texts:

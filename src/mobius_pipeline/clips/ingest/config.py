@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from mobius_pipeline.config import Config
-from mobius_pipeline.engine import EngineConfig
 
 
 class ScenesConfig(Config):
@@ -23,7 +22,7 @@ class WindowsConfig(Config):
     stride_s: float = Field(gt=0, description="from one window's start to the next one's")
 
 
-class IngestConfig(EngineConfig):
+class IngestConfig(Config):
     """`conf/<env>/parameters_ingest.yml`."""
 
     heldout_share: float = Field(gt=0, lt=1, description="of the sources, for evaluation")
@@ -31,9 +30,6 @@ class IngestConfig(EngineConfig):
     caption_from_folder: bool = Field(default=False, description="for clips that have no other caption")
     scenes: ScenesConfig | None = None
     windows: WindowsConfig | None = None
-    near_duplicate_bits: int | None = Field(
-        default=None, ge=0, le=48, description="in which the hashes of two near-duplicates differ, of 192"
-    )
     seconds_per_file: float = Field(default=600, gt=0, description="then its process is killed")
     memory_mib_per_file: int = Field(default=4096, gt=0, description="of its process, beyond which it fails")
     retries: int = Field(default=1, ge=0, description="of a file whose process was killed or crashed")

@@ -6,11 +6,15 @@ from typing import Any
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
-from mobius_pipeline.engine import use_engine
+from mobius_pipeline.engine import EngineConfig, use_engine
 
 
 def each(
-    task: Callable[[str], Any], arguments: Sequence[str], result: dict[str, Any], config: IngestConfig
+    task: Callable[[str], Any],
+    arguments: Sequence[str],
+    result: dict[str, Any],
+    config: IngestConfig,
+    engine: EngineConfig,
 ) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
     """Run `task` on every argument, each in a watched process.
 
@@ -18,7 +22,8 @@ def each(
         task: From an argument to rows; it is sent to other processes.
         arguments: In any order.
         result: A value of each column of a row.
-        config: The engine, the processes, and a file's limits.
+        config: The processes, and a file's limits.
+        engine: On which they are run.
 
     Yields:
         The argument, its rows, and "" or the reason that there are none; in whatever order they are done.
@@ -26,7 +31,7 @@ def each(
     import daft
     from daft import DataType
 
-    use_engine(config)
+    use_engine(engine)
     row_type = DataType.struct({name: _daft_type(value) for name, value in result.items()})
     outcome = DataType.struct({"rows": DataType.list(row_type), "failure": DataType.string()})
     limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)

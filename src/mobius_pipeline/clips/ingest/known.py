@@ -1,8 +1,10 @@
 """What earlier runs found out about sources, so that only new or changed ones are decoded."""
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import logging
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,69 +13,94 @@ from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.files import digest
 
-# Part of every cache's name: raise it when the rows that `describe` makes of the same bytes change.
+log = logging.getLogger(__name__)
+
+# Part of every database's name: raise it when the rows that `describe` makes of the same bytes change.
 _ROWS_VERSION = 1
+_HASH = 32  # bytes
 Rows = list[dict[str, Any]]
 
 
 class KnownSources:
-    """Rows by the hash of a source's bytes, kept as lines of JSON that are appended as sources are read.
-
-    A line that a killed run left half written is passed over, and its source is read again.
-    """
+    """Rows by the hash of a source's bytes, in a database that holds every source as soon as it was read."""
 
     def __init__(self, folder: Path, config: IngestConfig, clip: ClipFormat) -> None:
-        """Open the cache below `folder` of what decides the rows: other settings have another."""
+        """Open the database below `folder` of what decides the rows: other settings have another."""
         settings = {
             "rows": _ROWS_VERSION,
             "ingest": config.model_dump(include={"scenes", "windows"}),
             "clip": clip.model_dump(include={"fps", "stride", "background"}),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{digest(settings)[:20]}.jsonl"
-        self._places = _places(self._path)
+        self._path = folder / f"{digest(settings)[:20]}.sqlite"
 
     def __enter__(self) -> "KnownSources":
-        self._file = self._path.open("a+b")
-        if self._file.tell():
-            self._file.write(b"\n")  # behind a line that may be half written
+        try:
+            self._sources = _opened(self._path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # a full disk, say: no damage
+                raise
+            log.warning(
+                "%s is damaged (%s). It is made anew: all sources are decoded again.", self._path, error
+            )
+            self._path.unlink()
+            self._sources = _opened(self._path)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._sources.close()
 
-    @property
-    def hashes(self) -> frozenset[str]:
+    def hashes(self) -> "Hashes":
         """Of the sources' bytes."""
-        return frozenset(self._places)
+        return Hashes(one for (one,) in self._sources.execute("SELECT sha256 FROM sources ORDER BY sha256"))
 
     def rows_of(self, source: str, row: Mapping[str, Any]) -> Rows:
         """The rows of a source with the hash of `row`, under whatever name its bytes were read."""
-        self._file.seek(self._places[row["source_sha256"]])
-        _, rows = json.loads(self._file.readline())
-        return [{**known, "source": source, "path": source + known["path"]} for known in rows]
+        found = self._sources.execute("SELECT rows FROM sources WHERE sha256 = ?", [_key(row)]).fetchone()
+        return [{**known, "source": source, "path": source + known["path"]} for known in json.loads(found[0])]
 
     def add(self, source: str, rows: Rows) -> None:
         """Keep the rows of a source that was read; one that could not be is read again the next time."""
         if any(row["status"] == "rejected" for row in rows):
             return
         of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
-        line = json.dumps([rows[0]["source_sha256"], of_bytes])
-        self._file.write(line.encode() + b"\n")  # at the end, wherever was read
-        self._file.flush()
+        self._sources.execute(
+            "INSERT OR REPLACE INTO sources VALUES (?, ?)", [_key(rows[0]), json.dumps(of_bytes)]
+        )
 
 
-def _places(path: Path) -> dict[str, int]:
-    """Where the line of each source begins; the rows are read when they are asked for, to save memory."""
-    if not path.is_file():
-        return {}
-    found, place = {}, 0
-    with path.open("rb") as lines:
-        for line in lines:
-            with suppress(ValueError):
-                source, _ = json.loads(line)
-                found[source] = place
-            place += len(line)
-    return found
+class Hashes:
+    """A set of SHA-256 digests that takes 32 bytes each, wherever it is sent."""
+
+    def __init__(self, digests: Iterable[bytes]) -> None:
+        """Take them in ascending order."""
+        self._bytes = b"".join(digests)
+
+    def __len__(self) -> int:
+        return len(self._bytes) // _HASH
+
+    def __getitem__(self, place: int) -> bytes:
+        return self._bytes[place * _HASH : (place + 1) * _HASH]
+
+    def __contains__(self, sha256: object) -> bool:
+        """Whether a digest, in hex, is one of them."""
+        one = bytes.fromhex(str(sha256))
+        return self[bisect_left(self, one)] == one  # past the last one are no bytes
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    sources = sqlite3.connect(path, isolation_level=None)
+    # No row waits for the disk: a killed process loses none, and what a power cut spoils can be made anew.
+    sources.execute("PRAGMA synchronous = OFF")
+    sources.execute("PRAGMA journal_mode = TRUNCATE")
+    if (state := sources.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        sources.close()
+        raise sqlite3.DatabaseError(state)
+    sources.execute("CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY, rows TEXT NOT NULL)")
+    return sources
+
+
+def _key(row: Mapping[str, Any]) -> bytes:
+    return bytes.fromhex(row["source_sha256"])

@@ -5,17 +5,22 @@
 | file | relative to the folder of clips, POSIX |
 | caption | a text, or nothing |
 | captions | a list of texts (JSON lines and parquet; in CSV a file takes several rows) |
+| sha256 | in a listing: of the file's bytes, hex, or nothing; a file with other bytes is rejected |
 """
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.clips.ingest.folder import Tree
+from mobius_pipeline.clips.ingest.named import Said
 from mobius_pipeline.errors import MobiusError
 
+_COLUMNS = ("file", "caption", "captions", "sha256")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _ROWS_AT_ONCE = 10_000
 
 Numbered = Iterator[tuple[int, Any]]  # the line or row in the file, from 1, and what stands there
@@ -37,8 +42,8 @@ def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
     return folder / found[0] if found else None
 
 
-def read_table(path: Path, captioned: bool) -> Iterator[tuple[str, list[str]]]:
-    """Yield each row's file, as it is written there, and its captions.
+def read_table(path: Path, captioned: bool) -> Iterator[Said]:
+    """Yield what each row says of a file, whose name is as it is written there.
 
     Args:
         path: A file whose suffix says its format.
@@ -51,7 +56,7 @@ def read_table(path: Path, captioned: bool) -> Iterator[tuple[str, list[str]]]:
     try:
         for number, record in _READERS[path.suffix](path):
             try:
-                yield _file(record, captioned), captions_of(record)
+                yield Said(_file(record, captioned), captions_of(record), _sha256(record))
             except ValueError as error:
                 raise MobiusError(f"{path}, {place} {number}: {error}") from error
     except UnicodeDecodeError as error:
@@ -87,7 +92,7 @@ def _parquet_rows(path: Path) -> Numbered:
 
     try:
         with pq.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in ("file", "caption", "captions")]
+            columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
             batches = file.iter_batches(_ROWS_AT_ONCE, columns=columns)
             yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
     except pa.ArrowException as error:
@@ -123,6 +128,13 @@ def captions_of(record: dict[str, Any]) -> list[str]:
     if wrong := [caption for caption in captions if not isinstance(caption, str)]:
         raise ValueError(f"a caption must be a text, not {wrong[0]!r}")
     return [_text(caption) for caption in captions]
+
+
+def _sha256(record: dict[str, Any]) -> str:
+    said = str(record.get("sha256") or "").strip().lower()
+    if said and not _SHA256.fullmatch(said):
+        raise ValueError(f"`sha256` must be 64 hexadecimal digits or nothing, not {record['sha256']!r}")
+    return said
 
 
 def _text(value: str) -> str:

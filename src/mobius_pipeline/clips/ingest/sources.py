@@ -2,7 +2,7 @@
 
 import logging
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from mobius_pipeline.clips.ingest.describe import rejected
 from mobius_pipeline.clips.ingest.folder import Tree, walk
 from mobius_pipeline.clips.ingest.listing import find_table, read_table
+from mobius_pipeline.clips.ingest.named import Named, Said
 from mobius_pipeline.clips.ingest.sequences import find_sequences
 from mobius_pipeline.clips.ingest.shards import read_shard
 from mobius_pipeline.errors import MobiusError
@@ -32,19 +33,23 @@ class Sources:
         paths: Those to be read, sorted.
         refused: Those that are not opened, and why.
         tree: What else lies there.
-        listed: The captions that a listing gives, by plain name; None without a listing.
-        members: The captions that a tar shard holds, by path.
+        listed: What a listing says of them, by plain name; None without a listing.
+        members: What tar shards say of theirs, by path.
     """
 
     tree: Tree
     paths: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    listed: dict[str, list[str]] | None = None
-    members: dict[str, list[str]] = field(default_factory=dict)
+    listed: Named | None = None
+    members: Named = field(default_factory=Named)
 
     def rejected(self) -> list[dict[str, Any]]:
         """The refused ones as rows of the table of clips."""
         return [rejected(path, reason) for path, reason in self.refused.items()]
+
+    def promised(self, path: str) -> list[str]:
+        """The SHA-256 that the listing gives for a source: nothing, one, or several that disagree."""
+        return self.listed.hashes(plain(path)) if self.listed else []
 
 
 def find_media(folder: Path) -> Sources:
@@ -102,7 +107,7 @@ def _add_shards(found: Sources, folder: Path) -> None:
     for name in track(names, "tar shards", len(names), "shards") if names else ():
         shard = read_shard(folder / name, SUFFIXES)
         found.paths += [f"{name}/{clip}" for clip in shard.clips]
-        found.members |= {f"{name}/{clip}": captions for clip, captions in shard.clips.items()}
+        found.members.add(Said(f"{name}/{clip}", captions) for clip, captions in shard.clips.items())
         found.refused |= {f"{name}/{member}": reason for member, reason in shard.refused.items()}
         if shard.damage:
             found.refused[name] = shard.damage
@@ -117,24 +122,21 @@ def _add_shards(found: Sources, folder: Path) -> None:
 
 
 def _keep_listed(found: Sources, listing: Path) -> None:
-    captions = defaultdict[str, list[str]](list)
-    for name, said in read_table(listing, captioned=False):
-        captions[plain(name)] += said
-    kept = [path for path in found.paths if plain(path) in captions]
-    unnamed = len(found.paths) + len(found.refused) - len(kept) - len(found.refused.keys() & captions.keys())
+    named = Named(row._replace(file=plain(row.file)) for row in read_table(listing, captioned=False))
+    kept = [path for path in found.paths if named.claim(plain(path))]
+    missing = set(named.unclaimed())
+    unnamed = len(found.paths) + len(found.refused) - len(kept) - len(found.refused.keys() & missing)
     log.log(
         logging.WARNING if unnamed else logging.INFO,
         "%s names %d sources; %d others in the folder are left out.",
         listing.name,
-        len(captions),
+        len(named),
         unnamed,
     )
-    known = {plain(path) for path in kept}
-    missing = [name for name in captions if name not in known]
     reasons = found.tree.refused | found.refused
     there = {plain(name) for name in found.tree.files} if missing else set()
     found.refused = {name: _why_missing(name, reasons, there) for name in missing}
-    found.paths, found.listed = kept, dict(captions)
+    found.paths, found.listed = kept, named
 
 
 def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:

@@ -22,89 +22,117 @@
 | black_share | share of frames that are nearly black |
 | flicker | mean change of the change of a frame's brightness, in grey levels |
 | likeness | perceptual hashes of the first, the middle and the last frame, hex |
-| duplicate_of | path of the earlier clip that looks nearly the same, "" if there is none |
 | bytes | of the source |
 | split | "train" or "heldout", by the hash of the source |
 | status, reason | "ok", or "rejected" and why |
 """
 
 import hashlib
+import heapq
 import logging
 import re
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from mobius_pipeline.clips.ingest.captions import read_captions
+from mobius_pipeline.clips.ingest.captions import Captions
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.describe import ROW
-from mobius_pipeline.clips.ingest.likeness import first_alike
 from mobius_pipeline.clips.ingest.read import read_sources
 from mobius_pipeline.clips.ingest.sources import find_media
 from mobius_pipeline.clips.media.clip import steps_within
 from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.engine import NATIVE, EngineConfig
+from mobius_pipeline.files import whole_file
 
 log = logging.getLogger(__name__)
 
 _NAMED = 50  # rejected rows in the log
-_BATCH = 1024  # rows
+_ROWS_AT_ONCE = 1024  # in memory, and in a row group of the file
 _TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+_SCHEMA = pa.schema(
+    [
+        *((name, _TYPES[type(value)]) for name, value in ROW.items()),
+        ("captions", pa.list_(pa.string())),
+        ("caption", pa.string()),
+        ("words", pa.int64()),
+        ("model_frames", pa.int64()),
+        ("split", pa.string()),
+        ("clip_id", pa.string()),
+    ]
+)
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def tabulate(folder: Path, config: IngestConfig, clip: ClipFormat, work: Path) -> pd.DataFrame:
-    """Read every source below `folder` and return the table of its clips, sorted by path.
+def tabulate(
+    folder: Path, config: IngestConfig, clip: ClipFormat, work: Path, engine: EngineConfig = NATIVE
+) -> Path:
+    """Read every source below `folder` into a table of its clips, sorted by source and time.
+
+    Rows are written as they come: of a folder of any size only the names are in memory.
 
     Args:
         folder: The raw clips.
         config: How they are cut and read.
         clip: What the model sees of them.
-        work: Folder that keeps what was found out about sources: the next run decodes only new bytes.
+        work: Folder of the table, and of what was found out about sources: the next run decodes only new
+            bytes.
+        engine: On which the sources are read.
+
+    Returns:
+        A Parquet file below `work`.
 
     Raises:
         MobiusError: If there are no sources of clips, or the listing or the captions cannot be read.
     """
     sources = find_media(folder)
-    captions = read_captions(folder, sources, config)
-    rows = chain(read_sources(folder, sources.paths, config, clip, work), sources.rejected())
-    table = _as_table(rows).sort_values("path", ignore_index=True)
-    table["captions"] = [captions.get(source, []) for source in table["source"]]
-    table["caption"] = [next(iter(several), "") for several in table["captions"]]
-    table["words"] = [len(_WORD.findall(caption)) for caption in table["caption"]]
-    table["model_frames"] = [steps_within(seconds, clip.rate) for seconds in table["duration_s"]]
-    table["split"] = [split_of(source, config.heldout_share) for source in table["source_sha256"]]
-    table["clip_id"] = [
-        clip_id(source, start, end)
-        for source, start, end in zip(
-            table["source_sha256"], table["start_frame"], table["end_frame"], strict=True
+    captions = Captions(folder, sources, config)
+    read = read_sources(folder, sources, config, engine, clip, work)
+    refused = ([row] for row in sorted(sources.rejected(), key=_source))
+    work.mkdir(parents=True, exist_ok=True)
+    table = work / "clips.parquet"
+    with whole_file(table) as partial:
+        _write(
+            (
+                {**row, **_derived(row, said, config, clip)}
+                for rows in heapq.merge(read, refused, key=lambda rows: _source(rows[0]))
+                for said in [captions.of(_source(rows[0]))]
+                for row in rows
+            ),
+            partial,
         )
-    ]
-    table["duplicate_of"] = _near_duplicates(table, config)
+    captions.tell()
     _tell(table, folder)
     return table
 
 
-def _as_table(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as columns, in batches: as dictionaries, 100,000 of them take several times the memory."""
-    schema = pa.schema([(name, _TYPES[type(value)]) for name, value in ROW.items()])
-    batches = []
-    while batch := list(islice(rows, _BATCH)):
-        batches.append(pa.RecordBatch.from_pylist(batch, schema))
-    table: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas()
-    return table
+def _source(row: dict[str, Any]) -> str:
+    return str(row["source"])
 
 
-def _near_duplicates(table: pd.DataFrame, config: IngestConfig) -> list[str]:
-    """For each clip the path of the earlier one that it looks like, or ""."""
-    if config.near_duplicate_bits is None:
-        return [""] * len(table)
-    first = first_alike(table["likeness"].tolist(), config.near_duplicate_bits)
-    paths = table["path"].tolist()
-    return [paths[kept] if kept != place else "" for place, kept in enumerate(first)]
+def _derived(
+    row: dict[str, Any], captions: list[str], config: IngestConfig, clip: ClipFormat
+) -> dict[str, Any]:
+    """The columns that follow from a clip's others and from its captions."""
+    caption = next(iter(captions), "")
+    return {
+        "captions": captions,
+        "caption": caption,
+        "words": len(_WORD.findall(caption)),
+        "model_frames": steps_within(row["duration_s"], clip.rate),
+        "split": split_of(row["source_sha256"], config.heldout_share),
+        "clip_id": clip_id(row["source_sha256"], row["start_frame"], row["end_frame"]),
+    }
+
+
+def _write(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    with pq.ParquetWriter(path, _SCHEMA) as writer:
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(batch, _SCHEMA))
 
 
 def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
@@ -118,18 +146,20 @@ def split_of(source_sha256: str, heldout_share: float) -> str:
     return "heldout" if place < heldout_share else "train"
 
 
-def _tell(table: pd.DataFrame, folder: Path) -> None:
-    rejected = table[table["status"] == "rejected"]
-    uncaptioned = int((table["caption"] == "").sum())
+def _tell(table: Path, folder: Path) -> None:
+    """Count what was read, and name what was not."""
+    rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", "rejected")])
+    uncaptioned = pq.read_table(table, columns=[], filters=[("caption", "=", "")]).num_rows
+    clips = pq.read_metadata(table).num_rows
     log.info(
         "%d clips in %s: %d read, %d rejected, %d without a caption.",
-        len(table),
+        clips,
         folder,
-        len(table) - len(rejected),
+        clips - len(rejected),
         len(rejected),
         uncaptioned,
     )
-    for row in rejected.head(_NAMED).itertuples():
-        log.warning("Rejected: %s (%s)", row.path, row.reason)
+    for row in rejected.slice(0, _NAMED).to_pylist():
+        log.warning("Rejected: %s (%s)", row["path"], row["reason"])
     if len(rejected) > _NAMED:
         log.warning("… and %d more; the quarantine names them all.", len(rejected) - _NAMED)

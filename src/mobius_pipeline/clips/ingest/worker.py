@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
+from mobius_pipeline.errors import MobiusError
+
 T = TypeVar("T")
 
 _MIB = 1 << 20
@@ -40,6 +42,7 @@ class Worker(Generic[T]):
 
         Raises:
             Failed: If its process crashed, hung or ran out of memory, each time that it was tried.
+            MobiusError: If no process can be started, which is no file's fault.
         """
         for left in reversed(range(self._limits.retries + 1)):
             try:
@@ -72,7 +75,14 @@ class Worker(Generic[T]):
         self._process.start()
         theirs.close()
         self._connection = ours
-        ours.recv()  # that it is ready: starting takes seconds, which are not the file's
+        try:
+            ours.recv()  # that it is ready: starting takes seconds, which are not the file's
+        except (EOFError, OSError) as error:
+            raise MobiusError(
+                f"No process that reads files can be started: {self._how_it_ended()}. What it printed stands "
+                "above. Look at ingest.memory_mib_per_file in conf/base/parameters_ingest.yml; a script "
+                "that ingests needs `if __name__ == '__main__':` around its calls."
+            ) from error
         return ours
 
     def _how_it_ended(self) -> str:

@@ -15,8 +15,10 @@ from mobius_pipeline.clips.validate.data_docs import (
     expectations_known,
 )
 from mobius_pipeline.clips.validate.entries import MEND, check_entries, decision, shown
+from mobius_pipeline.clips.validate.likeness import first_alike
 from mobius_pipeline.clips.validate.rules import (
     INTEGERS,
+    NEAR_DUPLICATE,
     READABLE,
     UNIQUE,
     UNREADABLE,
@@ -66,7 +68,8 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
         raise _stopped(problems, docs.publish(), None)
     _check_entries(config, clip, table)
     warnings, stops = (asked_rules(config, action) for action in ("warn", "stop"))
-    manifest, quarantine = split_rows(table, row_rules(config, clip), [*warnings, *stops], docs)
+    rules = row_rules(config, clip)
+    manifest, quarantine = split_rows(table, rules, [*warnings, *stops], docs, config.near_duplicate_bits)
     rejected = quarantine["failed"] == READABLE.name
     verdicts = pd.DataFrame({"kept": [True] * len(manifest) + [False] * int((~rejected).sum())})
     problems += _broken([rejected_share(config)], docs, "3 rejected files", table)[0]
@@ -74,7 +77,7 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     of_manifest, told = _broken([*enough(config), *asked_of_manifest(config)], docs, "5 manifest", manifest)
     problems += of_manifest
     folder = docs.publish()
-    log.info(closing_line(manifest, quarantine, row_rules(config, clip)))
+    log.info(closing_line(manifest, quarantine, rules))
     for warning in told:
         log.warning(warning)
     for rule in warnings:
@@ -96,7 +99,8 @@ def _kept_in_spite_of(rule: RowRule, manifest: pd.DataFrame) -> int:
 
 def _check_entries(config: ValidateConfig, clip: ClipFormat, table: pd.DataFrame) -> None:
     values, tables = expectations_known()
-    of_clips = {rule.expectation.name for rule in (*row_rules(config, clip), UNIQUE) if not rule.is_asked_for}
+    own = (*row_rules(config, clip), UNIQUE, NEAR_DUPLICATE)
+    of_clips = {rule.expectation.name for rule in own if not rule.is_asked_for}
     check_entries("expectations", config.expectations, values, table, of_clips)
     of_manifest = {rule.expectation.name for rule in enough(config)}
     check_entries("table_expectations", config.table_expectations, tables, table, of_manifest)
@@ -122,12 +126,17 @@ def _warn_of_shares(
 
 
 def split_rows(
-    table: pd.DataFrame, rules: Sequence[RowRule], warnings: Sequence[RowRule], docs: DataDocs
+    table: pd.DataFrame,
+    rules: Sequence[RowRule],
+    warnings: Sequence[RowRule],
+    docs: DataDocs,
+    near_duplicate_bits: int | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows that pass (counted anew), and the others with `failed`, `failures` and `reason`.
 
-    Both carry a column for each entry of `validate.expectations`, whether the clip keeps it, and those that
-    pass carry as `warnings` what they fail in spite of that, as `failures` are.
+    Both carry a column for each entry of `validate.expectations`, whether the clip keeps it, and
+    `duplicate_of`, the earlier clip that looks nearly the same, of clips that keep all else; those that pass
+    carry as `warnings` what they fail in spite of that, as `failures` are.
     """
     readable = table[table["status"] == "ok"].reset_index(drop=True)
     results = docs.check(
@@ -145,6 +154,13 @@ def split_rows(
     for row in results[UNIQUE.expectation].rows:
         if first[row] < row:
             broken[row].append(UNIQUE)
+    good = [row for row in readable.index if not broken[row]]
+    readable = readable.assign(duplicate_of=_near_duplicates(readable, good, near_duplicate_bits))
+    if near_duplicate_bits is not None:
+        candidates = readable.loc[good].reset_index(drop=True)
+        asked = NEAR_DUPLICATE.expectation
+        for place in docs.check("2b near-duplicates", candidates, [asked])[asked].rows:
+            broken[good[place]].append(NEAR_DUPLICATE)
     explained = readable.assign(first_path=readable["path"].loc[first].to_numpy()).to_dict("records")
     bad = [row for row in readable.index if broken[row]]
     warned = _by_row(readable, {rule: fails[rule] for rule in warnings})
@@ -154,6 +170,17 @@ def split_rows(
     rejected = _rejected(table[table["status"] != "ok"])
     both = quarantine if rejected.empty else pd.concat([quarantine, rejected])
     return manifest.reset_index(drop=True), both.reset_index(drop=True)
+
+
+def _near_duplicates(readable: pd.DataFrame, good: list[int], bits: int | None) -> Any:
+    """For each good row the path of the earlier one that it looks like, or ""; for the others ""."""
+    found = [""] * len(readable)
+    if bits is not None:
+        first = first_alike(readable["likeness"].iloc[good].tolist(), bits)
+        for row, kept in zip(good, first, strict=True):
+            if good[kept] != row:
+                found[row] = readable["path"].iloc[good[kept]]
+    return _texts(found)
 
 
 def _failing_rows(rule: RowRule, readable: pd.DataFrame, outcome: Outcome) -> list[int]:
@@ -223,7 +250,8 @@ def first_of_each(readable: pd.DataFrame, bad: Sequence[bool]) -> list[int]:
 
 def closing_line(manifest: pd.DataFrame, quarantine: pd.DataFrame, rules: Sequence[RowRule]) -> str:
     """Say how many clips pass and how many are quarantined for which first reason."""
-    labels = {rule.expectation.name: rule.label for rule in (*rules, UNIQUE)} | {READABLE.name: UNREADABLE}
+    own = {READABLE.name: UNREADABLE}
+    labels = own | {rule.expectation.name: rule.label for rule in (*rules, UNIQUE, NEAR_DUPLICATE)}
     counts = quarantine["failed"].str.split(";").str[0].map(labels).value_counts()
     reasons = ", ".join(f"{count} {label}" for label, count in counts.items())
     return f"{len(manifest)} clips pass, {len(quarantine)} quarantined" + (f" ({reasons})" if reasons else "")

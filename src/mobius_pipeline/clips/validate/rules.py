@@ -46,6 +46,8 @@ class ValidateConfig(Config):
         duration_s: Length of a clip in seconds; `min: null` is that of the shortest clip that the model sees.
         expectations: What else every readable clip must keep.
         table_expectations: What else the clips that are left must be together.
+        near_duplicate_bits: Of 192, in which the perceptual hashes of two near-duplicates differ at most;
+            null looks for none.
         history: Runs that Data Docs show.
         warn_rejected_share: Above it a warning says so; `warn_quarantined_share` likewise.
         max_rejected_share: Largest share of unreadable rows among all rows.
@@ -59,6 +61,7 @@ class ValidateConfig(Config):
     duration_s: Range
     expectations: tuple[ClipEntry, ...] = ()
     table_expectations: tuple[TableEntry, ...] = ()
+    near_duplicate_bits: int | None = Field(default=None, ge=0, le=48)
     history: int = Field(ge=1)
     warn_rejected_share: float = Field(ge=0, le=1)
     max_rejected_share: float = Field(ge=0, le=1)
@@ -107,10 +110,19 @@ UNIQUE = RowRule(
     "each clip once",
     shows="first_path",
 )
+NEAR_DUPLICATE = RowRule(
+    Expectation("expect_column_values_to_be_in_set", "duplicate_of", {"value_set": [""]}),
+    "near-duplicate",
+    lambda row: f"looks nearly the same as {row['duplicate_of']}",
+    "no earlier clip that looks nearly the same",
+)
 
 
 def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[RowRule]:
-    """List what every readable clip must keep, but for `UNIQUE`, which is judged among those that do."""
+    """List what every readable clip must keep, but for what is judged among those that do.
+
+    Those are `UNIQUE` and `NEAR_DUPLICATE`: no clip is left out for the sake of one that is left out too.
+    """
     shortest, least = min(size.frames for size in clip.sizes), _least(clip)
     present = (*(column for column in TEXTS if column != "status"), *INTEGERS, *DECIMALS)
     return [

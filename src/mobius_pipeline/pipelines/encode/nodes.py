@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.engine import EngineConfig
 from mobius_pipeline.latents.config import EncodeConfig
 
 
@@ -14,11 +15,12 @@ def encode_clips(
     base_model: Path,
     encode: EncodeConfig,
     clip: ClipFormat,
+    engine: EngineConfig,
     latents: str,
 ) -> Path:
     """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
     from mobius_pipeline.latents.encode import update_store
 
     root = Path(latents)
-    update_store(root, manifest, raw_clips, base_model, clip, encode)
+    update_store(root, manifest, raw_clips, base_model, clip, encode, engine)
     return root

@@ -17,6 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "base_model",
                     "params:encode",
                     "params:clip",
+                    "params:engine",
                     "params:latents",
                 ],
                 outputs="latents",

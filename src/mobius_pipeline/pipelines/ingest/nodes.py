@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.engine import EngineConfig
 
 
-def ingest_clips(raw_clips: Path, ingest: IngestConfig, clip: ClipFormat, work: str) -> pd.DataFrame:
+def ingest_clips(
+    raw_clips: Path, ingest: IngestConfig, clip: ClipFormat, engine: EngineConfig, work: str
+) -> Path:
     """Read every source of clips; what cannot be read becomes a rejected row."""
-    return tabulate(raw_clips, ingest, clip, Path(work, "ingest"))
+    return tabulate(raw_clips, ingest, clip, Path(work, "ingest"), engine)

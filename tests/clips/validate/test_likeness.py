@@ -1,16 +1,13 @@
 """Near-duplicates: the same film in other clothes, and none that merely shares a background."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
+from ingested import ingested
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.likeness import first_alike
-from mobius_pipeline.clips.ingest.table import tabulate
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm
+from mobius_pipeline.clips.validate.likeness import first_alike
 from mobius_pipeline.config import ClipFormat
 
 SIZE = 96
@@ -47,9 +44,11 @@ def duplicates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     write_mp4(folder / "d other film.mp4", film(2), 12)
     write_mp4(folder / "e before a wall.mp4", film(3, background=1), 12)
     write_mp4(folder / "f before the same wall.mp4", film(4, background=1), 12)
-    ingest = IngestConfig(heldout_share=0.5, files_per_batch=2, near_duplicate_bits=20)
-    table = tabulate(folder, ingest, CLIP, tmp_path_factory.mktemp("work"))
-    return dict(zip(table["path"], table["duplicate_of"], strict=True))
+    ingest = IngestConfig(heldout_share=0.5, files_per_batch=2)
+    table = ingested(folder, ingest, CLIP, tmp_path_factory.mktemp("work"))
+    paths = table["path"].tolist()
+    first = first_alike(table["likeness"].tolist(), 20)
+    return {path: paths[kept] for path, kept in zip(paths, first, strict=True)}
 
 
 def test_copies_in_other_clothes_name_the_first(duplicates: dict[str, str]) -> None:
@@ -57,7 +56,7 @@ def test_copies_in_other_clothes_name_the_first(duplicates: dict[str, str]) -> N
 
 
 def test_clips_on_the_same_background_are_no_copies(duplicates: dict[str, str]) -> None:
-    alone = [name for name, first in duplicates.items() if not first]
+    alone = [name for name, first in duplicates.items() if first == name]
     assert alone == ["a.mp4", "d other film.mp4", "e before a wall.mp4", "f before the same wall.mp4"]
 
 
@@ -86,13 +85,3 @@ def test_the_distance_is_exact(bits: int) -> None:
 def test_clips_without_a_hash_are_like_no_other() -> None:
     assert first_alike(["", "", "00", "00", ""], 2) == [0, 1, 2, 2, 4]
     assert first_alike([], 2) == []
-
-
-def test_the_table_says_nothing_unless_asked(tmp_path: Path) -> None:
-    frames = film(1)
-    for name in ("a.gif", "b.gif"):
-        write_gif(tmp_path / name, frames, 12)
-    table: pd.DataFrame = tabulate(
-        tmp_path, IngestConfig(heldout_share=0.5, files_per_batch=2), CLIP, tmp_path / ".work"
-    )
-    assert list(table["duplicate_of"]) == ["", ""]
