@@ -66,6 +66,7 @@ def encode_config(**changes: Any) -> EncodeConfig:
         "frames_per_batch": 8,
         "device": "cpu",
         "gpus": 0,
+        "retries": 1,
         "remove_orphans": False,
     }
     return EncodeConfig(**settings | changes)

@@ -1,5 +1,6 @@
 """An encode that is killed, or runs out of room, leaves what it finished to the next one."""
 
+import contextlib
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import encoder
 import pandas as pd
+import psutil
 import pytest
 
 from mobius_pipeline.errors import MobiusError
@@ -86,6 +88,29 @@ def test_a_killed_encode_goes_on_at_the_last_finished_shard(
 def test_both_engines_write_the_same_bytes(start: Start, straight: Path, tmp_path: Path) -> None:
     ended(start(tmp_path, "ray"))
     assert files(tmp_path) == files(straight)
+
+
+def test_the_death_of_a_cluster_worker_loses_nothing(start: Start, straight: Path, tmp_path: Path) -> None:
+    """The process that Ray runs decoder and VAE in is killed while it loads them; Ray starts another."""
+    process = start(tmp_path, "ray")
+    while not (workers := [one for one in children(process) if "UDFProject" in title(one)]):
+        assert process.is_alive()
+        time.sleep(0.05)
+    workers[0].kill()
+    ended(process)
+    assert files(tmp_path) == files(straight)
+
+
+def children(process: BaseProcess) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def test_a_full_disk_is_told_and_loses_nothing(start: Start, straight: Path, tmp_path: Path) -> None:

@@ -145,8 +145,9 @@ def _cannot_be_read(raw_clips: Path, unread: dict[str, str]) -> str:
     named = "; ".join(f"{path} ({reason})" for path, reason in list(unread.items())[:NAMED])
     return (
         f"{len(unread)} clips in {raw_clips} cannot be encoded as they were ingested: {named}"
-        f"{' ...' if len(unread) > NAMED else '.'} Put them back as they were, or take up what lies there "
-        "now: `kedro run --pipelines=ingest,validate`; then run `encode` again. All others are encoded."
+        f"{' ...' if len(unread) > NAMED else '.'} All others are encoded. Put files that changed back as "
+        "they were, or take up what lies there now: `kedro run --pipelines=ingest,validate`; mend what else "
+        "is named; then run `encode` again."
     )
 
 

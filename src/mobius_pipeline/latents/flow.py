@@ -3,13 +3,13 @@
 What a clip or a batch of captions comes to depends on nothing beside it, so both engines give the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import daft
 import numpy as np
@@ -27,12 +27,13 @@ from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.source import read_clip
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 _ALONE = Lock()
 _CLIPS_AT_ONCE = 4  # that a worker hands on together: what bounds the decoded frames in memory
 _HALVES = DataType.tensor(DataType.uint16())  # the bits of fp16, which Daft has no tensors of
 _DECODED = DataType.struct({"pixels": DataType.tensor(DataType.uint8()), "error": DataType.string()})
-_MOMENTS = DataType.struct({"mean": _HALVES, "logvar": _HALVES})
+_MOMENTS = DataType.struct({"mean": _HALVES, "logvar": _HALVES, "error": DataType.string()})
 _EMBEDDED = DataType.struct({"embedding": _HALVES, "cut": DataType.int64()})
 
 
@@ -54,6 +55,22 @@ class EncodedTexts:
     cut: int
 
 
+def tried(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
+    """What a piece of work gives, and "" or why it gives nothing, though it was tried again so often.
+
+    What is wrong with a clip itself (a MediaError) is wrong the next time too, and not tried again.
+    """
+    for left in reversed(range(retries + 1)):
+        try:
+            return work(), ""
+        except MediaError as error:
+            return None, str(error)
+        except Exception as error:  # out of memory, a flaky disk or device
+            if not left:
+                return None, f"{type(error).__name__}: {error}"
+    raise AssertionError
+
+
 @contextmanager
 def _alone(threads: int) -> Iterator[None]:
     """One thread of a worker at a time loads a model (which no library does safely otherwise) or uses it."""
@@ -65,25 +82,30 @@ def _alone(threads: int) -> Iterator[None]:
 class _Vae:
     """The VAE, loaded by a worker when its first clip comes."""
 
-    def __init__(self, base: Path, device: str, frames_per_batch: int, threads: int) -> None:
-        self._base, self._device = base, device
-        self._frames_per_batch, self._threads = frames_per_batch, threads
+    def __init__(self, base: Path, config: EncodeConfig, threads: int) -> None:
+        self._base, self._config, self._threads = base, config, threads
 
     @cached_property
     def _vae(self) -> AutoencoderKL:
-        return load_vae(self._base).to(self._device)
+        return load_vae(self._base).to(self._config.device)
 
     @daft.method.batch(return_dtype=_MOMENTS, batch_size=1)
     def moments(self, pixels: daft.Series) -> list[dict[str, Any] | None]:
         with _alone(self._threads):
-            return [None if clip is None else self._of_one(clip) for clip in pixels.to_pylist()]
+            _ = self._vae  # without a model the run ends: that is no clip's fault
+            return [None if clip is None else self._tried(clip) for clip in pixels.to_pylist()]
+
+    def _tried(self, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        found, error = tried(lambda: self._of_one(clip), self._config.retries)
+        return found or {"mean": None, "logvar": None, "error": error}
 
     def _of_one(self, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
         # A clip at a time: which others were beside it would show in the last bits.
-        frames = to_unit(torch.from_numpy(clip.copy())).to(self._device)
-        parts = [posterior_moments(self._vae, batch) for batch in torch.split(frames, self._frames_per_batch)]
+        frames = to_unit(torch.from_numpy(clip.copy())).to(self._config.device)
+        batches = torch.split(frames, self._config.frames_per_batch)
+        parts = [posterior_moments(self._vae, batch) for batch in batches]
         mean, logvar = (_bits(torch.cat(tensors)) for tensors in zip(*parts, strict=True))
-        return {"mean": mean, "logvar": logvar}
+        return {"mean": mean, "logvar": logvar, "error": ""}
 
 
 class _Text:
@@ -126,16 +148,12 @@ def encode_clips(
 
     @daft.func(return_dtype=_DECODED)
     def decoded(path: str, sha256: str, frames: int, height: int, width: int) -> dict[str, Any]:
-        size = ClipSize(frames=frames, height=height, width=width)
-        try:
-            return {"pixels": read_clip(raw_clips, path, sha256, clip.sized(size)), "error": ""}
-        except MediaError as error:
-            return {"pixels": None, "error": str(error)}
+        form = clip.sized(ClipSize(frames=frames, height=height, width=width))
+        pixels, error = tried(lambda: read_clip(raw_clips, path, sha256, form), config.retries)
+        return {"pixels": pixels, "error": error}
 
     use_engine(engine)
-    vae = _on_workers(_Vae, config, engine)(
-        base, config.device, config.frames_per_batch, torch.get_num_threads()
-    )
+    vae = _on_workers(_Vae, config, engine)(base, config, torch.get_num_threads())
     columns = ("path", "source_sha256", "frames", "height", "width")
     flow = daft.from_pydict({name: [row[name] for row in rows] for name in ("clip_id", *columns)})
     flow = flow.into_batches(_CLIPS_AT_ONCE)
@@ -146,9 +164,9 @@ def encode_clips(
         vae.moments(daft.col("clip").get("pixels")).alias("moments"),
     )
     for row in flow.iter_rows():
-        found = row["moments"]
-        moments = found and (_halves(found["mean"]), _halves(found["logvar"]))
-        yield Encoded(row["clip_id"], moments, row["error"])
+        found = row["moments"] or {"error": row["error"]}
+        moments = None if found["error"] else (_halves(found["mean"]), _halves(found["logvar"]))
+        yield Encoded(row["clip_id"], moments, found["error"])
 
 
 def encode_captions(

@@ -32,8 +32,8 @@ class Named:
         self._table.executemany("INSERT INTO said VALUES (?, ?, ?, 0)", several)
         self._table.execute("COMMIT")
 
-    def __len__(self) -> int:
-        """Files that are named."""
+    def count(self) -> int:
+        """How many files are named."""
         (count,) = self._table.execute("SELECT COUNT(DISTINCT file) FROM said").fetchone()
         return int(count)
 

@@ -130,7 +130,7 @@ def _keep_listed(found: Sources, listing: Path) -> None:
         logging.WARNING if unnamed else logging.INFO,
         "%s names %d sources; %d others in the folder are left out.",
         listing.name,
-        len(named),
+        named.count(),
         unnamed,
     )
     reasons = found.tree.refused | found.refused
