@@ -1,7 +1,8 @@
 """Which engine runs Daft's dataflows: its native one in this process, or a Ray cluster."""
 
 import os
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,6 +47,23 @@ def use_engine(engine: EngineConfig) -> None:
             f"This process runs Daft's engine {runner.name} already, and cannot change to {engine.name}. "
             "Look whether DAFT_RUNNER is set, and run each engine's work in a process of its own."
         )
+
+
+def rows_of(flow: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a dataflow, as they are done.
+
+    Raises:
+        Exception: What a worker raised, itself; Ray wraps it once for each process that it came through.
+    """
+    try:
+        yield from flow.iter_rows()
+    except Exception as error:
+        first: BaseException = error
+        while isinstance(cause := getattr(first, "cause", None), Exception):
+            first = cause
+        if first is error:
+            raise
+        raise first from error
 
 
 def _start_ray(address: str | None) -> None:

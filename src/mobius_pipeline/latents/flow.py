@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mobius_pipeline.clips.media.decode import MediaError
 from mobius_pipeline.config import ClipFormat, ClipSize
-from mobius_pipeline.engine import EngineConfig, use_engine
+from mobius_pipeline.engine import EngineConfig, rows_of, use_engine
 from mobius_pipeline.latents.base import TextEncoder, load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.source import read_clip
@@ -163,7 +163,7 @@ def encode_clips(
         daft.col("clip").get("error").alias("error"),
         vae.moments(daft.col("clip").get("pixels")).alias("moments"),
     )
-    for row in flow.iter_rows():
+    for row in rows_of(flow):
         found = row["moments"] or {"error": row["error"]}
         moments = None if found["error"] else (_halves(found["mean"]), _halves(found["logvar"]))
         yield Encoded(row["clip_id"], moments, found["error"])
@@ -177,7 +177,7 @@ def encode_captions(
     text = _on_workers(_Text, config, engine)(base, config.device, torch.get_num_threads())
     flow = daft.from_pydict({"batch": list(range(len(batches))), "captions": list(batches)}).into_batches(1)
     flow = flow.select("batch", text.embeddings(daft.col("captions")).alias("text"))
-    for row in flow.iter_rows():
+    for row in rows_of(flow):
         yield EncodedTexts(row["batch"], _halves(row["text"]["embedding"]), row["text"]["cut"])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
-from mobius_pipeline.engine import EngineConfig, use_engine
+from mobius_pipeline.engine import EngineConfig, rows_of, use_engine
 
 
 def each(
@@ -56,7 +56,7 @@ def each(
 
     flow = daft.from_pydict({"argument": list(arguments)}).into_batches(config.files_per_batch)
     flow = flow.select(daft.col("argument"), Described()(daft.col("argument")).alias("outcome"))
-    for row in flow.iter_rows():
+    for row in rows_of(flow):
         yield row["argument"], row["outcome"]["rows"], row["outcome"]["failure"]
 
 
