@@ -1,12 +1,15 @@
 """An encode in a process of its own."""
 
+import os
 from pathlib import Path
 
+import failing
 import pandas as pd
 import torch
 
 import tiny
 from mobius_pipeline.engine import EngineConfig
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.flow import encode_clips  # noqa: F401, loaded before the processes are forked
 
@@ -15,18 +18,35 @@ def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "nati
     """Bring the store up to date, small shards at a time."""
     torch.set_num_threads(1)
     config = tiny.encode_config(clips_per_shard=2)
+    update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config, EngineConfig(name=engine))
+
+
+def encode_failing(
+    root: Path, table: Path, clips: Path, base: Path, engine: str, runs: list[tuple[str, str]]
+) -> None:
+    """Encode once for each store's name and the lines of its faults; what it fails with is written down."""
+    faults = root / "faults"
+    os.environ[failing.FAULTS] = str(faults)
+    faults.write_text("")
+    failing.install()
     if engine == "ray":
         import ray
 
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config, EngineConfig(name=engine))
+        hook = {"worker_process_setup_hook": "failing.install"}
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=hook)
+    for number, (name, lines) in enumerate(runs):
+        faults.write_text(lines)
+        try:
+            encode(root / name, table, clips, base, engine)
+            told = ""
+        except MobiusError as error:
+            told = str(error)
+        (root / f"{number}.txt").write_text(told)
 
 
 def encode_without_room(root: Path, table: Path, clips: Path, base: Path, most_bytes: int) -> None:
     """The same where no file may grow beyond so many bytes; what it fails with is written down."""
     import resource
-
-    from mobius_pipeline.errors import MobiusError
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     try:

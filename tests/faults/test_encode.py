@@ -1,6 +1,5 @@
 """An encode that is killed, or runs out of room, leaves what it finished to the next one."""
 
-import contextlib
 import os
 import signal
 import time
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import encoder
+import failing
 import pandas as pd
-import psutil
 import pytest
 
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.latents.shards import row_names
 from mobius_pipeline.latents.store import LatentsStore
 
 Start = Callable[..., BaseProcess]  # of an encode into a folder
@@ -85,34 +85,6 @@ def test_a_killed_encode_goes_on_at_the_last_finished_shard(
     assert files(tmp_path) == files(straight)
 
 
-def test_both_engines_write_the_same_bytes(start: Start, straight: Path, tmp_path: Path) -> None:
-    ended(start(tmp_path, "ray"))
-    assert files(tmp_path) == files(straight)
-
-
-def test_the_death_of_a_cluster_worker_loses_nothing(start: Start, straight: Path, tmp_path: Path) -> None:
-    """The process that Ray runs decoder and VAE in is killed while it loads them; Ray starts another."""
-    process = start(tmp_path, "ray")
-    while not (workers := [one for one in children(process) if "UDFProject" in title(one)]):
-        assert process.is_alive()
-        time.sleep(0.05)
-    workers[0].kill()
-    ended(process)
-    assert files(tmp_path) == files(straight)
-
-
-def children(process: BaseProcess) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(process.pid).children(recursive=True)
-    return []
-
-
-def title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
-
-
 def test_a_full_disk_is_told_and_loses_nothing(start: Start, straight: Path, tmp_path: Path) -> None:
     """Room for a shard of clips, but not for one of captions."""
     sizes = {name: len(data) for name, data in files(straight).items()}
@@ -129,6 +101,72 @@ def test_a_full_disk_is_told_and_loses_nothing(start: Start, straight: Path, tmp
     ended(start(tmp_path))
     assert left == shards(tmp_path)
     assert files(tmp_path) == files(straight)
+
+
+def encoded(root: Path) -> list[str]:
+    """The ids of the clips in a store's shards."""
+    return [clip_id for path in root.rglob("shard-*.safetensors") for clip_id in row_names(path)]
+
+
+def test_a_clip_that_fails_is_tried_again_then_told_and_the_others_kept(
+    start: Start, straight: Path, tmp_path: Path, sample_table: pd.DataFrame, sample_clips: Path
+) -> None:
+    one, two = sample_table["path"].iloc[[3, 8]]
+
+    def both(how: str, times: int) -> str:
+        reading = failing.in_reading(one, how, times)
+        return reading + failing.in_the_vae(sample_clips, two, how, times)
+
+    runs = [("once", both("raise", 1)), ("always", both("raise", 9)), ("always", "")]
+    runs += [("refused", failing.in_the_vae(sample_clips, two, "refuse", 9))]
+    ended(start(tmp_path, "native", runs, target=encoder.encode_failing))
+    tried = failing.tried(tmp_path / "faults")
+    assert sorted(map(tried.count, set(tried))) == [4, 5]  # twice a run; what is ours, once
+    once, always, after, refused = ((tmp_path / f"{number}.txt").read_text() for number in range(4))
+    assert once == after == ""
+    assert files(tmp_path / "once") == files(straight)
+    assert "2 clips" in always
+    assert f"{one} (RuntimeError: out of luck)" in always
+    assert f"{two} (RuntimeError: out of luck)" in always
+    assert sorted(encoded(tmp_path / "always")) == sorted(sample_table["clip_id"][:CLIPS])
+    assert refused == "nobody can"
+
+
+@pytest.fixture(scope="module")
+def on_ray(
+    start: Start, tmp_path_factory: pytest.TempPathFactory, sample_table: pd.DataFrame, sample_clips: Path
+) -> Path:
+    """Encodes on a cluster, which starts once for all: without faults, with deadly ones, and one refused."""
+    once_read, once, always, wrong = sample_table["path"].iloc[[1, 4, 6, 9]]
+    deadly = failing.in_reading(once_read, "kill", 1) + failing.in_reading(wrong, "raise", 9)
+    deadly += failing.in_the_vae(sample_clips, once, "kill", 1)
+    deadly += failing.in_the_vae(sample_clips, always, "kill", 9)
+    refused = failing.in_the_vae(sample_clips, once, "refuse", 9)
+    root = tmp_path_factory.mktemp("ray")
+    runs = [("whole", ""), ("deadly", deadly), ("refused", refused)]
+    ended(start(root, "ray", runs, target=encoder.encode_failing))
+    return root
+
+
+def test_both_engines_write_the_same_bytes(on_ray: Path, straight: Path) -> None:
+    assert (on_ray / "0.txt").read_text() == ""
+    assert files(on_ray / "whole") == files(straight)
+
+
+def test_a_worker_that_dies_is_started_again_and_what_it_always_dies_of_told(
+    on_ray: Path, sample_table: pd.DataFrame
+) -> None:
+    always, wrong = sample_table["path"].iloc[[6, 9]]
+    told = (on_ray / "1.txt").read_text()
+    assert "2 clips" in told
+    assert f"{always} (its process was killed or crashed, 2 times)" in told
+    assert f"{wrong} (RuntimeError: out of luck)" in told
+    failed = sample_table["path"].isin([always, wrong])
+    assert sorted(encoded(on_ray / "deadly")) == sorted(sample_table["clip_id"][~failed][: CLIPS - 2])
+
+
+def test_an_error_of_ours_keeps_its_words_on_its_way_through_ray(on_ray: Path) -> None:
+    assert (on_ray / "2.txt").read_text() == "nobody can"
 
 
 def test_a_second_encode_is_refused_by_the_first_ones_process(

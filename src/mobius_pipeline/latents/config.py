@@ -15,7 +15,7 @@ class EncodeConfig(Config):
     frames_per_batch: int = Field(gt=0, description="frames that the VAE encodes at once")
     device: Device
     gpus: int = Field(ge=0, description="of the cluster, each with a model; 0: one model on `device`")
-    retries: int = Field(ge=0, description="of a clip whose decoding or encoding fails")
+    retries: int = Field(ge=0, description="of a clip that fails, or that a worker of a cluster dies of")
     remove_orphans: bool = Field(description="delete shards that no clip refers to any more")
 
     @model_validator(mode="after")

@@ -41,8 +41,8 @@ def update_store(
 ) -> None:
     """Encode the clips and captions of `manifest` that the store lacks, then publish a new index.
 
-    A shard counts as soon as it is written: a run that is stopped, or that meets a clip which it cannot read,
-    leaves what it finished to the next one.
+    A shard counts as soon as it is written: a run that is stopped, or that meets a clip which it cannot
+    encode, leaves what it finished to the next one.
 
     Args:
         root: The store's root, created if missing.
@@ -55,8 +55,8 @@ def update_store(
         engine: On which the work is done.
 
     Raises:
-        MobiusError: If clips cannot be read any more, the disk is full, another process writes here, or GPUs
-            of a cluster are asked for without one.
+        MobiusError: If clips cannot be decoded or encoded, the disk is full, another process writes here, or
+            GPUs of a cluster are asked for without one.
     """
     if config.gpus and engine.name != "ray":
         raise MobiusError(
@@ -113,7 +113,7 @@ def _update_clips(
     """Where every clip of the manifest is, once those are encoded that the store lacked.
 
     Raises:
-        MobiusError: If some cannot be read; all others are encoded then.
+        MobiusError: If some cannot be decoded or encoded; all others are encoded then.
     """
     places = find(folder, CLIPS, manifest["clip_id"], _usable(folder))
     missing = manifest[~manifest["clip_id"].isin(places.keys())].drop_duplicates("clip_id")
@@ -123,15 +123,17 @@ def _update_clips(
     groups = list(_of_a_shard(missing, config.clips_per_shard))
     filling = ClipShards(folder, [[row["clip_id"] for row in group] for group in groups])
     rows = {row["clip_id"]: row for group in groups for row in group}
-    unread = {}
+    failed = {}
     with stage("encode", len(rows), "clips") as bar:
         for encoded in encode_clips(list(rows.values()), raw_clips, base, clip, config, engine):
             if encoded.error:
-                unread[rows[encoded.clip_id]["path"]] = encoded.error
+                path = rows[encoded.clip_id]["path"]
+                failed[path] = encoded.error
+                log.warning("%s cannot be encoded: %s", path, encoded.error)
             places |= filling.take(encoded)
             bar.advance()
-    if unread:
-        raise MobiusError(_cannot_be_read(raw_clips, unread))
+    if failed:
+        raise MobiusError(_cannot_be_encoded(raw_clips, failed))
     return places
 
 
@@ -141,13 +143,13 @@ def _of_a_shard(missing: pd.DataFrame, clips: int) -> Iterator[list[Row]]:
         yield from _chunks(rows.to_dict("records"), clips)
 
 
-def _cannot_be_read(raw_clips: Path, unread: dict[str, str]) -> str:
-    named = "; ".join(f"{path} ({reason})" for path, reason in list(unread.items())[:NAMED])
+def _cannot_be_encoded(raw_clips: Path, failed: dict[str, str]) -> str:
+    named = "; ".join(f"{path} ({reason})" for path, reason in list(failed.items())[:NAMED])
+    end = " ..." if len(failed) > NAMED else "."
     return (
-        f"{len(unread)} clips in {raw_clips} cannot be encoded as they were ingested: {named}"
-        f"{' ...' if len(unread) > NAMED else '.'} All others are encoded. Put files that changed back as "
-        "they were, or take up what lies there now: `kedro run --pipelines=ingest,validate`; mend what else "
-        "is named; then run `encode` again."
+        f"{len(failed)} clips in {raw_clips} cannot be encoded: {named}{end} All others are encoded. Put "
+        "back files that changed, or take up what lies there now: `kedro run --pipelines=ingest,validate`; "
+        "where memory is short, lower `encode.frames_per_batch`. Then run `encode` again for these alone."
     )
 
 

@@ -3,13 +3,13 @@
 What a clip or a batch of captions comes to depends on nothing beside it, so both engines give the same bytes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import daft
 import numpy as np
@@ -19,15 +19,14 @@ from daft import DataType
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from mobius_pipeline.clips.media.decode import MediaError
 from mobius_pipeline.config import ClipFormat, ClipSize
 from mobius_pipeline.engine import EngineConfig, rows_of, use_engine
+from mobius_pipeline.latents.attempts import Attempts, attempts
 from mobius_pipeline.latents.base import TextEncoder, load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.source import read_clip
 
 Row = dict[str, Any]
-T = TypeVar("T")
 
 _ALONE = Lock()
 _CLIPS_AT_ONCE = 4  # that a worker hands on together: what bounds the decoded frames in memory
@@ -55,22 +54,6 @@ class EncodedTexts:
     cut: int
 
 
-def tried(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
-    """What a piece of work gives, and "" or why it gives nothing, though it was tried again so often.
-
-    What is wrong with a clip itself (a MediaError) is wrong the next time too, and not tried again.
-    """
-    for left in reversed(range(retries + 1)):
-        try:
-            return work(), ""
-        except MediaError as error:
-            return None, str(error)
-        except Exception as error:  # out of memory, a flaky disk or device
-            if not left:
-                return None, f"{type(error).__name__}: {error}"
-    raise AssertionError
-
-
 @contextmanager
 def _alone(threads: int) -> Iterator[None]:
     """One thread of a worker at a time loads a model (which no library does safely otherwise) or uses it."""
@@ -82,49 +65,52 @@ def _alone(threads: int) -> Iterator[None]:
 class _Vae:
     """The VAE, loaded by a worker when its first clip comes."""
 
-    def __init__(self, base: Path, config: EncodeConfig, threads: int) -> None:
-        self._base, self._config, self._threads = base, config, threads
+    def __init__(self, base: Path, config: EncodeConfig, threads: int, trying: Attempts) -> None:
+        self._base, self._config, self._threads, self._trying = base, config, threads, trying
 
     @cached_property
     def _vae(self) -> AutoencoderKL:
-        return load_vae(self._base).to(self._config.device)
+        return self._trying.of_the_run("the VAE", lambda: load_vae(self._base).to(self._config.device))
 
     @daft.method.batch(return_dtype=_MOMENTS, batch_size=1)
-    def moments(self, pixels: daft.Series) -> list[dict[str, Any] | None]:
+    def moments(self, clip_ids: daft.Series, pixels: daft.Series) -> list[dict[str, Any] | None]:
+        clips = zip(clip_ids.to_pylist(), pixels.to_pylist(), strict=True)
         with _alone(self._threads):
-            _ = self._vae  # without a model the run ends: that is no clip's fault
-            return [None if clip is None else self._tried(clip) for clip in pixels.to_pylist()]
+            return [None if clip is None else self._of_one(clip_id, clip) for clip_id, clip in clips]
 
-    def _tried(self, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
-        found, error = tried(lambda: self._of_one(clip), self._config.retries)
-        return found or {"mean": None, "logvar": None, "error": error}
+    def _of_one(self, clip_id: str, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        vae = self._vae  # that it cannot be loaded is no clip's failure
+        moments, error = self._trying.of_a_clip(clip_id, lambda: self._encoded(vae, clip))
+        return {"mean": None, "logvar": None, **(moments or {}), "error": error}
 
-    def _of_one(self, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    def _encoded(self, vae: AutoencoderKL, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
         # A clip at a time: which others were beside it would show in the last bits.
         frames = to_unit(torch.from_numpy(clip.copy())).to(self._config.device)
         batches = torch.split(frames, self._config.frames_per_batch)
-        parts = [posterior_moments(self._vae, batch) for batch in batches]
+        parts = [posterior_moments(vae, batch) for batch in batches]
         mean, logvar = (_bits(torch.cat(tensors)) for tensors in zip(*parts, strict=True))
-        return {"mean": mean, "logvar": logvar, "error": ""}
+        return {"mean": mean, "logvar": logvar}
 
 
 class _Text:
     """The text encoder, loaded by a worker when its first captions come."""
 
-    def __init__(self, base: Path, device: str, threads: int) -> None:
-        self._base, self._device, self._threads = base, device, threads
+    def __init__(self, base: Path, device: str, threads: int, trying: Attempts) -> None:
+        self._base, self._device, self._threads, self._trying = base, device, threads, trying
 
     @cached_property
     def _encode(self) -> TextEncoder:
-        return TextEncoder(self._base, self._device)
+        return self._trying.of_the_run("the text encoder", lambda: TextEncoder(self._base, self._device))
 
     @daft.method.batch(return_dtype=_EMBEDDED, batch_size=1)
     def embeddings(self, captions: daft.Series) -> list[dict[str, Any]]:
         with _alone(self._threads):
-            return [
-                {"embedding": _bits(self._encode(batch)), "cut": self._encode.too_long(batch)}
-                for batch in captions.to_pylist()
-            ]
+            return [self._of_one(batch) for batch in captions.to_pylist()]
+
+    def _of_one(self, captions: list[str]) -> dict[str, Any]:
+        encode = self._encode
+        embedding = self._trying.of_the_run(f"the captions from {captions[0]!r} on", lambda: encode(captions))
+        return {"embedding": _bits(embedding), "cut": encode.too_long(captions)}
 
 
 def encode_clips(
@@ -142,31 +128,41 @@ def encode_clips(
         raw_clips: The folder that `path` is relative to.
         base: The T2I model in diffusers format.
         clip: How clips are decoded; the rows' size counts.
-        config: Batch size, device.
+        config: Batch size, device, retries.
         engine: On which it is done.
     """
-
-    @daft.func(return_dtype=_DECODED)
-    def decoded(path: str, sha256: str, frames: int, height: int, width: int) -> dict[str, Any]:
-        form = clip.sized(ClipSize(frames=frames, height=height, width=width))
-        pixels, error = tried(lambda: read_clip(raw_clips, path, sha256, form), config.retries)
-        return {"pixels": pixels, "error": error}
-
     use_engine(engine)
-    vae = _on_workers(_Vae, config, engine)(base, config, torch.get_num_threads())
-    columns = ("path", "source_sha256", "frames", "height", "width")
-    flow = daft.from_pydict({name: [row[name] for row in rows] for name in ("clip_id", *columns)})
-    flow = flow.into_batches(_CLIPS_AT_ONCE)
-    flow = flow.select("clip_id", decoded(*map(daft.col, columns)).alias("clip"))
-    flow = flow.select(
-        "clip_id",
-        daft.col("clip").get("error").alias("error"),
-        vae.moments(daft.col("clip").get("pixels")).alias("moments"),
-    )
-    for row in rows_of(flow):
-        found = row["moments"] or {"error": row["error"]}
-        moments = None if found["error"] else (_halves(found["mean"]), _halves(found["logvar"]))
-        yield Encoded(row["clip_id"], moments, found["error"])
+    with attempts(config.retries, engine) as trying:
+
+        @daft.func(return_dtype=_DECODED)
+        def decoded(
+            clip_id: str, path: str, sha256: str, frames: int, height: int, width: int
+        ) -> dict[str, Any]:
+            size = ClipSize(frames=frames, height=height, width=width)
+            pixels, error = trying.of_a_clip(
+                f"decoding {clip_id}", lambda: read_clip(raw_clips, path, sha256, clip.sized(size))
+            )
+            return {"pixels": pixels, "error": error}
+
+        threads = torch.get_num_threads()
+        vae = _on_workers(_Vae, config, engine)(base, config, threads, trying)
+        columns = ("clip_id", "path", "source_sha256", "frames", "height", "width")
+        flow = daft.from_pydict({name: [row[name] for row in rows] for name in columns})
+        flow = flow.into_batches(_CLIPS_AT_ONCE)
+        flow = flow.select("clip_id", decoded(*map(daft.col, columns)).alias("clip"))
+        flow = flow.select(
+            "clip_id",
+            daft.col("clip").get("error").alias("error"),
+            vae.moments(daft.col("clip_id"), daft.col("clip").get("pixels")).alias("moments"),
+        )
+        yield from map(_as_encoded, rows_of(flow))
+
+
+def _as_encoded(row: Row) -> Encoded:
+    found = row["moments"] or {"error": row["error"]}
+    if found["error"]:
+        return Encoded(row["clip_id"], None, found["error"])
+    return Encoded(row["clip_id"], (_halves(found["mean"]), _halves(found["logvar"])), "")
 
 
 def encode_captions(
@@ -174,18 +170,22 @@ def encode_captions(
 ) -> Iterator[EncodedTexts]:
     """Encode batches of captions; on Ray they come in whatever order they are done."""
     use_engine(engine)
-    text = _on_workers(_Text, config, engine)(base, config.device, torch.get_num_threads())
-    flow = daft.from_pydict({"batch": list(range(len(batches))), "captions": list(batches)}).into_batches(1)
-    flow = flow.select("batch", text.embeddings(daft.col("captions")).alias("text"))
-    for row in rows_of(flow):
-        yield EncodedTexts(row["batch"], _halves(row["text"]["embedding"]), row["text"]["cut"])
+    with attempts(config.retries, engine) as trying:
+        text = _on_workers(_Text, config, engine)(base, config.device, torch.get_num_threads(), trying)
+        flow = daft.from_pydict({"batch": list(range(len(batches))), "captions": list(batches)})
+        flow = flow.into_batches(1).select("batch", text.embeddings(daft.col("captions")).alias("text"))
+        for row in rows_of(flow):
+            yield EncodedTexts(row["batch"], _halves(row["text"]["embedding"]), row["text"]["cut"])
 
 
 def _on_workers(model: type, config: EncodeConfig, engine: EngineConfig) -> Any:
     """A class whose instances Daft keeps: one in this process, or on a cluster one a GPU (one without)."""
     if engine.name == "native":
         return daft.cls(model, use_process=False)
-    return daft.cls(model, gpus=min(config.gpus, 1), max_concurrency=max(config.gpus, 1))
+    # Restarted as often as it dies: `Attempts` has the last word. Daft's own limit ends in waiting for ever.
+    restarts = {"max_restarts": -1, "max_task_retries": -1}
+    concurrency = max(config.gpus, 1)
+    return daft.cls(model, gpus=min(config.gpus, 1), max_concurrency=concurrency, ray_options=restarts)
 
 
 def _bits(tensor: Tensor) -> npt.NDArray[np.uint16]:
