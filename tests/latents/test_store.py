@@ -194,12 +194,15 @@ def test_orphans_are_told_and_removed_on_request_only(
     told = " ".join(record.getMessage() for record in caplog.records)
     assert "2 shards (" in told
     assert "that no clip refers to any more stay" in told
-    assert "earlier (1.0 MiB)" in told
+    assert "earlier (1.0 MB)" in told
     assert len(list(store.rglob("*.safetensors"))) == kept
     assert update(store, sample_table) == (0, 0)  # they come back
     config = tiny.encode_config(remove_orphans=True)
+    before = shards(store).keys()
     update_store(store, few, sample_clips, tiny_base, tiny.CLIP, config)
-    assert len(list(store.rglob("*.safetensors"))) == kept - 2
+    removed = before - shards(store).keys()
+    assert len(removed) == 2
+    assert all(Path(shard).name in told for shard in removed)
     opened = LatentsStore(store)
     assert opened.moments(opened.clips(few["split"].iloc[0])[0])[0].shape == (4, 4, 4, 4)
 

@@ -4,10 +4,14 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from mobius_pipeline.latents.index import read_index
 from mobius_pipeline.latents.shards import PARTIAL, SUFFIX
 
 log = logging.getLogger(__name__)
+
+NAMED = 20  # shards in a message
 
 
 def remove_partial(folder: Path) -> None:
@@ -27,21 +31,27 @@ def tell_leftovers(root: Path, folder: Path, remove_orphans: bool) -> None:
     index = read_index(folder)
     used = {*index["shard"], *index["text_shards"].explode()}
     orphans = [path for path in folder.glob(f"*{SUFFIX}") if path.name not in used]
-    told = f"{len(orphans)} shards ({_mib(orphans)}) in {folder} that no clip refers to any more"
+    told = f"{len(orphans)} shards ({_size(orphans)}) in {folder} that no clip refers to any more"
     if orphans and remove_orphans:
         for path in orphans:
             path.unlink()
-        log.info("Removed: %s.", told)
+        log.info("Removed: %s: %s.", told, _named(orphans))
     elif orphans:
         log.info(
-            "%s stay, for clips and captions that come back. `kedro run --pipelines=encode "
+            "%s stay, for clips and captions that come back: %s. `kedro run --pipelines=encode "
             "--params=encode.remove_orphans=true` removes them.",
             told,
+            _named(orphans),
         )
     for other in sorted(path for path in root.iterdir() if path.is_dir() and path != folder):
-        size = _mib(path for path in other.rglob("*") if path.is_file())
+        size = _size(path for path in other.rglob("*") if path.is_file())
         log.info("A store of an earlier encoder: %s (%s). Delete it if you do not need it.", other, size)
 
 
-def _mib(files: Iterable[Path]) -> str:
-    return f"{sum(path.stat().st_size for path in files) / 2**20:.1f} MiB"
+def _named(shards: list[Path]) -> str:
+    names = ", ".join(sorted(path.name for path in shards)[:NAMED])
+    return names if len(shards) <= NAMED else f"{names} ..."
+
+
+def _size(files: Iterable[Path]) -> str:
+    return decimal(sum(path.stat().st_size for path in files))
