@@ -19,6 +19,7 @@ from mobius_pipeline.latents.store import LatentsStore
 
 Start = Callable[..., BaseProcess]  # of an encode into a folder
 CLIPS = 12
+DEADLY_READ, DEADLY = [2, 3], [6, 7]  # clips that kill what decodes them, and the VAE's worker, at every try
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +137,16 @@ def test_a_clip_that_fails_is_tried_again_then_told_and_the_others_kept(
 def on_ray(
     start: Start, tmp_path_factory: pytest.TempPathFactory, sample_table: pd.DataFrame, sample_clips: Path
 ) -> Path:
-    """Encodes on a cluster, which starts once for all: without faults, with deadly ones, and one refused."""
-    once_read, once, always, wrong = sample_table["path"].iloc[[1, 4, 6, 9]]
+    """Encodes on a cluster, which starts once for all: without faults, with deadly ones, and one refused.
+
+    The VAE's worker dies five times, which is once more than Daft would start it again.
+    """
+    once_read, once, wrong = sample_table["path"].iloc[[1, 4, 9]]
     deadly = failing.in_reading(once_read, "kill", 1) + failing.in_reading(wrong, "raise", 9)
+    deadly += "".join(failing.in_reading(path, "kill", 9) for path in sample_table["path"].iloc[DEADLY_READ])
     deadly += failing.in_the_vae(sample_clips, once, "kill", 1)
-    deadly += failing.in_the_vae(sample_clips, always, "kill", 9)
+    for path in sample_table["path"].iloc[DEADLY]:
+        deadly += failing.in_the_vae(sample_clips, path, "kill", 9)
     refused = failing.in_the_vae(sample_clips, once, "refuse", 9)
     root = tmp_path_factory.mktemp("ray")
     runs = [("whole", ""), ("deadly", deadly), ("refused", refused)]
@@ -156,13 +162,14 @@ def test_both_engines_write_the_same_bytes(on_ray: Path, straight: Path) -> None
 def test_a_worker_that_dies_is_started_again_and_what_it_always_dies_of_told(
     on_ray: Path, sample_table: pd.DataFrame
 ) -> None:
-    always, wrong = sample_table["path"].iloc[[6, 9]]
+    deadly, wrong = sample_table["path"].iloc[DEADLY_READ + DEADLY], sample_table["path"].iloc[9]
     told = (on_ray / "1.txt").read_text()
-    assert "2 clips" in told
-    assert f"{always} (its process was killed or crashed, 2 times)" in told
+    assert "5 clips" in told
+    for path in deadly:
+        assert f"{path} (its process was killed or crashed each time)" in told
     assert f"{wrong} (RuntimeError: out of luck)" in told
-    failed = sample_table["path"].isin([always, wrong])
-    assert sorted(encoded(on_ray / "deadly")) == sorted(sample_table["clip_id"][~failed][: CLIPS - 2])
+    failed = sample_table["path"].isin([*deadly, wrong])
+    assert sorted(encoded(on_ray / "deadly")) == sorted(sample_table["clip_id"][~failed][: CLIPS - 5])
 
 
 def test_an_error_of_ours_keeps_its_words_on_its_way_through_ray(on_ray: Path) -> None:

@@ -1,7 +1,8 @@
 """Work on one clip that may fail without taking the run with it: tried again, then told.
 
-Daft restarts a worker of Ray's that dies and repeats what it was at, but does not say what killed it: a clip
-that always does would be tried for ever. So it is written down, outside of the worker, what was begun in it.
+On Ray, a clip is decoded in a process where no other clip is at that time. The VAE stays in Daft's worker,
+whose GPU it holds. Daft restarts one that dies and repeats what it was at, but does not say what killed it: a
+clip that always does would be tried for ever. So it is written down, outside of the worker, what was begun.
 """
 
 import textwrap
@@ -20,6 +21,7 @@ from mobius_pipeline.errors import MobiusError, in_plain_words
 
 T = TypeVar("T")
 
+_DIED = "its process was killed or crashed each time"
 _LONGEST = 200  # letters of a reason
 
 
@@ -35,16 +37,34 @@ class Attempts:
     retries: int
     begun: str | None = None
 
-    def of_a_clip(self, clip_id: str, work: Callable[[], T]) -> tuple[T | None, str]:
-        """What `work` returns and "", or None and the reason that it failed each time that it was tried.
+    def beside_others(self, work: Callable[[], T]) -> tuple[T | None, str]:
+        """What `attempt` says of work on a clip in one of a worker's threads, on Ray in a process of its own.
+
+        Raises:
+            Exception: What is no clip's own failure, and would meet the next one too.
+        """
+        if self.begun is None:
+            return attempt(work, self.retries)
+        import ray
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+        apart = ray.remote(num_cpus=0, max_retries=self.retries)(attempt)  # Daft's worker holds the CPUs
+        try:
+            outcome: tuple[T | None, str] = ray.get(apart.remote(work, self.retries))
+        except (WorkerCrashedError, OutOfMemoryError, NodeDiedError):
+            return None, _DIED
+        return outcome
+
+    def one_at_a_time(self, clip_id: str, work: Callable[[], T]) -> tuple[T | None, str]:
+        """What `attempt` says of work on a clip that has its worker for itself.
 
         Raises:
             Exception: What is no clip's own failure, and would meet the next one too.
         """
         try:
             return self._watched(clip_id, lambda: attempt(work, self.retries))
-        except _Deadly as error:
-            return None, f"its process was killed or crashed, {error} times"
+        except _Deadly:
+            return None, _DIED
 
     def of_the_run(self, name: str, work: Callable[[], T]) -> T:
         """What `work` returns, without which the run cannot go on; on each worker it is a piece of its own.
@@ -56,9 +76,9 @@ class Attempts:
             return self._watched(f"{name} {_worker()}" if self.begun else name, work)
         except _Deadly as error:
             raise MobiusError(
-                f"The process that worked on {name} was killed or crashed, {error} times; perhaps its "
-                "machine is short of memory. What is finished stays, and `kedro run --pipelines=encode` goes "
-                "on from there."
+                f"The process that worked on {name} was killed or crashed each time; perhaps its machine "
+                "is short of memory. What is finished stays, and `kedro run --pipelines=encode` goes on from "
+                "there."
             ) from error
 
     def _watched(self, name: str, work: Callable[[], T]) -> T:
@@ -67,16 +87,15 @@ class Attempts:
         import ray
 
         begun = ray.get_actor(self.begun)
-        deaths = ray.get(begun.begin.remote(name))
-        if deaths > self.retries:
-            raise _Deadly(deaths)
+        if ray.get(begun.begin.remote(name)) > self.retries:
+            raise _Deadly
         try:
             return work()
         finally:
             ray.get(begun.end.remote(name))
 
 
-class _Deadly(Exception):  # noqa: N818 (its text is a number)
+class _Deadly(Exception):  # noqa: N818 (nobody but this module sees it)
     """So many processes died of a piece of work that it is not tried again."""
 
 

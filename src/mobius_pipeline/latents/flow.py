@@ -80,7 +80,7 @@ class _Vae:
 
     def _of_one(self, clip_id: str, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
         vae = self._vae  # that it cannot be loaded is no clip's failure
-        moments, error = self._trying.of_a_clip(clip_id, lambda: self._encoded(vae, clip))
+        moments, error = self._trying.one_at_a_time(clip_id, lambda: self._encoded(vae, clip))
         return {"mean": None, "logvar": None, **(moments or {}), "error": error}
 
     def _encoded(self, vae: AutoencoderKL, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
@@ -135,19 +135,15 @@ def encode_clips(
     with attempts(config.retries, engine) as trying:
 
         @daft.func(return_dtype=_DECODED)
-        def decoded(
-            clip_id: str, path: str, sha256: str, frames: int, height: int, width: int
-        ) -> dict[str, Any]:
-            size = ClipSize(frames=frames, height=height, width=width)
-            pixels, error = trying.of_a_clip(
-                f"decoding {clip_id}", lambda: read_clip(raw_clips, path, sha256, clip.sized(size))
-            )
+        def decoded(path: str, sha256: str, frames: int, height: int, width: int) -> dict[str, Any]:
+            form = clip.sized(ClipSize(frames=frames, height=height, width=width))
+            pixels, error = trying.beside_others(lambda: read_clip(raw_clips, path, sha256, form))
             return {"pixels": pixels, "error": error}
 
         threads = torch.get_num_threads()
         vae = _on_workers(_Vae, config, engine)(base, config, threads, trying)
-        columns = ("clip_id", "path", "source_sha256", "frames", "height", "width")
-        flow = daft.from_pydict({name: [row[name] for row in rows] for name in columns})
+        columns = ("path", "source_sha256", "frames", "height", "width")
+        flow = daft.from_pydict({name: [row[name] for row in rows] for name in ("clip_id", *columns)})
         flow = flow.into_batches(_CLIPS_AT_ONCE)
         flow = flow.select("clip_id", decoded(*map(daft.col, columns)).alias("clip"))
         flow = flow.select(
