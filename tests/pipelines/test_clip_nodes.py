@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from kedro.io import DatasetError
 from PIL import Image
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
@@ -66,6 +67,13 @@ def test_a_users_folder_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(MobiusError, match="no sample clips"):
         render_sample_clips(small_set(tmp_path), str(tmp_path / "work"))
     assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
+
+
+def test_a_folder_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"There is no folder .*nowhere\. Run the pipeline that writes it"):
+        FolderDataset(filepath=str(tmp_path / "nowhere")).load()
+    with pytest.raises(DatasetError, match=r"There is no folder .*nowhere\. Look elsewhere\."):
+        FolderDataset(filepath=str(tmp_path / "nowhere"), mend="Look elsewhere.").load()
 
 
 def test_a_folder_s_own_picture_is_its_preview(tmp_path: Path) -> None:

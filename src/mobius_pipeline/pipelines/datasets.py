@@ -21,6 +21,11 @@ from kedro_datasets.text import TextDataset
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import move_folder, whole_file
 
+MEND = (
+    "Run the pipeline that writes it (see `kedro registry list`), or mend its `filepath` in "
+    "conf/base/catalog.yml."
+)
+
 
 class FolderDataset(AbstractDataset[Path, Path]):
     """A folder of files.
@@ -30,9 +35,9 @@ class FolderDataset(AbstractDataset[Path, Path]):
     place (the latents store) returns the published path itself. Loading gives the path.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the folder; `metadata` is Kedro-Viz's and not read here."""
-        self._filepath = PurePosixPath(filepath)
+    def __init__(self, *, filepath: str, mend: str = MEND, metadata: dict[str, Any] | None = None) -> None:
+        """Name the folder, and what to do if there is none; `metadata` is Kedro-Viz's and not read here."""
+        self._filepath, self._mend = PurePosixPath(filepath), mend
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -43,10 +48,7 @@ class FolderDataset(AbstractDataset[Path, Path]):
         """
         path = Path(self._filepath)
         if not path.is_dir():
-            raise MobiusError(
-                f"There is no folder {path}. Run the pipeline that writes it (see `kedro registry list`), "
-                "or mend its `filepath` in conf/base/catalog.yml."
-            )
+            raise MobiusError(f"There is no folder {path}. {self._mend}")
         return path
 
     def save(self, data: Path) -> None:

@@ -28,6 +28,7 @@ WRITERS: dict[str, Callable[[Path, np.ndarray, float], None]] = {
     "gif": write_gif,
     "webp": write_webp,
     "mkv": lambda path, frames, fps: encode(path, frames) and None,
+    "mov": lambda path, frames, fps: encode(path, frames) and None,  # its index is at its end
 }
 
 
@@ -72,10 +73,12 @@ def test_truncated_anywhere(wholes: Path, tmp_path: Path) -> None:
     (cut / "zero.mp4").touch()
     (cut / "letter.mp4").write_text("Dear reader, this is no video.")
     results, _ = examine(cut, wholes)
-    assert len(results) == 52
+    assert len(results) == 62
     assert {name: result for name, result in results.items() if "reason" not in result} == {}
     assert results["zero.mp4"]["reason"] == "zero.mp4: the file is empty (0 bytes)"
     assert results["letter.mp4"]["reason"] == "letter.mp4: a text file, not a video"
+    told = [result["reason"] for name, result in results.items() if name.endswith(("mp4", "mov"))]
+    assert sum(reason.endswith("cut off, bytes are missing at its end") for reason in told) == 18
 
 
 # Of 100 files with one bit flipped each, how many may come out visibly wrong without an error: a little more

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -130,6 +131,20 @@ def test_data_docs_are_html_and_nothing_else_is_left(mixed: tuple[Validated, Pat
     validated, work = mixed
     assert "<html" in (validated.data_docs / "index.html").read_text().lower()
     assert {path.name for path in work.iterdir()} == {validated.data_docs.name, "expectations_history"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "texts"),
+    [
+        ("2 readable clips", ["clip é101.mp4"]),
+        ("3 rejected files", ["bad0.mp4", "not a video"]),
+        ("4 quarantined clips", ["clip é101.mp4", "no caption"]),
+    ],
+)
+def test_data_docs_name_what_fails(suite: str, texts: list[str], mixed: tuple[Validated, Path]) -> None:
+    (page,) = (mixed[0].data_docs / "validations" / suite).rglob("*.html")
+    html = unescape(page.read_text())
+    assert [text for text in texts if text not in html] == []
 
 
 def test_clean_table_passes_whole_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -297,7 +312,15 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
             "no expectation that may stand here. Did you",
         ),
         ({"expect": BETWEEN, "column": "motoin", "min_value": 1}, "no such column. Did you mean motion"),
-        ({"expect": BETWEEN, "column": "motion", "at_least": 1}, "options that it does not take"),
+        (
+            {"expect": BETWEEN, "column": "motion", "min_valu": 1},
+            r"has no option 'min_valu'\. Did you mean min_value",
+        ),
+        (
+            {"expect": BETWEEN, "column": "motion", "min_value": "lots"},
+            r"like this: min_value is 'lots', value is not a valid float\.$",
+        ),
+        ({"expect": BETWEEN, "column": "motion"}, "min_value and max_value cannot both be None"),
     ],
 )
 def test_an_entry_that_cannot_be_asked_is_refused(entry: dict[str, Any], reason: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import av
 from mobius_pipeline.clips.media.errors import MediaError
 from mobius_pipeline.clips.media.frames import Limits, Opened, Reading, Shown
 from mobius_pipeline.clips.media.pixels import Upright, deinterlaced
-from mobius_pipeline.clips.media.whole import is_cut
+from mobius_pipeline.clips.media.whole import boxes_are_cut, is_cut
 
 # Demuxers that a clip may use. Without this list a text file named .mp4 can make FFmpeg open other files.
 _DEMUXERS = "mov,matroska,avi,gif,apng"
@@ -27,6 +27,7 @@ _NO_SEEKING = {"gif", "apng"}
 # Seconds. Segments are named to the microsecond; AVI counts in frames, whose times are exact.
 _SHORTEST_TICK, _LONGEST_TICK = 2e-6, 0.01
 _BUFFER = 1 << 16
+_CUT = "cut off, bytes are missing at its end"
 
 # A decoded frame with the seconds at which it starts, from the first one, and lasts.
 _Timed = tuple[float, float, Any]
@@ -35,6 +36,8 @@ _Timed = tuple[float, float, Any]
 @contextmanager
 def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
     """Open what FFmpeg reads; see `decode.opened`."""
+    if boxes_are_cut(file):
+        raise MediaError(_CUT)
     limit = {"err_detect": "explode", "max_pixels": str(reading.limits.pixels)}
     with _refusing(reading.limits):
         container = av.open(
@@ -51,7 +54,7 @@ def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
         stream.codec_context.options = limit
         if is_cut(file, container.format.name, stream.index_entries):
-            raise MediaError("cut off, bytes are missing at its end")
+            raise MediaError(_CUT)
         decoded = _decoded(container, stream, reading.limits)
         first = next(decoded, None)
         if first is None:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from typing import BinaryIO, Protocol
 
+# Boxes that stand at the top of an ISO file (ISO/IEC 14496-12) or of QuickTime's.
+_BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "meta", "free", "skip", "wide", "uuid"}
+_MOST_BOXES = 100_000  # that are looked at: a file can hold one every 8 bytes
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _GIF_TRAILER = b"\x3b"
 
@@ -24,6 +27,35 @@ def is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:
         return _is_cut(file, container, index)
     finally:
         file.seek(position)
+
+
+def boxes_are_cut(file: BinaryIO) -> bool:
+    """Say whether the last box of an ISO file (mp4, mov) promises bytes that are not there; others have none.
+
+    It can be asked before a demuxer is, which tells of a file without its index that it is no media.
+    The file's position is left as it is found.
+    """
+    position = file.tell()
+    try:
+        size = file.seek(0, 2)
+        return _boxes_end(file, size) > size
+    finally:
+        file.seek(position)
+
+
+def _boxes_end(file: BinaryIO, size: int) -> int:
+    """Byte at which a file's top boxes end; what is none of them ends the search, for it may be padding."""
+    end = 0
+    for _ in range(_MOST_BOXES):
+        if end >= size:
+            break
+        file.seek(end)
+        header = file.read(16)
+        length, kind = int.from_bytes(header[:4]), header[4:8].decode("latin-1")
+        if kind not in _BOXES or length == 0:  # 0: to the file's end, wherever that is
+            break
+        end += max(int.from_bytes(header[8:]) if length == 1 else length, 8)
+    return end
 
 
 def _is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:

@@ -31,16 +31,23 @@ class Expectation:
         """Whether the table has the column; whether it has it can always be asked."""
         return self.column is None or self.kind == "expect_column_to_exist" or self.column in table
 
+    def gx_options(self) -> set[str]:
+        """The options that it takes."""
+        return set(self._gx_type().__fields__)
+
     def to_gx(self) -> Any:
         """Return it as Great Expectations' own object."""
+        return self._gx_type()(**self.options | ({"column": self.column} if self.column else {}))
+
+    def _gx_type(self) -> Any:
         import great_expectations.expectations as gxe
 
-        kwargs = self.options | ({"column": self.column} if self.column else {})
-        return getattr(gxe, self.kind.title().replace("_", ""))(**kwargs)
+        return getattr(gxe, self.kind.title().replace("_", ""))
 
 
 # By name: the module imports Great Expectations.
 _INDEX_VIEW = {"module_name": "mobius_pipeline.clips.validate.index_view", "class_name": "IndexView"}
+_TELLING = ("path", "reason")  # columns that name a row, where there is anything in them
 ABOUT_NULLS = ("expect_column_values_to_be_null", "expect_column_values_to_not_be_null")
 
 
@@ -68,23 +75,27 @@ def _snake_case(kinds: Iterable[type]) -> list[str]:
 
 
 class Outcome(NamedTuple):
-    """A result of Great Expectations; `error` is the exception that kept it from being checked, or ""."""
+    """A result of Great Expectations; `error` is the exception that kept it from being checked, or "".
+
+    `places` are the rows of the paths that are in the table.
+    """
 
     name: str
     success: bool
     result: dict[str, Any]
     error: str
+    places: dict[str, int]
 
     @property
     def rows(self) -> list[int]:
-        """The rows that fail.
+        """The rows that fail, in a table of clips.
 
         Raises:
             MobiusError: If the expectation could not be checked.
         """
         if self.error:
             raise MobiusError(f"{self.name!r} cannot be checked on the clips: {self.error}")
-        return list(self.result.get("unexpected_index_list") or [])
+        return [self.places[one["path"]] for one in self.result.get("unexpected_index_list") or []]
 
 
 class DataDocs:
@@ -118,8 +129,10 @@ class DataDocs:
     def check(
         self, title: str, table: pd.DataFrame, expectations: Sequence[Expectation]
     ) -> dict[Expectation, Outcome]:
-        """Check a table whose index counts its rows."""
+        """Check a table whose index counts its rows; the pages name those that fail as `_TELLING` says."""
         import great_expectations as gx
+
+        telling = [column for column in _TELLING if column in table and table[column].astype("str").any()]
 
         suite = gx.ExpectationSuite(title, expectations=[asked.to_gx() for asked in expectations])
         batch = self._source.add_dataframe_asset(title).add_batch_definition_whole_dataframe("all rows")
@@ -127,13 +140,14 @@ class DataDocs:
         checkpoint = gx.Checkpoint(
             name=title,
             validation_definitions=[self._context.validation_definitions.add(definition)],
-            result_format={"result_format": "COMPLETE"},
+            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": telling},
         )
         run = self._context.checkpoints.add(checkpoint).run(
             batch_parameters={"dataframe": table}, run_id=self._run
         )
         (validation,) = run.run_results.values()
-        by_name = {_name_of(found): _outcome(found) for found in validation.results}
+        places = {path: row for row, path in enumerate(table["path"])} if "path" in telling else {}
+        by_name = {_name_of(found): _outcome(found, places) for found in validation.results}
         return {asked: by_name[asked.name] for asked in expectations}
 
     def publish(self) -> Path:
@@ -158,9 +172,10 @@ def _name_of(found: Any) -> str:
     return Expectation(asked.type, asked.kwargs.get("column")).name
 
 
-def _outcome(found: Any) -> Outcome:
+def _outcome(found: Any, places: dict[str, int]) -> Outcome:
     """Read a result; one that raised names its exception at the top level or once a metric."""
     info = found.exception_info
     raised = [info] if "raised_exception" in info else list(info.values())
     errors = [one["exception_message"] for one in raised if one["raised_exception"]]
-    return Outcome(_name_of(found), bool(found.success), found.to_json_dict()["result"], "; ".join(errors))
+    result = found.to_json_dict()["result"]
+    return Outcome(_name_of(found), bool(found.success), result, "; ".join(errors), places)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
+from pydantic.v1 import ValidationError  # Great Expectations' own models are of that version
 
 from mobius_pipeline.clips.validate.data_docs import Expectation
 from mobius_pipeline.errors import MobiusError
@@ -96,17 +97,30 @@ def check_entries(
         if "mostly" in asked.options:
             raise MobiusError(f"{where} takes no `mostly`: each clip is judged alone. Use the shares.")
         if asked.name in seen:
-            raise MobiusError(f"{where} stands there twice. Put both limits into one entry.")
+            raise MobiusError(
+                f"{where} stands there twice; an expectation is asked of a column once. Change the first "
+                "entry instead: it takes a lower and an upper limit together, for instance."
+            )
         seen.add(asked.name)
+        for option in asked.options.keys() - (taken := asked.gx_options()):
+            raise MobiusError(f"{where} has no option {option!r}.{_near(option, sorted(taken))}")
         try:
             asked.to_gx()
-        except ValueError as error:
-            raise MobiusError(f"{where} has options that it does not take: {error}") from error
+        except ValidationError as error:
+            raise MobiusError(f"{where} cannot be asked like this: {_wrong(error, asked)}.") from error
 
 
 def _near(name: str, known: Sequence[str]) -> str:
     alike = get_close_matches(name, known, 3)
     return f" Did you mean {' or '.join(alike)}?" if alike else ""
+
+
+def _wrong(error: ValidationError, asked: Expectation) -> str:
+    """What is wrong with which option, or with all of them together."""
+    first = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}
+    of_options = {name: said for name, said in first.items() if name in asked.options}
+    told = [f"{name} is {asked.options[name]!r}, {said}" for name, said in of_options.items()]
+    return "; ".join(told or first.values())
 
 
 def decision(expectation: Expectation) -> str:

@@ -70,9 +70,8 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     warnings, stops = (asked_rules(config, action) for action in ("warn", "stop"))
     rules = row_rules(config, clip)
     manifest, quarantine = split_rows(table, rules, [*warnings, *stops], docs, config.near_duplicate_bits)
-    rejected = quarantine["failed"] == READABLE.name
-    verdicts = pd.DataFrame({"kept": [True] * len(manifest) + [False] * int((~rejected).sum())})
     problems += _broken([rejected_share(config)], docs, "3 rejected files", table)[0]
+    verdicts = _verdicts(manifest, quarantine)
     problems += _broken([quarantined_share(config)], docs, "4 quarantined clips", verdicts)[0]
     of_manifest, told = _broken([*enough(config), *asked_of_manifest(config)], docs, "5 manifest", manifest)
     problems += of_manifest
@@ -91,6 +90,14 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
         quarantine.to_parquet(copy)
         raise _stopped(problems, folder, copy)
     return Validated(manifest.astype(dict.fromkeys(INTEGERS, "int64")), quarantine, folder)
+
+
+def _verdicts(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
+    """Of each readable clip whether it is kept, or why not."""
+    failing = quarantine[quarantine["failed"] != READABLE.name]
+    parts = {True: manifest, False: failing}
+    told = [rows[["path", "reason"]].assign(kept=kept) for kept, rows in parts.items()]
+    return pd.concat(told, ignore_index=True)
 
 
 def _kept_in_spite_of(rule: RowRule, manifest: pd.DataFrame) -> int:
