@@ -1,14 +1,30 @@
-"""One live progress display per stage: what is done, the rate, and the time left."""
+"""One progress display per stage: what is done, the rate, and the time left.
 
+It is live on a terminal. Where output goes to a file, a line now and then tells that the stage goes on.
+"""
+
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SECONDS_PER_LINE = 30
 
 
 class _RateColumn(TextColumn):
@@ -23,13 +39,18 @@ class _RateColumn(TextColumn):
 class Stage:
     """A running stage: `advance` moves the bar, `note` shows a short word beside it (a loss, a file name)."""
 
-    def __init__(self, progress: Progress, task: int) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task, self._told = progress, task, monotonic()
 
     def advance(self, by: float = 1, note: str | None = None) -> None:
         """Move the bar by `by` units and, if given, replace the note beside it."""
         fields = {} if note is None else {"note": note}
         self._progress.update(self._task, advance=by, **fields)  # type: ignore[arg-type]
+        is_seen = self._progress.console.is_terminal or self._progress.disable
+        if not is_seen and monotonic() - self._told > SECONDS_PER_LINE:
+            self._told = monotonic()
+            task = self._progress.tasks[self._task]
+            log.info("%s: %d of %d %s", task.description, task.completed, task.total, task.fields["unit"])
 
 
 @contextmanager

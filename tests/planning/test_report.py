@@ -9,7 +9,7 @@ from rich.console import Console
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.planning.base import latent_scale, read_config
 from mobius_pipeline.planning.predict import Cost, StepShape
-from mobius_pipeline.planning.report import plan_report, plan_table, smallest_fit
+from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, smallest_fit
 
 GIB = 2**30
 
@@ -45,6 +45,17 @@ def test_table_shows_both_modes() -> None:
     text = capture.get()
     for words in ("20.00 GiB", "10.00 GiB", "50%", "not even 16 GiB", "16 GiB or more"):
         assert words in text
+
+
+def test_levers_fit_a_narrow_terminal() -> None:
+    modes = {"serial": cost(20), "parallel": cost(10)}
+    report = plan_report(modes, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0)
+    lever = {**report["modes"]["serial"], "activation_bytes": 19 * GIB, "smallest_fit_gib": None}
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(lever_table({**report, "levers": {"parallel checkpoint_temporal, half width": lever}}))
+    assert "…" not in capture.get()
+    assert "20.00" in capture.get()
 
 
 def test_a_missing_base_says_what_to_do(tmp_path: Path) -> None:

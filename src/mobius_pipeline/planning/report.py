@@ -99,7 +99,7 @@ def lever_table(report: Mapping[str, Any]) -> Table:
     memory, of_memory = ("GiB", GIB) if most_bytes >= GIB else ("MiB", 2**20)
     work_unit, of_work = ("TFLOP", 1e12) if most_flops >= 1e12 else ("GFLOP", 1e9)
     table = Table(title=f"Each memory lever on its own; memory in {memory}")
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")  # on a narrow terminal, so that every number stays whole
     for name in ("trained", "static", "activations", "peak", work_unit, "fits in GiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows.items():

@@ -133,7 +133,8 @@ def test_what_is_left_out_is_said(folder: Path, tmp_path: Path, caplog: pytest.L
     assert ".xlsx" in said
     assert "gone.mp4" in said
     assert "text.mp4" in said
-    assert "3 rejected" in said
+    assert "7 clips" in said
+    assert "4 read, 3 rejected, 2 without a caption" in said
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])

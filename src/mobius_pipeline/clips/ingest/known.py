@@ -16,7 +16,7 @@ from mobius_pipeline.files import digest
 log = logging.getLogger(__name__)
 
 # Part of every database's name: raise it when the rows that `describe` makes of the same bytes change.
-_ROWS_VERSION = 1
+_ROWS_VERSION = 2
 _HASH = 32  # bytes
 Rows = list[dict[str, Any]]
 

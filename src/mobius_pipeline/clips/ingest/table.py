@@ -149,7 +149,9 @@ def split_of(source_sha256: str, heldout_share: float) -> str:
 def _tell(table: Path, folder: Path) -> None:
     """Count what was read, and name what was not."""
     rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", "rejected")])
-    uncaptioned = pq.read_table(table, columns=[], filters=[("caption", "=", "")]).num_rows
+    uncaptioned = pq.read_table(
+        table, columns=[], filters=[("status", "=", "ok"), ("caption", "=", "")]
+    ).num_rows
     clips = pq.read_metadata(table).num_rows
     log.info(
         "%d clips in %s: %d read, %d rejected, %d without a caption.",
