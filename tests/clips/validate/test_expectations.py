@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from mobius_pipeline.clips.validate.data_docs import Expectation
 from mobius_pipeline.clips.validate.entries import decision, in_words
@@ -318,19 +319,24 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
         ),
         (
             {"expect": BETWEEN, "column": "motion", "min_value": "lots"},
-            r"like this: min_value is 'lots', value is not a valid float\.$",
+            r"like this: min_value is 'lots', value is not a valid float\.",
         ),
         ({"expect": BETWEEN, "column": "motion"}, "min_value and max_value cannot both be None"),
     ],
 )
 def test_an_entry_that_cannot_be_asked_is_refused(entry: dict[str, Any], reason: str, tmp_path: Path) -> None:
-    with pytest.raises(MobiusError, match=reason):
+    with pytest.raises(ValueError, match=reason):
         asking(tmp_path, {**entry, "label": "bad"})
+
+
+def test_a_slip_of_the_pen_is_told_before_there_is_a_table() -> None:
+    with pytest.raises(ValidationError, match="Did you mean expect_column_values_to_be_between"):
+        config(expectations=[{"expect": "expect_column_values_between", "column": "motion", "label": "bad"}])
 
 
 def test_an_entry_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "label": "slow"}
-    with pytest.raises(MobiusError, match="twice"):
+    with pytest.raises(ValidationError, match="twice"):
         asking(tmp_path, entry, {**entry, "min_value": 2})
 
 
@@ -368,7 +374,7 @@ def test_an_entry_cannot_stand_in_for_a_rule_of_the_code(entry: dict[str, Any], 
 
 def test_an_entry_takes_no_share(tmp_path: Path) -> None:
     entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "mostly": 0.5, "label": "slow"}
-    with pytest.raises(MobiusError, match="takes no `mostly`"):
+    with pytest.raises(ValidationError, match="takes no `mostly`"):
         asking(tmp_path, entry)
 
 
@@ -444,7 +450,7 @@ def test_an_entry_on_the_table_stops_the_run_or_warns(
 def test_an_entry_on_the_table_that_cannot_be_asked_is_refused(
     entry: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(MobiusError, match=reason):
+    with pytest.raises(ValueError, match=reason):
         validate_clips(pd.DataFrame(clean()), config(table_expectations=[entry]), CLIP, tmp_path)
 
 

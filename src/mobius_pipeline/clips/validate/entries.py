@@ -61,39 +61,23 @@ class TableEntry(BaseModel):
         return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
-def check_entries(
-    key: str,
-    entries: Sequence[ClipEntry | TableEntry],
-    known: Sequence[str],
-    table: pd.DataFrame,
-    own: Collection[str],
-) -> None:
-    """Refuse entries that cannot be asked of a table.
+def check_entries(key: str, entries: Sequence[ClipEntry | TableEntry], known: Sequence[str]) -> None:
+    """Refuse entries that no table can be asked.
 
     Args:
         key: Of `validate`, where they stand.
         entries: Its value.
         known: Names of the expectations that may stand there.
-        table: Whose columns they may name.
-        own: Names of what the code asks itself: results are told apart by expectation and column.
 
     Raises:
-        MobiusError: If an expectation, a column or an option is unknown, an entry stands there twice, or it
-            asks what is asked already.
+        MobiusError: If an expectation or an option is unknown, or an entry stands there twice.
     """
     seen: set[str] = set()
     for entry in entries:
         asked = entry.expectation
-        where = f"validate.{key}: {asked.name!r}"
+        where = _where(key, asked)
         if asked.kind not in known:
             raise MobiusError(f"{where} is no expectation that may stand here.{_near(asked.kind, known)}")
-        if asked.column is not None and asked.column not in table:
-            raise MobiusError(f"{where}: there is no such column.{_near(asked.column, list(table.columns))}")
-        if asked.name in own:
-            raise MobiusError(
-                f"{where} is asked of every table already. Use its own limit under `validate`, if it has "
-                "one, or another expectation."
-            )
         if "mostly" in asked.options:
             raise MobiusError(f"{where} takes no `mostly`: each clip is judged alone. Use the shares.")
         if asked.name in seen:
@@ -108,6 +92,37 @@ def check_entries(
             asked.to_gx()
         except ValidationError as error:
             raise MobiusError(f"{where} cannot be asked like this: {_wrong(error, asked)}.") from error
+
+
+def check_columns(
+    key: str, entries: Sequence[ClipEntry | TableEntry], table: pd.DataFrame, own: Collection[str]
+) -> None:
+    """Refuse entries that cannot be asked of this table.
+
+    Args:
+        key: Of `validate`, where they stand.
+        entries: Its value.
+        table: Whose columns they may name.
+        own: Names of what the code asks itself: results are told apart by expectation and column.
+
+    Raises:
+        MobiusError: If there is no such column, or an entry asks what is asked already.
+    """
+    for entry in entries:
+        asked = entry.expectation
+        if asked.column is not None and asked.column not in table:
+            raise MobiusError(
+                f"{_where(key, asked)}: there is no such column.{_near(asked.column, list(table.columns))}"
+            )
+        if asked.name in own:
+            raise MobiusError(
+                f"{_where(key, asked)} is asked of every table already. Use its own limit under `validate`, "
+                "if it has one, or another expectation."
+            )
+
+
+def _where(key: str, asked: Expectation) -> str:
+    return f"validate.{key}: {asked.name!r}"
 
 
 def _near(name: str, known: Sequence[str]) -> str:

@@ -12,9 +12,8 @@ from mobius_pipeline.clips.validate.data_docs import (
     DataDocs,
     Expectation,
     Outcome,
-    expectations_known,
 )
-from mobius_pipeline.clips.validate.entries import MEND, check_entries, decision, shown
+from mobius_pipeline.clips.validate.entries import MEND, check_columns, decision, shown
 from mobius_pipeline.clips.validate.likeness import first_alike
 from mobius_pipeline.clips.validate.rules import (
     INTEGERS,
@@ -66,7 +65,7 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     problems = _broken(columns_and_types(), docs, "1 columns and types", table)[0]
     if problems:
         raise _stopped(problems, docs.publish(), None)
-    _check_entries(config, clip, table)
+    _check_columns(config, clip, table)
     warnings, stops = (asked_rules(config, action) for action in ("warn", "stop"))
     rules = row_rules(config, clip)
     manifest, quarantine = split_rows(table, rules, [*warnings, *stops], docs, config.near_duplicate_bits)
@@ -104,13 +103,12 @@ def _kept_in_spite_of(rule: RowRule, manifest: pd.DataFrame) -> int:
     return int((~manifest[decision(rule.expectation)]).sum())
 
 
-def _check_entries(config: ValidateConfig, clip: ClipFormat, table: pd.DataFrame) -> None:
-    values, tables = expectations_known()
+def _check_columns(config: ValidateConfig, clip: ClipFormat, table: pd.DataFrame) -> None:
     own = (*row_rules(config, clip), UNIQUE, NEAR_DUPLICATE)
     of_clips = {rule.expectation.name for rule in own if not rule.is_asked_for}
-    check_entries("expectations", config.expectations, values, table, of_clips)
+    check_columns("expectations", config.expectations, table, of_clips)
     of_manifest = {rule.expectation.name for rule in enough(config)}
-    check_entries("table_expectations", config.table_expectations, tables, table, of_manifest)
+    check_columns("table_expectations", config.table_expectations, table, of_manifest)
 
 
 def _warn_of_shares(

@@ -5,12 +5,12 @@ Great Expectations skips nulls in every expectation but `not_be_null`, so each c
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.clips.validate.data_docs import Expectation
-from mobius_pipeline.clips.validate.entries import MEND, ClipEntry, TableEntry, in_words, shown
+from mobius_pipeline.clips.validate.data_docs import Expectation, expectations_known
+from mobius_pipeline.clips.validate.entries import MEND, ClipEntry, TableEntry, check_entries, in_words, shown
 from mobius_pipeline.config import ClipFormat, Config
 
 TEXTS = ("clip_id", "source_sha256", "path", "caption", "split", "status")
@@ -68,6 +68,14 @@ class ValidateConfig(Config):
     warn_quarantined_share: float = Field(ge=0, le=1)
     max_quarantined_share: float = Field(ge=0, le=1)
     min_clips: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _entries_can_be_asked(self) -> Self:
+        # Here, so that a slip of the pen is told before clips are decoded for hours.
+        of_values, of_tables = expectations_known()
+        check_entries("expectations", self.expectations, of_values)
+        check_entries("table_expectations", self.table_expectations, of_tables)
+        return self
 
 
 @dataclass(frozen=True)
