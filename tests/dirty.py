@@ -102,7 +102,7 @@ def _write_bad(folder: Path) -> dict[str, str]:
         "out.gif": "leads outside",
         "pipe.mp4": "no regular file",
         "shots/no rate": "sequence.json",
-        "shards/000.tar/b.mp4": "damaged",
+        "shards/000.tar/b.mp4": "cut off",
         "shards/000.tar/../outside.mp4": "leads out of the archive",
     }
 
