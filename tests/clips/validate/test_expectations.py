@@ -118,6 +118,7 @@ def test_each_bad_row_is_quarantined_with_its_expectation_and_reason(mixed: tupl
         ),
         ("expect_column_values_to_be_in_set status", "not a video"),
     ]
+    assert set(quarantine["duplicate_of"]) == {""}  # not NaN for the rejected ones, which nobody compared
 
 
 def test_first_good_row_of_the_same_clip_is_kept(mixed: tuple[Validated, Path]) -> None:

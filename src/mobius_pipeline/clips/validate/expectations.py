@@ -225,7 +225,9 @@ def _texts(texts: Iterable[str]) -> Any:
 def _rejected(rejected: pd.DataFrame) -> pd.DataFrame:
     unread = [[_failure(READABLE, UNREADABLE, reason, "a readable file")] for reason in rejected["reason"]]
     return rejected.assign(
-        failed=READABLE.name, failures=pd.Series(unread, index=rejected.index, dtype="object")
+        duplicate_of="",
+        failed=READABLE.name,
+        failures=pd.Series(unread, index=rejected.index, dtype="object"),
     )
 
 
