@@ -1,4 +1,4 @@
-"""What a training step costs, as ratios within one run: modes, memory levers, ladder widths.
+"""What a training step costs, as ratios within one run: modes, memory levers, tails and widths.
 
 Every variant takes its turn in every round, so a machine that speeds up or slows down does so for all; a
 round's ratio is a variant's seconds over those of its reference in the same round. `make bench` runs this.
@@ -60,11 +60,11 @@ class Entry:
     state_bits: int = 32
 
 
-SERIAL, PARALLEL = Variant("serial"), Variant("parallel")
+SERIAL, PARALLEL = Variant("serial"), Variant("parallel", tail=3, width=1 / 4)  # the tail is a level
 
 
 def entries() -> list[Entry]:
-    """Modes against serial; each lever against the mode without it; ladders against parallel."""
+    """Modes, tails and widths against serial; each lever against the mode without it."""
     checkpointed = replace(PARALLEL, checkpoint_temporal=True)
     levers = [
         Entry("parallel, checkpoint_temporal", checkpointed, "parallel"),
@@ -77,18 +77,15 @@ def entries() -> list[Entry]:
         Entry("parallel, channels_last", replace(PARALLEL, channels_last=True), "parallel"),
         Entry("parallel, compile_spatial", replace(PARALLEL, compile_spatial=True), "parallel"),
     ]
-    ladders = [
-        Entry(
-            f"ladder {width:g}{', stream_spatial' if spatial else ''}",
-            replace(PARALLEL, width=width, stream_spatial=spatial),
-            "parallel",
-        )
-        for width in (1.0, 0.5, 0.25, 0.125)
-        for spatial in (False, True)
-        if width < 1 or spatial
+    family = [
+        Entry(f"tail {tail}, width {width:g}", Variant("parallel", tail=tail, width=width), "serial")
+        for tail in (0, 1, 3, 6)
+        for width in (0.0, 0.125, 0.25, 0.5)
+        if (tail or width) and (tail, width) != (PARALLEL.tail, PARALLEL.width)
     ]
+    attention = Entry("parallel, blocks attention", replace(PARALLEL, blocks="attention"), "serial")
     modes = [Entry("serial", SERIAL, "serial"), Entry("parallel", PARALLEL, "serial")]
-    return [*modes, Entry("sum", Variant("sum"), "serial"), *levers, *ladders]
+    return [*modes, Entry("sum", Variant("sum"), "serial"), *family, attention, *levers]
 
 
 def prepared(entry: Entry) -> TrainingStep | str:

@@ -1,5 +1,6 @@
 """A comparison.json as `compare` writes it, with videos that really play."""
 
+import copy
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -53,7 +54,7 @@ def mode(name: str, memory: float, step: float, loss: float) -> dict[str, Any]:
     breakdown = {part: int(share * GIB) for part, share in parts.items()}
     breakdown["activations"] = int(memory * GIB) - sum(breakdown.values())
     return {
-        "mode": name, "seeds": [0], "run_ids": [f"{name}-run"],
+        "mode": name, "train_head": False, "seeds": [0], "run_ids": [f"{name}-run"],
         "trainable_parameters": 4_210_000, "total_parameters": 11_900_000,
         "peak_memory_bytes": int(memory * GIB), "memory_breakdown_bytes": breakdown,
         "step_s": step, "step_s_iqr": [step * 0.96, step * 1.07], "training_s": step * 400,
@@ -70,21 +71,20 @@ def mode(name: str, memory: float, step: float, loss: float) -> dict[str, Any]:
 
 
 def comparison() -> dict[str, Any]:
-    from mobius_pipeline.evaluation import summary, verdict
+    from mobius_pipeline.evaluation import verdict
 
     modes = {"serial": mode("serial", 2.08, 0.412, 0.2214), "parallel": mode("parallel", 1.23, 0.287, 0.2241)}
     reals = [{"prompt": p, "mp4": f"real/{i:03}.mp4" if i < 3 else None} for i, p in enumerate(PROMPTS)]
     example: dict[str, Any] = {
-        "t2i": {"heldout_loss": 0.2612}, "columns": modes, "real": reals, "paired_step_times": True,
+        "start": {"heldout_loss": 0.2612}, "columns": modes, "real": reals, "paired_step_times": True,
         "run_pages": {"serial-run": "http://127.0.0.1:5000/#/experiments/1/runs/serial-run",
                       "parallel-run": None},
         "heldout_change": {
             "serial": {"percent": -15.2, "low": -16.9, "high": -13.5, "pairs": 36, "over": "clips"},
             "parallel": {"percent": -14.2, "low": -16.0, "high": -12.4, "pairs": 36, "over": "clips"}},
-        "heldout_against": {
-            "parallel": {"percent": 1.2, "low": 0.4, "high": 2.0, "pairs": 36, "over": "clips"}},
+        "points": points(modes, {
+            "parallel": {"percent": 1.2, "low": 0.4, "high": 2.0, "pairs": 36, "over": "clips"}}),
         "references": {"real": quality(0.98, 0.99), "still": quality(0.1, 0.1), "random": quality(0.03, 0.2)},
-        "relative_percent": {"parallel": summary.relative_percent(modes["serial"], modes["parallel"])},
         "data": {"clips": 252, "train": 210, "heldout": 36, "quarantined": 6, "digest": "ab12" * 16,
                  "left_out": [
                      {"label": "rejected", "required": "a readable file", "clips": 4, "kept": False,
@@ -97,16 +97,40 @@ def comparison() -> dict[str, Any]:
         "provenance": {"git": "0123456789abcdef", "experiment": "sample clips", "device": "CPU (2 cores)",
                        "torch": "2.13.0", "created": "2026-11-22T21:00:00+00:00", "python": "3.11.9"},
     }  # fmt: skip
+    example["relative_percent"] = relative(example)
     return {**example, "verdict": verdict.verdict(example)}
+
+
+def points(columns: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
+    """The columns compared after the same steps, which took each its time."""
+    point = {
+        "steps": dict.fromkeys(columns, 400),
+        "seconds": {label: column["training_s"] for label, column in columns.items()},
+        "flops": dict.fromkeys(columns, 8.4e13),
+        "losses": {label: column["heldout_loss"] for label, column in columns.items()},
+        "beside": {label: column["beside"]["heldout_loss"] for label, column in columns.items()},
+        "against": against,
+    }
+    return {name: copy.deepcopy(point) for name in ("steps", "compute", "time")}
+
+
+def relative(example: dict[str, Any]) -> dict[str, Any]:
+    from mobius_pipeline.evaluation import summary
+
+    first, *others = example["columns"]
+    serial, reached = example["columns"][first], example["points"]
+    return {
+        label: summary.relative_percent(serial, example["columns"][label], reached, label) for label in others
+    }
 
 
 def several() -> dict[str, Any]:
     """The comparison with ladder widths as further columns, one of them of three seeds: as many as fit."""
-    from mobius_pipeline.evaluation import summary, verdict
+    from mobius_pipeline.evaluation import verdict
 
     example = comparison()
     serial, parallel = example["columns"].values()
-    change = example["heldout_against"].pop("parallel")
+    change = example["points"]["compute"]["against"]["parallel"]
     columns = {"serial": serial, "parallel (width 1.0)": parallel}
     for index, width in enumerate((0.75, 0.5, 0.375, 0.25, 0.125, 0.0625)):
         columns[f"parallel (width {width})"] = mode("parallel", 1.2 - 0.1 * index, 0.28, 0.23 + 0.004 * index)
@@ -118,14 +142,10 @@ def several() -> dict[str, Any]:
         "columns": columns,
         "run_pages": dict.fromkeys(run for column in columns.values() for run in column["run_ids"]),
         "heldout_change": dict.fromkeys(columns, example["heldout_change"]["serial"]),
-        "heldout_against": {label: change for label in columns if label != "serial"},
-        "relative_percent": {
-            label: summary.relative_percent(serial, column)
-            for label, column in columns.items()
-            if label != "serial"
-        },
+        "points": points(columns, {label: change for label in columns if label != "serial"}),
         "paired_step_times": False,
     }
+    example["relative_percent"] = relative(example)
     return {**example, "verdict": verdict.verdict(example)}
 
 

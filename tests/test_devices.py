@@ -1,12 +1,13 @@
 """Devices and levers that this machine lacks are refused with the reason."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import tiny
 from mobius_pipeline.devices import refuse_impossible, usable
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.models.variant import Variant
 
 
 def test_the_cpu_is_there() -> None:
@@ -32,5 +33,5 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(
         MobiusError, match=r"compile_spatial: true cannot work here \(.+\)\. Install a compiler"
     ):
-        refuse_impossible(Variant(compile_spatial=True), None, "cpu")
-    refuse_impossible(Variant(), "bfloat16", "cpu")
+        refuse_impossible(replace(tiny.PARALLEL, compile_spatial=True), None, "cpu")
+    refuse_impossible(tiny.PARALLEL, "bfloat16", "cpu")

@@ -1,19 +1,22 @@
 """Tiny twins of everything big: a T2I model, clips and configurations that run in seconds."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.training.base import write_text_encoder
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.text_to_image import build_scheduler
 
+PARALLEL = Variant("parallel", tail=1, width=0.5)
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
 
 
@@ -35,6 +38,15 @@ def unet(**changes: Any) -> UNet2DConditionModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return UNet2DConditionModel(**settings | changes)
+
+
+def move(model: nn.Module) -> nn.Module:
+    """Move a model away from its start, where last layers are zero and get gradients alone."""
+    source = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in trainable_parameters(model).values():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=source, dtype=parameter.dtype))
+    return model
 
 
 def vae() -> AutoencoderKL:
@@ -77,6 +89,7 @@ def train_config(**changes: Any) -> TrainConfig:
     settings: dict[str, Any] = {
         "seed": 0,
         "steps": 6,
+        "equal_compute": False,
         "batch_size": 2,
         "gradient_accumulation_steps": 1,
         "num_processes": 1,
@@ -114,5 +127,10 @@ def train_config(**changes: Any) -> TrainConfig:
     return TrainConfig(**settings | changes)
 
 
+def variant(mode: Mode, **options: Any) -> Variant:
+    """A model of a mode; parallel has a tail and a stream."""
+    return replace(PARALLEL if mode == "parallel" else Variant(mode), **options)
+
+
 def model_config(mode: Mode, **options: Any) -> ModelConfig:
-    return ModelConfig(**asdict(Variant(mode, **options)))
+    return ModelConfig(**asdict(variant(mode, **options)))

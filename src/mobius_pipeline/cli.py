@@ -83,6 +83,17 @@ def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -
     plan_base(config, memory, output, Console(width=WIDTH, highlight=False), **sizes)
 
 
+@cli.command("export", help="Write a training's result with its base as one folder.")
+@click.argument("trained", type=click.Path(path_type=Path))
+@click.option("--base", type=click.Path(path_type=Path), required=True, help="What it was trained over.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+def export_command_line(trained: Path, base: Path, output: Path) -> None:
+    """Export a training: serial for diffusers' own pipeline, parallel for this project's."""
+    from mobius_pipeline.models.export import export  # torch takes seconds to load
+
+    print(f"Wrote {export(trained, base, output)}")
+
+
 @cli.command("join", help="Take part in a training that another machine leads.")
 @click.argument("job", type=click.Path(path_type=Path))
 def join_command_line(job: Path) -> None:
@@ -140,14 +151,14 @@ def _sample_folders(comparison: summary.Json, media_root: Path) -> list[Path]:
 
 
 def comparison_table(comparison: summary.Json) -> Table:
-    """Return the table of DESIGN §4's measures: a row a column, and each against the first."""
+    """Return the table of what decides: a row a column, and each against the first."""
     measures = summary.rows(comparison)
     first, *others = comparison["columns"]
     table = Table(title=" against ".join([first, *others]), title_justify="left")
     table.add_column("", no_wrap=not others[1:])
     for measure in measures:
         table.add_column(measure.name, justify="right")
-    table.add_row("T2I start", *(measure.start for measure in measures), style="dim")
+    table.add_row("base, untrained", *(measure.start for measure in measures), style="dim")
     for index, label in enumerate([first, *others]):
         table.add_row(label, *(measure.values[index] for measure in measures))
     table.add_section()

@@ -39,7 +39,7 @@ def register_pipelines() -> dict[str, Pipeline]:
             name: _create(name)
             for name in ("sample_data", "fetch", "ingest", "validate", "base", "encode", "plan", "compare")
         }
-        for name in ("train", "sample", "evaluate"):
+        for name in ("train", "sample", "evaluate", "export"):
             for mode in MODES:
                 pipelines[f"{name}_{mode}"] = _create(name).only_nodes_with_namespaces([mode])
         pipelines["__default__"] = sum((pipelines[name] for name in CHAIN), Pipeline([]))

@@ -210,7 +210,7 @@ def test_queued_experiments(running: Path) -> None:
 
     nodes = running / "src/mobius_pipeline/pipelines/train/nodes.py"
     nodes.write_text(nodes.read_text().replace("tags={", 'tags={"edited": "yes", '))
-    width = "conf/base/parameters_train.yml:parallel.model.width=0.5,0.25"
+    width = "conf/base/parameters_train.yml:parallel.model.width=0.5,0.125"
     quietly(running, "dvc", "exp", "run", "--queue", "-S", width, "evaluate@parallel")
     run(running, "git", "checkout", "-q", "src")
     quietly(running, "dvc", "exp", "run", "--run-all")
@@ -237,7 +237,7 @@ def test_queued_experiments(running: Path) -> None:
         widths.add(recorded.data.params["model.width"])
         differing = json.loads(quietly(running, "dvc", "params", "diff", "--json", "HEAD", name))
         (options,) = differing.values()
-        assert options["parallel.model.width"]["old"] == 1.0
+        assert options["parallel.model.width"]["old"] == 0.25
         measured = json.loads(quietly(running, "dvc", "metrics", "diff", "--json", "HEAD", name))
         (figures,) = measured.values()
         assert figures["trainable_parameters"]["diff"] < 0

@@ -108,7 +108,7 @@ def test_run_takes_parameters(kedro: Kedro) -> None:
     assert Path(inputs["raw_clips@source"]).name == "elsewhere"
     assert re.search(r"\bsteps=5\b", inputs["params:train"])
     assert "width=0.5" in inputs["params:parallel.model"]
-    assert "width=1.0" in inputs["params:serial.model"]
+    assert "width=0.0" in inputs["params:serial.model"]
 
 
 def test_run_takes_an_environment(kedro: Kedro, project: Path) -> None:

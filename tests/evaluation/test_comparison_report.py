@@ -105,11 +105,11 @@ def test_unscored_data_shows_dashes(comparison: dict[str, Any], sample_media: Pa
         *comparison["references"].values(),
     ):
         quality.update(prompt_match=None, colour=None, shape=None, motion=None)
-    comparison["relative_percent"]["parallel"] = summary.relative_percent(*comparison["columns"].values())
+    comparison["relative_percent"] = comparison_example.relative(comparison)
     comparison["verdict"] = verdict.verdict(comparison)
     assert comparison["relative_percent"]["parallel"]["prompt_match"] is None
     assert "not scored" in comparison["verdict"]
-    assert summary.rows(comparison)[-1] == (
+    assert summary.rows(comparison)[-2] == (
         "Samples that match",
         "",
         (summary.NONE, summary.NONE),
@@ -127,8 +127,8 @@ def changed(comparison: dict[str, Any], **parallel: Any) -> str:
 def test_the_verdict_says_where_serial_is_better(comparison: dict[str, Any]) -> None:
     said = verdict.verdict(comparison)
     assert "Parallel needs 40.9% less peak memory than serial (1.23 GiB against 2.08 GiB)" in said
-    assert "parallel 0.2241 (\N{MINUS SIGN}14.2%, \N{MINUS SIGN}16.0% to \N{MINUS SIGN}12.4% over" in said
-    assert "serial is better, parallel against serial being +1.2%, +0.4% to +2.0% over 36 clips" in said
+    assert "at equal steps (serial 400 steps in 165 s, parallel 400 steps in 115 s) serial 0.2214" in said
+    assert "parallel 0.2241, +1.2%, +0.4% to +2.0% over 36 clips; at equal compute" in said
     assert "parallel and serial tie, with 4 samples each" in said
     assert "one seed" in said
 
@@ -141,16 +141,48 @@ def test_the_verdict_follows_the_numbers(comparison: dict[str, Any]) -> None:
 
 
 def test_a_loss_within_its_interval_is_a_tie(comparison: dict[str, Any]) -> None:
-    def with_change(key: str, low: float | None, high: float | None) -> str:
+    def with_change(low: float | None, high: float | None, change: bool = False) -> str:
         other = copy.deepcopy(comparison)
-        other[key]["parallel"].update(percent=-1.0, low=low, high=high, pairs=1 if low is None else 36)
+        found = other["heldout_change"] if change else other["points"]["steps"]["against"]
+        found["parallel"].update(percent=-1.0, low=low, high=high, pairs=1 if low is None else 36)
         return verdict.verdict(other)
 
-    assert "is a tie. " in with_change("heldout_against", -2.0, 0.1)
-    assert "parallel is better" in with_change("heldout_against", -2.0, -0.1)
-    assert "of 1 clip, no interval) is a tie" in with_change("heldout_against", None, None)
-    assert "did not clearly improve parallel over the T2I start" in with_change("heldout_change", -2.0, 0.1)
-    assert "did not clearly improve" not in with_change("heldout_change", -2.0, -0.1)
+    assert "+0.1% over 36 clips, a tie; at equal compute" in with_change(-2.0, 0.1)
+    assert "over 36 clips; at equal compute" in with_change(-2.0, -0.1)
+    assert "of 1 clip, no interval, a tie; at equal compute" in with_change(None, None)
+    assert "did not clearly improve parallel over the untrained base" in with_change(-2.0, 0.1, change=True)
+    assert "did not clearly improve" not in with_change(-2.0, -0.1, change=True)
+
+
+@pytest.mark.parametrize(
+    ("memory", "low", "high", "advice"),
+    [
+        (
+            0.6,
+            -3.0,
+            -1.0,
+            "parallel. It needs 40.0% less peak memory than serial, and at equal compute its held",
+        ),
+        (
+            0.6,
+            -1.0,
+            1.0,
+            "parallel. It needs 40.0% less peak memory than serial, and at equal compute its held",
+        ),
+        (0.6, 1.0, 3.0, "serial where 2.08 GiB of memory are there, since parallel's held-out loss at equal"),
+        (1.5, -3.0, -1.0, "parallel where 3.12 GiB of memory are there, since at equal compute its held-out"),
+        (1.5, -1.0, 1.0, "serial. Parallel needs 50.0% more peak memory, and at equal compute its held-out"),
+    ],
+)
+def test_it_recommends_a_mode_for_a_memory(
+    comparison: dict[str, Any], memory: float, low: float, high: float, advice: str
+) -> None:
+    serial, parallel = comparison["columns"].values()
+    parallel["peak_memory_bytes"] = int(serial["peak_memory_bytes"] * memory)
+    comparison["points"]["compute"]["against"]["parallel"].update(
+        percent=(low + high) / 2, low=low, high=high
+    )
+    assert f"Recommended: {advice}" in verdict.verdict(comparison)
 
 
 def test_a_gap_of_shares_needs_samples() -> None:
@@ -214,7 +246,7 @@ def test_charts_stay_in_their_frame_and_describe_themselves() -> None:
     points = chart.lines[0].points
     assert len(points) <= charts.MOST_POINTS + 40
     assert all(chart.left <= x <= chart.right and chart.top <= y <= chart.bottom for x, y in points)
-    assert chart.description == "Loss: serial from 1.0000 to 0.0010; the T2I start is 1.5000."
+    assert chart.description == "Loss: serial from 1.0000 to 0.0010; the untrained base is at 1.5000."
 
 
 def test_an_empty_history_still_draws() -> None:

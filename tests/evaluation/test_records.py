@@ -6,11 +6,19 @@ from typing import Any
 import pytest
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.evaluation.comparison import fairness, heldout_against, heldout_change, mean_of
+from mobius_pipeline.evaluation.comparison import fairness, heldout_change, mean_of
+from mobius_pipeline.evaluation.points import points
 from mobius_pipeline.evaluation.records import Record, columns, read_record, write_record
 
 
-def record(mode: str = "serial", seed: int = 0, loss: float = 0.1, data: str = "d", **train: Any) -> Record:
+def record(
+    mode: str = "serial",
+    seed: int = 0,
+    loss: float = 0.1,
+    data: str = "d",
+    end: int | None = None,
+    **train: Any,
+) -> Record:
     config = {
         "model": {"mode": mode, "width": train.pop("width", 1.0), "checkpoint_temporal": False},
         "train": {"seed": seed, "steps": 8, "batch_size": 2, "objective": {}, "optimizer": {"state_bits": 32},
@@ -19,8 +27,19 @@ def record(mode: str = "serial", seed: int = 0, loss: float = 0.1, data: str = "
         "forked_at": None, "processes": 1,
     }  # fmt: skip
     by_clip = {"start": {"x": 0.2, "y": 0.4}, "end": {"x": loss, "y": loss + 0.2}}
-    metrics = {"heldout_loss": loss + 0.1, "heldout_loss_start": 0.3, "heldout_by_clip": by_clip}
+    at_steps = {"loss": loss + 0.12, "by_clip": {"x": loss + 0.02, "y": loss + 0.22}}
+    metrics = {
+        "heldout_loss": loss + 0.1, "heldout_loss_start": 0.3, "heldout_by_clip": by_clip,
+        "heldout_at_steps": at_steps if end else {"loss": loss + 0.1, "by_clip": by_clip["end"]},
+        "steps": end or config["train"]["steps"], "flops_per_step": 1.0 if end is None else 8 / end,
+        "history": {"heldout": [[0, 0.3, 0.0], [8, loss + 0.12, 1.0], [end or 8, loss + 0.1, 2.0]]},
+    }  # fmt: skip
     return Record(config, metrics, Path("samples"))
+
+
+def against(first: list[Record], other: list[Record], point: str = "steps") -> Any:
+    found = points({"first": first, "other": other}, {"first": 1.0, "other": 0.8})
+    return found[point]["against"]["other"]
 
 
 def test_what_differs_names_the_columns() -> None:
@@ -58,15 +77,32 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
 
 def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:
     serial, parallel = record(), record("parallel", loss=0.15)
-    assert heldout_against([serial], [parallel])["over"] == "clips"
+    assert against([serial], [parallel])["over"] == "clips"
     several = [record(seed=seed, loss=0.1 + seed / 100) for seed in range(3)]
     others = [record("parallel", seed=seed, loss=0.15 + seed / 100) for seed in (2, 1, 0)]
-    found = heldout_against(several, others)
+    found = against(several, others)
     assert (found["over"], found["pairs"]) == ("seeds", 3)
     assert found["percent"] == pytest.approx(100 * 0.05 / 0.21)
     assert found["high"] - found["low"] == pytest.approx(0, abs=1e-9)  # each pair differs by the same
     assert heldout_change(several)["over"] == "seeds"
-    assert heldout_against(several, [parallel])["over"] == "clips"
+    assert against(several, [parallel])["over"] == "clips"
+
+
+def test_losses_are_compared_where_all_have_spent_the_same() -> None:
+    """A step of parallel costs 8/12 of the FLOPs and 0.8 of the time of serial's, and it trained 12 steps."""
+    serial, parallel = record(), record("parallel", loss=0.08, end=12)
+    found = points({"serial": [serial], "parallel": [parallel]}, {"serial": 1.0, "parallel": 0.8})
+    assert found["steps"]["steps"] == {"serial": 8, "parallel": 8}
+    assert found["steps"]["losses"] == pytest.approx({"serial": 0.2, "parallel": 0.2})
+    assert found["steps"]["seconds"] == pytest.approx({"serial": 8.0, "parallel": 6.4})
+    assert found["compute"]["steps"] == {"serial": 8, "parallel": 12}
+    assert found["compute"]["losses"] == pytest.approx({"serial": 0.2, "parallel": 0.18})
+    assert found["compute"]["flops"] == pytest.approx({"serial": 8.0, "parallel": 8.0})
+    assert found["compute"]["against"]["parallel"]["pairs"] == 2
+    # After 8 s parallel had made 10 steps: between its two evaluations, on the curves of both.
+    assert found["time"]["steps"] == {"serial": 8, "parallel": 10}
+    assert found["time"]["losses"]["parallel"] == pytest.approx(0.19)
+    assert found["time"]["against"]["parallel"]["low"] is None
 
 
 def test_other_held_out_clips_give_no_interval() -> None:
@@ -75,8 +111,9 @@ def test_other_held_out_clips_give_no_interval() -> None:
         key: {f"other {clip}": loss for clip, loss in by.items()}
         for key, by in other.metrics["heldout_by_clip"].items()
     }
-    found = heldout_against(
-        [record()], [Record(other.config, {**other.metrics, "heldout_by_clip": moved}, other.samples)]
+    found = against(
+        [record()],
+        [Record(other.config, {**other.metrics, "heldout_by_clip": moved}, other.samples)],
     )
     assert (found["low"], found["pairs"]) == (None, 0)
     assert found["percent"] == pytest.approx(25)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import tiny
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.models.factory import FramewiseUNet, build_model, trainable_parameters
+from mobius_pipeline.models.factory import build_model, start_of, trainable_parameters
 from mobius_pipeline.models.serial import is_temporal
 from mobius_pipeline.models.variant import Mode, Variant
 
@@ -40,23 +40,21 @@ def run(model: nn.Module, *arguments: Tensor) -> Tensor:
 @pytest.mark.parametrize("mode", ["serial", "parallel"])
 @torch.no_grad()
 def test_starts_as_the_t2i_model(mode: Mode, layout: dict[str, object]) -> None:
-    expected = run(FramewiseUNet(tiny.unet(**layout)), *inputs())
-    actual = run(build_model(Variant(mode), tiny.unet(**layout), seed=3), *inputs())
+    expected = run(start_of(tiny.unet(**layout)), *inputs())
+    actual = run(build_model(tiny.variant(mode), tiny.unet(**layout), seed=3), *inputs())
     assert (actual - expected).abs().max() <= 1e-5
     if mode == "parallel":
         assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("mode", ["serial", "parallel"])
-def test_trains_the_temporal_part_alone(mode: Mode) -> None:
-    model = build_model(Variant(mode), tiny.unet(), seed=3)
+def test_trains_what_is_new_alone(mode: Mode) -> None:
+    model = build_model(tiny.variant(mode), tiny.unet(), seed=3)
     # At the very start only the zeroed outputs get gradients; away from it every temporal weight must.
-    with torch.no_grad():
-        for parameter in trainable_parameters(model).values():
-            parameter.add_(0.02)
+    tiny.move(model)
     run(model, *inputs()).square().mean().backward()
     for name, parameter in model.named_parameters():
-        temporal = is_temporal(name) if mode == "serial" else name.startswith(("temporal.", "fuse."))
+        temporal = is_temporal(name) if mode == "serial" else name.startswith(("stream.", "fuse.", "tail."))
         assert (parameter.grad is not None and bool(parameter.grad.any())) == temporal, name
 
 
@@ -67,22 +65,21 @@ def test_time_flows_once_trained() -> None:
     changed = sample.clone()
     changed[:, :, 2] += 1
     for mode in ("serial", "parallel"):
-        model = build_model(Variant(mode), tiny.unet(), seed=3)
-        for parameter in trainable_parameters(model).values():
-            parameter.add_(0.02)
+        model = build_model(tiny.variant(mode), tiny.unet(), seed=3)
+        tiny.move(model)
         difference = run(model, sample, timestep, text) - run(model, changed, timestep, text)
         assert difference[:, :, 0].abs().max() > 1e-4, mode
 
 
 def test_same_seed_same_weights() -> None:
-    one, two, other = (build_model(Variant(), tiny.unet(), seed=seed).state_dict() for seed in (1, 1, 2))
+    one, two, other = (build_model(tiny.PARALLEL, tiny.unet(), seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not torch.equal(one["temporal.mid.conv.conv1.2.weight"], other["temporal.mid.conv.conv1.2.weight"])
+    assert not torch.equal(one["stream.mid.0.space.conv1.weight"], other["stream.mid.0.space.conv1.weight"])
 
 
 def test_refuses_a_unet_that_it_does_not_know() -> None:
     with pytest.raises(MobiusError, match="class_embed_type"):
-        build_model(Variant(), tiny.unet(class_embed_type="timestep"), seed=0)
+        build_model(tiny.PARALLEL, tiny.unet(class_embed_type="timestep"), seed=0)
 
 
 SD1: dict[str, object] = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
@@ -94,7 +91,10 @@ SD2: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("variant", [Variant("serial"), Variant(), Variant(width=0.125, stream_spatial=True)])
+STREAMS = [Variant("parallel", tail=3, width=0.125), Variant("parallel", width=0.5, blocks="attention")]
+
+
+@pytest.mark.parametrize("variant", [Variant("serial"), *STREAMS])
 @pytest.mark.parametrize(
     ("config", "parameters"), [(SD1, 859_520_964), (SD2, 865_910_724)], ids=["1.x", "2.x"]
 )
@@ -106,4 +106,4 @@ def test_builds_over_stable_diffusion(variant: Variant, config: dict[str, object
         model = build_model(variant, unet, seed=0)
     trained = sum(parameter.numel() for parameter in trainable_parameters(model).values())
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters + trained
-    assert (trained < 0.05 * parameters) == (variant.width < 1)
+    assert (trained < 0.05 * parameters) == (variant.tail == 3)

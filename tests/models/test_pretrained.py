@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 import tiny
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.models.factory import FramewiseUNet, trainable_parameters
+from mobius_pipeline.models.factory import start_of, trainable_parameters
 from mobius_pipeline.models.pretrained import (
     CONFIG,
     WEIGHTS,
@@ -24,9 +25,11 @@ from mobius_pipeline.models.pretrained import (
 from mobius_pipeline.models.variant import Variant
 
 VARIANTS = [
-    Variant("parallel"),
-    Variant("parallel", width=0.5, stream_spatial=True),
+    tiny.PARALLEL,
+    Variant("parallel", tail=3, width=0.25, blocks="attention", train_head=True),
+    Variant("parallel", tail=2),
     Variant("serial"),
+    Variant("serial", train_head=True),
     Variant("sum"),
 ]
 
@@ -77,29 +80,21 @@ def video_base(tmp_path: Path) -> Path:
     return tmp_path / "video"
 
 
-def moved(model: nn.Module) -> nn.Module:
-    with torch.no_grad():
-        for parameter in trainable_parameters(model).values():
-            parameter.add_(0.02)
-    return model
-
-
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_what_was_trained_comes_back_alone(variant: Variant, base: Path, tmp_path: Path) -> None:
-    model = moved(build_from_base(variant, base, seed=1))
+    model = tiny.move(build_from_base(variant, base, seed=1))
     save_trained(model, tmp_path / "trained", base)
     assert load_file(tmp_path / "trained" / WEIGHTS).keys() == trainable_parameters(model).keys()
-    assert not any(name.startswith("spatial.") for name in load_file(tmp_path / "trained" / WEIGHTS))
     again = load_trained(tmp_path / "trained", base)
     assert torch.equal(run(again), run(model))
 
 
 def test_memory_levers_may_change_on_loading(base: Path, tmp_path: Path) -> None:
-    model = moved(build_from_base(Variant(), base, seed=1))
+    model = tiny.move(build_from_base(tiny.PARALLEL, base, seed=1))
     save_trained(model, tmp_path / "trained", base)
     half = load_trained(tmp_path / "trained", base, spatial_dtype="bfloat16", channels_last=True)
-    assert half.get_submodule("spatial").conv_in.weight.dtype == torch.bfloat16
-    assert half.get_submodule("spatial").conv_out.weight.dtype == torch.float32
+    assert half.get_submodule("frozen").conv_in.weight.dtype == torch.bfloat16
+    assert half.get_submodule("frozen").conv_out.weight.dtype == torch.float32
     torch.testing.assert_close(run(half), run(model), rtol=0, atol=0.1)
     assert not torch.equal(run(half), run(model))
 
@@ -107,7 +102,7 @@ def test_memory_levers_may_change_on_loading(base: Path, tmp_path: Path) -> None
 def test_another_base_is_taken_on_request_only(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    save_trained(build_from_base(Variant(), base, seed=1), tmp_path / "trained", base)
+    save_trained(build_from_base(tiny.PARALLEL, base, seed=1), tmp_path / "trained", base)
     other = tiny.unet()
     with torch.no_grad():
         other.conv_in.weight.add_(1)
@@ -117,18 +112,18 @@ def test_another_base_is_taken_on_request_only(
     with caplog.at_level(logging.WARNING):
         loaded = load_trained(tmp_path / "trained", tmp_path / "other", other_base=True)
     assert "was trained over another base (base)" in caplog.text
-    torch.testing.assert_close(run(loaded), run(FramewiseUNet(other)))
+    torch.testing.assert_close(run(loaded), run(start_of(other)))
 
 
 def test_weights_that_do_not_fit_are_named(base: Path, tmp_path: Path) -> None:
-    save_trained(build_from_base(Variant(), base, seed=1), tmp_path / "trained", base)
+    save_trained(build_from_base(tiny.PARALLEL, base, seed=1), tmp_path / "trained", base)
     weights = load_file(tmp_path / "trained" / WEIGHTS)
-    weights["fuse.bias"] = torch.zeros(3)
-    weights["strange"] = weights.pop("fuse.weight")
+    weights["fuse.conv.bias"] = torch.zeros(3)
+    weights["strange"] = weights.pop("fuse.conv.weight")
     save_file(weights, tmp_path / "trained" / WEIGHTS)
     with pytest.raises(MobiusError) as error:
         load_trained(tmp_path / "trained", base)
-    for part in ("missing: fuse.weight", "unexpected: strange", "misshapen: fuse.bias"):
+    for part in ("missing: fuse.conv.weight", "unexpected: strange", "misshapen: fuse.conv.bias"):
         assert part in str(error.value)
 
 
@@ -154,42 +149,69 @@ def test_serial_over_a_video_base_is_the_video_model(video_base: Path) -> None:
     torch.testing.assert_close(run(build_from_base(Variant("serial"), video_base, seed=0)), run(video_unet()))
 
 
-def test_parallel_over_a_video_base_starts_as_its_images_and_has_its_temporal_weights(
-    video_base: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("variant", [tiny.PARALLEL, Variant("parallel", tail=6)], ids=str)
+def test_parallel_over_a_video_base_starts_as_the_video_model(variant: Variant, video_base: Path) -> None:
+    model = build_from_base(variant, video_base, seed=0)
+    torch.testing.assert_close(run(model), run(video_unet()), rtol=0, atol=2e-6)
+    assert not any("frozen." in name for name in trainable_parameters(model))
+
+
+def test_what_was_trained_over_a_video_base_comes_back_alone(video_base: Path, tmp_path: Path) -> None:
+    for variant in (tiny.PARALLEL, Variant("serial")):
+        model = tiny.move(build_from_base(variant, video_base, seed=1))
+        save_trained(model, tmp_path / variant.mode, video_base)
+        assert load_file(tmp_path / variant.mode / WEIGHTS).keys() == trainable_parameters(model).keys()
+        assert torch.equal(run(load_trained(tmp_path / variant.mode, video_base)), run(model))
+
+
+def test_channels_last_takes_no_video_base(video_base: Path) -> None:
+    with pytest.raises(MobiusError, match="channels_last: true cannot work over a text-to-video base"):
+        build_from_base(replace(tiny.PARALLEL, channels_last=True), video_base, seed=0)
+
+
+def test_sum_takes_no_video_base(video_base: Path) -> None:
+    with pytest.raises(MobiusError, match="mode: sum takes a text-to-image base"):
+        build_from_base(Variant("sum"), video_base, seed=0)
+
+
+def test_a_tail_longer_than_the_decoder_is_refused(base: Path) -> None:
+    with pytest.raises(MobiusError, match="tail: 5 is more than the 4 layers of the base's decoder"):
+        build_from_base(Variant("parallel", tail=5), base, seed=0)
+
+
+def as_first_release(folder: Path) -> None:
+    """Write the variant as the first release did."""
+    config = json.loads((folder / CONFIG).read_text())
+    for name in ("tail", "blocks", "train_head"):
+        del config["variant"][name]
+    config["variant"] |= {"width": 1.0, "stream_spatial": False}
+    (folder / CONFIG).write_text(json.dumps(config))
+
+
+def test_a_serial_model_of_the_first_release_loads_and_a_parallel_one_is_refused(
+    base: Path, tmp_path: Path
 ) -> None:
-    with caplog.at_level(logging.INFO):
-        model = build_from_base(Variant(), video_base, seed=0)
-    expected = run(FramewiseUNet(load_base(video_base).spatial))
-    torch.testing.assert_close(run(model), expected, rtol=0, atol=1e-5)
-    video = video_unet()
-    pairs = {
-        "transformer_in": "temporal.transformer_in",
-        "down_blocks.1.temp_convs.0": "temporal.down.1.0.conv",
-        "down_blocks.0.temp_attentions.0": "temporal.down.0.0.transformer",
-        "mid_block.temp_convs.1": "temporal.mid_conv",
-        "up_blocks.2.temp_attentions.1": "temporal.up.2.1.transformer",
-    }
-    for theirs, ours in pairs.items():
-        own = model.get_submodule(ours).state_dict()
-        for name, weight in video.get_submodule(theirs).state_dict().items():
-            assert torch.equal(own[name], weight), (theirs, name)
-    taken = sum("temp" in name or "transformer_in" in name for name, _ in video.named_parameters())
-    assert f"{taken} taken over" in caplog.text
-
-
-def test_a_video_base_takes_no_ladder(video_base: Path) -> None:
-    for variant in (Variant(width=0.5), Variant(stream_spatial=True), Variant("sum")):
-        with pytest.raises(MobiusError, match="fit mode: serial"):
-            build_from_base(variant, video_base, seed=0)
+    model = tiny.move(build_from_base(Variant("serial"), base, seed=1))
+    save_trained(model, tmp_path / "serial", base)
+    as_first_release(tmp_path / "serial")
+    assert torch.equal(run(load_trained(tmp_path / "serial", base)), run(model))
+    save_trained(build_from_base(tiny.PARALLEL, base, seed=1), tmp_path / "parallel", base)
+    as_first_release(tmp_path / "parallel")
+    with pytest.raises(MobiusError, match=r"wiring of mobius-pipeline 0\.1 .*0\.1\.0"):
+        load_trained(tmp_path / "parallel", base)
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"mode": "serial", "width": 0.5}, "no temporal stream"),
+        ({"mode": "serial", "width": 0.5}, "no stream beside the base"),
+        ({"mode": "serial", "tail": 2}, "no stream beside the base"),
         ({"mode": "serial", "spatial_dtype": "bfloat16"}, "gradients cross the spatial layers"),
         ({"mode": "sum", "compile_spatial": True}, "gradients cross the spatial layers"),
-        ({"width": 0.0}, "width must be above 0"),
+        ({"mode": "parallel"}, "no temporal layer to train"),
+        ({"mode": "parallel", "width": 1.5}, "width must be from 0 to 1"),
+        ({"mode": "parallel", "tail": -1}, "tail must be 0 or more"),
+        ({"mode": "parallel", "tail": 1, "blocks": "attention"}, "needs a stream"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, object], reason: str) -> None:
@@ -201,7 +223,7 @@ def test_int8_weights_are_close() -> None:
     pytest.importorskip("torchao")
     from mobius_pipeline.models.factory import build_model
 
-    exact = run(build_model(Variant(), tiny.unet(), seed=0))
-    model = build_model(Variant(spatial_dtype="int8"), tiny.unet(), seed=0)
+    exact = run(build_model(tiny.PARALLEL, tiny.unet(), seed=0))
+    model = build_model(replace(tiny.PARALLEL, spatial_dtype="int8"), tiny.unet(), seed=0)
     error = (run(model) - exact).abs().max()
     assert 0 < error < 0.1 * exact.abs().max()

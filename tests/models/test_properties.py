@@ -1,4 +1,4 @@
-"""What the method promises, for configurations drawn at random (DESIGN section 2)."""
+"""What the method promises, for configurations drawn at random."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mobius_pipeline.models.factory import FramewiseUNet, build_model, trainable_parameters
+import tiny
+from mobius_pipeline.models.factory import build_model, start_of, trainable_parameters
 from mobius_pipeline.models.frames import to_frames
-from mobius_pipeline.models.spatial import spatial_features, time_embedding
+from mobius_pipeline.models.frozen import BaseUNet, decoder, front_modules, frozen_features, time_embedding
+from mobius_pipeline.models.layers import Conditioning
 from mobius_pipeline.models.variant import Variant
 
 few = settings(max_examples=12, deadline=None, derandomize=True)  # a model each: seconds, not milliseconds
@@ -22,7 +24,7 @@ few = settings(max_examples=12, deadline=None, derandomize=True)  # a model each
 
 @dataclass(frozen=True)
 class Case:
-    """A T2I configuration and the size of what it is given."""
+    """The configuration of a base, T2I or T2V, and the size of what it is given."""
 
     unet: dict[str, Any]
     batch: int
@@ -30,46 +32,91 @@ class Case:
     height: int
     width: int
 
+    @property
+    def is_video(self) -> bool:
+        return any("3D" in name for name in self.unet["down_block_types"])
+
+    @property
+    def decoder_layers(self) -> int:
+        return len(self.unet["block_out_channels"]) * (self.unet["layers_per_block"] + 1)
+
 
 @st.composite
 def cases(draw: st.DrawFn, frames: int = 24) -> Case:
-    levels = draw(st.integers(1, 3))
+    levels, kind = draw(st.integers(1, 3)), draw(st.sampled_from(["2D", "3D"]))
     attention = draw(st.lists(st.booleans(), min_size=levels, max_size=levels))
-    heads = st.sampled_from([1, 2, 4])
+    down = {True: f"CrossAttnDownBlock{kind}", False: f"DownBlock{kind}"}
+    up = {True: f"CrossAttnUpBlock{kind}", False: f"UpBlock{kind}"}
     unet = {
         "sample_size": 8,
         "in_channels": 4,
         "out_channels": 4,
         "block_out_channels": tuple(draw(st.sampled_from([16, 24, 32])) for _ in range(levels)),
         "layers_per_block": draw(st.integers(1, 2)),
-        "down_block_types": tuple("CrossAttnDownBlock2D" if own else "DownBlock2D" for own in attention),
-        "up_block_types": tuple("CrossAttnUpBlock2D" if own else "UpBlock2D" for own in reversed(attention)),
+        "down_block_types": tuple(down[own] for own in attention),
+        "up_block_types": tuple(up[own] for own in reversed(attention)),
         "cross_attention_dim": 12,
-        "attention_head_dim": draw(heads | st.tuples(*[heads] * levels)),
         "norm_num_groups": 4,
-        "use_linear_projection": draw(st.booleans()),
+        "downsample_padding": draw(st.integers(0, 1)),
     }
+    if kind == "2D":
+        heads = st.sampled_from([1, 2, 4])
+        unet["attention_head_dim"] = draw(heads | st.tuples(*[heads] * levels))
+        unet["use_linear_projection"] = draw(st.booleans())
+    else:
+        unet["attention_head_dim"] = draw(st.sampled_from([4, 8]))
+    smallest = 3 if unet["downsample_padding"] else 8  # without padding three cells become one, and one none
     return Case(
         unet,
         batch=draw(st.integers(1, 3)),
         frames=draw(st.integers(1, frames)),
-        height=draw(st.integers(3, 9)),
-        width=draw(st.integers(3, 9)),
+        height=draw(st.integers(smallest, 9)),
+        width=draw(st.integers(smallest, 9)),
     )
 
 
-ladders = st.builds(
-    Variant, width=st.sampled_from([1.0, 0.5, 0.25, 0.125]), stream_spatial=st.booleans(),
-    checkpoint_temporal=st.booleans(), channels_last=st.booleans(),
-)  # fmt: skip
-others = st.builds(Variant, mode=st.sampled_from(["serial", "sum"]), checkpoint_temporal=st.booleans())
-variants = ladders | others
+@st.composite
+def parallel(draw: st.DrawFn, case: Case) -> Variant:
+    """Any tail of the case's decoder beside any stream."""
+    tail = draw(st.integers(0, case.decoder_layers))
+    width = draw(st.sampled_from([1.0, 0.5, 0.25, 0.125, 0.0][: 5 if tail else 4]))
+    return Variant(
+        "parallel",
+        tail=tail,
+        width=width,
+        blocks=draw(st.sampled_from(["resnet", "attention"])) if width else "resnet",
+        train_head=draw(st.booleans()),
+        checkpoint_temporal=draw(st.booleans()),
+        channels_last=not case.is_video and draw(st.booleans()),
+    )
 
 
-def t2i(case: Case) -> UNet2DConditionModel:
+@st.composite
+def parallel_cases(draw: st.DrawFn, frames: int = 24) -> tuple[Case, Variant]:
+    case = draw(cases(frames))
+    return case, draw(parallel(case))
+
+
+@st.composite
+def any_cases(draw: st.DrawFn, frames: int = 24) -> tuple[Case, Variant]:
+    case = draw(cases(frames))
+    modes = ["serial", "parallel"] if case.is_video else ["serial", "parallel", "sum"]
+    mode = draw(st.sampled_from(modes))
+    if mode == "parallel":
+        return case, draw(parallel(case))
+    return case, Variant(mode, train_head=draw(st.booleans()), checkpoint_temporal=draw(st.booleans()))
+
+
+def base_of(case: Case) -> BaseUNet:
+    """The base of a case; the temporal layers of a T2V base do something."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return UNet2DConditionModel(**case.unet)
+        unet: BaseUNet = (UNet3DConditionModel if case.is_video else UNet2DConditionModel)(**case.unet)
+        if case.is_video:
+            with torch.no_grad():
+                for parameter in unet.parameters():
+                    parameter.add_(0.03 * torch.randn_like(parameter))
+    return unet
 
 
 def inputs(case: Case) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,28 +127,49 @@ def inputs(case: Case) -> tuple[Tensor, Tensor, Tensor]:
     return sample, steps, torch.randn(case.batch, 5, 12, generator=source)
 
 
-def moved(model: nn.Module) -> nn.Module:
-    """Away from the start, where nothing that is trained is zero."""
-    source = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in trainable_parameters(model).values():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=source, dtype=parameter.dtype))
-    return model
-
-
 def run(model: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
     prediction: Tensor = model(*arguments, return_dict=False)[0]
     return prediction
 
 
-@given(cases(), variants)
+@given(any_cases())
 @few
 @torch.no_grad()
-def test_step_zero_is_the_t2i_model(case: Case, variant: Variant) -> None:
-    expected = run(FramewiseUNet(t2i(case)), inputs(case))
-    actual = run(build_model(variant, t2i(case), seed=0), inputs(case))
-    assert actual.shape == inputs(case)[0].shape
-    assert (actual - expected).abs().max() <= 1e-5
+def test_step_zero_is_the_base(drawn: tuple[Case, Variant]) -> None:
+    """In float64: kernels round by where memory lies, and the rest is exact."""
+    case, variant = drawn
+    sample, steps, text = inputs(case)
+    given = sample.double(), steps, text.double()
+    expected = run(start_of(base_of(case).double()), given)
+    actual = run(build_model(variant, base_of(case), seed=0).double(), given)
+    assert actual.shape == sample.shape
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+
+
+_LAST = (".space.conv2.", ".conv4.3.", ".proj_out.")  # the last layer of each kind of branch
+
+
+@given(parallel_cases(frames=4))
+@few
+def test_every_branch_gets_a_gradient_at_once_and_everything_in_the_second_step(
+    drawn: tuple[Case, Variant],
+) -> None:
+    case, variant = drawn
+    model = build_model(variant, base_of(case), seed=0).train()
+    trained = trainable_parameters(model)
+    optimizer = torch.optim.SGD(trained.values(), lr=0.1)
+
+    def without_gradient() -> set[str]:
+        return {name for name, weight in trained.items() if weight.grad is None or not weight.grad.any()}
+
+    run(model, inputs(case)).square().mean().backward()
+    branches = [name for name in trained if any(last in name for last in _LAST)]
+    assert branches
+    assert not without_gradient() & set(branches)
+    optimizer.step()
+    optimizer.zero_grad()
+    run(model, inputs(case)).square().mean().backward()
+    assert without_gradient() == set()
 
 
 @contextmanager
@@ -117,38 +185,58 @@ def saved_tensors() -> Iterator[list[Tensor]]:
         yield kept
 
 
-@given(cases(frames=4), ladders)
+def features_of(base: BaseUNet, case: Case, sample: Tensor, tail: int = 0) -> list[Tensor]:
+    """Every feature that a base hands out for (B, 4, F, H, W)."""
+    frames, steps, text = to_frames(sample, *inputs(case)[1:])
+    conditioning = Conditioning(time_embedding(base, steps, case.frames), text, case.frames)
+    return list(frozen_features(base, frames, conditioning, tail=tail, skips=[]))
+
+
+@given(parallel_cases(frames=4))
 @few
-def test_the_spatial_side_keeps_nothing_and_gets_no_gradient(case: Case, variant: Variant) -> None:
-    model = moved(build_model(variant, t2i(case), seed=0))
-    spatial = model.get_submodule("spatial")
-    assert isinstance(spatial, UNet2DConditionModel)
-    sample, steps, text = to_frames(*inputs(case))
+def test_the_front_keeps_nothing_and_the_frozen_base_gets_no_gradient(drawn: tuple[Case, Variant]) -> None:
+    case, variant = drawn
+    model = tiny.move(build_model(variant, base_of(case), seed=0))
+    base: Any = model.get_submodule("frozen")
+    sample = inputs(case)[0].requires_grad_()
     with saved_tensors() as kept:
-        embedding = time_embedding(spatial, sample.requires_grad_(), steps)
-        features = list(spatial_features(spatial, sample, embedding, text.requires_grad_()))
-    assert kept == []
+        features = features_of(base, case, sample, variant.tail)
+    assert not any(tensor.ndim == 4 and tensor.shape[0] != sample.shape[0] for tensor in kept)
     assert not any(feature.requires_grad for feature in features)
     run(model, inputs(case)).square().mean().backward()
-    assert all(parameter.grad is None for parameter in spatial.parameters())
-    assert all(parameter.grad is not None for parameter in trainable_parameters(model).values())
+    trained = trainable_parameters(model)
+    heads = {name for name in trained if name.startswith("frozen.")}
+    assert all(name.startswith(("frozen.conv_norm_out.", "frozen.conv_out.")) for name in heads)
+    assert bool(heads) == variant.train_head
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == (name in trained), name
 
 
-@given(cases())
+@given(cases(frames=4))
+@few
+def test_front_and_tail_are_the_whole_base(case: Case) -> None:
+    base = base_of(case)
+    steps, own = decoder(base), {id(module) for module in front_modules(base, 0)}
+    assert len(steps) == case.decoder_layers
+    for tail in range(len(steps) + 1):
+        front = {id(module) for module in front_modules(base, tail)}
+        behind = {id(module) for step in steps[len(steps) - tail :] for module in step.modules}
+        assert front | behind == own
+        shared = front & behind  # the upsampler before the tail runs in the front
+        assert shared <= {id(steps[-tail].upsampler)} if tail else not shared
+
+
+@given(cases().filter(lambda case: not case.is_video))
 @few
 @torch.no_grad()
-def test_permuted_frames_permute_the_spatial_features(case: Case) -> None:
-    unet = t2i(case).eval()
-    sample, steps, text = inputs(case)
+def test_permuted_frames_permute_the_features_of_a_t2i_base(case: Case) -> None:
+    unet, sample = base_of(case).eval(), inputs(case)[0]
     order = torch.randperm(case.frames, generator=torch.Generator().manual_seed(4))
 
-    def features(sample: Tensor) -> list[Tensor]:
-        frames, spread, words = to_frames(sample, steps, text)
-        embedding = time_embedding(unet, frames, spread)
-        found = spatial_features(unet, frames, embedding, words)
-        return [feature.unflatten(0, (case.batch, case.frames)) for feature in found]
+    def by_frame(sample: Tensor) -> list[Tensor]:
+        return [one.unflatten(0, (case.batch, case.frames)) for one in features_of(unet, case, sample)]
 
-    for straight, shuffled in zip(features(sample), features(sample[:, :, order]), strict=True):
+    for straight, shuffled in zip(by_frame(sample), by_frame(sample[:, :, order]), strict=True):
         torch.testing.assert_close(straight[:, order], shuffled, rtol=1e-5, atol=1e-5)
 
 
@@ -157,10 +245,11 @@ def loss_in_float64(model: nn.Module, case: Case) -> Tensor:
     return run(model, (sample.double(), steps, text.double())).square().mean()
 
 
-@given(cases(frames=4), variants)
+@given(any_cases(frames=4))
 @few
-def test_gradients_are_the_finite_differences(case: Case, variant: Variant) -> None:
-    model = moved(build_model(variant, t2i(case), seed=0).double())
+def test_gradients_are_the_finite_differences(drawn: tuple[Case, Variant]) -> None:
+    case, variant = drawn
+    model = tiny.move(build_model(variant, base_of(case), seed=0).double())
     trained = trainable_parameters(model)
     source = torch.Generator().manual_seed(5)
     way = {name: torch.randn(p.shape, generator=source, dtype=p.dtype) for name, p in trained.items()}
@@ -180,13 +269,14 @@ def test_gradients_are_the_finite_differences(case: Case, variant: Variant) -> N
     assert (at(step) - at(-step)) / (2 * step) == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
-@given(cases(frames=4), variants)
+@given(any_cases(frames=4))
 @few
-def test_a_checkpointed_pass_agrees(case: Case, variant: Variant) -> None:
+def test_a_checkpointed_pass_agrees(drawn: tuple[Case, Variant]) -> None:
+    case, variant = drawn
     results = []
     for checkpointing in (False, True):
         chosen = replace(variant, checkpoint_temporal=checkpointing)
-        model = moved(build_model(chosen, t2i(case), seed=0).double())
+        model = tiny.move(build_model(chosen, base_of(case), seed=0).double())
         loss = loss_in_float64(model, case)
         loss.backward()
         results.append((loss, {name: p.grad for name, p in trainable_parameters(model).items()}))
@@ -199,20 +289,22 @@ def test_a_checkpointed_pass_agrees(case: Case, variant: Variant) -> None:
 def test_a_checkpointed_pass_keeps_less() -> None:
     case = Case(tiny_unet(), batch=1, frames=4, height=8, width=8)
     kept = {}
-    for variant in (Variant("serial"), Variant("parallel"), Variant("sum")):
+    tail, stream = Variant("parallel", tail=2), Variant("parallel", width=0.5)
+    variants = {"serial": Variant("serial"), "tail": tail, "stream": stream, "sum": Variant("sum")}
+    for mode, variant in variants.items():
         for checkpointing in (False, True):
             chosen = replace(variant, checkpoint_temporal=checkpointing)
-            model = build_model(chosen, t2i(case), seed=0)
+            model = build_model(chosen, base_of(case), seed=0)
             with saved_tensors() as tensors:
                 run(model, inputs(case))
             own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
             storages = {
                 tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors
             }
-            kept[variant.mode, checkpointing] = sum(n for place, n in storages.items() if place not in own)
-    for mode in ("serial", "parallel", "sum"):
+            kept[mode, checkpointing] = sum(n for place, n in storages.items() if place not in own)
+    for mode in variants:
         assert kept[mode, True] < 0.5 * kept[mode, False], (mode, kept)
-    assert kept["parallel", False] < kept["serial", False]
+    assert max(kept["tail", False], kept["stream", False]) < kept["serial", False]
 
 
 def tiny_unet() -> dict[str, Any]:

@@ -11,23 +11,19 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import tiny
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.base import TextEncoder
-from mobius_pipeline.models.factory import trainable_parameters
-from mobius_pipeline.models.mobius import MobiusUNet3DConditionModel
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
-from mobius_pipeline.models.variant import Mode, Variant
+from mobius_pipeline.models.variant import Mode
 
 PROMPTS = ["a red circle falling", "a blue ring growing"]
 
 
 def write_trained(folder: Path, base: Path, mode: Mode = "parallel") -> Path:
-    model = build_from_base(Variant(mode), base, seed=1)
-    with torch.no_grad():
-        for parameter in trainable_parameters(model).values():
-            parameter.add_(0.02)
-    save_trained(model, folder, base)
+    model = build_from_base(tiny.variant(mode), base, seed=1)
+    save_trained(tiny.move(model), folder, base)
     return folder
 
 
@@ -107,6 +103,15 @@ def test_the_generator_decides_and_words_count(pipe: MobiusTextToVideoPipeline) 
     np.testing.assert_allclose(sample(pipe, generator=seeds)[1], alone[0], atol=1e-4)
 
 
+def test_embeddings_stand_for_prompts(pipe: MobiusTextToVideoPipeline, tiny_base: Path) -> None:
+    encode, given = TextEncoder(tiny_base, "cpu"), {"guidance_scale": 3.0}
+    words = sample(pipe, negative_prompt="a green bar", **given)
+    embedded = {"prompt_embeds": encode(PROMPTS), "negative_prompt_embeds": encode(["a green bar"])}
+    np.testing.assert_allclose(sample(pipe, prompt=None, **embedded, **given), words, atol=1e-5)
+    plain = sample(pipe, prompt=None, prompt_embeds=encode(PROMPTS), **given)
+    np.testing.assert_allclose(plain, sample(pipe, **given), atol=1e-5)
+
+
 @pytest.mark.parametrize("scheduler", [DPMSolverMultistepScheduler, EulerDiscreteScheduler])
 def test_schedulers_are_interchangeable(pipe: MobiusTextToVideoPipeline, scheduler: Any) -> None:
     before = sample(pipe)
@@ -156,13 +161,17 @@ def test_a_callback_may_change_the_latents(pipe: MobiusTextToVideoPipeline) -> N
         ({"num_frames": 0}, "both start at 1"),
         ({"height": 18}, "multiples of 4 px"),
         ({"generator": [torch.Generator()]}, "1 of them for 2 videos"),
-        ({"negative_prompt": ["a"]}, "1 of them for 2 prompts"),
+        ({"negative_prompt": ["a", "b", "c"]}, "3 of them for 2 prompts"),
         ({"latents": torch.zeros(1, 4, 3, 4, 4)}, "expected"),
         ({"latents": torch.zeros(2, 4, 5, 4, 4)}, "expected"),
         ({"generator": (torch.Generator(),)}, "1 of them for 2 videos"),
         ({"num_inference_steps": 0}, "take 1 or more"),
         ({"output_type": "gif"}, "none of pil, np, pt, latent"),
         ({"prompt": 3}, "neither a text nor a list"),
+        ({"prompt": None}, "neither a text nor a list"),
+        ({"prompt_embeds": torch.zeros(2, 12, 384)}, "prompt and prompt_embeds are both given"),
+        ({"prompt": None, "prompt_embeds": torch.zeros(2, 384)}, r"expected \(P, L, 384\)"),
+        ({"negative_prompt_embeds": torch.zeros(3, 12, 384)}, "3 of them for 2 prompts"),
     ],
 )
 def test_refuses_what_it_cannot_use(
@@ -205,13 +214,6 @@ def test_what_was_trained_is_saved_alone(
     ]
     again = MobiusTextToVideoPipeline.from_pretrained(tiny_base, tmp_path / "saved")
     assert np.array_equal(sample(again), sample(pipe))
-    unet = MobiusUNet3DConditionModel.from_pretrained(tmp_path / "saved", base=tiny_base)
-    unet.save_pretrained(tmp_path / "unet", base=tiny_base)
-    one, two = (tmp_path / name / "diffusion_pytorch_model.safetensors" for name in ("saved", "unet"))
-    assert one.read_bytes() == two.read_bytes()
-    serial = write_trained(tmp_path / "serial", tiny_base, "serial")
-    with pytest.raises(MobiusError, match="holds a UNet3DConditionModel"):
-        MobiusUNet3DConditionModel.from_pretrained(serial, base=tiny_base)
 
 
 def test_a_folder_that_is_no_base_is_named(tmp_path: Path) -> None:

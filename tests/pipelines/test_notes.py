@@ -17,7 +17,7 @@ CONFIG = {"train": {"batch_size": 4, "seed": 7, "device": "cuda"}}
 
 def test_a_training_says_what_it_cost_and_reached_in_its_first_words() -> None:
     note = training_note("parallel", METRICS, CONFIG)
-    cost = "Parallel: peak memory 1.50 GiB, median step 250 ms, held-out loss 0.1500 (T2I start 0.2000, "
+    cost = "Parallel: peak memory 1.50 GiB, median step 250 ms, held-out loss 0.1500 (untrained 0.2000, "
     assert note.startswith(cost)
     assert "300 steps of 4 clips, seed 7, cuda, 1.50 M trainable parameters, 75.0 s of training" in note
     assert "Samples" not in note
@@ -33,6 +33,6 @@ def test_a_comparison_begins_with_the_changes_and_holds_table_and_verdict() -> N
     first, table, verdict, _ = comparison_note(comparison).split("\n\n")
     minus = "\N{MINUS SIGN}"
     cost = f"peak memory {minus}40.9%, median step {minus}30.3%"
-    assert first == f"Parallel against serial: {cost}, held-out loss +1.2%."
+    assert first == f"Parallel against serial: {cost}, loss at equal steps +1.2%, at equal compute +1.2%."
     assert f"| Peak memory |  | 2.08 GiB | 1.23 GiB | {minus}40.9% |" in table.splitlines()
     assert verdict == comparison["verdict"]

@@ -8,6 +8,7 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+import tiny
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.pipelines.plan import create_pipeline
 from mobius_pipeline.planning.config import PlanConfig
@@ -42,6 +43,8 @@ def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.Cap
         "params:plan": base_config(),
         "params:clip": ClipFormat(frames=3, height=32, width=64, fps=8),
         "params:train.batch_size": 2,
+        "params:serial.model": tiny.model_config("serial"),
+        "params:parallel.model": tiny.model_config("parallel"),
     }
     catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
     plan = SequentialRunner().run(create_pipeline(), catalog)["plan"].load()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from test_predict import SHAPE, TINY
 
-from mobius_pipeline.models.variant import Variant
+import tiny
 from mobius_pipeline.planning.plan import largest
 from mobius_pipeline.planning.predict import StepShape, predictor
 from mobius_pipeline.planning.search import largest_fit
@@ -35,7 +35,7 @@ def test_the_answer_fits_and_one_more_does_not(peak: Callable[[int], int], first
 
 
 def test_the_found_sizes_fit_a_real_prediction() -> None:
-    predict = predictor(TINY, Variant())
+    predict = predictor(TINY, tiny.PARALLEL)
     cost = predict(SHAPE)
     budget = 3 * cost.peak_bytes
     most = largest(predict, SHAPE, cost, budget)

@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything that the template draws; `level` is the T2I start's height, where it has one."""
+    """Everything that the template draws; `level` is the untrained base's height, where it has one."""
 
     title: str
     x_title: str
@@ -91,7 +91,7 @@ def _scale(low: float, high: float, first: float, last: float) -> Callable[[floa
 def _description(title: str, curves: dict[str, list[Point]], start: float | None) -> str:
     """Say what the lines do, for those who do not see them."""
     said = [f"{name} from {curve[0][1]:.4f} to {curve[-1][1]:.4f}" for name, curve in curves.items() if curve]
-    level = "" if start is None else f"; the T2I start is {start:.4f}"
+    level = "" if start is None else f"; the untrained base is at {start:.4f}"
     return f"{title}: {', '.join(said) or 'nothing was recorded'}{level}."
 
 

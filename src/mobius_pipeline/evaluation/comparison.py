@@ -19,6 +19,7 @@ from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.evaluation.left_out import left_out
+from mobius_pipeline.evaluation.points import points
 from mobius_pipeline.evaluation.quality import load_videos, reference_paths, references, vae_encoder
 from mobius_pipeline.evaluation.records import Record
 from mobius_pipeline.evaluation.summary import relative_percent
@@ -44,7 +45,12 @@ _FAIR = {
     "same_device": ["train.device", "processes"],
 }
 _SPREAD = ("heldout_loss", "training_s")  # what another seed, or another hour, changes
-_APART = ("run_id", "history", "heldout_by_clip")  # of a record's metrics: not to be averaged
+_APART = (
+    "run_id",
+    "history",
+    "heldout_by_clip",
+    "heldout_at_steps",
+)  # of a record's metrics: not to be averaged
 
 
 def compare_trainings(
@@ -85,14 +91,17 @@ def compare_trainings(
         for label, timer in paired_step_times(configs, store, base, paired_steps).items():
             figures[label] |= {"step_s": timer.median_s, "step_s_iqr": list(timer.iqr_s)}
     first, *others = figures
+    reached = points(columns, {label: figures[label]["step_s"] for label in figures})
     comparison = {
-        "t2i": {"heldout_loss": figures[first]["heldout_loss_start"]},
+        "start": {"heldout_loss": figures[first]["heldout_loss_start"]},
         "heldout_change": {label: heldout_change(records) for label, records in columns.items()},
-        "heldout_against": {label: heldout_against(columns[first], columns[label]) for label in others},
+        "points": reached,
         "columns": figures,
         "paired_step_times": paired,
         "references": _references(columns[first][0], manifest, raw_clips, base, clip, evaluate),
-        "relative_percent": {label: relative_percent(figures[first], figures[label]) for label in others},
+        "relative_percent": {
+            label: relative_percent(figures[first], figures[label], reached, label) for label in others
+        },
         "data": _data(manifest, quarantine, configs[first]["fingerprints"]["data"]),
         "fairness": fairness(columns),
         "provenance": {**provenance, **_environment(configs[first]["train"]["device"])},
@@ -124,26 +133,6 @@ def heldout_change(records: Sequence[Record]) -> dict[str, Any]:
         return {**paired_change(starts, ends), "over": "seeds"}
     by_clip = records[0].metrics["heldout_by_clip"]
     return {**paired_change(by_clip["start"], by_clip["end"]), "over": "clips"}
-
-
-def heldout_against(first: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]:
-    """How the held-out loss of `other` differs from that of `first`.
-
-    Over seeds where both were trained with the same several ones, else over the clips that both held out,
-    with the mean of each column's runs.
-    """
-    by_seed = [{str(record.seed): record.metrics["heldout_loss"] for record in one} for one in (first, other)]
-    if by_seed[0].keys() == by_seed[1].keys() and len(by_seed[0]) > 1:
-        return {**paired_change(*by_seed), "over": "seeds"}
-    by_clip = [
-        mean_of([record.metrics["heldout_by_clip"]["end"] for record in one]) for one in (first, other)
-    ]
-    shared = [clip for clip in by_clip[0] if clip in by_clip[1]]
-    if not shared:
-        losses = [float(np.mean(list(losses.values()))) for losses in by_seed]
-        percent = 100 * (losses[1] / losses[0] - 1)
-        return {"percent": percent, "low": None, "high": None, "pairs": 0, "over": "clips"}
-    return {**paired_change(*({clip: one[clip] for clip in shared} for one in by_clip)), "over": "clips"}
 
 
 def mean_of(values: Sequence[Any]) -> Any:
@@ -193,6 +182,7 @@ def _figures(records: Sequence[Record], media_root: Path) -> dict[str, Any]:
     return {
         **means,
         "mode": records[0].mode,
+        "train_head": bool(records[0].config["model"].get("train_head", False)),
         "seeds": [record.seed for record in records],
         "run_ids": [one["run_id"] for one in metrics],
         "training_step_s": means["step_s"],

@@ -66,6 +66,7 @@ def content(comparison: Json, media_root: Path) -> dict[str, Any]:
         "created": datetime.fromisoformat(comparison["provenance"]["created"]).strftime("%d %B %Y, %H:%M %Z"),
         "rows": summary.rows(comparison),
         "tiles": tiles(comparison),
+        "spent": spent(comparison),
         "samples": samples,
         "left_out": len(comparison["real"]) - len(samples),
         "charts": loss_charts(comparison),
@@ -80,13 +81,30 @@ def content(comparison: Json, media_root: Path) -> dict[str, Any]:
 
 
 def tiles(comparison: Json) -> list[summary.Row]:
-    """Return the three figures to see first, where one column stands against one: memory, time and loss."""
+    """Return the figures to see first, where one column stands against one: memory, time and loss."""
     if len(comparison["columns"]) > 2:
         return []  # the table right below shows more at a glance
+    return summary.rows(comparison)[:4]
+
+
+POINTS = {"steps": "Equal steps", "compute": "Equal compute", "time": "Equal training time"}
+
+
+def spent(comparison: Json) -> list[dict[str, Any]]:
+    """Return where the columns were compared: what each had spent there, and its loss."""
     return [
-        row
-        for row in summary.rows(comparison)
-        if row.name in ("Peak memory", "Median step time", "Held-out loss")
+        {
+            "name": title,
+            "values": [
+                (
+                    f"{found['steps'][label]} steps, {found['flops'][label] / 1e12:.2f} TFLOP, "
+                    f"{summary.duration(found['seconds'][label])}",
+                    f"{found['losses'][label]:.4f}",
+                )
+                for label in comparison["columns"]
+            ],
+        }
+        for found, title in ((comparison["points"][point], title) for point, title in POINTS.items())
     ]
 
 
@@ -132,19 +150,19 @@ def data_uri(video: Path) -> str:
 
 
 def loss_charts(comparison: Json) -> list[charts.Chart]:
-    """Return held-out and smoothed training loss, each against steps and against time."""
+    """Return held-out and smoothed training loss, each against time and against steps."""
     histories = {label: column["history"] for label, column in comparison["columns"].items()}
-    start = comparison["t2i"]["heldout_loss"]
+    start = comparison["start"]["heldout_loss"]
     longest = max((point[2] for history in histories.values() for point in history["loss"]), default=0.0)
     unit, scale = ("minutes", 60.0) if longest > LONG_TRAINING_S else ("seconds", 1.0)
     heldout = {label: history["heldout"] for label, history in histories.items()}
     training = {label: _smooth(history["loss"]) for label, history in histories.items()}
     time_title = f"Training time ({unit})"
     return [
-        charts.line_chart("Held-out loss", "Step", _against(heldout, 0), start=start, marked=True),
         charts.line_chart("Held-out loss", time_title, _against(heldout, 2, scale), start=start, marked=True),
-        charts.line_chart("Training loss, smoothed", "Step", _against(training, 0)),
+        charts.line_chart("Held-out loss", "Step", _against(heldout, 0), start=start, marked=True),
         charts.line_chart("Training loss, smoothed", time_title, _against(training, 2, scale)),
+        charts.line_chart("Training loss, smoothed", "Step", _against(training, 0)),
     ]
 
 

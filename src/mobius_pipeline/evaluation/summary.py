@@ -18,11 +18,12 @@ class Row(NamedTuple):
     changes: tuple[str, ...]
 
 
-def relative_percent(first: Json, other: Json) -> dict[str, float | None]:
+def relative_percent(first: Json, other: Json, points: Json, label: str) -> dict[str, float | None]:
     """Return 100 * (other / first - 1) a measure; None where the first's is zero or was not measured."""
     names = ("trainable_parameters", "peak_memory_bytes", "step_s", "training_s", "heldout_loss")
     changes = {name: change(first[name], other[name]) for name in names}
-    return {**changes, "prompt_match": change(match(first), match(other))}
+    losses = {f"loss_at_{point}": found["against"][label]["percent"] for point, found in points.items()}
+    return {**changes, **losses, "prompt_match": change(match(first), match(other))}
 
 
 def change(first: float | None, other: float | None) -> float | None:
@@ -37,24 +38,28 @@ def match(column: Json) -> float | None:
 
 
 def rows(comparison: Json) -> list[Row]:
-    """Return the comparison's table, one measure a row; the T2I start stands beside the held-out loss."""
-    columns = comparison["columns"].values()
+    """Return the comparison's table, one measure a row: what decides first, memory, time and loss."""
+    columns, start = comparison["columns"], f"{comparison['start']['heldout_loss']:.4f}"
     changes = comparison["relative_percent"].values()
 
     def row(title: str, key: str, texts: Iterable[str], start: str = "") -> Row:
         return Row(title, start, tuple(texts), tuple(percent(one[key]) for one in changes))
 
     def measured(key: str, text: Any) -> list[str]:
-        return [_beside(text(column[key]), column["beside"].get(key), text) for column in columns]
+        return [_beside(text(column[key]), column["beside"].get(key), text) for column in columns.values()]
 
-    start = f"{comparison['t2i']['heldout_loss']:.4f}"
+    def losses(point: str) -> list[str]:
+        found, write = comparison["points"][point], "{:.4f}".format
+        return [_beside(write(found["losses"][label]), found["beside"][label], write) for label in columns]
+
     return [
-        row("Trainable parameters", "trainable_parameters", measured("trainable_parameters", count)),
         row("Peak memory", "peak_memory_bytes", measured("peak_memory_bytes", size)),
         row("Median step time", "step_s", measured("step_s", duration)),
-        row("Training time", "training_s", measured("training_s", duration)),
-        row("Held-out loss", "heldout_loss", measured("heldout_loss", "{:.4f}".format), start),
-        row("Samples that match", "prompt_match", [share(match(column)) for column in columns]),
+        row("Loss, equal steps", "loss_at_steps", losses("steps"), start),
+        row("Loss, equal compute", "loss_at_compute", losses("compute"), start),
+        row("Loss, equal time", "loss_at_time", losses("time"), start),
+        row("Samples that match", "prompt_match", [share(match(column)) for column in columns.values()]),
+        row("Trained weights", "trainable_parameters", measured("trainable_parameters", count)),
     ]
 
 

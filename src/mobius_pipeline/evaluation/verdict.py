@@ -19,18 +19,75 @@ Named = tuple[str, Json]  # a column's label and figures
 
 
 def verdict(comparison: Json) -> str:
-    """Say what the others cost and reach beside the first column, and what the figures cannot tell."""
+    """Say which to take, what the others cost and reach beside the first, and what no figure can tell."""
     first, *others = comparison["columns"].items()
     costs = [_memory, _time] if len(others) == 1 else [_memories, _times]
     sentences = [
         _unfairness(comparison["fairness"]),
+        _advice(comparison) if len(others) == 1 else _advice_of_several(comparison),
         *(say(first, others) for say in costs),
         "" if comparison["paired_step_times"] else "Step times were measured in each training on its own.",
-        _loss(comparison) if len(others) == 1 else _losses(comparison),
+        _losses(comparison),
+        _no_progress(comparison["heldout_change"]),
         _samples(first, others, comparison["references"]),
+        _heads(comparison["columns"]),
         _seeds([first, *others]),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _advice(comparison: Json) -> str:
+    """Recommend one of two columns for a memory, by its peak and its loss at equal compute."""
+    (name, one), (label, other) = comparison["columns"].items()
+    found = comparison["points"]["compute"]["against"][label]
+    memory = _less_or_more(one["peak_memory_bytes"], other["peak_memory_bytes"], "peak memory")
+    loss = f"at equal compute its held-out loss {_compared(found)} {name}'s"
+    amounts = [size(column["peak_memory_bytes"]) for column in (one, other)]
+    if other["peak_memory_bytes"] <= one["peak_memory_bytes"]:
+        if not _clearly_higher(found):
+            return f"Recommended: {label}. It needs {memory} than {name}, and {loss}."
+        return (
+            f"Recommended: {name} where {amounts[0]} of memory are there, since {label}'s held-out loss at "
+            f"equal compute {_compared(found)} {name}'s; {label} below that, in {amounts[1]} or more."
+        )
+    if _clearly_lower(found):
+        return (
+            f"Recommended: {label} where {amounts[1]} of memory are there, since {loss}; {name} below that, "
+            f"in {amounts[0]} or more."
+        )
+    return f"Recommended: {name}. {begun(label)} needs {memory}, and {loss}."
+
+
+def _advice_of_several(comparison: Json) -> str:
+    """Name the column of least memory among those whose loss at equal compute is not clearly higher."""
+    columns, found = comparison["columns"], comparison["points"]["compute"]["against"]
+    first = next(iter(columns))
+    equal = [first, *(label for label in found if not _clearly_higher(found[label]))]
+    chosen = min(equal, key=lambda label: columns[label]["peak_memory_bytes"])
+    why = (
+        ""
+        if chosen == first
+        else f", whose held-out loss at equal compute {_compared(found[chosen])} {first}'s"
+    )
+    return (
+        f"Recommended: {chosen}{why}. It needs the least memory "
+        f"({size(columns[chosen]['peak_memory_bytes'])}) of those that are not clearly worse than {first}."
+    )
+
+
+def _compared(found: Json) -> str:
+    """How a loss compares with the first column's, as a verb phrase."""
+    if _clearly_lower(found):
+        return f"is below ({_interval(found)})"
+    return f"is above ({_interval(found)})" if _clearly_higher(found) else f"ties with ({_interval(found)})"
+
+
+def _clearly_lower(found: Json) -> bool:
+    return found["low"] is not None and found["high"] < 0
+
+
+def _clearly_higher(found: Json) -> bool:
+    return found["low"] is not None and found["low"] > 0
 
 
 def _unfairness(fairness: Json) -> str:
@@ -66,7 +123,7 @@ def _time(first: Named, others: Sequence[Named]) -> str:
         )
     return (
         f"A step of {label} takes {_less_or_more(one['step_s'], other['step_s'], 'time')} {amounts}; "
-        f"the whole training took {duration(other['training_s'])} against {duration(one['training_s'])}."
+        f"whole trainings took {duration(other['training_s'])} and {duration(one['training_s'])}."
     )
 
 
@@ -80,18 +137,34 @@ def _times(first: Named, others: Sequence[Named]) -> str:
     return f"Median step time, beside the {duration(one['step_s'])} of {name}: {listed(changes)}."
 
 
-def _loss(comparison: Json) -> str:
-    columns, changes = comparison["columns"], comparison["heldout_change"]
-    first, against = next(iter(columns)), comparison["heldout_against"]
-    amounts = [
-        f"{label} {column['heldout_loss']:.4f} ({_interval(changes[label])})"
-        for label, column in columns.items()
+def _losses(comparison: Json) -> str:
+    """The losses where all columns have spent the same steps, compute and time."""
+    first = next(iter(comparison["columns"]))
+    told = [
+        f"{title} ({_spent(comparison['points'][point], comparison['columns'])}) {_against(found, first)}"
+        for point, title in _TITLES.items()
+        for found in (comparison["points"][point],)
     ]
-    found = listed([_better(first, label, one) for label, one in against.items()])
-    return (
-        f"Held-out loss, from {comparison['t2i']['heldout_loss']:.4f} at the T2I start, with 95% intervals: "
-        f"{listed(amounts)}; {found}.{_no_progress(changes)}"
+    start = comparison["start"]["heldout_loss"]
+    return f"Held-out loss, {start:.4f} before training, with 95% intervals: {'; '.join(told)}."
+
+
+_TITLES = {"steps": "at equal steps", "compute": "at equal compute", "time": "at equal training time"}
+
+
+def _spent(point: Json, columns: Json) -> str:
+    """Steps and seconds that each column took, in a sentence's brackets."""
+    return ", ".join(
+        f"{label} {point['steps'][label]} steps in {duration(point['seconds'][label])}" for label in columns
     )
+
+
+def _against(point: Json, first: str) -> str:
+    changes = [
+        f"{label} {point['losses'][label]:.4f}, {_interval(found)}{_tie(found)}"
+        for label, found in point["against"].items()
+    ]
+    return f"{first} {point['losses'][first]:.4f}, {listed(changes)}"
 
 
 def _interval(found: Json) -> str:
@@ -102,27 +175,8 @@ def _interval(found: Json) -> str:
     return f"{percent(found['percent'])}, {_ends(found)} over {found['pairs']} {many}"
 
 
-def _better(first: str, label: str, found: Json) -> str:
-    if _may_be_nothing(found):
-        return f"{label} against {first} ({_interval(found)}) is a tie"
-    better = first if found["percent"] > 0 else label
-    return f"{better} is better, {label} against {first} being {_interval(found)}"
-
-
-def _losses(comparison: Json) -> str:
-    (name, one), *_ = comparison["columns"].items()
-    against = [
-        f"{label} {percent(found['percent'])} ({'a tie' if _may_be_nothing(found) else _ends(found)})"
-        for label, found in comparison["heldout_against"].items()
-    ]
-    return (
-        f"Held-out loss, beside the {one['heldout_loss']:.4f} of {name}, with 95% intervals: "
-        f"{listed(against)}.{_no_progress(comparison['heldout_change'])}"
-    )
-
-
-def _may_be_nothing(found: Json) -> bool:
-    return found["low"] is None or found["low"] <= 0 <= found["high"]
+def _tie(found: Json) -> str:
+    return "" if _clearly_lower(found) or _clearly_higher(found) else ", a tie"
 
 
 def _ends(found: Json) -> str:
@@ -131,7 +185,12 @@ def _ends(found: Json) -> str:
 
 def _no_progress(changes: Json) -> str:
     stuck = [label for label, found in changes.items() if found["high"] is None or found["high"] >= 0]
-    return f" Training did not clearly improve {listed(stuck)} over the T2I start." if stuck else ""
+    return f"Training did not clearly improve {listed(stuck)} over the untrained base." if stuck else ""
+
+
+def _heads(columns: Json) -> str:
+    trained = [label for label, column in columns.items() if column["train_head"]]
+    return f"The base's last layers were trained, too, in {listed(trained)}." if trained else ""
 
 
 def _samples(first: Named, others: Sequence[Named], references: Json) -> str:

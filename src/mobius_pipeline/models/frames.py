@@ -1,31 +1,33 @@
-"""What video models over a frozen T2I UNet share: its place, and frames side by side."""
+"""What video models over a frozen base share: its place, and frames side by side."""
 
 from typing import NamedTuple, Self
 
 import torch
-from diffusers import UNet2DConditionModel
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.models.frozen import BaseUNet
 from mobius_pipeline.models.variant import Variant
 
 
 class VideoUNet(nn.Module):
-    """A video model that keeps a T2I UNet, frozen and in eval mode, as `spatial`."""
+    """A video model that keeps a base UNet, frozen and in eval mode, as `frozen`."""
 
-    spatial: UNet2DConditionModel
+    frozen: BaseUNet
 
-    def __init__(self, spatial: UNet2DConditionModel, variant: Variant) -> None:
+    def __init__(self, base: BaseUNet, variant: Variant) -> None:
         super().__init__()
-        self.spatial = spatial.requires_grad_(False).eval()
+        self.frozen = base.requires_grad_(False).eval()
+        if variant.train_head:
+            train_head(base)
         self.variant = variant
-        self.config = spatial.config  # pipelines read the latents' size and channels here
+        self.config = base.config  # pipelines read the latents' size and channels here
 
     def train(self, mode: bool = True) -> Self:
-        """Switch what is trained alone; the T2I UNet stays in eval mode."""
+        """Switch what is trained alone; the base stays in eval mode."""
         super().train(mode)
-        self.spatial.eval()
+        self.frozen.eval()
         return self
 
     @property
@@ -43,8 +45,14 @@ class VideoUNet(nn.Module):
         return next(parameter for parameter in self.parameters() if parameter.requires_grad)
 
 
+def train_head(unet: BaseUNet) -> None:
+    """Let a UNet's last normalisation and convolution be trained."""
+    for part in (unet.conv_norm_out, unet.conv_out):
+        part.requires_grad_(True)
+
+
 class Frames(NamedTuple):
-    """Frames on their own, `N` = batch x frames: (N, C, H, W), (N,), (N, L, D)."""
+    """Frames on their own, `N` = batch x frames: (N, C, H, W), the clips' timesteps (B,), (N, L, D)."""
 
     sample: Tensor
     timestep: Tensor
@@ -71,7 +79,7 @@ def to_frames(sample: Tensor, timestep: Tensor | float, text: Tensor) -> Frames:
     steps = timestep if isinstance(timestep, Tensor) else sample.new_tensor(timestep)
     return Frames(
         rearrange(sample, "b c f h w -> (b f) c h w"),
-        repeat(steps.to(sample.device).expand(batch), "b -> (b f)", f=frames),
+        steps.to(sample.device).expand(batch),
         repeat(text, "b l d -> (b f) l d", f=frames),
     )
 

@@ -1,13 +1,13 @@
-"""What of a T2I UNet's configuration the video models build on, read and checked once."""
+"""What of a base's configuration the video models build on, read and checked once."""
 
 import math
 from dataclasses import dataclass, replace
 
-from diffusers import UNet2DConditionModel
+from diffusers import UNet2DConditionModel, UNet3DConditionModel
 
 from mobius_pipeline.errors import MobiusError
 
-# UNet3DConditionModel and the two streams know these settings at these values only.
+# The video models know these settings at these values only.
 _REQUIRED = {
     "act_fn": "silu",
     "addition_embed_type": None,
@@ -26,8 +26,9 @@ _REQUIRED = {
     "time_embedding_type": "positional",
     "transformer_layers_per_block": 1,
 }
-_DOWN_BLOCKS = {"CrossAttnDownBlock2D", "DownBlock2D"}
-_UP_BLOCKS = {"CrossAttnUpBlock2D", "UpBlock2D"}
+_DOWN_BLOCKS = {f"{name}{kind}" for name in ("CrossAttnDownBlock", "DownBlock") for kind in ("2D", "3D")}
+_UP_BLOCKS = {f"{name}{kind}" for name in ("CrossAttnUpBlock", "UpBlock") for kind in ("2D", "3D")}
+_UNIT = 4  # a narrowed head is a multiple of so many channels
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,27 @@ class Layout:
     head_widths: tuple[int, ...]
     layers: int
     norm_groups: int
+    downsample_padding: int
 
     def narrowed(self, width: float) -> "Layout":
-        """The same levels at a share of their channels: fewer heads of the same width, at least one."""
-        channels = tuple(
-            max(1, round(width * count / head)) * head
-            for count, head in zip(self.channels, self.head_widths, strict=True)
-        )
-        return replace(self, channels=channels, norm_groups=math.gcd(self.norm_groups, *channels))
+        """The same levels at a share of their channels.
+
+        Fewer heads of about the same width, and one narrower head where not even one fits; two channels or
+        more in each group of a GroupNorm, or a latent of one cell would be normalised to nothing.
+        """
+        shares = [width * count for count in self.channels]
+        heads = [max(1, round(share / head)) for share, head in zip(shares, self.head_widths, strict=True)]
+        widths = [max(1, round(share / n / _UNIT)) * _UNIT for share, n in zip(shares, heads, strict=True)]
+        channels = tuple(n * head for n, head in zip(heads, widths, strict=True))
+        groups = math.gcd(self.norm_groups, *(count // 2 for count in channels))
+        return replace(self, channels=channels, head_widths=tuple(widths), norm_groups=groups)
 
 
-def read_layout(unet: UNet2DConditionModel) -> Layout:
-    """Read the layout of a T2I UNet.
+def read_layout(unet: UNet2DConditionModel | UNet3DConditionModel) -> Layout:
+    """Read the layout of a T2I or T2V UNet.
 
-    `attention_head_dim` of `UNet2DConditionModel` is, despite its name, a number of heads
-    (https://github.com/huggingface/diffusers/issues/2011).
+    `attention_head_dim` of `UNet3DConditionModel` is the width of a head; of `UNet2DConditionModel` it is,
+    despite its name, a number of heads (https://github.com/huggingface/diffusers/issues/2011).
 
     Raises:
         MobiusError: If the UNet has a part that the video models do not know, with its key and value.
@@ -60,17 +67,22 @@ def read_layout(unet: UNet2DConditionModel) -> Layout:
     _check(unet)
     config = unet.config
     channels = tuple(config.block_out_channels)
-    heads = config.num_attention_heads or config.attention_head_dim
+    heads = config.get("num_attention_heads") or config.attention_head_dim
     heads = (heads,) * len(channels) if isinstance(heads, int) else tuple(heads)
+    if isinstance(unet, UNet3DConditionModel):
+        head_widths = heads
+    else:
+        head_widths = tuple(width // count for width, count in zip(channels, heads, strict=True))
     return Layout(
         channels=channels,
-        head_widths=tuple(width // count for width, count in zip(channels, heads, strict=True)),
+        head_widths=head_widths,
         layers=config.layers_per_block,
         norm_groups=config.norm_num_groups,
+        downsample_padding=config.downsample_padding,
     )
 
 
-def _check(unet: UNet2DConditionModel) -> None:
+def _check(unet: UNet2DConditionModel | UNet3DConditionModel) -> None:
     config = unet.config
     wrong = {key: config.get(key) for key, value in _REQUIRED.items() if config.get(key, value) != value}
     if not isinstance(config.layers_per_block, int):
@@ -80,6 +92,6 @@ def _check(unet: UNet2DConditionModel) -> None:
             wrong[key] = config[key]
     if wrong:
         raise MobiusError(
-            f"The T2I UNet's config.json has settings that the video models do not know: {wrong}. "
-            "Take a T2I model with a UNet2DConditionModel in the layout of Stable Diffusion 1.x or 2.x."
+            f"The base UNet's config.json has settings that the video models do not know: {wrong}. Take a "
+            "UNet2DConditionModel in the layout of Stable Diffusion 1.x or 2.x, or a UNet3DConditionModel."
         )

@@ -1,78 +1,74 @@
-"""The Mobius UNet (arXiv 2407.06617): a frozen spatial stream beside a trained temporal one."""
+"""The Mobius UNet (arXiv 2407.06617): a frozen base, a trained stream beside it, and a tail that draws."""
 
-from pathlib import Path
-from typing import Any
+from collections import deque
+from collections.abc import Iterator
 
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
-from torch.nn import functional
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.frames import VideoUNet, to_clips, to_frames
-from mobius_pipeline.models.layout import read_layout
-from mobius_pipeline.models.spatial import prepare, spatial_features, time_embedding
-from mobius_pipeline.models.temporal import Conditioning, ConditioningWidths, TemporalStream
+from mobius_pipeline.models.frozen import (
+    BaseUNet,
+    DecoderLayer,
+    decoder,
+    frozen_features,
+    prepare,
+    time_embedding,
+)
+from mobius_pipeline.models.layers import Conditioning, as_trained
+from mobius_pipeline.models.layout import Layout, read_layout
+from mobius_pipeline.models.stream import Stream, StreamConfig
+from mobius_pipeline.models.tail import Tail
 from mobius_pipeline.models.variant import Variant
 
 
-class MobiusUNet3DConditionModel(VideoUNet):
-    """Two UNets side by side; nothing flows from the temporal stream into the spatial one.
+class Fuse(nn.Module):
+    """A 1x1 convolution of the base's feature and the stream's state, started as [identity | W].
 
-    Called as diffusers' `UNet3DConditionModel`. `fuse` starts as [identity | 0], so at step 0 the model is
-    the T2I model on every frame, exactly.
+    The identity is added rather than stored, and what is trained beside it starts at zero: so the base's
+    feature passes exactly, also where convolutions round (TF32, bfloat16). `W` has its ordinary start: the
+    stream gets gradients from the first step on.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels + width, channels, 1)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.conv.weight.data[:, :channels])
+
+    def forward(self, s: Tensor, h: Tensor) -> Tensor:
+        """(N, c, H, W) and (N, t, H, W) -> (N, c, H, W)."""
+        return s + self.conv(torch.cat([s, h], dim=1))  # type: ignore[no-any-return]
+
+
+class MobiusUNet3DConditionModel(VideoUNet):
+    """A frozen base whose decoder ends in a tail, and a stream beside it; nothing flows from stream to front.
+
+    Called as diffusers' `UNet3DConditionModel`. Every branch that is trained starts at zero, so at step 0 the
+    model is its base, exactly: a T2I model on every frame, or a whole T2V model.
 
     Shapes: `B` clips, `F` frames, `C` latent channels, `H W` latent size, `L` text tokens, `D` text width.
     """
 
-    def __init__(self, spatial: UNet2DConditionModel, variant: Variant | None = None) -> None:
-        """Stand a fresh temporal stream beside `spatial`, which is frozen and put in eval mode.
+    def __init__(self, base: BaseUNet, variant: Variant) -> None:
+        """Build a fresh stream and tail over `base`, which is frozen and put in eval mode.
 
         Args:
-            spatial: The T2I UNet.
-            variant: Of mode `parallel`; its width, blocks and memory levers.
-        """
-        variant = variant or Variant()
-        assert variant.mode == "parallel"
-        super().__init__(prepare(spatial, variant), variant)
-        layout = read_layout(spatial)
-        stream = layout.narrowed(variant.width)
-        widths = ConditioningWidths(
-            embedding=spatial.time_embedding.linear_2.out_features, text=spatial.config.cross_attention_dim
-        )
-        self.temporal = TemporalStream(
-            layout,
-            stream,
-            widths if variant.stream_spatial else None,
-            checkpointing=variant.checkpoint_temporal,
-        )
-        self.fuse = nn.Conv2d(layout.channels[0] + stream.channels[0], layout.channels[0], 1)
-        for parameter in self.fuse.parameters():
-            nn.init.zeros_(parameter)
-        nn.init.eye_(self.fuse.weight.data[:, : layout.channels[0], 0, 0])
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, *, base: str | Path, other_base: bool = False, **levers: Any
-    ) -> "MobiusUNet3DConditionModel":
-        """Load a trained temporal stream over a base directory; see `pretrained.load_trained`.
+            base: The T2I or T2V UNet.
+            variant: Of mode `parallel`.
 
         Raises:
-            MobiusError: If it does not fit the base, is of another mode, or was trained over another base.
+            MobiusError: If the base has a part that is not known here, or too few layers for the tail.
         """
-        from mobius_pipeline.models.pretrained import load_trained  # which builds this class
-
-        model = load_trained(Path(folder), Path(base), other_base=other_base, **levers)
-        if not isinstance(model, cls):
-            raise MobiusError(f"{folder} holds a {type(model).__name__}, not a {cls.__name__}.")
-        return model
-
-    def save_pretrained(self, folder: str | Path, *, base: str | Path) -> None:
-        """Save the temporal stream alone, with a reference to the base directory that it belongs to."""
-        from mobius_pipeline.models.pretrained import save_trained
-
-        save_trained(self, Path(folder), Path(base))
+        assert variant.mode == "parallel"
+        super().__init__(prepare(base, variant), variant)
+        layout, steps = read_layout(base), decoder(base)
+        before = len(steps) - variant.tail
+        self._tail_steps = steps[before:]
+        self.stream = _stream(base, layout, variant, before) if variant.width else None
+        self.fuse = Fuse(_fused_channels(layout, steps, before), self.stream.width) if self.stream else None
+        self.tail = Tail(self._tail_steps, layout, checkpointing=variant.checkpoint_temporal)
 
     def forward(
         self,
@@ -95,15 +91,43 @@ class MobiusUNet3DConditionModel(VideoUNet):
         Raises:
             MobiusError: If the shapes do not fit each other.
         """
-        count = sample.shape[2]
         frames, steps, text = to_frames(sample, timestep, encoder_hidden_states)
-        spatial_dtype = self.spatial.conv_in.weight.dtype
+        count, front = sample.shape[2], self.frozen.conv_in.weight.dtype
         if self.variant.channels_last:
             frames = frames.contiguous(memory_format=torch.channels_last)
-        embedding = time_embedding(self.spatial, frames.to(spatial_dtype), steps)
-        features = spatial_features(self.spatial, frames.to(spatial_dtype), embedding, text.to(spatial_dtype))
-        s, h = self.temporal(features, count, Conditioning(embedding.to(self.dtype), text))
-        y = self.fuse(torch.cat([s.to(h.dtype, memory_format=torch.contiguous_format), h], dim=1))
-        y = self.spatial.conv_out(functional.silu(self.spatial.conv_norm_out(y)))
+        seen = Conditioning(time_embedding(self.frozen, steps, count), text, count)
+        skips: list[Tensor] = []
+        features = frozen_features(
+            self.frozen, frames.to(front), seen.to(front), tail=self.variant.tail, skips=skips
+        )
+        conditioning = seen.to(self.dtype)
+        y = self._fused(features, conditioning)
+        y = self.tail(y, skips, self._tail_steps, conditioning)
+        y = self.frozen.conv_out(self.frozen.conv_act(self.frozen.conv_norm_out(y)))
         prediction = to_clips(y, count)
         return UNet3DConditionOutput(sample=prediction) if return_dict else (prediction,)
+
+    def _fused(self, features: Iterator[Tensor], conditioning: Conditioning) -> Tensor:
+        """Run front and stream side by side: the tail's input, (N, c, H, W)."""
+        h = self.stream(features, conditioning) if self.stream else None
+        s = as_trained(deque(features, maxlen=1).pop(), self.dtype)
+        return s if h is None or self.fuse is None else self.fuse(s, h)
+
+
+def _stream(base: BaseUNet, layout: Layout, variant: Variant, up_layers: int) -> Stream:
+    return Stream(
+        StreamConfig(
+            base=layout,
+            own=layout.narrowed(variant.width),
+            embedding=base.time_embedding.linear_2.out_features,
+            text=base.config.cross_attention_dim,
+            blocks=variant.blocks,
+            up_layers=up_layers,
+            checkpointing=variant.checkpoint_temporal,
+        )
+    )
+
+
+def _fused_channels(layout: Layout, steps: list[DecoderLayer], before: int) -> int:
+    """The channels of the tail's input: those of the decoder layer before it, or of the mid block."""
+    return layout.channels[steps[before - 1].level if before else -1]

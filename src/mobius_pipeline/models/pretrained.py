@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,14 @@ from torch import Tensor, nn
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import folder_digest, read_json, write_json
 from mobius_pipeline.models.factory import build_model, trainable_parameters
+from mobius_pipeline.models.frozen import BaseUNet
 from mobius_pipeline.models.variant import Variant
-from mobius_pipeline.models.video_base import split, take_over
 from mobius_pipeline.models.weights import copy_exactly
 
 log = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 _CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "UNet3DConditionModel": UNet3DConditionModel}
-
-
-@dataclass(frozen=True)
-class BaseUNet:
-    """A base's T2I UNet and, of a video model, its temporal weights."""
-
-    spatial: UNet2DConditionModel
-    temporal: dict[str, Tensor] | None
 
 
 def load_base(base: Path) -> BaseUNet:
@@ -46,24 +38,17 @@ def load_base(base: Path) -> BaseUNet:
             f"{folder / CONFIG} names the class {config.get('_class_name')}; a base has one of "
             f"{', '.join(_CLASSES)}."
         )
-    unet = _load(_CLASSES[config["_class_name"]], folder)
-    if isinstance(unet, UNet3DConditionModel):
-        return BaseUNet(*split(unet))
-    return BaseUNet(unet, None)
+    unet: BaseUNet = _load(_CLASSES[config["_class_name"]], folder)
+    return unet
 
 
 def build_from_base(variant: Variant, base: Path, *, seed: int) -> nn.Module:
-    """Build a model over a base directory; a video model's temporal weights are taken over, and it is said.
+    """Build a model over a base directory.
 
     Raises:
-        MobiusError: If the base cannot be read, or a weight does not fit, with the keys.
+        MobiusError: If the base cannot be read, or the variant does not fit it.
     """
-    unet = load_base(base)
-    model = build_model(variant, unet.spatial, seed=seed)
-    if unet.temporal is not None:
-        fresh = take_over(model, variant, unet.temporal)
-        log.info("Temporal weights: %d taken over, %d start afresh.", len(unet.temporal), len(fresh))
-    return model
+    return build_model(variant, load_base(base), seed=seed)
 
 
 def save_trained(
@@ -101,17 +86,33 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
         MobiusError: If files are missing or damaged, the base is another one, or a weight does not fit.
     """
     config = _config(folder)
-    if unknown := sorted(levers.keys() - config["variant"].keys()):
-        raise MobiusError(f"Unknown options {unknown}; a model has {sorted(config['variant'])}.")
-    variant = Variant(**{**config["variant"], **levers})
+    saved = _saved_variant(folder, config["variant"])
+    if unknown := sorted(levers.keys() - saved.keys()):
+        raise MobiusError(f"Unknown options {unknown}; a model has {sorted(saved)}.")
     _check_base(folder, config["base"], base, other_base)
-    model = build_model(variant, load_base(base).spatial, seed=0)
+    model = build_from_base(Variant(**{**saved, **levers}), base, seed=0)
     try:
         weights = load_file(folder / WEIGHTS)
     except Exception as error:
         raise MobiusError(f"Cannot read {folder / WEIGHTS} ({error}). Take the folder again.") from error
     copy_exactly(weights, trainable_parameters(model), f"{folder / WEIGHTS} does not fit the base {base}")
     return model.eval()
+
+
+def _saved_variant(folder: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a model was saved with; the first release's serial models are today's.
+
+    Raises:
+        MobiusError: If it is a parallel model in the wiring of the first release.
+    """
+    if "stream_spatial" not in saved:
+        return dict(saved)
+    if saved["mode"] == "parallel":
+        raise MobiusError(
+            f"{folder} holds a parallel model in the wiring of mobius-pipeline 0.1 (one zero gate, no tail), "
+            "which this version does not have. Load it with mobius-pipeline 0.1.0, or train it again."
+        )
+    return {name: value for name, value in saved.items() if name not in ("stream_spatial", "width")}
 
 
 def variant_of(model: nn.Module) -> Variant:

@@ -1,4 +1,4 @@
-"""The serial baseline: diffusers' `UNet3DConditionModel`, unchanged, started as the T2I model."""
+"""The serial baseline: diffusers' `UNet3DConditionModel`, unchanged, started as its base."""
 
 import math
 from functools import partial
@@ -9,9 +9,10 @@ from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import Tensor, nn
 
+from mobius_pipeline.models.frames import train_head
+from mobius_pipeline.models.frozen import BaseUNet
+from mobius_pipeline.models.layers import run_layer, zero
 from mobius_pipeline.models.layout import read_layout
-from mobius_pipeline.models.sum import zero
-from mobius_pipeline.models.temporal import run_layer
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.models.weights import copy_exactly
 
@@ -19,13 +20,33 @@ from mobius_pipeline.models.weights import copy_exactly
 _LAYERS = ("resnets", "temp_convs", "attentions", "temp_attentions")
 
 
-def build_serial(spatial: UNet2DConditionModel, variant: Variant) -> UNet3DConditionModel:
-    """Build the serial 3D-UNet over a T2I UNet: spatial weights copied and frozen, temporal ones trained.
+def build_serial(base: BaseUNet, variant: Variant) -> UNet3DConditionModel:
+    """Build the serial 3D-UNet: over a T2I UNet with fresh temporal layers, a T2V UNet as it is.
+
+    Spatial weights are frozen, temporal ones trained.
 
     Raises:
         MobiusError: If a spatial weight is missing, unexpected or misshapen, with the keys.
     """
     assert variant.mode == "serial"
+    if isinstance(base, UNet3DConditionModel):
+        read_layout(base)  # refuses what it does not know
+        model = base
+    else:
+        model = _inflated(base)
+    _silence_dropout(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(is_temporal(name))
+    if variant.train_head:
+        train_head(model)
+    if variant.checkpoint_temporal:
+        _checkpoint_layers(model)
+    model.variant = variant
+    return model
+
+
+def _inflated(spatial: UNet2DConditionModel) -> UNet3DConditionModel:
+    """A `UNet3DConditionModel` with the weights of a T2I UNet, started as it: frame by frame the same."""
     layout, config = read_layout(spatial), spatial.config
     model = UNet3DConditionModel(
         sample_size=config.sample_size,
@@ -44,9 +65,6 @@ def build_serial(spatial: UNet2DConditionModel, variant: Variant) -> UNet3DCondi
     )
     _load_spatial(model, spatial)
     _start_as_t2i(model)
-    if variant.checkpoint_temporal:
-        _checkpoint_layers(model)
-    model.variant = variant
     return model
 
 
@@ -63,8 +81,6 @@ def _load_spatial(model: UNet3DConditionModel, spatial: UNet2DConditionModel) ->
         if isinstance(module, Attention):  # UNet3D takes one head width for all levels; the weights fit any
             twin = model.get_submodule(name)
             twin.heads, twin.scale = module.heads, module.scale
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(is_temporal(name))
 
 
 def _as_linear(weight: Tensor, like: Tensor | None) -> Tensor:
@@ -74,17 +90,18 @@ def _as_linear(weight: Tensor, like: Tensor | None) -> Tensor:
 
 
 def _start_as_t2i(model: UNet3DConditionModel) -> None:
-    """Zero every temporal residual branch: without that the T2I model's output is gone.
-
-    Dropout goes too: its draws would come from global state, which neither a resumed run nor the other
-    mode shares.
-    """
+    """Zero every temporal residual branch: without that the T2I model's output is gone."""
     for module in model.modules():
         if isinstance(module, TransformerTemporalModel):
             zero(module.proj_out)
         elif isinstance(module, TemporalConvLayer):
             zero(module.conv4[-1])
-        elif isinstance(module, nn.Dropout):
+
+
+def _silence_dropout(model: UNet3DConditionModel) -> None:
+    """Dropout draws from global state, which neither a resumed run nor the other mode shares."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
             module.p = 0.0
 
 

@@ -7,43 +7,29 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
-from torch.nn import functional
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.frames import VideoUNet, to_clips, to_frames
+from mobius_pipeline.models.frozen import BaseUNet, FrozenLayer, decoder, layers, time_embedding, upsampled
+from mobius_pipeline.models.layers import AttentionBranch, Conditioning, TemporalConvBranch, run_layer
 from mobius_pipeline.models.layout import Layout, read_layout
-from mobius_pipeline.models.spatial import attend, layers, time_embedding
-from mobius_pipeline.models.temporal import (
-    projection,
-    run_layer,
-    temporal_conv,
-    temporal_transformer,
-    transformer_in,
-)
 from mobius_pipeline.models.variant import Variant
 
 
 class SumPair(nn.Module):
-    """What a layer of the T2I UNet gets added: a temporal convolution and a temporal transformer.
-
-    Both give their residual branch alone, `layer(h) - h`, which starts at zero.
-    """
+    """What a layer of the T2I UNet gets added: two temporal branches, which start at zero."""
 
     def __init__(self, in_channels: int, level: int, layout: Layout) -> None:
         super().__init__()
-        channels = layout.channels[level]
-        self.project = projection(in_channels, channels)
-        self.conv = temporal_conv(channels, layout)
-        self.transformer = temporal_transformer(channels, layout.head_widths[level], layout)
-        zero(self.transformer.proj_out)
+        channels, groups = layout.channels[level], layout.norm_groups
+        self.project = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
+        self.conv = TemporalConvBranch(channels, groups)
+        self.transformer = AttentionBranch(channels, layout.head_widths[level], groups)
 
-    def convolved(self, h: Tensor, frames: int) -> Tensor:
-        """(N, in_channels, H, W) -> what the ResNet block's output gets, (N, channels, H, W)."""
-        h = self.project(h)
-        return self.conv(h, num_frames=frames) - h  # type: ignore[no-any-return]
-
-    def attended(self, h: Tensor, frames: int) -> Tensor:
-        """(N, channels, H, W) -> what the transformer block's output gets, of the same shape."""
-        return self.transformer(h, num_frames=frames, return_dict=False)[0] - h  # type: ignore[no-any-return]
+    def forward(self, h: Tensor, layer: FrozenLayer, conditioning: Conditioning) -> Tensor:
+        """(N, in_channels, H, W) -> (N, channels, H, W), through the layer and the branches beside it."""
+        h = layer.convolve(h, conditioning) + self.conv(self.project(h), conditioning)
+        return layer.attend(h, conditioning) + self.transformer(h, conditioning)  # type: ignore[no-any-return]
 
 
 class SumUNet3DConditionModel(VideoUNet):
@@ -52,26 +38,32 @@ class SumUNet3DConditionModel(VideoUNet):
     Called as diffusers' `UNet3DConditionModel`; at step 0 it is the T2I model on every frame.
     """
 
-    def __init__(self, spatial: UNet2DConditionModel, variant: Variant) -> None:
-        """Add fresh temporal layers to `spatial`, whose own weights are frozen."""
+    def __init__(self, base: BaseUNet, variant: Variant) -> None:
+        """Add fresh temporal layers to `base`, whose own weights are frozen.
+
+        Raises:
+            MobiusError: If the base is a T2V UNet, or has a part that the video models do not know.
+        """
         assert variant.mode == "sum"
-        super().__init__(spatial, variant)
-        layout = read_layout(spatial)
-        self.transformer_in = transformer_in(layout)
-        zero(self.transformer_in.proj_out)
+        if not isinstance(base, UNet2DConditionModel):
+            raise MobiusError("mode: sum takes a text-to-image base. Take one, or mode: serial or parallel.")
+        super().__init__(base, variant)
+        layout = read_layout(base)
+        channels, groups = layout.channels[0], layout.norm_groups
+        self.transformer_in = AttentionBranch(channels, layout.head_widths[0], groups)
         levels = range(len(layout.channels))
-        self.down = nn.ModuleList(self._pairs(spatial.down_blocks[level], level, layout) for level in levels)
-        self.mid = self._pairs(spatial.mid_block, levels[-1], layout)
+        self.down = nn.ModuleList(self._pairs(base.down_blocks[level], level, layout) for level in levels)
+        self.mid = self._pairs(base.mid_block, levels[-1], layout)
         self.up = nn.ModuleList(
-            self._pairs(block, level, layout)
-            for block, level in zip(spatial.up_blocks, reversed(levels), strict=True)
+            SumPair(step.layer.resnet.in_channels, step.level, layout)  # type: ignore[arg-type]
+            for step in decoder(base)
         )
 
     @staticmethod
     def _pairs(block: nn.Module, level: int, layout: Layout) -> nn.ModuleList:
         return nn.ModuleList(
-            SumPair(resnet.in_channels, level, layout)
-            for resnet in block.resnets  # type: ignore[union-attr]
+            SumPair(layer.resnet.in_channels, level, layout)  # type: ignore[arg-type]
+            for layer in layers(block)
         )
 
     def forward(
@@ -82,43 +74,29 @@ class SumUNet3DConditionModel(VideoUNet):
         return_dict: bool = True,
     ) -> UNet3DConditionOutput | tuple[Tensor]:
         """Predict as `MobiusUNet3DConditionModel` does, from and to the same shapes."""
-        unet, count = self.spatial, sample.shape[2]
+        unet, count = self.frozen, sample.shape[2]
         frames, steps, text = to_frames(sample, timestep, encoder_hidden_states)
-        embedding = time_embedding(unet, frames, steps)
+        conditioning = Conditioning(time_embedding(unet, steps, count), text, count)
 
-        def layer(h: Tensor, resnet: nn.Module, attention: nn.Module | None, pair: SumPair) -> Tensor:
-            h = resnet(h, embedding) + pair.convolved(h, count)
-            return attend(attention, h, text) + pair.attended(h, count)
-
-        def passed(h: Tensor, resnet: nn.Module, attention: nn.Module | None, pair: nn.Module) -> Tensor:
-            return run_layer(
-                layer, h, resnet, attention, pair, checkpointing=self.variant.checkpoint_temporal
-            )
+        def passed(h: Tensor, layer: FrozenLayer, pair: nn.Module) -> Tensor:
+            h = run_layer(pair, h, layer, conditioning, checkpointing=self.variant.checkpoint_temporal)
+            return h
 
         h = unet.conv_in(frames)
-        h = self.transformer_in(h, num_frames=count, return_dict=False)[0]
+        h = h + self.transformer_in(h, conditioning)
         skips = [h]
         for block, pairs in zip(unet.down_blocks, self.down, strict=True):
-            for (resnet, attention), pair in zip(layers(block), pairs, strict=True):  # type: ignore[call-overload]
-                h = passed(h, resnet, attention, pair)
+            for layer, pair in zip(layers(block), pairs, strict=True):  # type: ignore[call-overload]
+                h = passed(h, layer, pair)
                 skips.append(h)
             if block.downsamplers:
                 h = block.downsamplers[0](h)
                 skips.append(h)
-        attentions = (*unet.mid_block.attentions, None)
-        for resnet, attention, pair in zip(unet.mid_block.resnets, attentions, self.mid, strict=True):
-            h = passed(h, resnet, attention, pair)
-        for block, pairs in zip(unet.up_blocks, self.up, strict=True):
-            for (resnet, attention), pair in zip(layers(block), pairs, strict=True):  # type: ignore[call-overload]
-                h = passed(torch.cat([h, skips.pop()], dim=1), resnet, attention, pair)
-            if block.upsamplers:
-                h = block.upsamplers[0](h, skips[-1].shape[-2:])
-        h = unet.conv_out(functional.silu(unet.conv_norm_out(h)))
+        for layer, pair in zip(layers(unet.mid_block), self.mid, strict=True):
+            h = passed(h, layer, pair)
+        for step, pair in zip(decoder(unet), self.up, strict=True):
+            h = upsampled(step.upsampler, h, skips)
+            h = passed(torch.cat([h, skips.pop()], dim=1), step.layer, pair)
+        h = unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
         prediction = to_clips(h, count)
         return UNet3DConditionOutput(sample=prediction) if return_dict else (prediction,)
-
-
-def zero(layer: nn.Module) -> None:
-    """Let a layer start at zero."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)

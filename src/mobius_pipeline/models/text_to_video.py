@@ -25,6 +25,7 @@ from mobius_pipeline.models.text import encode_text
 Generators = torch.Generator | Sequence[torch.Generator] | None
 OutputType = Literal["pil", "np", "pt", "latent"]
 
+TRAINED = "mobius"  # where an exported folder holds what was trained
 _LIBRARIES = ("diffusers", "transformers")  # that a base may name in its model_index.json
 # At eta 1, where a schedule ends in pure noise, DDIM takes a root of what rounding makes negative.
 _MAX_ETA = 1 - 1e-6
@@ -61,22 +62,24 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(
-        cls, base: str | Path, temporal: str | Path, *, other_base: bool = False, **levers: Any
+        cls, base: str | Path, trained: str | Path | None = None, *, other_base: bool = False, **levers: Any
     ) -> "MobiusTextToVideoPipeline":
         """Load a base directory and what was trained over it.
 
         Args:
             base: A T2I or T2V directory in diffusers' format.
-            temporal: A training's folder (`data/06_models/<mode>`), or what `save_pretrained` wrote.
+            trained: A training's folder (`data/06_models/<mode>`), or what `save_pretrained` wrote; None:
+                `base` is what `mobius export` wrote of a parallel training, and holds both.
             other_base: Allow another base of the same shape than the one that was trained over.
             levers: Memory options of `Variant` that replace the trained ones, as `spatial_dtype`.
 
         Raises:
             MobiusError: If a part is missing or does not fit, or the base is another one.
         """
-        base, temporal = Path(base), Path(temporal)
+        base = Path(base)
+        trained = base / TRAINED if trained is None else Path(trained)
         parts = _load_parts(base)
-        pipeline = cls(**parts, unet=load_trained(temporal, base, other_base=other_base, **levers))
+        pipeline = cls(**parts, unet=load_trained(trained, base, other_base=other_base, **levers))
         pipeline.base = base
         return pipeline
 
@@ -115,7 +118,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         num_frames: int = 16,
         height: int | None = None,
         width: int | None = None,
@@ -126,6 +129,8 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         eta: float = 0.0,
         generator: Generators = None,
         latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
         output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, int, dict[str, Tensor]], dict[str, Tensor]] | None = None,
@@ -133,7 +138,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         """Sample a video for each prompt.
 
         Args:
-            prompt: One prompt or several.
+            prompt: One prompt or several; None where `prompt_embeds` are given.
             num_frames: F.
             height: Of the frames, in px; None: what the T2I model was trained at.
             width: Likewise.
@@ -145,6 +150,8 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
             eta: DDIM's eta, kept a millionth below 1 (see `_MAX_ETA`); other schedulers ignore it.
             generator: One for the whole batch, or one a video.
             latents: Start from this noise, (B, C, F, h, w), instead of a drawn one.
+            prompt_embeds: Text embeddings instead of prompts, (P, L, D) of P prompts.
+            negative_prompt_embeds: Likewise instead of negative prompts, (P, L, D) or (1, L, D).
             output_type: `pil` lists of images; `np` float32 (B, F, H, W, 3) in 0..1; `pt` a tensor
                 (B, F, 3, H, W) in 0..1; `latent` scaled latents (B, C, F, h, w).
             return_dict: Give a `TextToVideoOutput` instead of a tuple.
@@ -154,17 +161,17 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         Raises:
             MobiusError: If an argument cannot be used, with the reason.
         """
-        prompts = _prompts(prompt)
-        videos = len(prompts) * num_videos_per_prompt
-        negative = self._negative(negative_prompt, len(prompts))
+        towards = self._text(prompt, prompt_embeds, "prompt")
+        videos = len(towards) * num_videos_per_prompt
         shape = self._latent_shape(videos, num_frames, height, width, latents)
         generator = _generators(generator, videos)
         _check_choices(num_inference_steps, output_type)
-        guided = guidance_scale > 1
-
-        device, dtype = self._execution_device, self.vae.dtype
-        words = [*negative, *prompts] if guided else prompts
-        text = self._encode(words, num_videos_per_prompt).to(dtype)
+        text = towards
+        if guidance_scale > 1:
+            away = self._text(negative_prompt or "", negative_prompt_embeds, "negative_prompt")
+            text = torch.cat([_one_each(away, len(towards)), towards])
+        device = self._execution_device
+        text = text.repeat_interleave(num_videos_per_prompt, dim=0).to(device, self.vae.dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=device)
         if latents is None:
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
@@ -193,12 +200,16 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         away, towards = prediction.chunk(2)
         return away + scale * (towards - away)
 
-    def _negative(self, negative: str | Sequence[str] | None, count: int) -> list[str]:
-        if negative is None or isinstance(negative, str):
-            return [negative or ""] * count
-        if len(negative) != count:
-            raise MobiusError(f"negative_prompt: {len(negative)} of them for {count} prompts. Give one each.")
-        return list(negative)
+    def _text(self, words: str | Sequence[str] | None, embeddings: Tensor | None, name: str) -> Tensor:
+        """The text embeddings of prompts, (P, L, D), which may be given as such."""
+        if embeddings is None:
+            return encode_text(self.tokenizer, self.text_encoder, _prompts(words, name))
+        if words:
+            raise MobiusError(f"{name} and {name}_embeds are both given. Give one of them.")
+        width = self.unet.config.cross_attention_dim
+        if embeddings.ndim != 3 or embeddings.shape[2] != width:
+            raise MobiusError(f"{name}_embeds of {tuple(embeddings.shape)}; expected (P, L, {width}).")
+        return embeddings.to(self.text_encoder.device)
 
     def _latent_shape(
         self, videos: int, frames: int, height: int | None, width: int | None, latents: Tensor | None
@@ -217,10 +228,6 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
             raise MobiusError(f"latents of {tuple(latents.shape)}; expected (B, C, F, h, w) as {shape}.")
         return shape
 
-    def _encode(self, prompts: Sequence[str], repeats: int) -> Tensor:
-        text = encode_text(self.tokenizer, self.text_encoder, prompts)
-        return text.repeat_interleave(repeats, dim=0).to(self._execution_device)
-
     def _decode(self, latents: Tensor, output_type: OutputType) -> Any:
         """(B, C, F, h, w) -> frames; a video at a time, which bounds the memory."""
         scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
@@ -230,11 +237,18 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         )
 
 
-def _prompts(prompt: str | Sequence[str]) -> list[str]:
+def _prompts(prompt: str | Sequence[str] | None, name: str) -> list[str]:
     prompts = [prompt] if isinstance(prompt, str) else list(prompt) if isinstance(prompt, Sequence) else []
     if not prompts or not all(isinstance(one, str) for one in prompts):
-        raise MobiusError(f"prompt: {prompt!r} is neither a text nor a list of texts.")
+        raise MobiusError(f"{name}: {prompt!r} is neither a text nor a list of texts.")
     return prompts
+
+
+def _one_each(away: Tensor, count: int) -> Tensor:
+    """Negative embeddings for `count` prompts: one for all, or one each."""
+    if len(away) not in (1, count):
+        raise MobiusError(f"negative_prompt: {len(away)} of them for {count} prompts. Give one, or one each.")
+    return away.expand(count, -1, -1)
 
 
 def _generators(generator: Generators, videos: int) -> torch.Generator | list[torch.Generator] | None:

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 Mode = Literal["serial", "parallel", "sum"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+Blocks = Literal["resnet", "attention"]
 SpatialDtype = Literal["float32", "bfloat16", "float16", "int8"]
 
 
@@ -13,24 +14,30 @@ class Variant:
     """A mode and its options.
 
     Attributes:
-        mode: `parallel` (two streams), `serial` (diffusers' `UNet3DConditionModel`), or `sum` (the ablation:
-            spatial and temporal sublayers of the same input, added).
-        width: The temporal stream's share of the spatial channels; below 1 the stream is a *ladder*.
-        stream_spatial: Give the stream ResNet and text cross-attention blocks of its own.
-        checkpoint_temporal: Keep the inputs of trained layers only and compute the rest again on the way
-            back; in serial and sum, whose gradients cross the spatial layers, of those too.
-        spatial_dtype: What the frozen spatial stream is kept and computed in; `int8` keeps the weights of its
-            linear layers in 8 bits (torchao) and the rest in float32.
-        channels_last: Keep the spatial stream's images as (N, H, W, C) in memory.
-        compile_spatial: Run the frozen spatial stream through `torch.compile`.
+        mode: `parallel` (a frozen base, a trained stream beside it, and a tail), `serial` (diffusers'
+            `UNet3DConditionModel`), or `sum` (the ablation: spatial and temporal sublayers of the same input,
+            added).
+        tail: The last layers of the base's decoder that run on the fused state, with gradients crossing them;
+            0 is Mobius as published.
+        width: The stream's share of the base's channels; 0: no stream, the tail alone.
+        blocks: What a stream layer has in space: a ResNet block, or self- and text cross-attention too.
+        train_head: Train the base's last normalisation and convolution as well.
+        checkpoint_temporal: Of the layers that gradients cross keep the inputs only, and compute the rest
+            again on the way back.
+        spatial_dtype: What the base is kept and computed in, as far as the tail; `int8` keeps the weights of
+            its linear layers in 8 bits (torchao) and the rest in float32.
+        channels_last: Keep the base's images as (N, H, W, C) in memory, as far as the tail.
+        compile_spatial: Run the base through `torch.compile`, as far as the tail.
 
     Raises:
         ValueError: If an option cannot work with the mode, with the reason.
     """
 
-    mode: Mode = "parallel"
-    width: float = 1.0
-    stream_spatial: bool = False
+    mode: Mode
+    tail: int = 0
+    width: float = 0.0
+    blocks: Blocks = "resnet"
+    train_head: bool = False
     checkpoint_temporal: bool = False
     spatial_dtype: SpatialDtype = "float32"
     channels_last: bool = False
@@ -38,11 +45,14 @@ class Variant:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not 0 < self.width <= 1:
-            raise ValueError(f"width must be above 0 and at most 1, not {self.width}")
+        if not 0 <= self.width <= 1:
+            raise ValueError(f"width must be from 0 to 1, not {self.width}")
+        if self.tail < 0:
+            raise ValueError(f"tail must be 0 or more, not {self.tail}")
         if self.mode == "parallel":
+            self._check_parallel()
             return
-        for name, plain, reason in _NEEDS_A_SPATIAL_STREAM:
+        for name, plain, reason in _NEEDS_A_FROZEN_FRONT:
             value = getattr(self, name)
             if value != plain:
                 raise ValueError(
@@ -50,12 +60,22 @@ class Variant:
                     f"Set {name}: {plain}, or mode: parallel"
                 )
 
+    def _check_parallel(self) -> None:
+        if not self.tail and not self.width:
+            raise ValueError(
+                "tail: 0 and width: 0 leave no temporal layer to train. Set a tail of 1 or more, or a width "
+                "above 0"
+            )
+        if not self.width and self.blocks != "resnet":
+            raise ValueError(f"blocks: {self.blocks} needs a stream. Set a width above 0, or blocks: resnet")
 
-_NO_STREAM = "it has no temporal stream of its own"
-_GRADIENTS_CROSS = "its gradients cross the spatial layers, which therefore are no stream apart"
-_NEEDS_A_SPATIAL_STREAM = (
-    ("width", 1.0, _NO_STREAM),
-    ("stream_spatial", False, _NO_STREAM),
+
+_NO_STREAM = "it has no stream beside the base"
+_GRADIENTS_CROSS = "its gradients cross the spatial layers, no part of the base runs without them"
+_NEEDS_A_FROZEN_FRONT = (
+    ("tail", 0, _NO_STREAM),
+    ("width", 0, _NO_STREAM),
+    ("blocks", "resnet", _NO_STREAM),
     ("spatial_dtype", "float32", _GRADIENTS_CROSS),
     ("channels_last", False, _GRADIENTS_CROSS),
     ("compile_spatial", False, _GRADIENTS_CROSS),

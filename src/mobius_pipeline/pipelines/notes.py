@@ -21,7 +21,7 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
     lines = [
         f"{mode.capitalize()}: peak memory {summary.size(metrics['peak_memory_bytes'])}, "
         f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
-        f"(T2I start {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
+        f"(untrained {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
         f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
         f"{train['device']}, {summary.count(metrics['trainable_parameters'])} trainable parameters, "
         f"{summary.duration(metrics['training_s'])} of training."
@@ -37,13 +37,18 @@ def comparison_note(comparison: Json) -> str:
     """Describe a comparison: the changes of each column, the table, the verdict in words."""
     first, *others = comparison["columns"]
     rows, change = summary.rows(comparison), comparison["relative_percent"]
-    names = {"peak_memory_bytes": "peak memory", "step_s": "median step", "heldout_loss": "held-out loss"}
+    names = {
+        "peak_memory_bytes": "peak memory",
+        "step_s": "median step",
+        "loss_at_steps": "loss at equal steps",
+        "loss_at_compute": "at equal compute",
+    }
     changes = [
         f"{summary.begun(label)} against {first}: "
         + ", ".join(f"{name} {summary.percent(change[label][key])}" for key, name in names.items())
         for label in others
     ]
-    titles = ["", "T2I start", first, *others, *(f"{label} vs {first}" for label in others)]
+    titles = ["", "base, untrained", first, *others, *(f"{label} vs {first}" for label in others)]
     lines = [
         titles,
         ["---"] * len(titles),

@@ -1,8 +1,14 @@
 """What the plan compares: the two modes, and each memory lever on its own against them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.variant import Variant
+
+PlannedMode = Literal["serial", "parallel"]
+Models = Mapping[PlannedMode, Variant]
 
 
 @dataclass(frozen=True)
@@ -13,14 +19,42 @@ class Recipe:
     autocast: bool = False
 
 
-MODES = {mode: Recipe(Variant(mode)) for mode in ("serial", "parallel")}
+@dataclass(frozen=True)
+class Lever:
+    """What to change of a mode's model, and whether to run its forward pass in bfloat16."""
+
+    mode: PlannedMode
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    autocast: bool = False
+
+    def applied(self, models: Models) -> Recipe:
+        """The changed model.
+
+        Raises:
+            MobiusError: If the change cannot work with the model, with the reason.
+        """
+        try:
+            return Recipe(replace(models[self.mode], **self.changes), self.autocast)
+        except ValueError as error:
+            changes = dict(self.changes)
+            raise MobiusError(f"plan.levers: {changes} over {models[self.mode]}: {error}.") from error
+
+
 LEVERS = {
-    "serial checkpoint_temporal": Recipe(Variant("serial", checkpoint_temporal=True)),
-    "serial autocast": Recipe(Variant("serial"), autocast=True),
-    "parallel checkpoint_temporal": Recipe(Variant(checkpoint_temporal=True)),
-    "parallel autocast": Recipe(Variant(), autocast=True),
-    "parallel spatial_dtype bfloat16": Recipe(Variant(spatial_dtype="bfloat16")),
-    "parallel width 1/2": Recipe(Variant(width=1 / 2)),
-    "parallel width 1/4": Recipe(Variant(width=1 / 4)),
-    "parallel width 1/8": Recipe(Variant(width=1 / 8)),
+    "serial checkpoint_temporal": Lever("serial", {"checkpoint_temporal": True}),
+    "serial autocast": Lever("serial", autocast=True),
+    "parallel checkpoint_temporal": Lever("parallel", {"checkpoint_temporal": True}),
+    "parallel autocast": Lever("parallel", autocast=True),
+    "parallel spatial_dtype bfloat16": Lever("parallel", {"spatial_dtype": "bfloat16"}),
+    "parallel tail 1": Lever("parallel", {"tail": 1}),
+    "parallel width 1/2": Lever("parallel", {"width": 1 / 2}),
+    "parallel width 1/4": Lever("parallel", {"width": 1 / 4}),
+    "parallel width 1/8": Lever("parallel", {"width": 1 / 8}),
+    "parallel without stream": Lever("parallel", {"width": 0.0, "blocks": "resnet"}),
 }
+
+
+def usual_models(unet_config: Mapping[str, Any]) -> Models:
+    """Serial, and parallel whose tail is the last level of the base's decoder, beside a stream of 1/4."""
+    tail = int(unet_config.get("layers_per_block", 2)) + 1
+    return {"serial": Variant("serial"), "parallel": Variant("parallel", tail=tail, width=1 / 4)}

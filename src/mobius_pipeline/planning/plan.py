@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
-from mobius_pipeline.planning.levers import LEVERS, MODES, Recipe
+from mobius_pipeline.planning.levers import LEVERS, Models, Recipe
 from mobius_pipeline.planning.predict import Cost, StepShape, predictor
 from mobius_pipeline.planning.report import GIB, plan_report
 from mobius_pipeline.planning.search import largest_fit
@@ -36,6 +36,7 @@ class Answer:
 
 def make_plan(
     unet_config: Mapping[str, Any],
+    models: Models,
     shape: StepShape,
     *,
     memory_gib: tuple[int, ...],
@@ -48,6 +49,7 @@ def make_plan(
 
     Args:
         unet_config: Of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
+        models: What each mode trains.
         shape: Sizes of the step.
         memory_gib: Memories to answer "does it fit" for.
         reserve_gib: Memory that a device needs beside the live tensors.
@@ -57,15 +59,15 @@ def make_plan(
             large model.
 
     Raises:
-        MobiusError: If the UNet has a part that the video models do not know.
+        MobiusError: If the UNet has a part that the video models do not know, or a lever cannot work.
     """
     budget = None if largest_in_gib is None else int((largest_in_gib - reserve_gib) * GIB)
-    questions = [Question(unet_config, recipe, shape, budget) for recipe in MODES.values()]
-    questions += [Question(unet_config, LEVERS[name], shape) for name in levers]
+    questions = [Question(unet_config, Recipe(model), shape, budget) for model in models.values()]
+    questions += [Question(unet_config, LEVERS[name].applied(models), shape) for name in levers]
     with _each(processes) as each:
         answers = list(track(each(answer, questions), "plan", len(questions), "models"))
-    modes = dict(zip(MODES, answers, strict=False))  # the levers' answers follow
-    more = dict(zip(levers, answers[len(MODES) :], strict=True))
+    modes = dict(zip(models, answers, strict=False))  # the levers' answers follow
+    more = dict(zip(levers, answers[len(models) :], strict=True))
     report = plan_report(
         {name: mode.cost for name, mode in modes.items()},
         shape,

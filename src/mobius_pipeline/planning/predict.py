@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Variant
-from mobius_pipeline.models.video_base import image_config
 from mobius_pipeline.training.meters import (
     CPU_ATTENTION,
     Category,
@@ -116,10 +115,10 @@ def predictor(
         raise MobiusError(
             "spatial_dtype: int8 cannot be predicted: torchao quantises real weights only. Plan with float32."
         )
-    config = image_config(unet_config)
+    is_video = any("3D" in name for name in unet_config["down_block_types"])
     with torch.device("meta"):
-        spatial = UNet2DConditionModel.from_config(config)
-        model = build_model(replace(variant, compile_spatial=False), spatial, seed=0)
+        base = (UNet3DConditionModel if is_video else UNet2DConditionModel).from_config(dict(unet_config))
+        model = build_model(replace(variant, compile_spatial=False), base, seed=0)
     mode = FakeTensorMode()
     with mode:
         _fake_weights(model)
@@ -128,7 +127,7 @@ def predictor(
 
     def predict(shape: StepShape) -> Cost:
         with mode:
-            step.inputs[:] = model_inputs(config, shape)
+            step.inputs[:] = model_inputs(base.config, shape)
             return _measure(step)
 
     return predict

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mobius_pipeline.config import Config
 from mobius_pipeline.devices import Device
-from mobius_pipeline.models.variant import Mode, SpatialDtype, Variant
+from mobius_pipeline.models.variant import Blocks, Mode, SpatialDtype, Variant
 
 
 class ObjectiveConfig(Config):
@@ -78,6 +78,10 @@ class TrainConfig(Config):
 
     seed: int
     steps: int = Field(gt=1, description="two at least: memory is measured from the second on")
+    equal_compute: bool = Field(
+        description="parallel goes on beyond `steps` until it has spent the FLOPs of serial's `steps`"
+    )
+    last_step: int | None = Field(default=None, description="what follows from that; null: `steps`")
     batch_size: int = Field(gt=0, description="clips of an optimiser step, over all processes")
     gradient_accumulation_steps: int = Field(gt=0, description="parts that a process takes its share in")
     num_processes: int = Field(gt=0, description="on this machine; with CUDA one a GPU")
@@ -105,6 +109,8 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _rules(self) -> "TrainConfig":
+        if self.end < self.steps:
+            raise ValueError(f"train.last_step: {self.end} is before train.steps: {self.steps}")
         if self.timer_warmup >= self.steps:
             raise ValueError("train.timer_warmup must be below train.steps, or no step is timed")
         if self.processes > 1 and self.device not in ("cpu", "cuda"):
@@ -118,6 +124,11 @@ class TrainConfig(Config):
                 f"in {self.gradient_accumulation_steps} parts each: make it a multiple of {self.parts}"
             )
         return self
+
+    @property
+    def end(self) -> int:
+        """The step that the training ends with."""
+        return self.steps if self.last_step is None else self.last_step
 
     @property
     def processes(self) -> int:
@@ -140,8 +151,10 @@ class ModelConfig(Config):
     """What tells the modes apart: `serial.model` and `parallel.model` in the same file; see `Variant`."""
 
     mode: Mode
-    width: float = Field(gt=0, le=1, description="the temporal stream's share of the spatial channels")
-    stream_spatial: bool
+    tail: int = Field(ge=0, description="last decoder layers that run on the fused state, with gradients")
+    width: float = Field(ge=0, le=1, description="the stream's share of the base's channels; 0: no stream")
+    blocks: Blocks
+    train_head: bool
     checkpoint_temporal: bool
     spatial_dtype: SpatialDtype
     channels_last: bool

@@ -10,13 +10,17 @@ from mobius_pipeline.training.previews import Preview
 
 @dataclass
 class History:
-    """What happened: rows of (step, value, seconds of training so far), and what the meters read."""
+    """What happened: rows of (step, value, seconds of training so far), and what the meters read.
+
+    `at_steps` is the held-out loss over all clips at `train.steps`, of a training that goes on beyond.
+    """
 
     loss: list[tuple[int, float, float]] = field(default_factory=list)
     heldout: list[tuple[int, float, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     flops: float = 0.0
+    at_steps: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

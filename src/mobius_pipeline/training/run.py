@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from mobius_pipeline.devices import refuse_impossible
 from mobius_pipeline.files import digest, read_json, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_vae
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.models.factory import FramewiseUNet
+from mobius_pipeline.models.factory import start_of
 from mobius_pipeline.models.pretrained import build_from_base, load_base, save_trained
 from mobius_pipeline.training.claim import CONFIG, FORKED, claim, forked_at
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
@@ -91,12 +91,12 @@ def build_trainer(
     )
 
 
-def t2i_heldout_loss(
+def start_heldout_loss(
     store: LatentsStore, base: Path, config: TrainConfig, processes: Processes = ALONE
 ) -> HeldOutLoss:
-    """The held-out loss of the T2I model on every frame on its own: where both modes start."""
+    """The held-out loss of the base, a T2I model frame by frame or a T2V model: where both modes start."""
     return heldout_loss(
-        FramewiseUNet(load_base(base).spatial).to(config.device),
+        start_of(load_base(base)).to(config.device),
         store,
         store.clips("heldout"),
         build_objective(base, config),
@@ -151,7 +151,7 @@ def train_mode(
         notes=dict(notes or {}),
     )
     marks = fingerprints(store, base, model, config)
-    claim(state, _description(model, config, marks), config.steps, config.on_mismatch, earlier)
+    claim(state, _description(model, config, marks), config.end, config.on_mismatch, earlier)
     if config.processes > 1:
         launch(train_here, job, listener or Listener())
     else:
@@ -169,7 +169,7 @@ def train_here(job: Job, listener: Listener, processes: Processes) -> None:
     store = LatentsStore(job.latents)
     trainer = build_trainer(store, job.base, job.model, job.config, job.state, listener, processes)
     trainer.train()
-    start = t2i_heldout_loss(store, job.base, job.config, processes)
+    start = start_heldout_loss(store, job.base, job.config, processes)
     end = trainer.evaluate(store.clips("heldout"))
     if processes.leads:
         marks = fingerprints(store, job.base, job.model, job.config)
@@ -178,6 +178,7 @@ def train_here(job: Job, listener: Listener, processes: Processes) -> None:
             "heldout_loss_start": start.loss,
             "heldout_loss_by_timestep": end.by_timestep,
             "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
+            "heldout_at_steps": trainer.history.at_steps or asdict(end),
             **job.notes,
         }
         write_result(trainer, job.output, job.base, job.model, marks, results)
@@ -247,6 +248,7 @@ def summary_metrics(folder: Path) -> dict[str, float]:
     breakdown = metrics["memory_breakdown_bytes"]
     return {
         "eval/loss": metrics["heldout_loss"],
+        "eval/loss_at_steps": metrics["heldout_at_steps"]["loss"],
         "eval/loss_start": metrics["heldout_loss_start"],
         **{f"eval/loss_{bucket}": value for bucket, value in metrics["heldout_loss_by_timestep"].items()},
         "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,
@@ -255,6 +257,7 @@ def summary_metrics(folder: Path) -> dict[str, float]:
         "time/training_s": metrics["training_s"],
         "throughput/frames_per_s": metrics["frames_per_s"],
         "flops/step": metrics["flops_per_step"],
+        "flops/training": metrics["flops_per_step"] * metrics["steps"],
         "parameters/trainable": metrics["trainable_parameters"],
         "parameters/total": metrics["total_parameters"],
     }

@@ -96,7 +96,7 @@ class Trainer:
             betas=config.optimizer.betas,
             weight_decay=config.optimizer.weight_decay,
         )
-        self.learning_rate = learning_rates(config.optimizer, config.steps, config.batch_size)
+        self.learning_rate = learning_rates(config.optimizer, config.end, config.batch_size)
         self.ema = moving_average(self.trained.values(), config)
         self.history = History()
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))
@@ -109,12 +109,12 @@ class Trainer:
         """Train to the last step, from the newest checkpoint if there is one."""
         self._resume()
         title, shown = f"train {self.folder.name}", self.processes.leads
-        with stage(title, self.config.steps, "steps", done=self.step, shown=shown) as bar:
+        with stage(title, self.config.end, "steps", done=self.step, shown=shown) as bar:
             if self.step == 0:
                 self._count_flops()
             with self._saved_when_stopped():
                 self._do_what_is_due()
-                while self.step < self.config.steps:
+                while self.step < self.config.end:
                     with signals_wait():
                         loss = self._timed_step()
                     bar.advance(note=f"loss {loss:.3f}")
@@ -129,9 +129,11 @@ class Trainer:
 
     def _do_what_is_due(self) -> None:
         """Evaluate and save after a step, or before the first, unless that was done before a break."""
-        step, last = self.step, self.step == self.config.steps
+        step, last = self.step, self.step == self.config.end
         if (last or step % self.config.evaluate_every == 0) and self._evaluated != step:
             self._evaluate()
+        if step == self.config.steps and not last and self.history.at_steps is None:
+            self.history.at_steps = asdict(self.evaluate(self.heldout_clips))
         if self._preview_is_due():
             self._show()
         if step and (last or step % self.config.checkpoint_every == 0) and self._saved != step:
@@ -141,7 +143,7 @@ class Trainer:
         previews, leads = self.config.previews, self.processes.leads
         if previews is None or not leads or not self.step or self._shown == self.step:
             return False
-        return self.step == self.config.steps or self.step % previews.every == 0
+        return self.step == self.config.end or self.step % previews.every == 0
 
     def _show(self) -> None:
         assert self.preview is not None
@@ -172,7 +174,7 @@ class Trainer:
             log.warning(
                 "Stopped at step %d of %d. The same command goes on from there (%s).",
                 self.step,
-                self.config.steps,
+                self.config.end,
                 self.folder,
             )
             raise
@@ -298,7 +300,7 @@ class Trainer:
     def _measured_step(self) -> int:
         """The step whose memory and FLOPs are measured: the first that takes the largest clips."""
         largest = max(bucket[0].size.volume for bucket in self.buckets)
-        steps = range(FIRST_MEASURED, self.config.steps)
+        steps = range(FIRST_MEASURED, self.config.end)
         return next(
             (step for step in steps if self._clips_of(step)[0].size.volume == largest), FIRST_MEASURED
         )
@@ -338,7 +340,7 @@ class Trainer:
             )
         if checkpoint is None:
             return
-        log.info("Going on from step %d of %d (%s).", checkpoint.step, self.config.steps, self.folder)
+        log.info("Going on from step %d of %d (%s).", checkpoint.step, self.config.end, self.folder)
         if (before := checkpoint.meta["processes"]) != self.processes.count:
             log.warning(
                 "%d processes saved it and %d go on: the same draws, their sums rounded otherwise.",

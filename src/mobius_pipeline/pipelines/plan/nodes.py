@@ -5,9 +5,17 @@ from typing import Any
 
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.planning.config import PlanConfig
+from mobius_pipeline.training.config import ModelConfig
 
 
-def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_size: int) -> dict[str, Any]:
+def plan_training(
+    base_model: Path,
+    plan: PlanConfig,
+    clip: ClipFormat,
+    batch_size: int,
+    serial: ModelConfig,
+    parallel: ModelConfig,
+) -> dict[str, Any]:
     """Predict memory and FLOPs of a training step of both modes and the chosen levers, print and record them.
 
     Args:
@@ -15,6 +23,8 @@ def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_si
         plan: What the plan assumes.
         clip: The clips' size in frames and px.
         batch_size: Clips a step.
+        serial: The serial model.
+        parallel: The parallel model.
     """
     from rich.console import Console
 
@@ -29,6 +39,7 @@ def plan_training(base_model: Path, plan: PlanConfig, clip: ClipFormat, batch_si
     shape = StepShape(batch_size, size.frames, size.height // scale, size.width // scale, plan.text_tokens)
     report = make_plan(
         unet,
+        {"serial": serial.variant, "parallel": parallel.variant},
         shape,
         memory_gib=plan.memory_gib,
         reserve_gib=plan.reserve_gib,

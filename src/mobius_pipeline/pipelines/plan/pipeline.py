@@ -11,7 +11,14 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 plan_training,
-                inputs=["base_model", "params:plan", "params:clip", "params:train.batch_size"],
+                inputs=[
+                    "base_model",
+                    "params:plan",
+                    "params:clip",
+                    "params:train.batch_size",
+                    "params:serial.model",
+                    "params:parallel.model",
+                ],
                 outputs="plan",
                 name="plan_training",
             )

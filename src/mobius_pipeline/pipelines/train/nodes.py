@@ -10,16 +10,25 @@ if TYPE_CHECKING:
     from mobius_pipeline.training.report import Listener
 
 
-def train(latents: Path, base_model: Path, train: TrainConfig, model: ModelConfig, work: str) -> Path:
-    """Train a mode from the latents store, tracked in a run of its own."""
+def train(
+    latents: Path, base_model: Path, train: TrainConfig, model: ModelConfig, serial: ModelConfig, work: str
+) -> Path:
+    """Train a mode from the latents store, tracked in a run of its own.
+
+    `serial` is the model whose compute the mode may spend.
+    """
     from mobius_pipeline import tracking
     from mobius_pipeline.files import read_json, write_json
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.pipelines.notes import training_note
+    from mobius_pipeline.planning.base import read_config
+    from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.training.claim import CONFIG, forked_at
     from mobius_pipeline.training.run import fingerprints, read_metrics, summary_metrics, train_mode
 
     store = LatentsStore(latents)
+    unet = read_config(base_model, "unet")
+    train = with_equal_compute(train, model.variant, serial.variant, unet, store)
     clips = {f"{split} clips": len(store.clips(split)) for split in ("train", "heldout")}
     marks = fingerprints(store, base_model, model, train)
     state = Path(work) / marks.whole[:20] / model.mode

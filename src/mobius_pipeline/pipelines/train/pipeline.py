@@ -11,13 +11,20 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 train,
-                inputs=["latents", "base_model", "params:train", "params:model", "params:work"],
+                inputs=[
+                    "latents",
+                    "base_model",
+                    "params:train",
+                    "params:model",
+                    "params:serial.model",
+                    "params:work",
+                ],
                 outputs="weights",
                 name="train",
                 tags="gpu",
             )
         ]
     )
-    shared = {"inputs": {"latents", "base_model"}, "parameters": {"train", "work"}}
+    shared = {"inputs": {"latents", "base_model"}, "parameters": {"train", "serial.model", "work"}}
     modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
     return sum(modes, Pipeline([]))

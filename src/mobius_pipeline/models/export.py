@@ -1,0 +1,66 @@
+"""Results as whole folders, which need neither this project's data nor, where diffusers can, its code."""
+
+import json
+import shutil
+from pathlib import Path
+
+import diffusers
+from diffusers import UNet3DConditionModel
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import read_json, whole_folder, write_json
+from mobius_pipeline.models.frozen import BaseUNet
+from mobius_pipeline.models.layout import read_layout
+from mobius_pipeline.models.pretrained import CONFIG, WEIGHTS, load_base, load_trained
+from mobius_pipeline.models.text_to_video import TRAINED
+
+_PARTS = ("vae", "text_encoder", "tokenizer", "scheduler")
+_PIPELINE = "TextToVideoSDPipeline"
+
+
+def export(trained: Path, base: Path, target: Path) -> Path:
+    """Write a training's result and its base as one folder.
+
+    Of serial a text-to-video directory with a complete `UNet3DConditionModel`: diffusers'
+    `TextToVideoSDPipeline` loads it, and it can be the base of another training. Of parallel the base with
+    the trained part in a folder of its own, which `MobiusTextToVideoPipeline.from_pretrained(target)` loads.
+
+    Args:
+        trained: A training's folder (`data/06_models/<mode>`).
+        base: The base that it was trained over.
+        target: The folder to write; replaced when it is whole.
+
+    Returns:
+        `target`.
+
+    Raises:
+        MobiusError: If a folder cannot be read, the base is another one, or `UNet3DConditionModel` cannot
+            hold the model, with the reason.
+    """
+    model = load_trained(trained, base)
+    index = {**read_json(base / "model_index.json"), "_diffusers_version": diffusers.__version__}
+    with whole_folder(target) as partial:
+        for part in _PARTS:
+            shutil.copytree(base / part, partial / part)
+        if isinstance(model, UNet3DConditionModel):
+            _refuse_uneven_heads(load_base(base), base)
+            model.save_pretrained(partial / "unet")
+            index |= {"_class_name": _PIPELINE, "unet": ["diffusers", "UNet3DConditionModel"]}
+        else:
+            shutil.copytree(base / "unet", partial / "unet")
+            (partial / TRAINED).mkdir()
+            for name in (CONFIG, WEIGHTS):
+                shutil.copy(trained / name, partial / TRAINED / name)
+        write_json(partial / "model_index.json", index)
+    return target
+
+
+def _refuse_uneven_heads(unet: BaseUNet, base: Path) -> None:
+    """A `UNet3DConditionModel` on disk has heads of one width; in memory ours keep the base's own."""
+    widths = read_layout(unet).head_widths
+    if len(set(widths)) > 1:
+        raise MobiusError(
+            f"{base} has attention heads of {json.dumps(widths)} channels in its levels, and the "
+            "configuration of a UNet3DConditionModel has one width for all: diffusers would load another "
+            "model. Load the training with MobiusTextToVideoPipeline.from_pretrained(base, trained) instead."
+        )

@@ -1,0 +1,10 @@
+"""The export's node: one for both modes."""
+
+from pathlib import Path
+
+
+def export(weights: Path, base_model: Path, work: str) -> Path:
+    """Write a training's result with its base as one folder."""
+    from mobius_pipeline.models.export import export
+
+    return export(weights, base_model, Path(work) / "exported" / weights.name)
