@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import tiny
 from mobius_pipeline.models.factory import build_model, start_of, trainable_parameters
-from mobius_pipeline.models.frames import to_frames
+from mobius_pipeline.models.frames import spread
 from mobius_pipeline.models.frozen import BaseUNet, decoder, front_modules, frozen_features, time_embedding
 from mobius_pipeline.models.layers import Conditioning
 from mobius_pipeline.models.variant import Variant
@@ -187,7 +187,7 @@ def saved_tensors() -> Iterator[list[Tensor]]:
 
 def features_of(base: BaseUNet, case: Case, sample: Tensor, tail: int = 0) -> list[Tensor]:
     """Every feature that a base hands out for (B, 4, F, H, W)."""
-    frames, steps, text = to_frames(sample, *inputs(case)[1:])
+    frames, steps, text = spread(sample, *inputs(case)[1:])
     conditioning = Conditioning(time_embedding(base, steps, case.frames), text, case.frames)
     return list(frozen_features(base, frames, conditioning, tail=tail, skips=[]))
 

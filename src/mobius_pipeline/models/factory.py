@@ -6,8 +6,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from mobius_pipeline.models.frames import to_clips, to_frames
+from mobius_pipeline.models.frames import spread
 from mobius_pipeline.models.frozen import BaseUNet
+from mobius_pipeline.models.layers import to_clips
 from mobius_pipeline.models.mobius import MobiusUNet3DConditionModel
 from mobius_pipeline.models.serial import build_serial
 from mobius_pipeline.models.sum import SumUNet3DConditionModel
@@ -59,6 +60,6 @@ class FramewiseUNet(nn.Module):
     ) -> tuple[Tensor]:
         """(B, C, F, H, W), (B,), (B, L, D) -> (B, C, F, H, W) in a tuple."""
         count = sample.shape[2]
-        frames, steps, text = to_frames(sample, timestep, encoder_hidden_states)
+        frames, steps, text = spread(sample, timestep, encoder_hidden_states)
         prediction = self.spatial(frames, steps.repeat_interleave(count), text, return_dict=return_dict)
         return (to_clips(prediction[0], count),)

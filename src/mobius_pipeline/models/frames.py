@@ -3,11 +3,11 @@
 from typing import NamedTuple, Self
 
 import torch
-from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.frozen import BaseUNet
+from mobius_pipeline.models.layers import to_frames
 from mobius_pipeline.models.variant import Variant
 
 
@@ -59,7 +59,7 @@ class Frames(NamedTuple):
     text: Tensor
 
 
-def to_frames(sample: Tensor, timestep: Tensor | float, text: Tensor) -> Frames:
+def spread(sample: Tensor, timestep: Tensor | float, text: Tensor) -> Frames:
     """Spread a batch of clips over its frames.
 
     Args:
@@ -78,12 +78,7 @@ def to_frames(sample: Tensor, timestep: Tensor | float, text: Tensor) -> Frames:
     batch, frames = sample.shape[0], sample.shape[2]
     steps = timestep if isinstance(timestep, Tensor) else sample.new_tensor(timestep)
     return Frames(
-        rearrange(sample, "b c f h w -> (b f) c h w"),
+        to_frames(sample),
         steps.to(sample.device).expand(batch),
-        repeat(text, "b l d -> (b f) l d", f=frames),
+        text.repeat_interleave(frames, dim=0),
     )
-
-
-def to_clips(frames: Tensor, count: int) -> Tensor:
-    """(B F, C, H, W) with `count` frames a clip -> (B, C, F, H, W)."""
-    return rearrange(frames, "(b f) c h w -> b c f h w", f=count)

@@ -145,7 +145,8 @@ def _convert(module: nn.Module, dtype: SpatialDtype) -> None:
     if dtype == "int8":
         _quantize(module)
     elif dtype != "float32":
-        module.to(getattr(torch, dtype))
+        # A ModelMixin's own `to` warns that it keeps some layers in float32, and has none.
+        nn.Module.to(module, getattr(torch, dtype))
 
 
 def _quantize(module: nn.Module) -> None:

@@ -10,7 +10,6 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -29,6 +28,16 @@ class Conditioning(NamedTuple):
     def to(self, dtype: torch.dtype) -> "Conditioning":
         """The same in another number format."""
         return Conditioning(self.embedding.to(dtype), self.text.to(dtype), self.frames)
+
+
+def to_clips(frames: Tensor, count: int) -> Tensor:
+    """(B F, c, H, W) with `count` frames a clip -> (B, c, F, H, W)."""
+    return frames.reshape(-1, count, *frames.shape[1:]).transpose(1, 2)
+
+
+def to_frames(clips: Tensor) -> Tensor:
+    """(B, c, F, H, W) -> (B F, c, H, W)."""
+    return clips.transpose(1, 2).flatten(0, 1)
 
 
 def as_trained(feature: Tensor, dtype: torch.dtype) -> Tensor:
@@ -95,10 +104,10 @@ class TemporalConvBranch(nn.Module):
 
     def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """(N, c, H, W) -> (N, c, H, W)."""
-        x = rearrange(x, "(b f) c h w -> b c f h w", f=conditioning.frames)
+        x = to_clips(x, conditioning.frames)
         for conv in (self.layer.conv1, self.layer.conv2, self.layer.conv3, self.layer.conv4):
             x = conv(x)
-        return rearrange(x, "b c f h w -> (b f) c h w")
+        return to_frames(x)
 
 
 class AttentionBranch(nn.Module):
@@ -118,7 +127,7 @@ class AttentionBranch(nn.Module):
             text: Width of the text embeddings, for attention over places; None: attention over frames.
         """
         super().__init__()
-        self.over_frames = text is None
+        self.text = text
         self.norm = nn.GroupNorm(norm_groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
         self.block = BasicTransformerBlock(
@@ -126,19 +135,22 @@ class AttentionBranch(nn.Module):
             channels // head_width,
             head_width,
             cross_attention_dim=text,
-            double_self_attention=self.over_frames,
+            double_self_attention=text is None,
         )
         self.proj_out = zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:
         """(N, c, H, W) -> (N, c, H, W)."""
-        sizes = {"f": conditioning.frames, "h": x.shape[2], "w": x.shape[3]}
-        if self.over_frames:
-            x = self.norm(rearrange(x, "(b f) c h w -> b c f h w", f=conditioning.frames))
-            tokens = self.block(self.proj_in(rearrange(x, "b c f h w -> (b h w) f c")))
-            back = "(b h w) f c -> (b f) c h w"
-        else:
-            tokens = self.proj_in(rearrange(self.norm(x), "n c h w -> n (h w) c"))
-            tokens = self.block(tokens, encoder_hidden_states=conditioning.text)
-            back = "(b f) (h w) c -> (b f) c h w"
-        return rearrange(self.proj_out(tokens), back, **sizes)  # type: ignore[no-any-return]
+        return self._over_frames(x, conditioning) if self.text is None else self._over_places(x, conditioning)
+
+    def _over_frames(self, x: Tensor, conditioning: Conditioning) -> Tensor:
+        height, width = x.shape[2:]
+        x = self.norm(to_clips(x, conditioning.frames))
+        tokens = self.proj_in(x.permute(0, 3, 4, 2, 1).flatten(0, 2))  # (B H W, F, c)
+        tokens = self.proj_out(self.block(tokens)).unflatten(0, (-1, height, width))
+        return to_frames(tokens.permute(0, 4, 3, 1, 2))
+
+    def _over_places(self, x: Tensor, conditioning: Conditioning) -> Tensor:
+        tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # (N, H W, c)
+        tokens = self.proj_out(self.block(tokens, encoder_hidden_states=conditioning.text))
+        return tokens.transpose(1, 2).contiguous().unflatten(2, x.shape[2:])  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
 
-from mobius_pipeline.models.frames import VideoUNet, to_clips, to_frames
+from mobius_pipeline.models.frames import VideoUNet, spread
 from mobius_pipeline.models.frozen import (
     BaseUNet,
     DecoderLayer,
@@ -16,7 +16,7 @@ from mobius_pipeline.models.frozen import (
     prepare,
     time_embedding,
 )
-from mobius_pipeline.models.layers import Conditioning, as_trained
+from mobius_pipeline.models.layers import Conditioning, as_trained, to_clips
 from mobius_pipeline.models.layout import Layout, read_layout
 from mobius_pipeline.models.stream import Stream, StreamConfig
 from mobius_pipeline.models.tail import Tail
@@ -91,7 +91,7 @@ class MobiusUNet3DConditionModel(VideoUNet):
         Raises:
             MobiusError: If the shapes do not fit each other.
         """
-        frames, steps, text = to_frames(sample, timestep, encoder_hidden_states)
+        frames, steps, text = spread(sample, timestep, encoder_hidden_states)
         count, front = sample.shape[2], self.frozen.conv_in.weight.dtype
         if self.variant.channels_last:
             frames = frames.contiguous(memory_format=torch.channels_last)

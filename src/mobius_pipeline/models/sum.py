@@ -9,9 +9,15 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.models.frames import VideoUNet, to_clips, to_frames
+from mobius_pipeline.models.frames import VideoUNet, spread
 from mobius_pipeline.models.frozen import BaseUNet, FrozenLayer, decoder, layers, time_embedding, upsampled
-from mobius_pipeline.models.layers import AttentionBranch, Conditioning, TemporalConvBranch, run_layer
+from mobius_pipeline.models.layers import (
+    AttentionBranch,
+    Conditioning,
+    TemporalConvBranch,
+    run_layer,
+    to_clips,
+)
 from mobius_pipeline.models.layout import Layout, read_layout
 from mobius_pipeline.models.variant import Variant
 
@@ -75,7 +81,7 @@ class SumUNet3DConditionModel(VideoUNet):
     ) -> UNet3DConditionOutput | tuple[Tensor]:
         """Predict as `MobiusUNet3DConditionModel` does, from and to the same shapes."""
         unet, count = self.frozen, sample.shape[2]
-        frames, steps, text = to_frames(sample, timestep, encoder_hidden_states)
+        frames, steps, text = spread(sample, timestep, encoder_hidden_states)
         conditioning = Conditioning(time_embedding(unet, steps, count), text, count)
 
         def passed(h: Tensor, layer: FrozenLayer, pair: nn.Module) -> Tensor:

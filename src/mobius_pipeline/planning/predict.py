@@ -62,7 +62,7 @@ class Cost:
 class TrainingStep:
     """A training step over made-up data, real or fake, and the tensors that live through it."""
 
-    run: Callable[[], None]
+    run: Callable[[], Tensor]  # gives the loss
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None
@@ -228,7 +228,7 @@ def training_step(
     optimizer = build_optimizer(trained, state_bits=state_bits, lr=1e-3)
     averages = EMAModel(trained, foreach=True) if ema else None
 
-    def run() -> None:
+    def run() -> Tensor:
         noisy, timesteps, text, target = inputs
         with torch.autocast(noisy.device.type, dtype=torch.bfloat16, enabled=autocast):
             prediction = model(noisy, timesteps, text, return_dict=False)[0]
@@ -239,6 +239,7 @@ def training_step(
         optimizer.zero_grad(set_to_none=True)
         if averages is not None:
             averages.step(trained)
+        return loss.detach()
 
     model.train()
     return TrainingStep(run, model, optimizer, averages, inputs)

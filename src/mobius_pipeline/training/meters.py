@@ -164,7 +164,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def measure_step(
-    step: Callable[[], None],
+    step: Callable[[], object],
     *,
     weights: Iterable[Tensor],
     optimizer: torch.optim.Optimizer,

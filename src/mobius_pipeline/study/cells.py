@@ -1,0 +1,78 @@
+"""One training of a study: a model, a learning rate and a seed, to serial's compute."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.files import digest, read_json
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.equal import with_equal_compute
+from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.run import METRICS, train_mode
+
+SERIAL = Variant("serial")
+_EVALUATIONS = 6  # of the held-out loss during a training, beside its start: points of its curve
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training of a study."""
+
+    model: Variant
+    rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """What all trainings of a study share.
+
+    Attributes:
+        store: The latents of the clips.
+        base: The base model.
+        unet: The configuration of its UNet.
+        train: Settings of every training, but for rate and seed.
+        folder: Where the trainings lie: a folder each, found again by what decides its result.
+    """
+
+    store: LatentsStore
+    base: Path
+    unet: Mapping[str, Any]
+    train: TrainConfig
+    folder: Path
+
+    def settings(self, cell: Cell) -> TrainConfig:
+        """The settings of a training: on all held-out clips, without previews, to serial's compute."""
+        changed = self.train.model_copy(
+            update={
+                "seed": cell.seed,
+                "optimizer": self.train.optimizer.model_copy(update={"learning_rate": cell.rate}),
+                "equal_compute": True,
+                "evaluate_clips": len(self.store.clips("heldout")),
+                "previews": None,
+            }
+        )
+        settings = with_equal_compute(changed, cell.model, SERIAL, self.unet, self.store)
+        return settings.model_copy(update={"evaluate_every": -(-settings.steps // (_EVALUATIONS // 2))})
+
+    def place(self, cell: Cell) -> Path:
+        """The folder of a training."""
+        return self.folder / digest([asdict(cell.model), self.settings(cell).identity()])[:20]
+
+    def metrics(self, cell: Cell) -> dict[str, Any]:
+        """What a training measured; it is trained if it is not there, or goes on where it was stopped.
+
+        Raises:
+            MobiusError: If data, base or settings cannot be used.
+            KeyboardInterrupt: On Ctrl-C, after the last whole step was saved.
+        """
+        place = self.place(cell)
+        if not (place / "trained" / METRICS).is_file():
+            model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
+            train_mode(
+                self.store, self.base, model, settings, state=place / "state", output=place / "trained"
+            )
+        found: dict[str, Any] = read_json(place / "trained" / METRICS)
+        return found

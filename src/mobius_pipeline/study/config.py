@@ -1,0 +1,70 @@
+"""`conf/<env>/parameters_study.yml`, typed."""
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from mobius_pipeline.config import Config
+from mobius_pipeline.models.variant import Variant
+
+
+class StudyConfig(Config):
+    """Which models a study trains, and how often.
+
+    Attributes:
+        tails: Of the grid of parallel models.
+        widths: Likewise; tail 0 without a stream is left out.
+        more: Further models, as changes of a parallel one without tail and stream, or of `mode: serial`.
+        rates: Learning rates that every model is trained with.
+        seeds: Of the models near the front, with the best rate of each; the first is every model's.
+        near: A model is near the front if its loss at equal compute is at most so much above, as a share,
+            that of a model that needs no more memory; serial always is.
+        paired_steps: Steps of each model that are timed, taking turns.
+    """
+
+    tails: tuple[int, ...]
+    widths: tuple[float, ...]
+    more: tuple[dict[str, Any], ...]
+    rates: tuple[float, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    near: float = Field(ge=0)
+    paired_steps: int = Field(gt=1)
+
+    @field_validator("more")
+    @classmethod
+    def _known(cls, more: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for changes in more:
+            try:
+                variant(changes)
+            except TypeError as error:
+                raise ValueError(f"study.more: {changes} are no options of a model ({error})") from error
+        return more
+
+    def models(self) -> dict[str, Variant]:
+        """Every model by its name, serial first."""
+        grid = [
+            Variant("parallel", tail=tail, width=width)
+            for tail in self.tails
+            for width in self.widths
+            if tail or width
+        ]
+        every = [Variant("serial"), *grid, *(variant(changes) for changes in self.more)]
+        return {name(one): one for one in every}
+
+
+def variant(changes: dict[str, Any]) -> Variant:
+    """The model that `changes` describe.
+
+    Raises:
+        ValueError: If it cannot be.
+    """
+    mode = changes.get("mode", "parallel")
+    return Variant(**{"mode": mode, **changes})
+
+
+def name(model: Variant) -> str:
+    """A model in words: `tail 1, width 0.25, attention`."""
+    words = [model.mode] if model.mode != "parallel" else [f"tail {model.tail}", f"width {model.width:g}"]
+    words += ["attention"] if model.blocks == "attention" else []
+    words += ["trained head"] if model.train_head else []
+    return ", ".join(words)

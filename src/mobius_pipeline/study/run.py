@@ -1,0 +1,64 @@
+"""Which trainings a study makes: every model at every rate, then more seeds near the front."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.study.cells import Cell, Laboratory
+from mobius_pipeline.study.config import StudyConfig
+
+log = logging.getLogger(__name__)
+
+Metrics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A model of a study: its best learning rate, every rate's loss, and what it measured by seed."""
+
+    model: Variant
+    rate: float
+    rates: Mapping[float, float]
+    seeds: Mapping[int, Metrics]
+
+    @property
+    def first(self) -> Metrics:
+        """What it measured with the first seed."""
+        return next(iter(self.seeds.values()))
+
+
+def study(laboratory: Laboratory, config: StudyConfig) -> dict[str, Studied]:
+    """Train every model of a study, by name; what was trained before is read.
+
+    Raises:
+        MobiusError: If data, base or settings cannot be used.
+    """
+    first, *others = config.seeds
+    found: dict[str, Studied] = {}
+    for name, model in config.models().items():
+        cells = {rate: Cell(model, rate, first) for rate in config.rates}
+        metrics = {rate: laboratory.metrics(cell) for rate, cell in cells.items()}
+        losses = {rate: float(one["heldout_loss"]) for rate, one in metrics.items()}
+        best = min(losses, key=lambda rate: losses[rate])
+        found[name] = Studied(model, best, losses, {first: metrics[best]})
+        log.info("Study: %s, loss %.5f at equal compute, rate %g.", name, losses[best], best)
+    for name in near_front(found, config.near):
+        one = found[name]
+        more = {seed: laboratory.metrics(Cell(one.model, one.rate, seed)) for seed in others}
+        found[name] = Studied(one.model, one.rate, one.rates, {**one.seeds, **more})
+    return found
+
+
+def near_front(found: Mapping[str, Studied], near: float) -> list[str]:
+    """The models that no other beats by more than `near` at equal compute with no more memory; and serial."""
+
+    def beaten(one: Studied) -> bool:
+        return any(
+            other.first["peak_memory_bytes"] <= one.first["peak_memory_bytes"]
+            and other.first["heldout_loss"] * (1 + near) < one.first["heldout_loss"]
+            for other in found.values()
+        )
+
+    return [name for name, one in found.items() if one.model.mode == "serial" or not beaten(one)]
