@@ -1,6 +1,7 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
 # make ui     MLflow's pages of the runs, on 127.0.0.1
+# make study  which models of the family learn how much at which cost: hours, goes on where it stopped
 # make bench  what modes, memory levers, ladder widths, tracking, clips and latents cost, as ratios within one run
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +16,7 @@ export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: demo test ui bench format
+.PHONY: demo test ui study bench format
 
 demo: .venv/installed
 	dvc repro
@@ -30,6 +31,9 @@ test: .venv/installed
 
 ui: .venv/installed
 	mobius ui
+
+study: .venv/installed
+	kedro run --pipelines=study
 
 bench: .venv/installed
 	python benchmarks/steps.py

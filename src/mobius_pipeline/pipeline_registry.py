@@ -37,7 +37,17 @@ def register_pipelines() -> dict[str, Pipeline]:
         warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
         pipelines = {
             name: _create(name)
-            for name in ("sample_data", "fetch", "ingest", "validate", "base", "encode", "plan", "compare")
+            for name in (
+                "sample_data",
+                "fetch",
+                "ingest",
+                "validate",
+                "base",
+                "encode",
+                "plan",
+                "compare",
+                "study",
+            )
         }
         for name in ("train", "sample", "evaluate", "export"):
             for mode in MODES:

@@ -1,7 +1,7 @@
 """One training of a study: a model, a learning rate and a seed, to serial's compute."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.run import METRICS, train_mode
 
 SERIAL = Variant("serial")
-_EVALUATIONS = 6  # of the held-out loss during a training, beside its start: points of its curve
+_EVALUATIONS = 3  # of the held-out loss in serial's steps, beside the start: points of a curve
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,28 @@ class Laboratory:
     unet: Mapping[str, Any]
     train: TrainConfig
     folder: Path
+    _ends: dict[Variant, int | None] = field(default_factory=dict, repr=False)  # predicted once a model
 
     def settings(self, cell: Cell) -> TrainConfig:
         """The settings of a training: on all held-out clips, without previews, to serial's compute."""
-        changed = self.train.model_copy(
+        return self.train.model_copy(
             update={
                 "seed": cell.seed,
                 "optimizer": self.train.optimizer.model_copy(update={"learning_rate": cell.rate}),
                 "equal_compute": True,
+                "last_step": self._end(cell.model),
+                "evaluate_every": -(-self.train.steps // _EVALUATIONS),
                 "evaluate_clips": len(self.store.clips("heldout")),
                 "previews": None,
             }
         )
-        settings = with_equal_compute(changed, cell.model, SERIAL, self.unet, self.store)
-        return settings.model_copy(update={"evaluate_every": -(-settings.steps // (_EVALUATIONS // 2))})
+
+    def _end(self, model: Variant) -> int | None:
+        if model not in self._ends:
+            equal = self.train.model_copy(update={"equal_compute": True})
+            extended = with_equal_compute(equal, model, SERIAL, self.unet, self.store)
+            self._ends[model] = extended.last_step
+        return self._ends[model]
 
     def place(self, cell: Cell) -> Path:
         """The folder of a training."""

@@ -1,0 +1,66 @@
+"""The study's nodes."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.sampling.config import SampleConfig
+from mobius_pipeline.study.config import StudyConfig
+from mobius_pipeline.training.config import TrainConfig
+
+
+def run_study(
+    latents: Path,
+    base_model: Path,
+    manifest: pd.DataFrame,
+    raw_clips: Path,
+    train: TrainConfig,
+    study: StudyConfig,
+    sample: SampleConfig,
+    evaluate: EvaluateConfig,
+    clip: ClipFormat,
+    work: str,
+) -> dict[str, Any]:
+    """Train every model of the study, sample from those near the front, time all, and put them side by side.
+
+    A study that was stopped goes on where it was; what was trained with the same settings is not again.
+    """
+    from mobius_pipeline.evaluation.quality import load_videos, reference_paths, vae_encoder
+    from mobius_pipeline.evaluation.timing import paired_step_times
+    from mobius_pipeline.evaluation.video_metrics import video_features
+    from mobius_pipeline.files import read_json
+    from mobius_pipeline.latents.store import LatentsStore
+    from mobius_pipeline.planning.base import read_config
+    from mobius_pipeline.study import run
+    from mobius_pipeline.study.cells import Cell, Laboratory
+    from mobius_pipeline.study.report import report
+    from mobius_pipeline.study.samples import scores
+    from mobius_pipeline.training.claim import CONFIG
+
+    store, unet = LatentsStore(latents), read_config(base_model, "unet")
+    laboratory = Laboratory(store, base_model, unet, train, Path(work) / "study")
+    found = run.study(laboratory, study)
+
+    encode = vae_encoder(base_model)
+    paths = reference_paths(manifest, clip.frames, evaluate.reference_clips)
+    features = video_features(load_videos(raw_clips, paths, clip, "study: real clips"), encode)
+    quality = {
+        name: scores(laboratory, found[name], sample, features, encode, evaluate.seed)
+        for name in run.near_front(found, study.near)
+    }
+    places = {
+        name: laboratory.place(Cell(one.model, one.rate, study.seeds[0])) for name, one in found.items()
+    }
+    configs = {name: read_json(place / "trained" / CONFIG) for name, place in places.items()}
+    timers = paired_step_times(configs, store, base_model, study.paired_steps)
+    return report(laboratory, found, {name: timer.median_s for name, timer in timers.items()}, quality)
+
+
+def draw_study(study: dict[str, Any], work: str) -> Path:
+    """Draw the fronts."""
+    from mobius_pipeline.study.pictures import draw
+
+    return draw(study, Path(work) / "study_pictures")

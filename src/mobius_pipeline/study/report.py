@@ -1,0 +1,128 @@
+"""What a study found, as plain data: a row a model, the fronts, and the model that the rule chooses."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.evaluation.points import points
+from mobius_pipeline.evaluation.records import Record
+from mobius_pipeline.evaluation.uncertainty import paired_change
+from mobius_pipeline.files import read_json
+from mobius_pipeline.study.cells import Cell, Laboratory
+from mobius_pipeline.study.run import Studied
+from mobius_pipeline.training.claim import CONFIG
+
+SERIAL = "serial"
+MOST_AT_EQUAL_STEPS = 1.03  # of serial's loss
+RULE = (
+    "the least peak memory of the parallel models whose held-out loss is at most "
+    f"{100 * (MOST_AT_EQUAL_STEPS - 1):.0f}% above serial's at equal steps, and not above it at equal compute"
+)
+
+Row = dict[str, Any]
+
+
+def report(
+    laboratory: Laboratory,
+    found: Mapping[str, Studied],
+    step_s: Mapping[str, float],
+    quality: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Put the models of a study beside serial.
+
+    Args:
+        laboratory: Where they were trained.
+        found: What they measured.
+        step_s: Seconds of a step of each, measured taking turns.
+        quality: How the samples of some scored.
+    """
+    serial = found[SERIAL]
+    records = {name: _records(laboratory, one) for name, one in found.items()}
+    rows: dict[str, Row] = {
+        name: {
+            "model": asdict(one.model),
+            "rate": one.rate,
+            "loss_by_rate": {f"{rate:g}": loss for rate, loss in one.rates.items()},
+            "seeds": list(one.seeds),
+            "trainable": one.first["trainable_parameters"],
+            "peak_bytes": one.first["peak_memory_bytes"],
+            "peak_ratio": one.first["peak_memory_bytes"] / serial.first["peak_memory_bytes"],
+            "flops": one.first["flops_per_step"],
+            "flops_ratio": one.first["flops_per_step"] / serial.first["flops_per_step"],
+            "step_s": step_s[name],
+            "step_ratio": step_s[name] / step_s[SERIAL],
+            "loss_by_timestep": one.first["heldout_loss_by_timestep"],
+            "curve": [[step, loss] for step, loss, _ in one.first["history"]["heldout"]],
+            "quality": quality.get(name),
+            **_compared(records, step_s, name),
+        }
+        for name, one in found.items()
+    }
+    return {
+        "start_loss": serial.first["heldout_loss_start"],
+        "heldout_clips": len(laboratory.store.clips("heldout")),
+        "train_clips": len(laboratory.store.clips("train")),
+        "models": rows,
+        "fronts": {"memory": front(rows, "peak_ratio"), "time": front(rows, "step_ratio")},
+        "rule": RULE,
+        "chosen": chosen(rows),
+    }
+
+
+def _records(laboratory: Laboratory, one: Studied) -> list[Record]:
+    places = {seed: laboratory.place(Cell(one.model, one.rate, seed)) / "trained" for seed in one.seeds}
+    return [Record(read_json(places[seed] / CONFIG), one.seeds[seed], Path()) for seed in one.seeds]
+
+
+def _compared(records: Mapping[str, list[Record]], step_s: Mapping[str, float], name: str) -> Row:
+    """Losses where the model and serial had spent the same, over the seeds that both have."""
+    own, seeds = records[name], {record.seed for record in records[name]}
+    serial = [record for record in records[SERIAL] if record.seed in seeds]
+    columns = {SERIAL: serial} if name == SERIAL else {SERIAL: serial, name: own}
+    found = points(columns, {label: step_s[label] for label in columns})
+    losses = {}
+    for point, reached in found.items():
+        ratio = reached["losses"][name] / reached["losses"][SERIAL]
+        losses[f"equal_{point}"] = {
+            "steps": reached["steps"][name],
+            "loss": reached["losses"][name],
+            "half_interval": reached["beside"][name],
+            "ratio": ratio,
+            "against": reached["against"].get(name),
+        }
+    return {**losses, "change": _change(own)}
+
+
+def _change(records: list[Record]) -> dict[str, Any]:
+    """The change of the held-out loss from the start, over the clips of the first seed."""
+    by_clip = records[0].metrics["heldout_by_clip"]
+    return paired_change(by_clip["start"], by_clip["end"])
+
+
+def front(rows: Mapping[str, Row], cost: str) -> list[str]:
+    """The models that no other beats in both the cost and the loss at equal compute, cheapest first."""
+
+    def beaten(row: Row) -> bool:
+        return any(
+            other is not row
+            and other[cost] <= row[cost]
+            and other["equal_compute"]["ratio"] < row["equal_compute"]["ratio"]
+            for other in rows.values()
+        )
+
+    return sorted(
+        (name for name, row in rows.items() if not beaten(row)), key=lambda name: float(rows[name][cost])
+    )
+
+
+def chosen(rows: Mapping[str, Row]) -> str | None:
+    """The model that `RULE` chooses; None if it chooses none."""
+    fit = [
+        name
+        for name, row in rows.items()
+        if row["model"]["mode"] == "parallel"
+        and row["equal_steps"]["ratio"] <= MOST_AT_EQUAL_STEPS
+        and row["equal_compute"]["ratio"] <= 1
+    ]
+    return min(fit, key=lambda name: float(rows[name]["peak_ratio"]), default=None)

@@ -1,0 +1,57 @@
+"""Samples of a study's models, and how they score."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.evaluation.quality import quality
+from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
+from mobius_pipeline.files import read_json, write_json
+from mobius_pipeline.sampling.config import SampleConfig
+from mobius_pipeline.sampling.run import read_samples, sample_videos
+from mobius_pipeline.study.cells import Cell, Laboratory
+from mobius_pipeline.study.run import Studied
+
+QUALITY = "quality.json"
+
+
+def scores(
+    laboratory: Laboratory, one: Studied, config: SampleConfig, features: Any, encode: Encode, seed: int
+) -> dict[str, Any]:
+    """How a model's samples score, the mean over its seeds; what was sampled before is read.
+
+    Args:
+        laboratory: Where it was trained.
+        one: The model.
+        config: Prompts and steps.
+        features: Of real clips, (M, D).
+        encode: The extractor that gave them.
+        seed: Of the draw of the real clips.
+    """
+    found = [
+        _scores(laboratory, Cell(one.model, one.rate, training), config, features, encode, seed)
+        for training in one.seeds
+    ]
+    numbers = {key for key, value in found[0].items() if isinstance(value, int | float)}
+    means = {key: sum(one[key] for one in found) / len(found) for key in sorted(numbers)}
+    return {**means, "samples": sum(one["frechet_videos"] for one in found)}
+
+
+def _scores(
+    laboratory: Laboratory, cell: Cell, config: SampleConfig, features: Any, encode: Encode, seed: int
+) -> Mapping[str, Any]:
+    place: Path = laboratory.place(cell)
+    if not (place / QUALITY).is_file():
+        samples = sample_videos(
+            place / "trained",
+            laboratory.base,
+            laboratory.store,
+            config,
+            laboratory.store.clip.rate,
+            place / "samples",
+        )
+        listing, frames = read_samples(samples)
+        videos: Pixels = frames.numpy()
+        write_json(place / QUALITY, quality(videos, [one.prompt for one in listing], features, encode, seed))
+    measured: Mapping[str, Any] = read_json(place / QUALITY)
+    return measured

@@ -1,0 +1,114 @@
+"""A study of a few tiny models: what it trains, what it does not train again, and what it says of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import tiny
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.study import run
+from mobius_pipeline.study.cells import Cell, Laboratory
+from mobius_pipeline.study.config import StudyConfig
+from mobius_pipeline.study.config import name as name_of
+from mobius_pipeline.study.pictures import draw
+from mobius_pipeline.study.report import chosen, front, report
+
+
+def config(**changes: Any) -> StudyConfig:
+    settings = yaml.safe_load(Path("conf/base/parameters_study.yml").read_text())["study"]
+    return StudyConfig(**settings | changes)
+
+
+def test_every_model_has_a_name_of_its_own() -> None:
+    models = config().models()
+    assert list(models)[:2] == ["serial", "tail 0, width 0.125"]
+    assert models["tail 0, width 0.125, attention, trained head"] == Variant(
+        "parallel", width=0.125, blocks="attention", train_head=True
+    )
+    assert "serial, trained head" in models
+    assert len(models) == len(set(models.values())) == 1 + 15 + 5
+
+
+def test_an_option_that_no_model_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="no options of a model"):
+        config(more=[{"widht": 0.5}])
+
+
+@pytest.fixture(scope="module")
+def laboratory(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    unet = json.loads((tiny_base / "unet/config.json").read_text())
+    train = tiny.train_config(steps=6, checkpoint_every=100)
+    folder = tmp_path_factory.mktemp("study")
+    return Laboratory(LatentsStore(tiny_store), tiny_base, unet, train, folder)
+
+
+@pytest.fixture(scope="module")
+def found(laboratory: Laboratory) -> dict[str, run.Studied]:
+    few = config(tails=[1], widths=[0, 0.5], more=[], rates=[1e-3, 2e-3], seeds=[0, 1], near=0.5)
+    return run.study(laboratory, few)
+
+
+def test_all_train_to_serials_compute(found: dict[str, run.Studied]) -> None:
+    spent = {name: one.first["flops_per_step"] * one.first["steps"] for name, one in found.items()}
+    assert list(spent) == ["serial", "tail 1, width 0", "tail 1, width 0.5"]
+    for name, one in found.items():
+        assert abs(spent[name] - spent["serial"]) <= one.first["flops_per_step"] / 2
+        assert one.rate == min(one.rates, key=lambda rate: one.rates[rate])
+        assert list(one.seeds) == [0, 1]
+        assert one.seeds[0]["heldout_loss"] != one.seeds[1]["heldout_loss"]
+
+
+def test_what_was_trained_is_not_trained_again(
+    laboratory: Laboratory, found: dict[str, run.Studied], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mobius_pipeline.study import cells
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was trained before")
+
+    monkeypatch.setattr(cells, "train_mode", refuse)
+    one = found["tail 1, width 0.5"]
+    assert laboratory.metrics(Cell(one.model, one.rate, 1)) == one.seeds[1]
+    with pytest.raises(AssertionError, match="before"):
+        laboratory.metrics(Cell(one.model, one.rate, 2))
+
+
+def test_models_stand_beside_serial(
+    laboratory: Laboratory, found: dict[str, run.Studied], tmp_path: Path
+) -> None:
+    step_s = {"serial": 1.0, "tail 1, width 0": 0.4, "tail 1, width 0.5": 0.6}
+    study = report(laboratory, found, step_s, {"serial": {"motion": 0.5}})
+    assert json.loads(json.dumps(study)) == study
+    serial, tail = study["models"]["serial"], study["models"]["tail 1, width 0"]
+    assert (serial["peak_ratio"], serial["equal_compute"]["ratio"]) == (1.0, 1.0)
+    assert tail["peak_ratio"] < 1
+    assert tail["equal_steps"]["steps"] == 6
+    assert tail["equal_compute"]["steps"] == round(6 * serial["flops"] / tail["flops"])
+    assert tail["equal_compute"]["against"]["over"] == "seeds"
+    assert study["models"]["serial"]["quality"] == {"motion": 0.5}
+    pictures = draw(study, tmp_path / "pictures")
+    assert sorted(path.name for path in pictures.iterdir()) == ["curves.png", "memory.png", "time.png"]
+
+
+def row(mode: str, peak: float, steps: float, compute: float) -> dict[str, Any]:
+    ratios = {"equal_steps": {"ratio": steps}, "equal_compute": {"ratio": compute}}
+    return {"model": {"mode": mode}, "peak_ratio": peak, **ratios}
+
+
+def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
+    rows = {
+        "serial": row("serial", 1.0, 1.0, 1.0),
+        "slow": row("parallel", 0.2, 1.10, 0.99),
+        "worse": row("parallel", 0.3, 1.02, 1.01),
+        "small": row("parallel", 0.4, 1.02, 0.98),
+        "large": row("parallel", 0.6, 0.98, 0.90),
+        "beaten": row("parallel", 0.7, 0.99, 0.95),
+    }
+    assert chosen(rows) == "small"
+    assert front(rows, "peak_ratio") == ["slow", "small", "large"]
+    assert chosen({"serial": rows["serial"], "worse": rows["worse"]}) is None
+    assert name_of(Variant("parallel", tail=2, width=0.5)) == "tail 2, width 0.5"
