@@ -1,6 +1,6 @@
 import pytest
 
-from mobius_pipeline.clips.emoji_names import caption, code_points, describe, with_article
+from mobius_pipeline.clips.emoji_names import caption, code_points, describe, group, with_article
 from mobius_pipeline.errors import MobiusError
 
 
@@ -31,6 +31,22 @@ from mobius_pipeline.errors import MobiusError
 )
 def test_captions_say_what_the_code_points_show(stem: str, words: str) -> None:
     assert caption(stem) == f"an animated emoji of {words}, on a white background"
+
+
+@pytest.mark.parametrize(
+    "kin",
+    [
+        ("1f3c3", "1f3c3-1f3fb-200d-2640-fe0f", "1f3c3-1f3ff-200d-2642-fe0f"),
+        ("1f9d1-200d-1f33e", "1f468-1f3fd-200d-1f33e", "1f469-200d-1f33e"),
+        ("1f467", "1f466-1f3fb"),
+        ("1f478", "1f934-1f3ff"),
+        ("1f44d", "1f44d-1f3fb"),
+    ],
+)
+def test_tones_and_genders_are_of_one_group(kin: tuple[str, ...]) -> None:
+    assert len({group(stem) for stem in kin}) == 1
+    assert group("1f44e") != group("1f44d")
+    assert group("1f9d1-200d-1f33e") != group("1f9d1-200d-1f373")
 
 
 def test_a_code_point_newer_than_pythons_tables_still_gets_a_caption() -> None:

@@ -44,8 +44,8 @@ def test_a_search_takes_every_training_that_it_finds(project: Path) -> None:
     assert comparison["paired_step_times"]
     assert not comparison["fairness"]["same_draws"]  # one column has a seed less
     assert comparison["columns"]["serial"]["beside"]["heldout_loss"] > 0
-    assert comparison["heldout_against"]["parallel (width 0.25)"]["over"] == "seeds"
-    assert comparison["heldout_against"]["parallel (width 0.5)"]["over"] == "clips"
+    assert comparison["points"]["steps"]["against"]["parallel (width 0.25)"]["over"] == "seeds"
+    assert comparison["points"]["steps"]["against"]["parallel (width 0.5)"]["over"] == "clips"
     narrow, wide = (comparison["columns"][f"parallel (width {width})"] for width in ("0.25", "0.5"))
     assert narrow["trainable_parameters"] < wide["trainable_parameters"]
     costs = json.loads((project / "data/08_reporting/costs.json").read_text())

@@ -94,7 +94,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "batch size": (parameter("train", {"train": {"batch_size": 4}}), FROM_TRAIN | {"plan"}),
     "one mode": (
         parameter("train", {"parallel": {"model": {"width": 0.5}}}),
-        {"train@parallel", "sample@parallel", "evaluate@parallel", "compare"},
+        {"plan", "train@parallel", "sample@parallel", "evaluate@parallel", "compare"},
     ),
     "prompt": (parameter("sample", {"sample": {"prompts": ["a red ring"]}}), FROM_SAMPLE),
     "threshold": (parameter("validate", {"validate": {"fps": {"max": 120}}}), FROM_VALIDATE),
@@ -107,7 +107,12 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "rendering": (source("clips/sample.py"), ALL),
     "expectations": (source("clips/validate/expectations.py"), FROM_VALIDATE),
     "encoding": (source("latents/encode.py"), FROM_TRAIN | {"encode"}),
-    "planning": (source("planning/predict.py"), {"plan"}),
+    "serial, whose compute parallel may spend": (
+        parameter("train", {"serial": {"model": {"checkpoint_temporal": True}}}),
+        FROM_TRAIN | {"plan"},
+    ),
+    "planning": (source("planning/report.py"), {"plan"}),
+    "predicting": (source("planning/predict.py"), FROM_TRAIN | {"plan"}),
     "trainer": (source("training/trainer.py"), FROM_TRAIN),
     "sampling": (source("sampling/run.py"), FROM_SAMPLE),
     "report": (source("evaluation/report.py"), {"compare"}),
@@ -178,7 +183,15 @@ def losses(folder: Path) -> list[Any]:
 
 def test_a_training_that_was_stopped_goes_on(running: Path) -> None:
     """First killed, then by Ctrl-C: DVC knows each time that it is not done, and the end is the same."""
-    longer = {"train": {"steps": 60, "checkpoint_every": 2, "evaluate_every": 60, "previews": None}}
+    longer = {
+        "train": {
+            "steps": 60,
+            "equal_compute": False,
+            "checkpoint_every": 2,
+            "evaluate_every": 60,
+            "previews": None,
+        }
+    }
     change(running / "conf/base/parameters_train.yml", longer)
     stopped_after(running, 0, signal.SIGKILL)
     killed_at = newest_step(running, "parallel")

@@ -24,6 +24,17 @@ _SILENT = {_JOINER, _EMOJI_STYLE, *_TONES}
 _BEFORE = {0x2640: "female", 0x2642: "male", 0x2B1B: "black", 0x2744: "white"}
 _ADULTS = {0x1F468: "male", 0x1F469: "female", 0x1F9D1: ""}
 _PEOPLE = {0x1F466, 0x1F467, *_ADULTS}
+# Emoji of one gender, and what stands for them without one: they move alike.
+_UNGENDERED = {
+    0x1F468: 0x1F9D1, 0x1F469: 0x1F9D1,  # man, woman: person
+    0x1F466: 0x1F9D2, 0x1F467: 0x1F9D2,  # boy, girl: child
+    0x1F474: 0x1F9D3, 0x1F475: 0x1F9D3,  # old man, old woman: older person
+    0x1F934: 0x1FAC5, 0x1F478: 0x1FAC5,  # prince, princess: person with crown
+    0x1F936: 0x1F385,  # mother christmas: father christmas
+    0x1F57A: 0x1F483,  # man dancing: dancer
+    0x1F46C: 0x1F46B, 0x1F46D: 0x1F46B,  # two men, two women: man and woman, holding hands
+}  # fmt: skip
+_GENDER_SIGNS = {0x2640, 0x2642}
 _JOBS = {
     0x1F33E: "farmer",
     0x1F373: "cook",
@@ -73,12 +84,26 @@ def caption(stem: str) -> str:
     Raises:
         MobiusError: If `stem` does not give code points.
     """
+    return f"an animated emoji of {with_article(describe(_points(stem)))}, on a white background"
+
+
+def _points(stem: str) -> list[int]:
     points = code_points(stem)
     if points is None:
         raise MobiusError(
             f"{stem} gives no Unicode code points: name the file like 1f600.webp or 1f3c3-1f3fb.webp."
         )
-    return f"an animated emoji of {with_article(describe(points))}, on a white background"
+    return points
+
+
+def group(stem: str) -> str:
+    """What all skin tones and genders of an emoji share: its code points without those that tell them apart.
+
+    Raises:
+        MobiusError: If `stem` does not give code points.
+    """
+    drawn = (point for point in _points(stem) if point not in _SILENT | _GENDER_SIGNS)
+    return "-".join(f"{_UNGENDERED.get(point, point):x}" for point in drawn)
 
 
 def describe(points: Sequence[int]) -> str:

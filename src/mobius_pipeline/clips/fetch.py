@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 from pydantic import Field
 
-from mobius_pipeline.clips.emoji_names import caption, code_points
+from mobius_pipeline.clips.emoji_names import caption, code_points, group
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import whole_folder, write_json
@@ -240,5 +240,5 @@ def _provenance(package: PackageConfig, licence: str, result: Unpacked) -> dict[
 def _write_captions(path: Path, names: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "caption"])
-        writer.writerows([name, caption(Path(name).stem)] for name in names)
+        writer.writerow(["file", "caption", "group"])
+        writer.writerows([name, caption(Path(name).stem), group(Path(name).stem)] for name in names)

@@ -117,6 +117,26 @@ def test_more_files_move_no_clip_between_the_splits(
     assert all(new[name] == split for name, split in old.items())
 
 
+def test_a_group_falls_on_one_side_of_the_split(tmp_path: Path) -> None:
+    """Whichever group: over many of them both sides are seen."""
+    copy = tmp_path / "clips"
+    copy.mkdir()
+    for index in range(2):
+        write_mp4(copy / f"{index}.mp4", frames(index), 12)
+    sides = set()
+    for name in "abcdefgh":
+        (copy / "captions.csv").write_text(f"file,caption,group\n0.mp4,x,{name}\n1.mp4,x,{name}\n")
+        table = ingested(copy, IngestConfig(heldout_share=0.5, files_per_batch=8), CLIP, tmp_path / name)
+        assert table["source_sha256"].nunique() == 2
+        assert set(table["group"]) == {name}
+        (side,) = set(table["split"])
+        sides.add(side)
+    assert sides == {"train", "heldout"}
+    (copy / "captions.csv").write_text("file,caption,group\n0.mp4,x,a\n0.mp4,y,b\n1.mp4,x,\n")
+    with pytest.raises(MobiusError, match=r"0\.mp4 is given the groups a and b"):
+        ingested(copy, IngestConfig(heldout_share=0.5, files_per_batch=8), CLIP, tmp_path / "two")
+
+
 def test_the_held_out_share_is_met() -> None:
     share = np.mean([split_of(f"{index:064x}", 0.2) == "heldout" for index in range(4000)])
     assert share == pytest.approx(0.2, abs=0.02)

@@ -46,6 +46,15 @@ class Captions:
             or (_folder_name(path) if self._from_folder else [])
         )
 
+    def group_of(self, path: str) -> str:
+        """The group that the listing, or else the table, gives a source; "" for none.
+
+        Raises:
+            MobiusError: If one of them gives it several.
+        """
+        name = plain(path)
+        return (self._listed.group(name) if self._listed else "") or self._table.group(name)
+
     def tell(self) -> None:
         """Once those of all sources were asked for, say which texts could not be read or belong to none."""
         self._texts.tell(strays=self._listed is None)

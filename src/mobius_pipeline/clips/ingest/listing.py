@@ -5,6 +5,7 @@
 | file | relative to the folder of clips, POSIX |
 | caption | a text, or nothing |
 | captions | a list of texts (JSON lines and parquet; in CSV a file takes several rows) |
+| group | a text or nothing; all files of a group fall on one side of the split |
 | sha256 | in a listing: of the file's bytes, hex, or nothing; a file with other bytes is rejected |
 """
 
@@ -19,7 +20,7 @@ from mobius_pipeline.clips.ingest.folder import Tree
 from mobius_pipeline.clips.ingest.named import Said
 from mobius_pipeline.errors import MobiusError
 
-_COLUMNS = ("file", "caption", "captions", "sha256")
+_COLUMNS = ("file", "caption", "captions", "group", "sha256")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ROWS_AT_ONCE = 10_000
 
@@ -56,7 +57,7 @@ def read_table(path: Path, captioned: bool) -> Iterator[Said]:
     try:
         for number, record in _READERS[path.suffix](path):
             try:
-                yield Said(_file(record, captioned), captions_of(record), _sha256(record))
+                yield Said(_file(record, captioned), captions_of(record), _sha256(record), _group(record))
             except ValueError as error:
                 raise MobiusError(f"{path}, {place} {number}: {error}") from error
     except UnicodeDecodeError as error:
@@ -135,6 +136,13 @@ def _sha256(record: dict[str, Any]) -> str:
     if said and not _SHA256.fullmatch(said):
         raise ValueError(f"`sha256` must be 64 hexadecimal digits or nothing, not {record['sha256']!r}")
     return said
+
+
+def _group(record: dict[str, Any]) -> str:
+    said = record.get("group")
+    if said is not None and not isinstance(said, str):
+        raise ValueError(f"`group` must be a text or nothing, not {said!r}")
+    return _text((said or "").strip())
 
 
 def _text(value: str) -> str:

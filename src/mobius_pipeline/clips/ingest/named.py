@@ -4,13 +4,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from mobius_pipeline.errors import MobiusError
+
 
 class Said(NamedTuple):
-    """A row of a table: the file that it names, its captions, and the SHA-256 of its bytes, hex, or ""."""
+    """A row of a table: a file, its captions, the SHA-256 of its bytes (hex) or "", its group or ""."""
 
     file: str
     captions: list[str]
     sha256: str = ""
+    group: str = ""
 
 
 class Named:
@@ -20,16 +23,20 @@ class Named:
         """Take in rows, several of which may be of one file."""
         self._table = sqlite3.connect("", isolation_level=None)  # SQLite's name for a file that it deletes
         self._table.execute("PRAGMA journal_mode = OFF")  # nobody goes on with it
-        self._table.execute("CREATE TABLE said (file TEXT, caption TEXT, sha256 TEXT, claimed INTEGER)")
+        self._table.execute(
+            "CREATE TABLE said (file TEXT, caption TEXT, sha256 TEXT, grouped TEXT, claimed INTEGER)"
+        )
         self._table.execute("CREATE INDEX by_file ON said (file)")
         self.add(rows)
 
     def add(self, rows: Iterable[Said]) -> None:
         """Take in more rows."""
         nothing: list[str | None] = [None]
-        several = ((row.file, caption, row.sha256) for row in rows for caption in row.captions or nothing)
+        several = (
+            (row.file, caption, row.sha256, row.group) for row in rows for caption in row.captions or nothing
+        )
         self._table.execute("BEGIN")
-        self._table.executemany("INSERT INTO said VALUES (?, ?, ?, 0)", several)
+        self._table.executemany("INSERT INTO said VALUES (?, ?, ?, ?, 0)", several)
         self._table.execute("COMMIT")
 
     def count(self) -> int:
@@ -46,6 +53,18 @@ class Named:
         """What is said of the hash of a file's bytes: nothing, or one or several values."""
         asked = "SELECT DISTINCT sha256 FROM said WHERE file = ? AND sha256 != ''"
         return [sha256 for (sha256,) in self._table.execute(asked, (file,))]
+
+    def group(self, file: str) -> str:
+        """The group of a file, "" if none is given.
+
+        Raises:
+            MobiusError: If it is given several.
+        """
+        asked = "SELECT DISTINCT grouped FROM said WHERE file = ? AND grouped != '' ORDER BY grouped"
+        found = [group for (group,) in self._table.execute(asked, (file,))]
+        if len(found) > 1:
+            raise MobiusError(f"{file} is given the groups {' and '.join(found)}. Give it one.")
+        return found[0] if found else ""
 
     def claim(self, file: str) -> bool:
         """Whether a file is named; it is not `unclaimed` from then on."""

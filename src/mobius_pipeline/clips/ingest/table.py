@@ -23,7 +23,8 @@
 | flicker | mean change of the change of a frame's brightness, in grey levels |
 | likeness | perceptual hashes of the first, the middle and the last frame, hex |
 | bytes | of the source |
-| split | "train" or "heldout", by the hash of the source |
+| group | what the captions or the listing say of it; all sources of a group fall on one side of the split |
+| split | "train" or "heldout", by the hash of the group, or of the source where it has none |
 | status, reason | "ok", or "rejected" and why |
 """
 
@@ -61,6 +62,7 @@ _SCHEMA = pa.schema(
         ("caption", pa.string()),
         ("words", pa.int64()),
         ("model_frames", pa.int64()),
+        ("group", pa.string()),
         ("split", pa.string()),
         ("clip_id", pa.string()),
     ]
@@ -98,9 +100,9 @@ def tabulate(
     with whole_file(table) as partial:
         _write(
             (
-                {**row, **_derived(row, said, config, clip)}
+                {**row, **_derived(row, said, group, config, clip)}
                 for rows in heapq.merge(read, refused, key=lambda rows: _source(rows[0]))
-                for said in [captions.of(_source(rows[0]))]
+                for said, group in [(captions.of(_source(rows[0])), captions.group_of(_source(rows[0])))]
                 for row in rows
             ),
             partial,
@@ -115,7 +117,7 @@ def _source(row: dict[str, Any]) -> str:
 
 
 def _derived(
-    row: dict[str, Any], captions: list[str], config: IngestConfig, clip: ClipFormat
+    row: dict[str, Any], captions: list[str], group: str, config: IngestConfig, clip: ClipFormat
 ) -> dict[str, Any]:
     """The columns that follow from a clip's others and from its captions."""
     caption = next(iter(captions), "")
@@ -124,7 +126,8 @@ def _derived(
         "caption": caption,
         "words": len(_WORD.findall(caption)),
         "model_frames": steps_within(row["duration_s"], clip.rate),
-        "split": split_of(row["source_sha256"], config.heldout_share),
+        "group": group,
+        "split": split_of(group or row["source_sha256"], config.heldout_share),
         "clip_id": clip_id(row["source_sha256"], row["start_frame"], row["end_frame"]),
     }
 
@@ -140,9 +143,9 @@ def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
     return hashlib.sha256(f"{source_sha256}:{start_frame}:{end_frame}".encode()).hexdigest()
 
 
-def split_of(source_sha256: str, heldout_share: float) -> str:
-    """A source's split, from its own hash: it stays where it is when other clips come and go."""
-    place = int(hashlib.sha256(f"split:{source_sha256}".encode()).hexdigest()[:8], 16) / 16**8
+def split_of(name: str, heldout_share: float) -> str:
+    """The split of a group, or of a source by its own hash: it stays when other clips come and go."""
+    place = int(hashlib.sha256(f"split:{name}".encode()).hexdigest()[:8], 16) / 16**8
     return "heldout" if place < heldout_share else "train"
 
 
