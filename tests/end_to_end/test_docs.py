@@ -24,6 +24,8 @@ NOT_RUN = {
     "docs/lineage.md": 5,  # queued experiments and a remote, which tests/end_to_end/test_dvc.py tries
     "docs/performance.md": 1,  # minutes of `mobius plan`, which tests/planning/test_command.py runs
     "docs/plan.md": 1,  # the same
+    "docs/results.md": 1,  # hours of `make study`, of which tests/study does a small one
+    "docs/your_clips.md": 1,  # an export, which tests/models/test_export.py makes
 }
 # Numbers that suit the default project, and what the tiny one takes instead.
 SMALLER = {"docs/resume.md": ("train.steps=300", "train.steps=12")}

@@ -110,7 +110,7 @@ def _saved_variant(folder: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
     if saved["mode"] == "parallel":
         raise MobiusError(
             f"{folder} holds a parallel model in the wiring of mobius-pipeline 0.1 (one zero gate, no tail), "
-            "which this version does not have. Load it with mobius-pipeline 0.1.0, or train it again."
+            "which this version does not have. Load it with 0.1.0 (commit fa21aa7), or train it again."
         )
     return {name: value for name, value in saved.items() if name not in ("stream_spatial", "width")}
 
