@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     torch.manual_seed(0)
-    model = build_model(Variant("parallel", tail=3, width=1 / 4), UNet2DConditionModel(**UNET), seed=0)
+    model = build_model(Variant("parallel", tail=1, width=1 / 4), UNet2DConditionModel(**UNET), seed=0)
     step = training_step(model, model_inputs(UNET, SHAPE)).run
     logging.getLogger("mobius_pipeline").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:

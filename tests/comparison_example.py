@@ -54,7 +54,8 @@ def mode(name: str, memory: float, step: float, loss: float) -> dict[str, Any]:
     breakdown = {part: int(share * GIB) for part, share in parts.items()}
     breakdown["activations"] = int(memory * GIB) - sum(breakdown.values())
     return {
-        "mode": name, "train_head": False, "seeds": [0], "run_ids": [f"{name}-run"],
+        "mode": name, "train_head": False, "schedule": "constant_with_warmup",
+        "seeds": [0], "run_ids": [f"{name}-run"],
         "trainable_parameters": 4_210_000, "total_parameters": 11_900_000,
         "peak_memory_bytes": int(memory * GIB), "memory_breakdown_bytes": breakdown,
         "step_s": step, "step_s_iqr": [step * 0.96, step * 1.07], "training_s": step * 400,

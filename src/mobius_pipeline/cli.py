@@ -135,6 +135,8 @@ def print_summary(data: Path) -> None:
     if not source.is_file():
         raise MobiusError(f"There is no comparison at {source}. Make one: `make demo`, or `kedro run`.")
     comparison = read_json(source)
+    if "points" not in comparison:
+        raise MobiusError(f"{source} is of an earlier version. Make it again: kedro run --pipelines=compare")
     console = Console(width=WIDTH, highlight=False)
     console.print(comparison_table(comparison))
     console.print(comparison["verdict"], soft_wrap=False, markup=False)

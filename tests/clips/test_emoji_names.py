@@ -41,6 +41,10 @@ def test_captions_say_what_the_code_points_show(stem: str, words: str) -> None:
         ("1f467", "1f466-1f3fb"),
         ("1f478", "1f934-1f3ff"),
         ("1f44d", "1f44d-1f3fb"),
+        ("1f46b", "1f46d-1f3fb", "1f469-1f3fb-200d-1f91d-200d-1f468-1f3fc"),
+        ("1f491", "1f469-200d-2764-fe0f-200d-1f468"),
+        ("1f385-1f3fd", "1f9d1-1f3fb-200d-1f384"),
+        ("1f930", "1fac4-1f3fd"),
     ],
 )
 def test_tones_and_genders_are_of_one_group(kin: tuple[str, ...]) -> None:

@@ -24,16 +24,20 @@ _SILENT = {_JOINER, _EMOJI_STYLE, *_TONES}
 _BEFORE = {0x2640: "female", 0x2642: "male", 0x2B1B: "black", 0x2744: "white"}
 _ADULTS = {0x1F468: "male", 0x1F469: "female", 0x1F9D1: ""}
 _PEOPLE = {0x1F466, 0x1F467, *_ADULTS}
-# Emoji of one gender, and what stands for them without one: they move alike.
+# Emoji of one gender, or of several people in one, and what stands for them without genders: they move alike.
+_PERSON, _CHILD, _HANDSHAKE, _HEART = 0x1F9D1, 0x1F9D2, 0x1F91D, 0x2764
 _UNGENDERED = {
-    0x1F468: 0x1F9D1, 0x1F469: 0x1F9D1,  # man, woman: person
-    0x1F466: 0x1F9D2, 0x1F467: 0x1F9D2,  # boy, girl: child
-    0x1F474: 0x1F9D3, 0x1F475: 0x1F9D3,  # old man, old woman: older person
-    0x1F934: 0x1FAC5, 0x1F478: 0x1FAC5,  # prince, princess: person with crown
-    0x1F936: 0x1F385,  # mother christmas: father christmas
-    0x1F57A: 0x1F483,  # man dancing: dancer
-    0x1F46C: 0x1F46B, 0x1F46D: 0x1F46B,  # two men, two women: man and woman, holding hands
-}  # fmt: skip
+    **dict.fromkeys((0x1F468, 0x1F469), (_PERSON,)),
+    **dict.fromkeys((0x1F466, 0x1F467), (_CHILD,)),
+    **dict.fromkeys((0x1F474, 0x1F475), (0x1F9D3,)),  # older person
+    **dict.fromkeys((0x1F934, 0x1F478), (0x1FAC5,)),  # person with crown
+    **dict.fromkeys((0x1F385, 0x1F936), (_PERSON, 0x1F384)),  # and christmas tree
+    **dict.fromkeys((0x1F930, 0x1FAC3), (0x1FAC4,)),  # pregnant person
+    **dict.fromkeys((0x1F46B, 0x1F46C, 0x1F46D), (_PERSON, _HANDSHAKE, _PERSON)),  # holding hands
+    0x1F57A: (0x1F483,),  # dancer
+    0x1F491: (_PERSON, _HEART, _PERSON),
+    0x1F48F: (_PERSON, _HEART, 0x1F48B, _PERSON),  # and a kiss
+}
 _GENDER_SIGNS = {0x2640, 0x2642}
 _JOBS = {
     0x1F33E: "farmer",
@@ -103,7 +107,8 @@ def group(stem: str) -> str:
         MobiusError: If `stem` does not give code points.
     """
     drawn = (point for point in _points(stem) if point not in _SILENT | _GENDER_SIGNS)
-    return "-".join(f"{_UNGENDERED.get(point, point):x}" for point in drawn)
+    alike = (one for point in drawn for one in _UNGENDERED.get(point, (point,)))
+    return "-".join(f"{point:x}" for point in alike)
 
 
 def describe(points: Sequence[int]) -> str:

@@ -182,6 +182,7 @@ def _figures(records: Sequence[Record], media_root: Path) -> dict[str, Any]:
     return {
         **means,
         "mode": records[0].mode,
+        "schedule": records[0].config["train"]["optimizer"].get("schedule", "constant"),
         "train_head": bool(records[0].config["model"].get("train_head", False)),
         "seeds": [record.seed for record in records],
         "run_ids": [one["run_id"] for one in metrics],

@@ -66,12 +66,13 @@ def _point(columns: Columns, rate: Mapping[str, float], rates: Mapping[str, Any]
 
 
 def at(record: Record, step: float) -> Reached | None:
-    """The loss over all held-out clips that was measured at a step, or less than one step beside it."""
+    """The loss over all held-out clips that was measured at a step, or one step beside it at most."""
     metrics = record.metrics
     if abs(step - metrics["steps"]) <= 1:
         return Reached(metrics["heldout_loss"], metrics["heldout_by_clip"]["end"])
-    if "heldout_at_steps" in metrics and abs(step - record.config["train"]["steps"]) < 1:
-        return Reached(metrics["heldout_at_steps"]["loss"], metrics["heldout_at_steps"]["by_clip"])
+    at_steps = metrics.get("heldout_at_steps")
+    if at_steps and abs(step - record.config["train"]["steps"]) <= 1:
+        return Reached(at_steps["loss"], at_steps["by_clip"])
     return None
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mobius_pipeline.latents.base import base_fingerprint
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.progress import stage
@@ -16,9 +18,22 @@ WARMUP = 2  # steps: allocation, kernel choice, the optimiser's states
 
 
 def can_be_timed(configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path) -> bool:
-    """Whether every training's base and data (of its `training.json`) are those that are here."""
+    """Whether every training (`training.json`) can be run here: its base, data, settings and device."""
     here = {"base": base_fingerprint(base), "data": store.digest}
-    return all(config["fingerprints"] | here == config["fingerprints"] for config in configs.values())
+    return all(
+        config["fingerprints"] | here == config["fingerprints"] and _is_of_today(config)
+        for config in configs.values()
+    )
+
+
+def _is_of_today(config: Mapping[str, Any]) -> bool:
+    """Whether settings are those of this version, for a device that is here."""
+    try:
+        ModelConfig(**config["model"])
+        in_one_process(config)
+    except ValidationError:
+        return False
+    return True
 
 
 def paired_step_times(

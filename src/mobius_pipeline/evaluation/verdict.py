@@ -21,7 +21,7 @@ Named = tuple[str, Json]  # a column's label and figures
 def verdict(comparison: Json) -> str:
     """Say which to take, what the others cost and reach beside the first, and what no figure can tell."""
     first, *others = comparison["columns"].items()
-    costs = [_memory, _time] if len(others) == 1 else [_memories, _times]
+    costs = [_time] if len(others) == 1 else [_memories, _times]
     sentences = [
         _unfairness(comparison["fairness"]),
         _advice(comparison) if len(others) == 1 else _advice_of_several(comparison),
@@ -31,6 +31,7 @@ def verdict(comparison: Json) -> str:
         _no_progress(comparison["heldout_change"]),
         _samples(first, others, comparison["references"]),
         _heads(comparison["columns"]),
+        _schedules(comparison),
         _seeds([first, *others]),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -40,29 +41,27 @@ def _advice(comparison: Json) -> str:
     """Recommend one of two columns for a memory, by its peak and its loss at equal compute."""
     (name, one), (label, other) = comparison["columns"].items()
     found = comparison["points"]["compute"]["against"][label]
-    memory = _less_or_more(one["peak_memory_bytes"], other["peak_memory_bytes"], "peak memory")
+    peaks = [size(column["peak_memory_bytes"]) for column in (one, other)]
+    more = _less_or_more(one["peak_memory_bytes"], other["peak_memory_bytes"], "peak memory")
+    memory = f"{label} needs {more} than {name} ({peaks[1]} against {peaks[0]})"
     loss = f"at equal compute its held-out loss {_compared(found)} {name}'s"
-    amounts = [size(column["peak_memory_bytes"]) for column in (one, other)]
-    if other["peak_memory_bytes"] <= one["peak_memory_bytes"]:
-        if not _clearly_higher(found):
-            return f"Recommended: {label}. It needs {memory} than {name}, and {loss}."
-        return (
-            f"Recommended: {name} where {amounts[0]} of memory are there, since {label}'s held-out loss at "
-            f"equal compute {_compared(found)} {name}'s; {label} below that, in {amounts[1]} or more."
-        )
-    if _clearly_lower(found):
-        return (
-            f"Recommended: {label} where {amounts[1]} of memory are there, since {loss}; {name} below that, "
-            f"in {amounts[0]} or more."
-        )
-    return f"Recommended: {name}. {begun(label)} needs {memory}, and {loss}."
+    if found["low"] is None:
+        chosen = "none, without an interval"
+    elif other["peak_memory_bytes"] <= one["peak_memory_bytes"]:
+        chosen = f"{name} where {peaks[0]} are there, else {label}" if _clearly_higher(found) else label
+    else:
+        chosen = f"{label} where {peaks[1]} are there, else {name}" if _clearly_lower(found) else name
+    return f"Recommended: {chosen}. {begun(memory)}, and {loss}."
 
 
 def _advice_of_several(comparison: Json) -> str:
     """Name the column of least memory among those whose loss at equal compute is not clearly higher."""
     columns, found = comparison["columns"], comparison["points"]["compute"]["against"]
     first = next(iter(columns))
-    equal = [first, *(label for label in found if not _clearly_higher(found[label]))]
+    equal = [
+        first,
+        *(label for label in found if found[label]["low"] is not None and not _clearly_higher(found[label])),
+    ]
     chosen = min(equal, key=lambda label: columns[label]["peak_memory_bytes"])
     why = (
         ""
@@ -77,6 +76,8 @@ def _advice_of_several(comparison: Json) -> str:
 
 def _compared(found: Json) -> str:
     """How a loss compares with the first column's, as a verb phrase."""
+    if found["low"] is None:
+        return f"cannot be told from ({_interval(found)})"
     if _clearly_lower(found):
         return f"is below ({_interval(found)})"
     return f"is above ({_interval(found)})" if _clearly_higher(found) else f"ties with ({_interval(found)})"
@@ -93,15 +94,6 @@ def _clearly_higher(found: Json) -> bool:
 def _unfairness(fairness: Json) -> str:
     differing = [name.removeprefix("same_") for name, same in fairness.items() if not same]
     return f"This comparison is not fair: its columns differ in {listed(differing)}." if differing else ""
-
-
-def _memory(first: Named, others: Sequence[Named]) -> str:
-    (name, one), ((label, other),) = first, others
-    amounts = f"({size(other['peak_memory_bytes'])} against {size(one['peak_memory_bytes'])})"
-    if percent(change(one["peak_memory_bytes"], other["peak_memory_bytes"])) == "0.0%":
-        return f"{begun(label)} needs the same peak memory as {name} {amounts}."
-    more = _less_or_more(one["peak_memory_bytes"], other["peak_memory_bytes"], "peak memory")
-    return f"{begun(label)} needs {more} than {name} {amounts}."
 
 
 def _memories(first: Named, others: Sequence[Named]) -> str:
@@ -138,45 +130,33 @@ def _times(first: Named, others: Sequence[Named]) -> str:
 
 
 def _losses(comparison: Json) -> str:
-    """The losses where all columns have spent the same steps, compute and time."""
+    """How the losses differ from the first column's where all have spent the same steps, compute and time."""
     first = next(iter(comparison["columns"]))
-    told = [
-        f"{title} ({_spent(comparison['points'][point], comparison['columns'])}) {_against(found, first)}"
-        for point, title in _TITLES.items()
-        for found in (comparison["points"][point],)
-    ]
-    start = comparison["start"]["heldout_loss"]
-    return f"Held-out loss, {start:.4f} before training, with 95% intervals: {'; '.join(told)}."
+    parts = []
+    for point, title in _TITLES.items():
+        changes = comparison["points"][point]["against"]
+        parts.append(f"{title} {listed([_change(label, found) for label, found in changes.items()])}")
+    return f"Held-out loss against {first}'s, with 95% intervals: {'; '.join(parts)}."
 
 
 _TITLES = {"steps": "at equal steps", "compute": "at equal compute", "time": "at equal training time"}
 
 
-def _spent(point: Json, columns: Json) -> str:
-    """Steps and seconds that each column took, in a sentence's brackets."""
-    return ", ".join(
-        f"{label} {point['steps'][label]} steps in {duration(point['seconds'][label])}" for label in columns
-    )
-
-
-def _against(point: Json, first: str) -> str:
-    changes = [
-        f"{label} {point['losses'][label]:.4f}, {_interval(found)}{_tie(found)}"
-        for label, found in point["against"].items()
-    ]
-    return f"{first} {point['losses'][first]:.4f}, {listed(changes)}"
+def _change(label: str, found: Json) -> str:
+    return f"{label} {_interval(found)}{_tie(found)}"
 
 
 def _interval(found: Json) -> str:
     one, many = ("seed", "seeds") if found["over"] == "seeds" else ("clip", "clips")
     if found["low"] is None:
-        pairs = f"{found['pairs']} {one if found['pairs'] == 1 else many}"
-        return f"{percent(found['percent'])}, of {pairs}, no interval"
+        pairs = f"of 1 {one}" if found["pairs"] == 1 else "read off the curves"
+        return f"{percent(found['percent'])}, {pairs}, without an interval"
     return f"{percent(found['percent'])}, {_ends(found)} over {found['pairs']} {many}"
 
 
 def _tie(found: Json) -> str:
-    return "" if _clearly_lower(found) or _clearly_higher(found) else ", a tie"
+    tied = found["low"] is not None and not _clearly_lower(found) and not _clearly_higher(found)
+    return ", a tie" if tied else ""
 
 
 def _ends(found: Json) -> str:
@@ -186,6 +166,18 @@ def _ends(found: Json) -> str:
 def _no_progress(changes: Json) -> str:
     stuck = [label for label, found in changes.items() if found["high"] is None or found["high"] >= 0]
     return f"Training did not clearly improve {listed(stuck)} over the untrained base." if stuck else ""
+
+
+def _schedules(comparison: Json) -> str:
+    """Say where equal steps are not equal: a rate that falls over each training's whole length."""
+    columns, steps = comparison["columns"], {column["steps"] for column in comparison["columns"].values()}
+    falling = [label for label, column in columns.items() if not column["schedule"].startswith("constant")]
+    if not falling or len(steps) == 1:
+        return ""
+    return (
+        f"The learning rate of {listed(falling)} falls over the whole training: where one had more steps to "
+        "go, losses at equal steps and time were measured at a higher rate."
+    )
 
 
 def _heads(columns: Json) -> str:
@@ -200,7 +192,9 @@ def _samples(first: Named, others: Sequence[Named], references: Json) -> str:
     said = listed([f"{label} {share(value)}" for label, value in shares])
     beside = _references(references)
     winners = _winners(first, others)
-    return f"Samples that show their prompt's colour, shape and motion: {said}{beside}; {winners}."
+    taken = listed([f"{column['steps']} steps of {label}" for label, column in (first, *others)])
+    shown = "Samples that show their prompt's colour, shape and motion"
+    return f"{shown}, after {taken}: {said}{beside}; {winners}."
 
 
 def _references(references: Json) -> str:

@@ -28,7 +28,7 @@ def export(trained: Path, base: Path, target: Path) -> Path:
     Args:
         trained: A training's folder (`data/06_models/<mode>`).
         base: The base that it was trained over.
-        target: The folder to write; replaced when it is whole.
+        target: The folder to write; an earlier export there is replaced when this one is whole.
 
     Returns:
         `target`.
@@ -37,13 +37,17 @@ def export(trained: Path, base: Path, target: Path) -> Path:
         MobiusError: If a folder cannot be read, the base is another one, or `UNet3DConditionModel` cannot
             hold the model, with the reason.
     """
+    _refuse_to_lose(target, trained, base)
     model = load_trained(trained, base)
+    if isinstance(model, UNet3DConditionModel):
+        _refuse_uneven_heads(load_base(base), base)
+    if missing := [part for part in _PARTS if not (base / part).is_dir()]:
+        raise MobiusError(f"{base} lacks {', '.join(missing)}. Name a whole model in diffusers' layout.")
     index = {**read_json(base / "model_index.json"), "_diffusers_version": diffusers.__version__}
     with whole_folder(target) as partial:
         for part in _PARTS:
             shutil.copytree(base / part, partial / part)
         if isinstance(model, UNet3DConditionModel):
-            _refuse_uneven_heads(load_base(base), base)
             model.save_pretrained(partial / "unet")
             index |= {"_class_name": _PIPELINE, "unet": ["diffusers", "UNet3DConditionModel"]}
         else:
@@ -53,6 +57,17 @@ def export(trained: Path, base: Path, target: Path) -> Path:
                 shutil.copy(trained / name, partial / TRAINED / name)
         write_json(partial / "model_index.json", index)
     return target
+
+
+def _refuse_to_lose(target: Path, trained: Path, base: Path) -> None:
+    """Only what an export wrote is replaced, and never what is read."""
+    place, sources = target.resolve(), (trained.resolve(), base.resolve())
+    if any(place == source or place in source.parents for source in sources):
+        raise MobiusError(f"{target} holds what is exported. Name another folder.")
+    if target.exists() and not (target / "model_index.json").is_file():
+        raise MobiusError(
+            f"{target} is there already and no exported model. Name another folder, or remove it."
+        )
 
 
 def _refuse_uneven_heads(unet: BaseUNet, base: Path) -> None:

@@ -76,7 +76,7 @@ def spread(sample: Tensor, timestep: Tensor | float, text: Tensor) -> Frames:
             f"{tuple(text.shape)}."
         )
     batch, frames = sample.shape[0], sample.shape[2]
-    steps = timestep if isinstance(timestep, Tensor) else sample.new_tensor(timestep)
+    steps = timestep if isinstance(timestep, Tensor) else torch.tensor(timestep)
     return Frames(
         to_frames(sample),
         steps.to(sample.device).expand(batch),

@@ -133,8 +133,8 @@ def _split(unet: BaseUNet, tail: int) -> tuple[list[DecoderLayer], list[DecoderL
 
 def _compile(front: list[nn.Module]) -> None:
     """Compile layer by layer: the features are handed out between them."""
-    # All ResNet blocks share one code object, which is compiled anew for every other width: 8 times at most
-    # unless told otherwise, and then runs uncompiled without an error.
+    # All ResNet blocks share one code object, which is compiled once for every width: by default 8 times at
+    # most, and beyond that it runs uncompiled without an error.
     limit = torch._dynamo.config.recompile_limit
     torch._dynamo.config.recompile_limit = max(limit, len(front))
     for module in front:

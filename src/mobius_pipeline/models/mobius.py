@@ -62,8 +62,8 @@ class MobiusUNet3DConditionModel(VideoUNet):
             MobiusError: If the base has a part that is not known here, or too few layers for the tail.
         """
         assert variant.mode == "parallel"
-        super().__init__(prepare(base, variant), variant)
         layout, steps = read_layout(base), decoder(base)
+        super().__init__(prepare(base, variant), variant)
         before = len(steps) - variant.tail
         self._tail_steps = steps[before:]
         self.stream = _stream(base, layout, variant, before) if variant.width else None

@@ -103,14 +103,14 @@ def _saved_variant(folder: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a model was saved with; the first release's serial models are today's.
 
     Raises:
-        MobiusError: If it is a parallel model in the wiring of the first release.
+        MobiusError: If it is a parallel or sum model in the wiring of the first release.
     """
     if "stream_spatial" not in saved:
         return dict(saved)
-    if saved["mode"] == "parallel":
+    if saved["mode"] != "serial":
         raise MobiusError(
-            f"{folder} holds a parallel model in the wiring of mobius-pipeline 0.1 (one zero gate, no tail), "
-            "which this version does not have. Load it with 0.1.0 (commit fa21aa7), or train it again."
+            f"{folder} holds a {saved['mode']} model in the wiring of mobius-pipeline 0.1, which this "
+            "version does not have. Load it with 0.1.0 (commit fa21aa7), or train it again."
         )
     return {name: value for name, value in saved.items() if name not in ("stream_spatial", "width")}
 

@@ -169,7 +169,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         text = towards
         if guidance_scale > 1:
             away = self._text(negative_prompt or "", negative_prompt_embeds, "negative_prompt")
-            text = torch.cat([_one_each(away, len(towards)), towards])
+            text = torch.cat([_one_each(away, towards).to(towards), towards])
         device = self._execution_device
         text = text.repeat_interleave(num_videos_per_prompt, dim=0).to(device, self.vae.dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=device)
@@ -209,7 +209,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         width = self.unet.config.cross_attention_dim
         if embeddings.ndim != 3 or embeddings.shape[2] != width:
             raise MobiusError(f"{name}_embeds of {tuple(embeddings.shape)}; expected (P, L, {width}).")
-        return embeddings.to(self.text_encoder.device)
+        return embeddings
 
     def _latent_shape(
         self, videos: int, frames: int, height: int | None, width: int | None, latents: Tensor | None
@@ -244,10 +244,14 @@ def _prompts(prompt: str | Sequence[str] | None, name: str) -> list[str]:
     return prompts
 
 
-def _one_each(away: Tensor, count: int) -> Tensor:
-    """Negative embeddings for `count` prompts: one for all, or one each."""
+def _one_each(away: Tensor, towards: Tensor) -> Tensor:
+    """Negative embeddings for the prompts': one for all, or one each, of the same length."""
+    count = len(towards)
     if len(away) not in (1, count):
         raise MobiusError(f"negative_prompt: {len(away)} of them for {count} prompts. Give one, or one each.")
+    if away.shape[1:] != towards.shape[1:]:
+        lengths = f"{away.shape[1]} and {towards.shape[1]} tokens"
+        raise MobiusError(f"Negative and prompt embeddings are of {lengths}. Give both in one length.")
     return away.expand(count, -1, -1)
 
 

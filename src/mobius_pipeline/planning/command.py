@@ -8,7 +8,7 @@ from rich.console import Console
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import write_json
 from mobius_pipeline.planning.base import USUAL_SCALE, find_latent_scale, read_unet_config
-from mobius_pipeline.planning.levers import usual_models
+from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.plan import make_plan
 from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.record import record_plan
@@ -59,7 +59,7 @@ def plan_base(
     shape = StepShape(batch, frames, height // scale, width // scale, text_tokens)
     report = make_plan(
         config,
-        usual_models(config),
+        USUAL,
         shape,
         memory_gib=MEMORY_GIB,
         reserve_gib=RESERVE_GIB,

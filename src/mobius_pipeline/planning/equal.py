@@ -1,11 +1,14 @@
 """How long each mode trains, so that both have spent the same compute."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.predict import StepShape, predict_training
+from mobius_pipeline.training.batches import by_size
 from mobius_pipeline.training.config import TrainConfig
 
 
@@ -16,28 +19,38 @@ def with_equal_compute(
     unet_config: Mapping[str, Any],
     store: LatentsStore,
 ) -> TrainConfig:
-    """Let a training go on until it has spent what the reference model spends in `config.steps` steps.
+    """Let a training go on until it has spent what the reference model spends to the end of its training.
 
     FLOPs are counted, not timed: the number of steps is the same on every machine. Of clips of several sizes
-    the largest decide.
+    the largest that fill a batch decide.
 
     Args:
         config: Of the training; given back as it is unless `equal_compute` is set.
         variant: What is trained.
-        reference: What is trained in `config.steps` steps: serial.
+        reference: What is trained as `config` says: serial.
         unet_config: Of the base.
         store: The latents of the clips.
 
     Raises:
-        MobiusError: If the base has a part that the video models do not know.
+        MobiusError: If the base has a part that the video models do not know, or no clips fill a batch.
     """
     if not config.equal_compute or variant == reference:
         return config
-    clip = max(store.clips("train"), key=lambda clip: clip.size.volume)
+    buckets = by_size(store.clips("train"), config.batch_size)
+    if not buckets:
+        raise MobiusError(f"No {config.batch_size} clips of one size fill a batch. Lower train.batch_size.")
+    clip = max((bucket[0] for bucket in buckets), key=lambda clip: clip.size.volume)
     _, frames, height, width = store.moments(clip)[0].shape
     shape = StepShape(config.batch_size, frames, height, width, store.text(clip).shape[0])
     own, other = (
-        predict_training(unet_config, one, shape, autocast=config.autocast is not None, ema=False).flops
+        # Weights in 8 bits change no FLOP, and cannot be predicted.
+        predict_training(
+            unet_config,
+            replace(one, spatial_dtype="float32"),
+            shape,
+            autocast=config.autocast is not None,
+            ema=False,
+        ).flops
         for one in (variant, reference)
     )
-    return config.model_copy(update={"last_step": max(config.steps, round(config.steps * other / own))})
+    return config.model_copy(update={"last_step": max(config.steps, round(config.end * other / own))})

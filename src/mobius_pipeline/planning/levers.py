@@ -46,15 +46,11 @@ LEVERS = {
     "parallel checkpoint_temporal": Lever("parallel", {"checkpoint_temporal": True}),
     "parallel autocast": Lever("parallel", autocast=True),
     "parallel spatial_dtype bfloat16": Lever("parallel", {"spatial_dtype": "bfloat16"}),
-    "parallel tail 1": Lever("parallel", {"tail": 1}),
+    "parallel tail 0": Lever("parallel", {"tail": 0}),
+    "parallel tail 2": Lever("parallel", {"tail": 2}),
     "parallel width 1/2": Lever("parallel", {"width": 1 / 2}),
-    "parallel width 1/4": Lever("parallel", {"width": 1 / 4}),
     "parallel width 1/8": Lever("parallel", {"width": 1 / 8}),
     "parallel without stream": Lever("parallel", {"width": 0.0, "blocks": "resnet"}),
 }
-
-
-def usual_models(unet_config: Mapping[str, Any]) -> Models:
-    """Serial, and parallel whose tail is the last level of the base's decoder, beside a stream of 1/4."""
-    tail = int(unet_config.get("layers_per_block", 2)) + 1
-    return {"serial": Variant("serial"), "parallel": Variant("parallel", tail=tail, width=1 / 4)}
+# Those of conf/base, which docs/results.md chose.
+USUAL: Models = {"serial": Variant("serial"), "parallel": Variant("parallel", tail=1, width=1 / 4)}

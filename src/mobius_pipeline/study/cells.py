@@ -1,7 +1,8 @@
 """One training of a study: a model, a learning rate and a seed, to serial's compute."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.equal import with_equal_compute
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
-from mobius_pipeline.training.run import METRICS, train_mode
+from mobius_pipeline.training.run import METRICS, Fingerprints, fingerprints, train_mode
 
 SERIAL = Variant("serial")
 _EVALUATIONS = 3  # of the held-out loss in serial's steps, beside the start: points of a curve
@@ -66,8 +67,15 @@ class Laboratory:
         return self._ends[model]
 
     def place(self, cell: Cell) -> Path:
-        """The folder of a training."""
-        return self.folder / digest([asdict(cell.model), self.settings(cell).identity()])[:20]
+        """The folder of a training, named by all that decides its result: model, settings, base and data."""
+        model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
+        config = digest({"model": model.model_dump(), "train": settings.identity()})
+        return self.folder / replace(self._marks, config=config).whole[:20]
+
+    @cached_property
+    def _marks(self) -> Fingerprints:
+        """Of base and data, which are hashed once."""
+        return fingerprints(self.store, self.base, ModelConfig(**asdict(SERIAL)), self.train)
 
     def metrics(self, cell: Cell) -> dict[str, Any]:
         """What a training measured; it is trained if it is not there, or goes on where it was stopped.

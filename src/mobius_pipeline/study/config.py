@@ -67,4 +67,11 @@ def name(model: Variant) -> str:
     words = [model.mode] if model.mode != "parallel" else [f"tail {model.tail}", f"width {model.width:g}"]
     words += ["attention"] if model.blocks == "attention" else []
     words += ["trained head"] if model.train_head else []
+    levers = {
+        "checkpoint_temporal": False,
+        "spatial_dtype": "float32",
+        "channels_last": False,
+        "compile_spatial": False,
+    }
+    words += [f"{key} {getattr(model, key)}" for key, plain in levers.items() if getattr(model, key) != plain]
     return ", ".join(words)

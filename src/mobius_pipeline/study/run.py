@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.study.cells import Cell, Laboratory
@@ -16,12 +18,16 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Studied:
-    """A model of a study: its best learning rate, every rate's loss, and what it measured by seed."""
+    """A model of a study: its best learning rate, every rate's loss, and what it measured by seed.
+
+    `loss` is the first seed's, at serial's compute.
+    """
 
     model: Variant
     rate: float
     rates: Mapping[float, float]
     seeds: Mapping[int, Metrics]
+    loss: float
 
     @property
     def first(self) -> Metrics:
@@ -37,18 +43,31 @@ def study(laboratory: Laboratory, config: StudyConfig) -> dict[str, Studied]:
     """
     first, *others = config.seeds
     found: dict[str, Studied] = {}
+    budget = 0.0  # FLOPs of serial, the first model
     for name, model in config.models().items():
         cells = {rate: Cell(model, rate, first) for rate in config.rates}
         metrics = {rate: laboratory.metrics(cell) for rate, cell in cells.items()}
-        losses = {rate: float(one["heldout_loss"]) for rate, one in metrics.items()}
+        budget = budget or float(
+            metrics[config.rates[0]]["flops_per_step"] * metrics[config.rates[0]]["steps"]
+        )
+        losses = {rate: loss_within(one, budget) for rate, one in metrics.items()}
         best = min(losses, key=lambda rate: losses[rate])
-        found[name] = Studied(model, best, losses, {first: metrics[best]})
+        found[name] = Studied(model, best, losses, {first: metrics[best]}, losses[best])
         log.info("Study: %s, loss %.5f at equal compute, rate %g.", name, losses[best], best)
     for name in near_front(found, config.near):
         one = found[name]
         more = {seed: laboratory.metrics(Cell(one.model, one.rate, seed)) for seed in others}
-        found[name] = Studied(one.model, one.rate, one.rates, {**one.seeds, **more})
+        found[name] = replace(one, seeds={**one.seeds, **more})
     return found
+
+
+def loss_within(metrics: Metrics, budget: float) -> float:
+    """The held-out loss where a training had spent `budget` FLOPs, or at its end if it spent less."""
+    steps = budget / metrics["flops_per_step"]
+    if steps >= metrics["steps"] - 1:
+        return float(metrics["heldout_loss"])
+    history = metrics["history"]["heldout"]
+    return float(np.interp(steps, [point[0] for point in history], [point[1] for point in history]))
 
 
 def near_front(found: Mapping[str, Studied], near: float) -> list[str]:
@@ -57,7 +76,7 @@ def near_front(found: Mapping[str, Studied], near: float) -> list[str]:
     def beaten(one: Studied) -> bool:
         return any(
             other.first["peak_memory_bytes"] <= one.first["peak_memory_bytes"]
-            and other.first["heldout_loss"] * (1 + near) < one.first["heldout_loss"]
+            and other.loss * (1 + near) < one.loss
             for other in found.values()
         )
 

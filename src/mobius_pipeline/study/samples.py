@@ -6,13 +6,11 @@ from typing import Any
 
 from mobius_pipeline.evaluation.quality import quality
 from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
-from mobius_pipeline.files import read_json, write_json
+from mobius_pipeline.files import digest, read_json, write_json
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.run import read_samples, sample_videos
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.run import Studied
-
-QUALITY = "quality.json"
 
 
 def scores(
@@ -41,7 +39,9 @@ def _scores(
     laboratory: Laboratory, cell: Cell, config: SampleConfig, features: Any, encode: Encode, seed: int
 ) -> Mapping[str, Any]:
     place: Path = laboratory.place(cell)
-    if not (place / QUALITY).is_file():
+    given = [config.model_dump(), digest(features.tolist()), seed]
+    file = place / f"quality-{digest(given)[:12]}.json"
+    if not file.is_file():
         samples = sample_videos(
             place / "trained",
             laboratory.base,
@@ -52,6 +52,6 @@ def _scores(
         )
         listing, frames = read_samples(samples)
         videos: Pixels = frames.numpy()
-        write_json(place / QUALITY, quality(videos, [one.prompt for one in listing], features, encode, seed))
-    measured: Mapping[str, Any] = read_json(place / QUALITY)
+        write_json(file, quality(videos, [one.prompt for one in listing], features, encode, seed))
+    measured: Mapping[str, Any] = read_json(file)
     return measured

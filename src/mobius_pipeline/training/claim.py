@@ -86,8 +86,8 @@ def _fork(other: Path, state: Path, changes: Mapping[str, str], steps: int) -> i
         raise MobiusError(f"{other} cannot be forked: it holds no whole checkpoint.")
     if step_of(checkpoint) >= steps:
         raise MobiusError(
-            f"{other} cannot be forked: it was saved at step {step_of(checkpoint)}, and train.steps is "
-            f"{steps}. Raise train.steps."
+            f"{other} cannot be forked: it was saved at step {step_of(checkpoint)}, and this training ends "
+            f"at {steps}. Raise train.steps."
         )
     log.warning("Forking %s: %s.", checkpoint, "; ".join(changes.values()))
     if other != state:

@@ -12,7 +12,8 @@ from mobius_pipeline.training.previews import Preview
 class History:
     """What happened: rows of (step, value, seconds of training so far), and what the meters read.
 
-    `at_steps` is the held-out loss over all clips at `train.steps`, of a training that goes on beyond.
+    `at_steps` is the held-out loss over all clips at `train.steps`, with that step, of a training that goes
+    on beyond.
     """
 
     loss: list[tuple[int, float, float]] = field(default_factory=list)

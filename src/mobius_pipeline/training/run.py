@@ -170,7 +170,7 @@ def train_here(job: Job, listener: Listener, processes: Processes) -> None:
     trainer = build_trainer(store, job.base, job.model, job.config, job.state, listener, processes)
     trainer.train()
     start = start_heldout_loss(store, job.base, job.config, processes)
-    end = trainer.evaluate(store.clips("heldout"))
+    end = trainer.evaluate_all()
     if processes.leads:
         marks = fingerprints(store, job.base, job.model, job.config)
         results = {
@@ -178,7 +178,7 @@ def train_here(job: Job, listener: Listener, processes: Processes) -> None:
             "heldout_loss_start": start.loss,
             "heldout_loss_by_timestep": end.by_timestep,
             "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
-            "heldout_at_steps": trainer.history.at_steps or asdict(end),
+            "heldout_at_steps": asdict(end) if job.config.end == job.config.steps else trainer.at_steps,
             **job.notes,
         }
         write_result(trainer, job.output, job.base, job.model, marks, results)
@@ -245,10 +245,10 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 def summary_metrics(folder: Path) -> dict[str, float]:
     """The figures of a finished training under the names of the tracking (GiB, seconds)."""
     metrics = read_metrics(folder)
-    breakdown = metrics["memory_breakdown_bytes"]
+    breakdown, at_steps = metrics["memory_breakdown_bytes"], metrics["heldout_at_steps"]
     return {
+        **({} if at_steps is None else {"eval/loss_at_steps": at_steps["loss"]}),
         "eval/loss": metrics["heldout_loss"],
-        "eval/loss_at_steps": metrics["heldout_at_steps"]["loss"],
         "eval/loss_start": metrics["heldout_loss_start"],
         **{f"eval/loss_{bucket}": value for bucket, value in metrics["heldout_loss_by_timestep"].items()},
         "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,

@@ -103,6 +103,7 @@ class Trainer:
         self.step = 0
         self._saved: int | None = None  # the step of the last checkpoint
         self._shown: int | None = None  # the step of the last preview
+        self._whole: tuple[int, HeldOutLoss] | None = None  # the last loss over all clips, and its step
         self._together = processes.wrap(self.model)  # what is called in training
 
     def train(self) -> None:
@@ -132,8 +133,8 @@ class Trainer:
         step, last = self.step, self.step == self.config.end
         if (last or step % self.config.evaluate_every == 0) and self._evaluated != step:
             self._evaluate()
-        if step == self.config.steps and not last and self.history.at_steps is None:
-            self.history.at_steps = asdict(self.evaluate(self.heldout_clips))
+        if step == self.config.steps and not last and self.at_steps is None:
+            self.history.at_steps = {"step": step, **asdict(self.evaluate_all())}
         if self._preview_is_due():
             self._show()
         if step and (last or step % self.config.checkpoint_every == 0) and self._saved != step:
@@ -150,6 +151,12 @@ class Trainer:
         with self.ema_weights():
             self.listener.preview(self.preview(self.model), self.step)
         self._shown = self.step
+
+    @property
+    def at_steps(self) -> dict[str, Any] | None:
+        """The held-out loss over all clips at `train.steps`; None if it was not measured there."""
+        found = self.history.at_steps
+        return found if found and found["step"] == self.config.steps else None
 
     @property
     def _evaluated(self) -> int | None:
@@ -186,6 +193,12 @@ class Trainer:
         parts = (clips[start : start + size] for start in range(0, len(clips), size))
         device, dtype = torch.device(self.config.device), next(iter(self.trained.values())).dtype
         return [self.source.batch(part, step).to(device, dtype) for part in parts]
+
+    def evaluate_all(self) -> HeldOutLoss:
+        """The held-out loss over all clips, which may have been measured at this step already."""
+        if self._whole is None or self._whole[0] != self.step:
+            self._whole = self.step, self.evaluate(self.heldout_clips)
+        return self._whole[1]
 
     def evaluate(self, clips: list[Clip]) -> HeldOutLoss:
         """The held-out loss over `clips`, with the EMA weights."""
@@ -309,7 +322,8 @@ class Trainer:
         return batch_at(step, self.buckets, self.config.batch_size, self.config.seed)
 
     def _evaluate(self) -> None:
-        result = self.evaluate(self.heldout_clips[: self.config.evaluate_clips])
+        watched = self.heldout_clips[: self.config.evaluate_clips]
+        result = self.evaluate_all() if watched == self.heldout_clips else self.evaluate(watched)
         self.history.heldout.append((self.step, result.loss, self.timer.total_s))
         parts = {f"heldout_loss/{name}": value for name, value in result.by_timestep.items()}
         self.listener.metrics({"heldout_loss": result.loss, **parts}, self.step)

@@ -1,11 +1,16 @@
 """The plan's node: a base's configuration in, predicted cost of both modes out. No weights are read."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.config import PlanConfig
 from mobius_pipeline.training.config import ModelConfig
+
+log = logging.getLogger(__name__)
 
 
 def plan_training(
@@ -39,7 +44,7 @@ def plan_training(
     shape = StepShape(batch_size, size.frames, size.height // scale, size.width // scale, plan.text_tokens)
     report = make_plan(
         unet,
-        {"serial": serial.variant, "parallel": parallel.variant},
+        {"serial": serial.variant, "parallel": _predictable(parallel.variant)},
         shape,
         memory_gib=plan.memory_gib,
         reserve_gib=plan.reserve_gib,
@@ -49,3 +54,11 @@ def plan_training(
     print_plan(report, Console())
     record_plan(report)
     return report
+
+
+def _predictable(variant: Variant) -> Variant:
+    """The model to plan: weights in 8 bits are made from real ones alone, so float32 stands for them."""
+    if variant.spatial_dtype != "int8":
+        return variant
+    log.warning("spatial_dtype: int8 cannot be predicted; the plan has float32 instead, which needs more.")
+    return replace(variant, spatial_dtype="float32")

@@ -36,7 +36,7 @@ def run_study(
     from mobius_pipeline.planning.base import read_config
     from mobius_pipeline.study import run
     from mobius_pipeline.study.cells import Cell, Laboratory
-    from mobius_pipeline.study.report import report
+    from mobius_pipeline.study.report import SERIAL, report
     from mobius_pipeline.study.samples import scores
     from mobius_pipeline.training.claim import CONFIG
 
@@ -55,8 +55,12 @@ def run_study(
         name: laboratory.place(Cell(one.model, one.rate, study.seeds[0])) for name, one in found.items()
     }
     configs = {name: read_json(place / "trained" / CONFIG) for name, place in places.items()}
-    timers = paired_step_times(configs, store, base_model, study.paired_steps)
-    return report(laboratory, found, {name: timer.median_s for name, timer in timers.items()}, quality)
+    step_s = {SERIAL: found[SERIAL].first["step_s"]}
+    for name in list(configs)[1:]:  # each beside serial: all at once would not fit a real base
+        pair = {SERIAL: configs[SERIAL], name: configs[name]}
+        timers = paired_step_times(pair, store, base_model, study.paired_steps)
+        step_s[name] = step_s[SERIAL] * timers[name].median_s / timers[SERIAL].median_s
+    return report(laboratory, found, step_s, quality)
 
 
 def draw_study(study: dict[str, Any], work: str) -> Path:
