@@ -79,3 +79,24 @@ def test_heads_of_several_widths_are_refused(tiny_base: Path, tmp_path: Path) ->
     with pytest.raises(MobiusError, match=r"heads of \[8, 16\] channels .*has one width for all"):
         export(trained, base, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+def test_nothing_but_an_earlier_export_is_replaced(tiny_base: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    trained = write_trained(tmp_path / "parallel", base, "parallel")
+    export(trained, base, tmp_path / "exported")
+    export(trained, base, tmp_path / "exported")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").write_text("years of work")
+    for target, reason in (
+        ("thesis", "no exported model"),
+        ("base", "what is exported"),
+        (".", "what is exported"),
+    ):
+        with pytest.raises(MobiusError, match=reason):
+            export(trained, base, tmp_path / target)
+    assert (tmp_path / "thesis/chapter.txt").is_file()
+    shutil.rmtree(base / "tokenizer")
+    with pytest.raises(MobiusError, match="lacks tokenizer"):
+        export(trained, base, tmp_path / "exported")
+    assert (tmp_path / "exported/tokenizer").is_dir()

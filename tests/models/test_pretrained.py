@@ -197,7 +197,7 @@ def test_a_serial_model_of_the_first_release_loads_and_a_parallel_one_is_refused
     assert torch.equal(run(load_trained(tmp_path / "serial", base)), run(model))
     save_trained(build_from_base(tiny.PARALLEL, base, seed=1), tmp_path / "parallel", base)
     as_first_release(tmp_path / "parallel")
-    with pytest.raises(MobiusError, match=r"wiring of mobius-pipeline 0\.1 .*0\.1\.0"):
+    with pytest.raises(MobiusError, match=r"wiring of mobius-pipeline 0\.1, .*0\.1\.0"):
         load_trained(tmp_path / "parallel", base)
 
 

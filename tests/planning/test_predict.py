@@ -1,7 +1,9 @@
 """The fake step costs what the real one does."""
 
+import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ from diffusers import UNet2DConditionModel, UNet3DConditionModel
 
 import tiny
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Mode, Variant
+from mobius_pipeline.planning.equal import with_equal_compute
 from mobius_pipeline.planning.levers import Recipe
 from mobius_pipeline.planning.predict import (
     Cost,
@@ -130,3 +134,19 @@ def test_prediction_leaves_the_global_state_alone() -> None:
     predicted.cache_clear()
     predicted("parallel")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "longer"),
+    [("serial", {}, False), ("parallel", {}, True), ("parallel", {"spatial_dtype": "int8"}, True)],
+)
+def test_a_mode_trains_until_it_has_spent_what_serial_spends(
+    mode: Mode, options: dict[str, Any], longer: bool, tiny_store: Path, tiny_base: Path
+) -> None:
+    unet = json.loads((tiny_base / "unet/config.json").read_text())
+    config, store = tiny.train_config(steps=20, equal_compute=True), LatentsStore(tiny_store)
+    found = with_equal_compute(config, tiny.variant(mode, **options), Variant("serial"), unet, store)
+    assert found.steps == 20
+    assert (found.end > 20) == longer
+    alone = config.model_copy(update={"equal_compute": False})
+    assert with_equal_compute(alone, tiny.PARALLEL, Variant("serial"), unet, store) == alone

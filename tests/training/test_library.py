@@ -24,3 +24,22 @@ def test_resume_state_of_another_training_is_refused(
     train_mode(store, tiny_base, model, config, **folders)  # the same goes on: there is nothing left to do
     after = read_metrics(tmp_path / "output")
     assert after["heldout_by_clip"] == before["heldout_by_clip"]
+
+
+def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_forked(
+    tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    store, model = LatentsStore(tiny_store), tiny.model_config("parallel")
+    config = tiny.train_config(steps=4, checkpoint_every=2, last_step=8)
+    first = train_mode(store, tiny_base, model, config, state=tmp_path / "one", output=tmp_path / "first")
+    at_steps = read_metrics(first)["heldout_at_steps"]
+    assert at_steps["step"] == 4
+    assert at_steps["loss"] != read_metrics(first)["heldout_loss"]
+
+    fork = {"on_mismatch": "fork", "checkpoint_every": 2}
+    for steps, measured in ((10, 10), (6, None)):  # after the fork's first step, and before it
+        longer = tiny.train_config(steps=steps, last_step=12, **fork)
+        folders = {"state": tmp_path / f"to {steps}", "output": tmp_path / f"forked to {steps}"}
+        forked = train_mode(store, tiny_base, model, longer, earlier=[tmp_path / "one"], **folders)
+        found = read_metrics(forked)["heldout_at_steps"]
+        assert (found and found["step"]) == measured

@@ -131,7 +131,8 @@ class Trainer:
     def _do_what_is_due(self) -> None:
         """Evaluate and save after a step, or before the first, unless that was done before a break."""
         step, last = self.step, self.step == self.config.end
-        if (last or step % self.config.evaluate_every == 0) and self._evaluated != step:
+        compared = last or step == self.config.steps
+        if (compared or step % self.config.evaluate_every == 0) and self._evaluated != step:
             self._evaluate()
         if step == self.config.steps and not last and self.at_steps is None:
             self.history.at_steps = {"step": step, **asdict(self.evaluate_all())}
