@@ -51,6 +51,12 @@ def test_what_differs_names_the_columns() -> None:
         "parallel (width 1.0, steps 16)",
     ]
     assert list(columns(records[:2])) == ["serial", "parallel"]
+    longer = record("parallel", width=0.25, last_step=12)  # which follows from the width
+    assert list(columns([record(), record("parallel", last_step=9), longer])) == [
+        "serial",
+        "parallel (width 1.0)",
+        "parallel (width 0.25)",
+    ]
     others = columns([record(), record(data="e")])
     assert list(others) == ["serial (data dddddddd)", "serial (data eeeeeeee)"]
 

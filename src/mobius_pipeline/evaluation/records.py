@@ -13,6 +13,7 @@ from mobius_pipeline.training.claim import CONFIG, FORKED
 from mobius_pipeline.training.run import METRICS, read_metrics
 
 FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
+_FOLLOWS = "train.last_step"  # from the model, at equal compute
 MOST_COLUMNS = 8  # as many as the report has colours for
 
 
@@ -106,8 +107,10 @@ def _settings(record: Record) -> dict[str, Any]:
 def _label(setting: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     alike = [other for other in others if other["model.mode"] == setting["model.mode"]]
     keys = dict.fromkeys(key for other in alike for key in other)
-    told = [key for key in keys if len({digest(other.get(key)) for other in alike}) > 1]
-    words = [f"{key.rpartition('.')[2].replace('_', ' ')} {_value(setting.get(key))}" for key in told]
+    differing = [key for key in keys if len({digest(other.get(key)) for other in alike}) > 1]
+    if len(differing) > 1 and _FOLLOWS in differing:
+        differing.remove(_FOLLOWS)
+    words = [f"{key.rpartition('.')[2].replace('_', ' ')} {_value(setting.get(key))}" for key in differing]
     return f"{setting['model.mode']} ({', '.join(words)})" if words else str(setting["model.mode"])
 
 
