@@ -44,7 +44,7 @@ def _advice(comparison: Json) -> str:
     peaks = [size(column["peak_memory_bytes"]) for column in (one, other)]
     more = _less_or_more(one["peak_memory_bytes"], other["peak_memory_bytes"], "peak memory")
     memory = f"{label} needs {more} than {name} ({peaks[1]} against {peaks[0]})"
-    loss = f"at equal compute its held-out loss {_compared(found)} {name}'s"
+    loss = f"at equal compute its held-out loss {_compared(found, name)}"
     if found["low"] is None:
         chosen = "none, without an interval"
     elif other["peak_memory_bytes"] <= one["peak_memory_bytes"]:
@@ -64,9 +64,7 @@ def _advice_of_several(comparison: Json) -> str:
     ]
     chosen = min(equal, key=lambda label: columns[label]["peak_memory_bytes"])
     why = (
-        ""
-        if chosen == first
-        else f", whose held-out loss at equal compute {_compared(found[chosen])} {first}'s"
+        "" if chosen == first else f", whose held-out loss at equal compute {_compared(found[chosen], first)}"
     )
     return (
         f"Recommended: {chosen}{why}. It needs the least memory "
@@ -74,13 +72,13 @@ def _advice_of_several(comparison: Json) -> str:
     )
 
 
-def _compared(found: Json) -> str:
-    """How a loss compares with the first column's, as a verb phrase."""
+def _compared(found: Json, name: str) -> str:
+    """How a loss compares with that of the column `name`, as a verb phrase."""
     if found["low"] is None:
-        return f"cannot be told from ({_interval(found)})"
+        return f"cannot be distinguished from {name}'s ({_interval(found)})"
     if _clearly_lower(found):
-        return f"is below ({_interval(found)})"
-    return f"is above ({_interval(found)})" if _clearly_higher(found) else f"ties with ({_interval(found)})"
+        return f"is below {name}'s ({_interval(found)})"
+    return f"{'is above' if _clearly_higher(found) else 'ties with'} {name}'s ({_interval(found)})"
 
 
 def _clearly_lower(found: Json) -> bool:
