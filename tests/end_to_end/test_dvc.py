@@ -253,8 +253,9 @@ def test_queued_experiments(running: Path) -> None:
         assert options["parallel.model.width"]["old"] == 0.25
         measured = json.loads(quietly(running, "dvc", "metrics", "diff", "--json", "HEAD", name))
         (figures,) = measured.values()
-        assert figures["trainable_parameters"]["diff"] < 0
-    assert widths == {"0.5", "0.25"}
+        wider = recorded.data.params["model.width"] == "0.5"
+        assert (figures["trainable_parameters"]["diff"] > 0) == wider
+    assert widths == {"0.5", "0.125"}
 
     table = quietly(running, "dvc", "exp", "show", "--csv")
     assert all(name in table for name in names)
