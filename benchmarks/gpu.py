@@ -73,7 +73,7 @@ class Recipe:
 
 
 SERIAL = Variant("serial")
-PARALLEL = Variant("parallel", tail=1, width=1 / 4)
+PARALLEL = Variant("parallel", tail=1, width=3 / 8)
 CHECKPOINTED = replace(PARALLEL, checkpoint_temporal=True)
 RECIPES = {
     "serial": Recipe(SERIAL),

@@ -60,7 +60,7 @@ class Entry:
     state_bits: int = 32
 
 
-SERIAL, PARALLEL = Variant("serial"), Variant("parallel", tail=1, width=1 / 4)
+SERIAL, PARALLEL = Variant("serial"), Variant("parallel", tail=1, width=3 / 8)
 
 
 def entries() -> list[Entry]:

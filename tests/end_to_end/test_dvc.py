@@ -250,7 +250,7 @@ def test_queued_experiments(running: Path) -> None:
         widths.add(recorded.data.params["model.width"])
         differing = json.loads(quietly(running, "dvc", "params", "diff", "--json", "HEAD", name))
         (options,) = differing.values()
-        assert options["parallel.model.width"]["old"] == 0.25
+        assert options["parallel.model.width"]["old"] == 0.375
         measured = json.loads(quietly(running, "dvc", "metrics", "diff", "--json", "HEAD", name))
         (figures,) = measured.values()
         wider = recorded.data.params["model.width"] == "0.5"
