@@ -33,6 +33,7 @@ ui: .venv/installed
 	mobius ui
 
 study: .venv/installed
+	dvc repro encode
 	kedro run --pipelines=study
 
 bench: .venv/installed

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.predict import (
     StepShape,
     TrainingStep,
@@ -72,8 +73,7 @@ class Recipe:
     autocast: bool = False
 
 
-SERIAL = Variant("serial")
-PARALLEL = Variant("parallel", tail=1, width=3 / 8)
+SERIAL, PARALLEL = USUAL["serial"], USUAL["parallel"]
 CHECKPOINTED = replace(PARALLEL, checkpoint_temporal=True)
 RECIPES = {
     "serial": Recipe(SERIAL),
@@ -88,6 +88,7 @@ RECIPES = {
     "T2V base: serial": Recipe(SERIAL, video_base=True),
     "T2V base: parallel": Recipe(PARALLEL, video_base=True),
     "T2V base: parallel, checkpointed": Recipe(CHECKPOINTED, video_base=True),
+    "T2V base: parallel, width 1/8": Recipe(replace(PARALLEL, width=1 / 8), video_base=True),
 }
 
 

@@ -25,6 +25,7 @@ from rich.table import Table
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.predict import (
     StepShape,
     TrainingStep,
@@ -60,7 +61,7 @@ class Entry:
     state_bits: int = 32
 
 
-SERIAL, PARALLEL = Variant("serial"), Variant("parallel", tail=1, width=3 / 8)
+SERIAL, PARALLEL = USUAL["serial"], USUAL["parallel"]
 
 
 def entries() -> list[Entry]:

@@ -21,7 +21,7 @@ from diffusers import UNet2DConditionModel
 
 from mobius_pipeline import tracking
 from mobius_pipeline.models.factory import build_model
-from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.predict import StepShape, model_inputs, training_step
 from mobius_pipeline.runs import FLUSH_SECONDS, Run
 
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     torch.manual_seed(0)
-    model = build_model(Variant("parallel", tail=1, width=1 / 4), UNet2DConditionModel(**UNET), seed=0)
+    model = build_model(USUAL["parallel"], UNet2DConditionModel(**UNET), seed=0)
     step = training_step(model, model_inputs(UNET, SHAPE)).run
     logging.getLogger("mobius_pipeline").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:

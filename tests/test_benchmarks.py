@@ -25,7 +25,7 @@ def test_the_gpu_benchmark_needs_torch_diffusers_and_the_source_folder(tmp_path:
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads(output.read_text())["rows"]
     assert [name for name, row in rows.items() if "failed" in row] == []
-    assert len(rows) == 12
+    assert len(rows) == 13
     for row in rows.values():
         assert row["losses"][-1] < row["losses"][0]
     assert rows["parallel, checkpointed"]["predicted_bytes"] < rows["parallel"]["predicted_bytes"]

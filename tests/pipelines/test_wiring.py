@@ -11,6 +11,8 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
+from mobius_pipeline.planning.levers import USUAL
+from mobius_pipeline.training.config import ModelConfig
 
 if TYPE_CHECKING:
     import grimp
@@ -146,3 +148,8 @@ def test_modes_share_their_memory_levers() -> None:
     levers = [{key: model[key] for key in model if key not in _WIRING} for model in models.values()]
     assert models["serial"].keys() == models["parallel"].keys()
     assert levers[0] == levers[1]
+
+
+def test_usual_models_are_those_of_the_configuration() -> None:
+    parameters = yaml.safe_load((ROOT / "conf/base/parameters_train.yml").read_text())
+    assert {mode: ModelConfig(**parameters[mode]["model"]).variant for mode in USUAL} == USUAL

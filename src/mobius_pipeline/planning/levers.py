@@ -53,4 +53,4 @@ LEVERS = {
     "parallel without stream": Lever("parallel", {"width": 0.0, "blocks": "resnet"}),
 }
 # Those of conf/base, which docs/results.md chose.
-USUAL: Models = {"serial": Variant("serial"), "parallel": Variant("parallel", tail=1, width=1 / 4)}
+USUAL: Models = {"serial": Variant("serial"), "parallel": Variant("parallel", tail=1, width=3 / 8)}
