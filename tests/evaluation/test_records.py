@@ -33,6 +33,7 @@ def record(
         "heldout_at_steps": at_steps if end else {"loss": loss + 0.1, "by_clip": by_clip["end"]},
         "steps": end or config["train"]["steps"], "flops_per_step": 1.0 if end is None else 8 / end,
         "history": {"heldout": [[0, 0.3, 0.0], [8, loss + 0.12, 1.0], [end or 8, loss + 0.1, 2.0]]},
+        "heldout_watched": [[0, by_clip["start"]], [8, at_steps["by_clip"]], [end or 8, by_clip["end"]]],
     }  # fmt: skip
     return Record(config, metrics, Path("samples"))
 
@@ -108,7 +109,19 @@ def test_losses_are_compared_where_all_have_spent_the_same() -> None:
     # After 8 s parallel had made 10 steps: between its two evaluations, on the curves of both.
     assert found["time"]["steps"] == {"serial": 8, "parallel": 10}
     assert found["time"]["losses"]["parallel"] == pytest.approx(0.19)
-    assert found["time"]["against"]["parallel"]["low"] is None
+    change = found["time"]["against"]["parallel"]
+    assert change["pairs"] == 2
+    both_clips_fell_by_the_same = pytest.approx(100 * (0.19 / 0.2 - 1))
+    assert [change[end] for end in ("low", "percent", "high")] == [both_clips_fell_by_the_same] * 3
+
+
+def test_curves_without_clips_give_no_interval() -> None:
+    """Those of a training of version 0.1.0 hold the means alone."""
+    serial, parallel = record(), record("parallel", loss=0.08, end=12)
+    del parallel.metrics["heldout_watched"]
+    change = against([serial], [parallel], "time")
+    assert (change["low"], change["pairs"]) == (None, 0)
+    assert change["percent"] == pytest.approx(100 * (0.19 / 0.2 - 1))
 
 
 def test_other_held_out_clips_give_no_interval() -> None:

@@ -49,6 +49,7 @@ _APART = (
     "run_id",
     "history",
     "heldout_by_clip",
+    "heldout_watched",
     "heldout_at_steps",
 )  # of a record's metrics: not to be averaged
 

@@ -16,7 +16,7 @@ Columns = Mapping[str, Sequence[Record]]
 
 @dataclass(frozen=True)
 class Reached:
-    """A training's held-out loss at a step, and by clip where it was measured there rather than read off."""
+    """A training's held-out loss at a step, and by clip where that is known."""
 
     loss: float
     by_clip: Mapping[str, float] | None = None
@@ -77,10 +77,18 @@ def at(record: Record, step: float) -> Reached | None:
 
 
 def read_off(record: Record, step: float) -> Reached:
-    """The loss at a step on the curve of the held-out clips that were watched, on the line between two."""
+    """The loss at a step on the curve of the held-out clips that were watched, on the line between two.
+
+    By clip too, but for trainings of versions whose curves hold the means alone.
+    """
     history = record.metrics["history"]["heldout"]
     steps, losses = [point[0] for point in history], [point[1] for point in history]
-    return Reached(float(np.interp(step, steps, losses)))
+    watched = record.metrics.get("heldout_watched", [])
+    by_clip = None
+    if [point[0] for point in watched] == steps:
+        clips = watched[0][1]
+        by_clip = {clip: float(np.interp(step, steps, [one[clip] for _, one in watched])) for clip in clips}
+    return Reached(float(np.interp(step, steps, losses)), by_clip)
 
 
 def against(
@@ -110,7 +118,7 @@ def against(
 
 
 def _by_clip(reached: Sequence[Reached]) -> dict[str, float]:
-    """The mean loss of each clip over a column's runs; empty where one was read off its curve."""
+    """The mean loss of each clip over a column's runs; empty where one's is not known."""
     known = [one.by_clip for one in reached if one.by_clip is not None]
     if len(known) < len(reached):
         return {}

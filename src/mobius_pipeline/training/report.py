@@ -12,12 +12,13 @@ from mobius_pipeline.training.previews import Preview
 class History:
     """What happened: rows of (step, value, seconds of training so far), and what the meters read.
 
-    `at_steps` is the held-out loss over all clips at `train.steps`, with that step, of a training that goes
-    on beyond.
+    `watched` holds the held-out losses by clip behind those of `heldout`, with their step. `at_steps` is the
+    held-out loss over all clips at `train.steps`, with that step, of a training that goes on beyond.
     """
 
     loss: list[tuple[int, float, float]] = field(default_factory=list)
     heldout: list[tuple[int, float, float]] = field(default_factory=list)
+    watched: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     flops: float = 0.0

@@ -178,6 +178,7 @@ def train_here(job: Job, listener: Listener, processes: Processes) -> None:
             "heldout_loss_start": start.loss,
             "heldout_loss_by_timestep": end.by_timestep,
             "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
+            "heldout_watched": trainer.history.watched,
             "heldout_at_steps": asdict(end) if job.config.end == job.config.steps else trainer.at_steps,
             **job.notes,
         }

@@ -326,6 +326,7 @@ class Trainer:
         watched = self.heldout_clips[: self.config.evaluate_clips]
         result = self.evaluate_all() if watched == self.heldout_clips else self.evaluate(watched)
         self.history.heldout.append((self.step, result.loss, self.timer.total_s))
+        self.history.watched.append((self.step, result.by_clip))
         parts = {f"heldout_loss/{name}": value for name, value in result.by_timestep.items()}
         self.listener.metrics({"heldout_loss": result.loss, **parts}, self.step)
 

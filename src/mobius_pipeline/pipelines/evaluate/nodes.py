@@ -11,6 +11,8 @@ from mobius_pipeline.evaluation.config import EvaluateConfig
 
 Curve = list[dict[str, float]]
 
+_OF_CLIPS_OR_STEPS = ("history", "by_clip", "heldout_by_clip", "heldout_watched")
+
 
 def evaluate(
     weights: Path,
@@ -48,10 +50,17 @@ def evaluate(
         run.describe(training_note(weights.name, whole.metrics, whole.config, measured))
         whole = replace(whole, metrics={**whole.metrics, "run_id": run.id})
         run.log_artifact(records.write_record(Path(work) / "records" / weights.name, whole), records.FOLDER)
-    # A metric of every clip or step is none for DVC's tables.
-    metrics = {key: whole.metrics[key] for key in whole.metrics if key not in ("history", "heldout_by_clip")}
     history = whole.metrics["history"]
-    return metrics, curve(history["loss"]), curve(history["heldout"])
+    return in_tables(whole.metrics), curve(history["loss"]), curve(history["heldout"])
+
+
+def in_tables(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics for DVC's tables: none of every clip or step."""
+    return {
+        key: in_tables(value) if isinstance(value, dict) else value
+        for key, value in metrics.items()
+        if key not in _OF_CLIPS_OR_STEPS
+    }
 
 
 def curve(history: list[tuple[int, float, float]]) -> Curve:
