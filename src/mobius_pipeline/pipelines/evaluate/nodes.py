@@ -1,5 +1,6 @@
 """The evaluation's node: one for both modes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def evaluate(
     return in_tables(whole.metrics), curve(history["loss"]), curve(history["heldout"])
 
 
-def in_tables(metrics: dict[str, Any]) -> dict[str, Any]:
+def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics for DVC's tables: none of every clip or step."""
     return {
         key: in_tables(value) if isinstance(value, dict) else value
