@@ -1,13 +1,15 @@
 """The fronts of a study, drawn: loss against memory, loss against time, and the curves."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.files import whole_folder
 
-_MARKERS = "osD^vP*X"  # a tail each
+_MARKERS = "soD^vP*X"  # serial, and a tail each
 _SIZE = (7.5, 5.2)  # inches
+_NEAR = (0.2, 0.02)  # a point so near above another one has its words above itself, the other one below
 _CURVES = 6  # as many as can be told apart
 
 
@@ -31,14 +33,22 @@ def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[st
 
     figure, axes = pyplot.subplots(figsize=_SIZE, layout="constrained")
     rows = study["models"]
-    tails = sorted({row["model"]["tail"] for row in rows.values()})
+    families = dict.fromkeys(_family(name) for name in rows)
+    markers = dict(zip(families, cycle(_MARKERS)))
+    points = {name: (float(row[cost]), float(row["equal_compute"]["ratio"])) for name, row in rows.items()}
     for name, row in rows.items():
-        serial = row["model"]["mode"] != "parallel"
-        x, y = row[cost], row["equal_compute"]["ratio"]
-        marker = "s" if serial else _MARKERS[tails.index(row["model"]["tail"]) % len(_MARKERS)]
-        colour = "black" if serial else pyplot.get_cmap("viridis")(min(0.9, 1.6 * row["model"]["width"]))
-        axes.errorbar(x, y, yerr=_error(row), marker=marker, color=colour, capsize=3, linestyle="none")
-        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
+        family, (x, y) = _family(name), points[name]
+        colour = pyplot.get_cmap("viridis")(min(0.9, 1.6 * row["model"]["width"]))
+        axes.errorbar(x, y, yerr=_error(row), marker=markers[family], color=colour, capsize=2, linewidth=0.7)
+        words = name.removeprefix(family).removeprefix(", ")
+        covered = any(
+            abs(right - x) < _NEAR[0] and y < above < y + _NEAR[1] for right, above in points.values()
+        )
+        shift = (5, -9) if covered else (5, 3)
+        axes.annotate(words, (x, y), xytext=shift, textcoords="offset points", fontsize=7)
+    for family, marker in markers.items():
+        axes.plot([], [], marker=marker, color="grey", linestyle="none", label=family)
+    axes.legend()
     axes.plot(
         [rows[name][cost] for name in front],
         [rows[name]["equal_compute"]["ratio"] for name in front],
@@ -50,6 +60,11 @@ def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[st
     axes.set(xlabel=title, ylabel="Held-out loss at equal compute, of serial's")
     figure.savefig(file, dpi=130)
     pyplot.close(figure)
+
+
+def _family(name: str) -> str:
+    """The mode, or the tail of a parallel model: the words of its name before the first comma."""
+    return name.split(",")[0]
 
 
 def _error(row: Mapping[str, Any]) -> list[list[float]] | None:
