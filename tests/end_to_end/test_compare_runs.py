@@ -39,14 +39,14 @@ def compared(project: Path, *words: str) -> dict[str, list[int]]:
 
 def test_a_search_takes_every_training_that_it_finds(project: Path) -> None:
     found = compared(project, "--params=compare.filter=metrics.`eval/loss` > 0")
-    assert found == {"serial": [0, 1], "parallel (width 0.25)": [0, 1], "parallel (width 0.5)": [0]}
+    assert found == {"serial": [0, 1], "parallel (width 0.375)": [0, 1], "parallel (width 0.5)": [0]}
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
     assert comparison["paired_step_times"]
     assert not comparison["fairness"]["same_draws"]  # one column has a seed less
     assert comparison["columns"]["serial"]["beside"]["heldout_loss"] > 0
-    assert comparison["points"]["steps"]["against"]["parallel (width 0.25)"]["over"] == "seeds"
+    assert comparison["points"]["steps"]["against"]["parallel (width 0.375)"]["over"] == "seeds"
     assert comparison["points"]["steps"]["against"]["parallel (width 0.5)"]["over"] == "clips"
-    narrow, wide = (comparison["columns"][f"parallel (width {width})"] for width in ("0.25", "0.5"))
+    narrow, wide = (comparison["columns"][f"parallel (width {width})"] for width in ("0.375", "0.5"))
     assert narrow["trainable_parameters"] < wide["trainable_parameters"]
     costs = json.loads((project / "data/08_reporting/costs.json").read_text())
     assert [row["training"] for row in costs] == list(found)

@@ -12,7 +12,7 @@ from mobius_pipeline.evaluation.config import EvaluateConfig
 
 Curve = list[dict[str, float]]
 
-_OF_CLIPS_OR_STEPS = ("history", "by_clip", "heldout_by_clip", "heldout_watched")
+_OF_CLIPS_OR_STEPS = ("history", "heldout_by_clip", "heldout_watched", "heldout_at_steps")
 
 
 def evaluate(
@@ -57,11 +57,9 @@ def evaluate(
 
 def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics for DVC's tables: none of every clip or step."""
-    return {
-        key: in_tables(value) if isinstance(value, dict) else value
-        for key, value in metrics.items()
-        if key not in _OF_CLIPS_OR_STEPS
-    }
+    whole = {key: value for key, value in metrics.items() if key not in _OF_CLIPS_OR_STEPS}
+    at_steps = metrics["heldout_at_steps"]
+    return {**whole, "heldout_loss_at_steps": at_steps and at_steps["loss"]}
 
 
 def curve(history: list[tuple[int, float, float]]) -> Curve:
