@@ -19,13 +19,13 @@ def pipelines(*modes: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A project with runs of two seeds of both modes, and one of a narrower stream."""
+    """A project with runs of two seeds of both modes, and one of a wider stream."""
     folder = tmp_path_factory.mktemp("runs") / "project"
     shutil.copytree(finished_project, folder, ignore=shutil.ignore_patterns("mlruns", ".git", "cache"))
     (folder / "mlruns").mkdir()
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
     run(folder, "kedro", "run", pipelines(*MODES))
-    run(folder, "kedro", "run", pipelines("parallel"), "--params=parallel.model.width=0.5")
+    run(folder, "kedro", "run", pipelines("parallel"), "--params=parallel.model.width=1.0")
     run(folder, "kedro", "run", pipelines(*MODES), "--params=train.seed=1")
     return folder
 
@@ -39,14 +39,14 @@ def compared(project: Path, *words: str) -> dict[str, list[int]]:
 
 def test_a_search_takes_every_training_that_it_finds(project: Path) -> None:
     found = compared(project, "--params=compare.filter=metrics.`eval/loss` > 0")
-    assert found == {"serial": [0, 1], "parallel (width 0.375)": [0, 1], "parallel (width 0.5)": [0]}
+    assert found == {"serial": [0, 1], "parallel (width 0.375)": [0, 1], "parallel (width 1.0)": [0]}
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
     assert comparison["paired_step_times"]
     assert not comparison["fairness"]["same_draws"]  # one column has a seed less
     assert comparison["columns"]["serial"]["beside"]["heldout_loss"] > 0
     assert comparison["points"]["steps"]["against"]["parallel (width 0.375)"]["over"] == "seeds"
-    assert comparison["points"]["steps"]["against"]["parallel (width 0.5)"]["over"] == "clips"
-    narrow, wide = (comparison["columns"][f"parallel (width {width})"] for width in ("0.375", "0.5"))
+    assert comparison["points"]["steps"]["against"]["parallel (width 1.0)"]["over"] == "clips"
+    narrow, wide = (comparison["columns"][f"parallel (width {width})"] for width in ("0.375", "1.0"))
     assert narrow["trainable_parameters"] < wide["trainable_parameters"]
     costs = json.loads((project / "data/08_reporting/costs.json").read_text())
     assert [row["training"] for row in costs] == list(found)
@@ -59,7 +59,7 @@ def test_a_search_takes_every_training_that_it_finds(project: Path) -> None:
 def test_runs_are_taken_by_how_their_ids_begin_and_in_their_order(project: Path) -> None:
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
     narrow, serial = (
-        comparison["columns"][label]["run_ids"][0] for label in ("parallel (width 0.5)", "serial")
+        comparison["columns"][label]["run_ids"][0] for label in ("parallel (width 1.0)", "serial")
     )
     assert compared(project, f"--params=compare.runs={narrow[:12]} {serial}") == {
         "parallel": [0],

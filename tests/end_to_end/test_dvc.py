@@ -223,7 +223,7 @@ def test_queued_experiments(running: Path) -> None:
 
     nodes = running / "src/mobius_pipeline/pipelines/train/nodes.py"
     nodes.write_text(nodes.read_text().replace("tags={", 'tags={"edited": "yes", '))
-    width = "conf/base/parameters_train.yml:parallel.model.width=0.5,0.125"
+    width = "conf/base/parameters_train.yml:parallel.model.width=1.0,0.125"
     quietly(running, "dvc", "exp", "run", "--queue", "-S", width, "evaluate@parallel")
     run(running, "git", "checkout", "-q", "src")
     quietly(running, "dvc", "exp", "run", "--run-all")
@@ -253,9 +253,9 @@ def test_queued_experiments(running: Path) -> None:
         assert options["parallel.model.width"]["old"] == 0.375
         measured = json.loads(quietly(running, "dvc", "metrics", "diff", "--json", "HEAD", name))
         (figures,) = measured.values()
-        wider = recorded.data.params["model.width"] == "0.5"
+        wider = recorded.data.params["model.width"] == "1.0"
         assert (figures["trainable_parameters"]["diff"] > 0) == wider
-    assert widths == {"0.5", "0.125"}
+    assert widths == {"1.0", "0.125"}
 
     table = quietly(running, "dvc", "exp", "show", "--csv")
     assert all(name in table for name in names)
