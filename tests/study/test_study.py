@@ -30,7 +30,7 @@ def test_every_model_has_a_name_of_its_own() -> None:
         "parallel", width=0.125, blocks="attention", train_head=True
     )
     assert "serial, trained head" in models
-    assert len(models) == len(set(models.values())) == 1 + 15 + 5
+    assert len(models) == len(set(models.values())) == 1 + 15 + 6
 
 
 def test_an_option_that_no_model_has_is_refused() -> None:
