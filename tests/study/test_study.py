@@ -24,13 +24,15 @@ def config(**changes: Any) -> StudyConfig:
 
 
 def test_every_model_has_a_name_of_its_own() -> None:
-    models = config().models()
+    settings = config()
+    models = settings.models()
     assert list(models)[:2] == ["serial", "tail 0, width 0.125"]
     assert models["tail 0, width 0.125, attention, trained head"] == Variant(
         "parallel", width=0.125, blocks="attention", train_head=True
     )
     assert "serial, trained head" in models
-    assert len(models) == len(set(models.values())) == 1 + 15 + 6
+    grid = len(settings.tails) * len(settings.widths) - 1  # neither tail nor stream is no model
+    assert len(models) == len(set(models.values())) == 1 + grid + len(settings.more)
 
 
 def test_an_option_that_no_model_has_is_refused() -> None:
@@ -89,14 +91,20 @@ def test_models_stand_beside_serial(
     assert tail["equal_steps"]["steps"] == 6
     assert tail["equal_compute"]["steps"] == round(6 * serial["flops"] / tail["flops"])
     assert tail["equal_compute"]["against"]["over"] == "seeds"
+    by_seed = tail["equal_compute"]["ratio_by_seed"]
+    assert list(by_seed) == ["0", "1"]
+    assert min(by_seed.values()) <= tail["equal_compute"]["ratio"] <= max(by_seed.values())
     assert study["models"]["serial"]["quality"] == {"motion": 0.5}
     pictures = draw(study, tmp_path / "pictures")
     assert sorted(path.name for path in pictures.iterdir()) == ["curves.png", "memory.png", "time.png"]
 
 
-def row(mode: str, peak: float, steps: float, compute: float) -> dict[str, Any]:
-    ratios = {"equal_steps": {"ratio": steps}, "equal_compute": {"ratio": compute}}
-    return {"model": {"mode": mode}, "seeds": [0], "peak_ratio": peak, **ratios}
+def row(mode: str, peak: float, steps: float, compute: float, spread: float = 0.0) -> dict[str, Any]:
+    ratios = {
+        point: {"ratio": mean, "ratio_by_seed": {"0": mean - spread, "1": mean + spread}}
+        for point, mean in (("equal_steps", steps), ("equal_compute", compute))
+    }
+    return {"model": {"mode": mode}, "seeds": [0, 1], "peak_ratio": peak, **ratios}
 
 
 def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
@@ -104,11 +112,12 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
         "serial": row("serial", 1.0, 1.0, 1.0),
         "slow": row("parallel", 0.2, 1.10, 0.99),
         "worse": row("parallel", 0.3, 1.02, 1.01),
+        "lucky": row("parallel", 0.35, 1.02, 0.90, spread=0.02),
         "small": row("parallel", 0.4, 1.02, 0.98),
         "large": row("parallel", 0.6, 0.98, 0.90),
         "beaten": row("parallel", 0.7, 0.99, 0.95),
     }
     assert chosen(rows) == "small"
-    assert front(rows, "peak_ratio") == ["slow", "small", "large"]
+    assert front(rows, "peak_ratio") == ["slow", "lucky", "large"]
     assert chosen({"serial": rows["serial"], "worse": rows["worse"]}) is None
     assert name_of(Variant("parallel", tail=2, width=0.5)) == "tail 2, width 0.5"
