@@ -7,6 +7,7 @@ index does or gives fewer frames than that promises.
 Times are a player's: of an MP4 with an edit list, frames before its start are decoded and not shown.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -28,6 +29,15 @@ _NO_SEEKING = {"gif", "apng"}
 _SHORTEST_TICK, _LONGEST_TICK = 2e-6, 0.01
 _BUFFER = 1 << 16
 _CUT = "cut off, bytes are missing at its end"
+
+# Damage is judged by FFmpeg's error lines, so every one must arrive with the file that it is about. These switches
+# are the process's own, and threads read at the same time: they are set once. PyAV's default holds a line back
+# that equals the one before, and gives it out with a later file's.
+av.logging.set_level(av.logging.ERROR)
+av.logging.set_skip_repeated(False)
+_UNCAPTURED = logging.getLogger("libav")  # lines of no file that is being read, such as a closing one's
+_UNCAPTURED.addHandler(logging.NullHandler())
+_UNCAPTURED.propagate = False
 
 # A decoded frame with the seconds at which it starts, from the first one, and lasts.
 _Timed = tuple[float, float, Any]
@@ -78,13 +88,8 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
 @contextmanager
 def _refusing(limits: Limits) -> Iterator[None]:
     """Raise a MediaError for what FFmpeg logs as an error and goes on after."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as said:
-            yield
-    finally:
-        av.logging.set_level(level)
+    with av.logging.Capture() as said:
+        yield
     texts = [text.strip() for _, _, text in said]
     for text in texts:
         if text.startswith("Picture size"):
