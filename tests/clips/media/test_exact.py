@@ -156,10 +156,14 @@ def test_the_limit_on_length_is_the_probes_alone(tmp_path: Path) -> None:
     assert number_of(load_clip(long, ClipFormat(frames=2, height=32, width=64, fps=12))[1]) == 1
 
 
-def test_presentation_times_that_a_container_lacks_are_missed(tmp_path: Path) -> None:
-    path = encode(tmp_path / "clip.avi", counted(24), **B_FRAMES)  # AVI has decoding times alone
-    with pytest.raises(MediaError, match=r"clip.avi: frame \d+ .*: write it as MP4 or MKV first"):
-        probe(path)
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_avi_holds_decoding_times_alone(codec: str, tmp_path: Path) -> None:
+    options = B_FRAMES if codec == "libx264" else {"bf": "2", "g": "10", "qscale": "2"}
+    path = encode(tmp_path / "clip.avi", counted(24), codec=codec, **options)
+    numbers, starts = seen(path)
+    assert numbers == list(range(24))
+    assert starts == pytest.approx([number / 12 for number in range(24)])
+    assert seen(Path(with_fragment(str(path), 1, 1.5)))[0] == [12, 13, 14, 15, 16, 17]
 
 
 def test_sound_is_passed_over(tmp_path: Path) -> None:

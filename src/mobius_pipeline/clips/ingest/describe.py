@@ -1,5 +1,6 @@
 """One source as rows of the table of clips: what its file is, and what each clip in it holds."""
 
+import logging
 import os
 from bisect import bisect_left
 from collections.abc import Container
@@ -14,6 +15,8 @@ from mobius_pipeline.clips.media.bytes import open_bytes
 from mobius_pipeline.clips.media.decode import MediaError, Opened, end_of, opened
 from mobius_pipeline.clips.media.identity import source_sha256
 from mobius_pipeline.config import ClipFormat
+
+log = logging.getLogger(__name__)
 
 # The columns that a row is made of, with the value of each in a row that was rejected.
 ROW: dict[str, Any] = {
@@ -70,6 +73,9 @@ def describe(
         return [rejected(source, str(error), **identity)]
     except OSError as error:  # no permission, a broken link, a failing disk
         return [rejected(source, f"cannot be read: {error.strerror}", **identity)]
+    except Exception as error:  # whatever else a library raises for odd bytes costs this source, not the run
+        log.debug("%s", source, exc_info=True)
+        return [rejected(source, f"cannot be read: {type(error).__name__}: {error}", **identity)]
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from mobius_pipeline.files import digest
 
 log = logging.getLogger(__name__)
 
-# Part of every database's name: raise it when the rows that `describe` makes of the same bytes change, or when a
-# source that was read is now refused.
+# Part of every database's name: raise it when the rows that `describe` makes of the same bytes change, or if
+# a source that was read is now refused.
 _ROWS_VERSION = 3
 _HASH = 32  # bytes
 Rows = list[dict[str, Any]]

@@ -7,7 +7,6 @@ index does or gives fewer frames than that promises.
 Times are a player's: of an MP4 with an edit list, frames before its start are decoded and not shown.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -17,28 +16,36 @@ from typing import Any, BinaryIO, NoReturn
 import av
 
 from mobius_pipeline.clips.media.errors import MediaError
-from mobius_pipeline.clips.media.frames import Limits, Opened, Reading, Shown
+from mobius_pipeline.clips.media.ffmpeg_log import captured, refuse
+from mobius_pipeline.clips.media.frames import (
+    DEFAULT_DELAY_MS,
+    SHORTEST_DELAY_MS,
+    Limits,
+    Opened,
+    Reading,
+    Shown,
+)
+from mobius_pipeline.clips.media.packets import begins_open, packets_of
 from mobius_pipeline.clips.media.pixels import Upright, deinterlaced
+from mobius_pipeline.clips.media.video_stream import crop_of, film_of
 from mobius_pipeline.clips.media.whole import boxes_are_cut, is_cut
 
 # Demuxers that a clip may use. Without this list a text file named .mp4 can make FFmpeg open other files.
 _DEMUXERS = "mov,matroska,avi,gif,apng"
 # Here a packet leans on whatever came before it: no place to start but the first.
 _NO_SEEKING = {"gif", "apng"}
+# APNG's delays as browsers have them; GIF's demuxer takes no such options.
+_APNG_DELAYS = {
+    "max_fps": str(1000 // SHORTEST_DELAY_MS - 1),
+    "default_fps": str(1000 // DEFAULT_DELAY_MS),
+}
 # Seconds. Segments are named to the microsecond; AVI counts in frames, whose times are exact.
 _SHORTEST_TICK, _LONGEST_TICK = 2e-6, 0.01
 _BUFFER = 1 << 16
 _CUT = "cut off, bytes are missing at its end"
 
-# Damage is judged by FFmpeg's error lines, so every one must arrive with the file that it is about. These switches
-# are the process's own, and threads read at the same time: they are set once. PyAV's default holds a line back
-# that equals the one before, and gives it out with a later file's.
-av.logging.set_level(av.logging.ERROR)
-av.logging.set_skip_repeated(False)
-_UNCAPTURED = logging.getLogger("libav")  # lines of no file that is being read, such as a closing one's
-_UNCAPTURED.addHandler(logging.NullHandler())
-_UNCAPTURED.propagate = False
-
+# What H.264's decoder misses in an open group whose first pictures were cut away.
+_AFTER_A_CUT = "mmco: unref short failure"
 # A decoded frame with the seconds at which it starts, from the first one, and lasts.
 _Timed = tuple[float, float, Any]
 
@@ -49,35 +56,38 @@ def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
     if boxes_are_cut(file):
         raise MediaError(_CUT)
     limit = {"err_detect": "explode", "max_pixels": str(reading.limits.pixels)}
-    with _refusing(reading.limits):
+    with captured() as said:
         container = av.open(
             file,
-            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none", **limit},
+            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none", **_APNG_DELAYS, **limit},
             io_open=_refuse_other_files,
             metadata_errors="replace",
             buffer_size=_BUFFER,
         )
     with container:
-        stream = _video_stream(container, reading.limits)
+        stream = film_of(container)
+        context = stream.codec_context
+        refuse(said, _names(context), reading.limits)
+        _check_header(container, stream, reading.limits)
         # One decoding thread: more gain nothing beside one worker a core, and can deadlock when a clip is
         # left early (PyAV issue 1962).
-        stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
-        stream.codec_context.options = limit
+        context.thread_type, context.thread_count = "NONE", 1
+        context.options = limit
         if is_cut(file, container.format.name, stream.index_entries):
             raise MediaError(_CUT)
-        decoded = _decoded(container, stream, reading.limits)
-        first = next(decoded, None)
+        decoding = _Decoding(container, stream, reading.limits)
+        first = next(decoding, None)
         if first is None:
-            raise MediaError("its video stream holds no frame")
-        upright = Upright(first, stream.sample_aspect_ratio, reading.background)
+            raise MediaError(f"its video stream ({context.name}) holds no frame that can be decoded")
+        upright = Upright(first, stream.sample_aspect_ratio, reading.background, crop_of(container, stream))
         reading.limits.allow_size(upright.width, upright.height)
         yield Opened(
             container=container.format.name,
-            codec=stream.codec_context.codec.canonical_name,
+            codec=context.codec.canonical_name,
             width=upright.width,
             height=upright.height,
             tick=min(max(float(stream.time_base), _SHORTEST_TICK), _LONGEST_TICK),
-            frames=_shown(container, stream, first, decoded, upright, reading),
+            frames=_shown(container, stream, first, decoding, upright, reading),
         )
 
 
@@ -85,24 +95,12 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
     raise MediaError(f"it refers to another file ({url[:100]}), which is not opened")
 
 
-@contextmanager
-def _refusing(limits: Limits) -> Iterator[None]:
-    """Raise a MediaError for what FFmpeg logs as an error and goes on after."""
-    with av.logging.Capture() as said:
-        yield
-    texts = [text.strip() for _, _, text in said]
-    for text in texts:
-        if text.startswith("Picture size"):
-            raise MediaError(f"a frame has more than {limits.pixels:,} pixels, the limit ({text})")
-    if texts:
-        raise MediaError(f"damaged ({texts[0]})")
+def _names(context: Any) -> set[str]:
+    """Under which a stream's codec speaks in FFmpeg's log."""
+    return {context.name, context.codec.canonical_name}
 
 
-def _video_stream(container: Any, limits: Limits) -> Any:
-    """The video stream to read, once the header does not forbid it."""
-    if not container.streams.video:
-        raise MediaError("it holds no video stream")
-    stream = container.streams.video[0]
+def _check_header(container: Any, stream: Any, limits: Limits) -> None:
     limits.allow_size(stream.codec_context.width, stream.codec_context.height)
     limits.allow_length(stream.frames, _told_seconds(container, stream))
     if ("alpha_mode", "1") in {(key.lower(), value) for key, value in stream.metadata.items()}:
@@ -110,7 +108,6 @@ def _video_stream(container: Any, limits: Limits) -> Any:
             "VP8 and VP9 with transparency are not read: compose it on a background first, "
             "or write it as animated WebP"
         )
-    return stream
 
 
 def _told_seconds(container: Any, stream: Any) -> float:
@@ -118,57 +115,125 @@ def _told_seconds(container: Any, stream: Any) -> float:
     return max(of_stream, float(container.duration or 0) / float(av.time_base))
 
 
-def _decoded(container: Any, stream: Any, limits: Limits) -> Iterator[Any]:
-    checks = stream.codec_context.codec.canonical_name == "vp9"
-    frames = _libvpx(container, stream) if checks else container.decode(stream)
-    while True:
-        with _refusing(limits):
-            frame = next(frames, None)
-        if frame is None:
-            return
-        if frame.is_corrupt:
-            raise MediaError("damaged: a frame of it is corrupt")
-        yield frame
+class _Decoding:
+    """The frames of a stream from where its container stands, in the order of their presentation.
+
+    Attributes:
+        leaning: Packets at the start that lean on pictures before it, which were cut away or not sought.
+    """
+
+    def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
+        self._stream, self._limits = stream, limits
+        self._packets = packets_of(container, stream)
+        is_vp9 = stream.codec_context.codec.canonical_name == "vp9"
+        self._decoder = _libvpx(stream) if is_vp9 else stream.codec_context
+        self._names = _names(stream.codec_context) | _names(self._decoder)
+        self._open_from: int | None = None  # when the first packet is shown, if it begins an open group
+        self.leaning = 0
+        self._frames = self._decoded()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._frames
+
+    def __next__(self) -> Any:
+        return next(self._frames)
+
+    def _decoded(self) -> Iterator[Any]:
+        for number, packet in enumerate(self._packets):
+            if number == 0 and begins_open(packet, self._stream.codec_context):
+                self._open_from = packet.pts
+            for frame in self._frames_of(packet):
+                if frame.is_corrupt:
+                    raise MediaError("damaged: a frame of it is corrupt")
+                yield frame
+
+    def _frames_of(self, packet: Any) -> list[Any]:
+        leans = self._leans(packet)
+        self.leaning += leans
+        try:
+            with captured() as said:
+                frames: list[Any] = self._decoder.decode(packet if packet.size else None)
+            if self._open_from is not None:
+                said = [line for line in said if not line[2].startswith(_AFTER_A_CUT)]
+            refuse(said, self._names, self._limits)
+        except (av.error.FFmpegError, MediaError):
+            if not leans:
+                raise
+            return []
+        return frames
+
+    def _leans(self, packet: Any) -> bool:
+        """Whether it is shown before the open group's key frame that it stands behind."""
+        return self._open_from is not None and packet.pts is not None and packet.pts < self._open_from
 
 
-def _libvpx(container: Any, stream: Any) -> Iterator[Any]:
-    """VP9's frames by libvpx, which notices most damage; FFmpeg's own decoder takes nearly any bits."""
+def _libvpx(stream: Any) -> Any:
+    """The decoder for VP9 that notices most damage; FFmpeg's own takes nearly any bits."""
     decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.options = stream.codec_context.options
     for name in ("color_primaries", "color_trc"):  # the container tells these, not the stream
         setattr(decoder, name, getattr(stream.codec_context, name))
-    for packet in container.demux(stream):
-        yield from decoder.decode(packet if packet.size else None)
+    return decoder
 
 
 def _shown(
-    container: Any, stream: Any, first: Any, rest: Iterator[Any], upright: Upright, reading: Reading
+    container: Any, stream: Any, first: Any, rest: _Decoding, upright: Upright, reading: Reading
 ) -> Iterator[Shown]:
     # bwdif looks at a frame's neighbours: interlaced video is read from its start, so that a segment's frames
     # are those of the whole.
     seeks = reading.start_s > 0 and not first.interlaced_frame and container.format.name not in _NO_SEEKING
-    if seeks and first.pts is not None:
+    # AVI holds decoding times alone.
+    reorders = container.format.name == "avi" and stream.codec_context.has_b_frames
+    if seeks and not reorders and first.pts is not None:
         frames = _from(container, stream, first.pts, reading)
     else:
-        frames = _all(container, stream, chain([first], rest))
-    timed = _timed(_alike(frames, first, upright), first.pts, stream.time_base, reading.limits)
+        frames = _all(container, stream, first, rest)
+    alike = _alike(frames, first, upright)
+    if reorders:
+        stamped, origin = _by_decoding_time(alike), first.dts
+    elif container.format.name == "gif":
+        stamped, origin = _by_delay(alike, stream.time_base), 0
+    else:
+        stamped, origin = ((frame.pts, frame) for frame in alike), first.pts
+    timed = _timed(stamped, origin, stream.time_base, reading.limits)
     if first.interlaced_frame:
         timed = deinterlaced(timed, stream.time_base)
     for start, duration, frame in timed:
         yield Shown(start, duration, lambda frame=frame: upright.rgb(frame))  # type: ignore[misc]
 
 
-def _all(container: Any, stream: Any, frames: Iterator[Any]) -> Iterator[Any]:
+def _all(container: Any, stream: Any, first: Any, rest: _Decoding) -> Iterator[Any]:
     """The frames from the first on; when they end they have proved that all the index promises are there."""
     count = 0
-    for frame in frames:
+    for frame in chain([first], rest):
         count += 1
         yield frame
     # Only MP4's index has one entry a frame, and marks those that an edit list hides.
-    promised = sum(not entry.is_discard for entry in stream.index_entries)
+    promised = sum(not entry.is_discard for entry in stream.index_entries) - rest.leaning
     if container.format.name.startswith("mov") and count < promised:
         raise MediaError(f"damaged: its index promises {promised} frames, and it gives {count}")
+
+
+def _by_decoding_time(frames: Iterator[Any]) -> Iterator[tuple[int | None, Any]]:
+    """Frames with the decoding times of the packets that brought them out: one tick apart where none is lost.
+
+    Those that wait in the decoder for the stream's end have none, and follow one another.
+    """
+    stamp = 0
+    for frame in frames:
+        stamp = stamp + 1 if frame.dts is None else frame.dts
+        yield stamp, frame
+
+
+def _by_delay(frames: Iterator[Any], time_base: Fraction) -> Iterator[tuple[int | None, Any]]:
+    """Frames of a GIF one after another, each for as long as browsers show it."""
+    stamp = 0
+    for frame in frames:
+        if frame.duration * time_base <= Fraction(SHORTEST_DELAY_MS, 1000):
+            frame.duration = int(Fraction(DEFAULT_DELAY_MS, 1000) / time_base)
+        yield stamp, frame
+        stamp += frame.duration
 
 
 def _from(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
@@ -187,7 +252,7 @@ def _from(container: Any, stream: Any, origin: int, reading: Reading) -> Iterato
     else:
         return
     container.seek(min(origin, 0), stream=stream)
-    for frame in _decoded(container, stream, reading.limits):
+    for frame in _Decoding(container, stream, reading.limits):
         if given is None or frame.pts is None or frame.pts > given:
             yield frame
 
@@ -204,7 +269,7 @@ def _sought(container: Any, stream: Any, origin: int, reading: Reading) -> Itera
     target, back = origin + int(reading.start_s / stream.time_base), 0.0
     while back < reading.start_s:
         container.seek(target - int(back / stream.time_base), stream=stream)
-        frames = _decoded(container, stream, reading.limits)
+        frames = _Decoding(container, stream, reading.limits)
         key = next((frame for frame in frames if frame.key_frame), None)
         if key is not None and key.pts is not None and key.pts <= target:
             return chain([key], frames)
@@ -222,15 +287,19 @@ def _alike(frames: Iterator[Any], first: Any, upright: Upright) -> Iterator[Any]
 
 
 def _timed(
-    frames: Iterator[Any], origin: int | None, time_base: Fraction, limits: Limits
+    frames: Iterator[tuple[int | None, Any]], origin: int | None, time_base: Fraction, limits: Limits
 ) -> Iterator[_Timed]:
-    tick, previous = float(time_base), -1.0
-    for count, frame in enumerate(frames):
-        if frame.pts is None or origin is None:
+    """Frames, each behind its stamp in ticks, in seconds; one that another replaces at once is not shown."""
+    tick, held = float(time_base), None
+    for count, (stamp, frame) in enumerate(frames):
+        if stamp is None or origin is None:
             raise MediaError(f"frame {count} has no presentation time: write it as MP4 or MKV first")
-        start = (frame.pts - origin) * tick
-        if start <= previous:
-            raise MediaError(f"frame {count} is not shown after the one before: write it as MP4 or MKV first")
+        start = (stamp - origin) * tick
         limits.allow_length(count + 1, start)
-        yield start, (frame.duration or 0) * tick, frame
-        previous = start
+        if held and start < held[0]:
+            raise MediaError(f"frame {count} is shown before the one before it: write it as MP4 or MKV first")
+        if held and start > held[0]:
+            yield held
+        held = (start, (frame.duration or 0) * tick, frame)
+    if held:
+        yield held

@@ -13,6 +13,8 @@ from mobius_pipeline.clips.media.errors import MediaError
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
+# Browsers show a frame of an animated picture that asks for 10 ms or less for 100 ms (WebKit bug 36082).
+SHORTEST_DELAY_MS, DEFAULT_DELAY_MS = 10, 100
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoRefor
 
 from mobius_pipeline.clips.media.errors import MediaError
 from mobius_pipeline.clips.media.frames import Colour, Pixels, composed
+from mobius_pipeline.clips.media.video_stream import Crop
 
 _UNSPECIFIED = 2  # of ISO/IEC 23091-2's matrix coefficients
 _HDR = {ColorTrc.SMPTE2084: "smpte2084", ColorTrc.ARIB_STD_B67: "arib-std-b67"}
@@ -24,10 +25,29 @@ class Upright:
         height: Displayed height in px.
     """
 
-    def __init__(self, first: Any, pixel_aspect: Fraction | None, background: Colour) -> None:
-        """`first` is a decoded frame of the stream, `pixel_aspect` the width of a pixel over its height."""
+    def __init__(
+        self,
+        first: Any,
+        pixel_aspect: Fraction | None,
+        background: Colour,
+        crop: Crop = Crop(),  # noqa: B008
+    ) -> None:
+        """Take what all frames share.
+
+        Args:
+            first: A decoded frame of the stream.
+            pixel_aspect: The width of a pixel over its height.
+            background: RGB, 0 to 255, that transparent pixels are composed on.
+            crop: What of the stored pixels is not shown.
+
+        Raises:
+            MediaError: If nothing of the frame is shown, or it is turned by no multiple of 90 degrees.
+        """
         self._stored = first.width, first.height
         self._square = max(1, round(first.width * (pixel_aspect or 1)))
+        left, right = (round(side * self._square / first.width) for side in (crop.left, crop.right))
+        self._rows = slice(crop.top, first.height - crop.bottom)
+        self._columns = slice(left, self._square - right)
         self._scaling = _scaling(first, self._square)
         self._matrix = _display_matrix(first)
         self._background = background
@@ -35,7 +55,9 @@ class Upright:
         self._tone_map: ToneMap | None = None
         self._is_hdr = first.color_trc in _HDR
         turned = self._matrix is not None and self._matrix[0, 0] == 0
-        sides = (self._square, first.height)
+        sides = (max(0, self._columns.stop - left), max(0, self._rows.stop - crop.top))
+        if 0 in sides:
+            raise MediaError(f"its container crops all of a frame of {first.width} x {first.height} px")
         self.width, self.height = reversed(sides) if turned else sides
 
     def check(self, frame: Any) -> None:
@@ -52,7 +74,7 @@ class Upright:
             self._tone_map = self._tone_map or ToneMap(frame)  # made when needed: its table takes seconds
             frame = self._tone_map(frame)
         has_alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
-        pixels = self._converted(frame, "rgba" if has_alpha else "rgb24")
+        pixels = self._converted(frame, "rgba" if has_alpha else "rgb24")[self._rows, self._columns]
         return _turned(composed(pixels, self._background) if has_alpha else pixels, self._matrix)
 
     def _converted(self, frame: Any, form: str) -> Pixels:

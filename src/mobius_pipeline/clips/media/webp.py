@@ -8,7 +8,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mobius_pipeline.clips.media.errors import MediaError
-from mobius_pipeline.clips.media.frames import Opened, Reading, Shown, composed
+from mobius_pipeline.clips.media.frames import (
+    DEFAULT_DELAY_MS,
+    SHORTEST_DELAY_MS,
+    Opened,
+    Reading,
+    Shown,
+    composed,
+)
 
 _ANIMATION_FLAG = 0x02
 
@@ -51,9 +58,8 @@ def _durations(file: BinaryIO, reading: Reading) -> list[int]:
         if kind == b"ANMF":
             if size < 16:
                 raise MediaError(f"damaged WebP: frame {len(durations)} is too small")
-            durations.append(int.from_bytes(body[12:15], "little"))
-            if not durations[-1]:
-                raise MediaError(f"frame {len(durations) - 1} says that it is shown for no time")
+            asked = int.from_bytes(body[12:15], "little")
+            durations.append(asked if asked > SHORTEST_DELAY_MS else DEFAULT_DELAY_MS)
     if len(durations) < 2:
         raise MediaError("a still picture (WebP without animation), not a clip")
     reading.limits.allow_length(len(durations), sum(durations) / 1000)

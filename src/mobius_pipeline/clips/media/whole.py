@@ -7,7 +7,8 @@ from typing import BinaryIO, Protocol
 _BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "meta", "free", "skip", "wide", "uuid"}
 _MOST_BOXES = 100_000  # that are looked at: a file can hold one every 8 bytes
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
-_GIF_TRAILER = b"\x3b"
+_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C  # how blocks begin (GIF89a, appendix A)
+_GIF_CONTROL = b"\xf9"  # an extension that an image follows
 
 
 class IndexEntry(Protocol):
@@ -66,9 +67,40 @@ def _is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool
         file.seek(0)
         return _segment_end(file) > size
     if container == "gif":
-        file.seek(max(0, size - 16))  # some writers pad behind the trailer
-        return _GIF_TRAILER not in file.read()
+        file.seek(0)
+        return _gif_is_cut(file, size)
     return False
+
+
+def _gif_is_cut(file: BinaryIO, size: int) -> bool:
+    """Whether a GIF ends before or inside an image; its trailer may be missing, and bytes may follow that."""
+    head = file.read(13)
+    if len(head) < 13:
+        return True
+    file.seek(_colours(head[10]), 1)
+    ends = False  # whether the last block was an image, or what may stand behind the last one
+    while (at := file.tell()) < size:
+        kind = file.read(1)[0]
+        if kind == _GIF_IMAGE:
+            descriptor = file.read(9)
+            if len(descriptor) < 9:
+                return True
+            file.seek(_colours(descriptor[8]) + 1, 1)  # and the size of a code
+            ends = True
+        elif kind == _GIF_EXTENSION:
+            ends &= file.read(1) != _GIF_CONTROL
+        else:  # the trailer, or what no reader knows
+            return False
+        while length := file.read(1).ljust(1, b"\xff")[0]:
+            file.seek(length, 1)
+            if file.tell() > size:
+                return True
+    return at > size or not ends
+
+
+def _colours(flags: int) -> int:
+    """Bytes of a colour table (GIF89a, 18 and 20)."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _segment_end(file: BinaryIO) -> int:
