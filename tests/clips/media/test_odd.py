@@ -62,6 +62,39 @@ def test_the_film_is_read(name: str, count: int, size: tuple[int, int]) -> None:
         assert moves_evenly(pixels)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"bf": "3", "g": "12", "x264-params": "b-adapt=0:scenecut=0:open-gop=1"}),
+        ("libx265", {"x265-params": "log-level=0:keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0"}),
+        ("mpeg2video", {"bf": "2", "g": "12"}),
+    ],
+)
+def test_a_cut_inside_an_open_group_begins_at_its_key_frame(
+    codec: str, options: dict[str, str], suffix: str, tmp_path: Path
+) -> None:
+    if (codec, suffix) == ("libx265", "avi"):
+        pytest.skip("FFmpeg writes no HEVC into AVI")
+    whole = encode(tmp_path / f"whole.{suffix}", counted(36), codec=codec, **options)
+    path = tmp_path / f"cut.{suffix}"
+    _copy_from_second_key_frame(whole, path)
+    _, pixels = frames_of(path)
+    assert [number_of(frame) for frame in pixels] == list(range(12, 36))
+
+
+def _copy_from_second_key_frame(source: Path, target: Path) -> None:
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        packets = [packet for packet in read.demux(video=0) if packet.size]
+        second = [number for number, packet in enumerate(packets) if packet.is_keyframe][1]
+        origin = min(packet.pts for packet in packets[second:])
+        for packet in packets[second:]:
+            packet.pts, packet.stream = packet.pts - origin, stream
+            packet.dts = None if packet.dts is None else packet.dts - origin
+            written.mux(packet)
+
+
 @pytest.mark.parametrize("name", ["one_dup_pts.mkv", "one_dup_pts.webm"])
 def test_a_frame_that_another_replaces_at_once_is_not_shown(name: str) -> None:
     starts, _ = frames_of(CASES / name)

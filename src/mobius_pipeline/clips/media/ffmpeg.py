@@ -125,11 +125,12 @@ class _Decoding:
     def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
         self._stream, self._limits = stream, limits
         self._packets = packets_of(container, stream)
+        self._times_are_shown = container.format.name != "avi"
         is_vp9 = stream.codec_context.codec.canonical_name == "vp9"
         self._decoder = _libvpx(stream) if is_vp9 else stream.codec_context
         self._names = _names(stream.codec_context) | _names(self._decoder)
         self._open_from: int | None = None  # when the first packet is shown, if it begins an open group
-        self.leaning = 0
+        self.leaning = self._given = 0
         self._frames = self._decoded()
 
     def __iter__(self) -> Iterator[Any]:
@@ -145,6 +146,7 @@ class _Decoding:
             for frame in self._frames_of(packet):
                 if frame.is_corrupt:
                     raise MediaError("damaged: a frame of it is corrupt")
+                self._given += 1
                 yield frame
 
     def _frames_of(self, packet: Any) -> list[Any]:
@@ -164,7 +166,10 @@ class _Decoding:
 
     def _leans(self, packet: Any) -> bool:
         """Whether it is shown before the open group's key frame that it stands behind."""
-        return self._open_from is not None and packet.pts is not None and packet.pts < self._open_from
+        if self._open_from is None or packet.pts is None or packet.is_keyframe:
+            return False
+        # AVI does not say when a packet is shown: there, until a frame has come out.
+        return packet.pts < self._open_from if self._times_are_shown else not self._given
 
 
 def _libvpx(stream: Any) -> Any:
