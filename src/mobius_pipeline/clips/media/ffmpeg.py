@@ -129,7 +129,8 @@ class _Decoding:
         is_vp9 = stream.codec_context.codec.canonical_name == "vp9"
         self._decoder = _libvpx(stream) if is_vp9 else stream.codec_context
         self._names = _names(stream.codec_context) | _names(self._decoder)
-        self._open_from: int | None = None  # when the first packet is shown, if it begins an open group
+        self._shown_from: int | None = None  # when the first packet is shown, if it is a key frame
+        self._is_open = False
         self.leaning = self._given = 0
         self._frames = self._decoded()
 
@@ -141,8 +142,9 @@ class _Decoding:
 
     def _decoded(self) -> Iterator[Any]:
         for number, packet in enumerate(self._packets):
-            if number == 0 and begins_open(packet, self._stream.codec_context):
-                self._open_from = packet.pts
+            if number == 0 and packet.is_keyframe:
+                self._shown_from = packet.pts
+                self._is_open = begins_open(packet, self._stream.codec_context)
             for frame in self._frames_of(packet):
                 if frame.is_corrupt:
                     raise MediaError("damaged: a frame of it is corrupt")
@@ -155,21 +157,21 @@ class _Decoding:
         try:
             with captured() as said:
                 frames: list[Any] = self._decoder.decode(packet if packet.size else None)
-            if self._open_from is not None:
+            if self._is_open:
                 said = [line for line in said if not line[2].startswith(_AFTER_A_CUT)]
             refuse(said, self._names, self._limits)
         except (av.error.FFmpegError, MediaError):
-            if not leans:
+            if not (leans and self._is_open):
                 raise
             return []
         return frames
 
     def _leans(self, packet: Any) -> bool:
-        """Whether it is shown before the open group's key frame that it stands behind."""
-        if self._open_from is None or packet.pts is None or packet.is_keyframe:
+        """Whether it is shown before the first key frame, behind which it stands."""
+        if self._shown_from is None or packet.pts is None or packet.is_keyframe:
             return False
         # AVI does not say when a packet is shown: there, until a frame has come out.
-        return packet.pts < self._open_from if self._times_are_shown else not self._given
+        return packet.pts < self._shown_from if self._times_are_shown else not self._given
 
 
 def _libvpx(stream: Any) -> Any:

@@ -30,7 +30,7 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
 def begins_open(packet: Any, context: Any) -> bool:
     """Whether what is shown before this key frame, and stands behind it, may lean on pictures before it."""
     codec = context.codec.canonical_name
-    if not packet.is_keyframe or codec not in _IDR:
+    if codec not in _IDR:
         return False
     pictures = [
         kind
