@@ -13,24 +13,12 @@ from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest, folder_digest, read_json
+from mobius_pipeline.files import digest, folder_digest
+from mobius_pipeline.latents.base_settings import check_scheduler, check_vae, read_index
 from mobius_pipeline.models.text import encode_text
+from mobius_pipeline.models.weights import load_exactly
 
-PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
-
-
-def check_base(folder: Path) -> None:
-    """Check that `folder` is a T2I model in diffusers format.
-
-    Raises:
-        MobiusError: If a part is missing, with the layout that is expected.
-    """
-    missing = [name for name in ("model_index.json", *PARTS) if not (folder / name).exists()]
-    if missing:
-        raise MobiusError(
-            f"{folder} is not a T2I model in diffusers format: it lacks {', '.join(missing)}. "
-            f"Name a directory that `DiffusionPipeline.save_pretrained` wrote, with {', '.join(PARTS)}."
-        )
+_MOST_TOKENS = 100_000  # where a tokenizer names no length, transformers takes 10^30
 
 
 def quiet_loading() -> None:
@@ -41,13 +29,26 @@ def quiet_loading() -> None:
 
 
 def load_vae(folder: Path) -> AutoencoderKL:
-    """Load the VAE, float32, frozen, in eval mode."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    """Load the VAE, float32, frozen, in eval mode.
+
+    Raises:
+        MobiusError: If it is of another class, scales latents in a way that is not known here, or its weights
+            are not its configuration's.
+    """
+    check_vae(folder / "vae")
+    vae: AutoencoderKL = load_exactly(
+        AutoencoderKL, folder / "vae", "diffusion_pytorch_model", torch_dtype=torch.float32
+    )
     return vae.requires_grad_(False).eval()
 
 
 def load_scheduler(folder: Path) -> DDPMScheduler:
-    """Load the noise schedule that the T2I model was trained with."""
+    """Load the noise schedule that the T2I model was trained with.
+
+    Raises:
+        MobiusError: If it is of another kind than a discrete schedule of betas.
+    """
+    check_scheduler(folder / "scheduler")
     return DDPMScheduler.from_pretrained(folder / "scheduler")
 
 
@@ -66,15 +67,18 @@ class TextEncoder:
     """The frozen text encoder: captions in, (N, L, D) out, L being the tokenizer's `model_max_length`."""
 
     def __init__(self, folder: Path, device: str) -> None:
-        """Load tokenizer and encoder with the classes that `model_index.json` names."""
+        """Load tokenizer and encoder with the classes that `model_index.json` names.
+
+        Raises:
+            MobiusError: If they cannot be loaded, the weights are not those of the configuration, or the
+                tokenizer does not say how many tokens a caption has.
+        """
         quiet_loading()
-        names = read_json(folder / "model_index.json")
-        tokenizer = getattr(transformers, names["tokenizer"][1])
-        encoder = getattr(transformers, names["text_encoder"][1])
-        self._tokenizer = tokenizer.from_pretrained(folder / "tokenizer")
-        self._encoder = (
-            encoder.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
+        self._tokenizer = _tokenizer(folder)
+        encoder = load_exactly(
+            _class_of(folder, "text_encoder"), folder / "text_encoder", "model", dtype=torch.float32
         )
+        self._encoder = encoder.to(device).eval()
 
     def __call__(self, captions: list[str]) -> Tensor:
         """Encode captions, cut or padded to L tokens."""
@@ -84,6 +88,37 @@ class TextEncoder:
         """How many captions have more tokens than L and are cut."""
         limit = self._tokenizer.model_max_length
         return sum(len(self._tokenizer(caption).input_ids) > limit for caption in captions)
+
+
+def _tokenizer(folder: Path) -> Any:
+    place = folder / "tokenizer"
+    try:
+        tokenizer = _class_of(folder, "tokenizer").from_pretrained(place)
+    except Exception as error:  # libraries raise whatever their readers do
+        raise MobiusError(f"Cannot load the tokenizer in {place}: {error}") from error
+    if tokenizer.model_max_length > _MOST_TOKENS:
+        raise MobiusError(
+            f"{place}/tokenizer_config.json has no model_max_length: captions would be of no certain length. "
+            "Set it to the text encoder's, 77 for CLIP."
+        )
+    if tokenizer.pad_token is None:
+        raise MobiusError(
+            f"{place} has no pad_token: set one in tokenizer_config.json, the end token as CLIP."
+        )
+    return tokenizer
+
+
+def _class_of(folder: Path, part: str) -> type[Any]:
+    """The class of transformers that `model_index.json` names for a part."""
+    entry = read_index(folder).get(part)
+    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    found = getattr(transformers, str(name), None)
+    if not isinstance(found, type):
+        raise MobiusError(
+            f"{folder}/model_index.json names {entry} as {part}; a class of transformers is needed, as "
+            f'["transformers", "{"CLIPTextModel" if part == "text_encoder" else "CLIPTokenizer"}"].'
+        )
+    return found
 
 
 @torch.no_grad()

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.models.frozen import BaseUNet
 from mobius_pipeline.models.layers import to_frames
+from mobius_pipeline.models.layout import BaseUNet
 from mobius_pipeline.models.variant import Variant
 
 

@@ -11,7 +11,6 @@ Shapes: `N` = batch x frames, `C` latent channels, `H W` latent size, `c` a leve
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TypeAlias
 
 import torch
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
@@ -19,9 +18,8 @@ from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.layers import Conditioning
+from mobius_pipeline.models.layout import BaseUNet
 from mobius_pipeline.models.variant import SpatialDtype, Variant
-
-BaseUNet: TypeAlias = UNet2DConditionModel | UNet3DConditionModel
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """What of a base's configuration the video models build on, read and checked once."""
 
+import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
 
@@ -25,6 +28,15 @@ _REQUIRED = {
     "time_embedding_act_fn": None,
     "time_embedding_type": "positional",
     "transformer_layers_per_block": 1,
+}
+BaseUNet: TypeAlias = UNet2DConditionModel | UNet3DConditionModel
+UNETS = {one.__name__: one for one in (UNet2DConditionModel, UNet3DConditionModel)}
+# Settings that may be given once, or once a level.
+_ONE_FOR_ALL = {
+    "cross_attention_dim",
+    "layers_per_block",
+    "only_cross_attention",
+    "transformer_layers_per_block",
 }
 _DOWN_BLOCKS = {f"{name}{kind}" for name in ("CrossAttnDownBlock", "DownBlock") for kind in ("2D", "3D")}
 _UP_BLOCKS = {f"{name}{kind}" for name in ("CrossAttnUpBlock", "UpBlock") for kind in ("2D", "3D")}
@@ -55,7 +67,26 @@ class Layout:
         return replace(self, channels=channels, head_widths=tuple(widths), norm_groups=groups)
 
 
-def read_layout(unet: UNet2DConditionModel | UNet3DConditionModel) -> Layout:
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A UNet's `config.json` with diffusers' defaults for what it leaves out; None if it is no UNet's.
+
+    A list of equal values is that value, where diffusers takes either.
+    """
+    is_video = any("3D" in str(name) for name in config.get("down_block_types", ()))
+    name = config.get("_class_name", (UNet3DConditionModel if is_video else UNet2DConditionModel).__name__)
+    if name not in UNETS or ("_class_name" not in config and "block_out_channels" not in config):
+        return None
+    parameters = inspect.signature(UNETS[name].__init__).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+    return {key: _as_scalar(key, value) for key, value in {**defaults, **config, "_class_name": name}.items()}
+
+
+def _as_scalar(key: str, value: Any) -> Any:
+    is_even = isinstance(value, list | tuple) and len(set(value)) == 1
+    return value[0] if is_even and key in _ONE_FOR_ALL else value
+
+
+def read_layout(unet: BaseUNet) -> Layout:
     """Read the layout of a T2I or T2V UNet.
 
     `attention_head_dim` of `UNet3DConditionModel` is the width of a head; of `UNet2DConditionModel` it is,
@@ -82,7 +113,7 @@ def read_layout(unet: UNet2DConditionModel | UNet3DConditionModel) -> Layout:
     )
 
 
-def _check(unet: UNet2DConditionModel | UNet3DConditionModel) -> None:
+def _check(unet: BaseUNet) -> None:
     config = unet.config
     wrong = {key: config.get(key) for key, value in _REQUIRED.items() if config.get(key, value) != value}
     if not isinstance(config.layers_per_block, int):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from mobius_pipeline.models.frames import VideoUNet, spread
 from mobius_pipeline.models.frozen import (
-    BaseUNet,
     DecoderLayer,
     decoder,
     frozen_features,
@@ -17,7 +16,7 @@ from mobius_pipeline.models.frozen import (
     time_embedding,
 )
 from mobius_pipeline.models.layers import Conditioning, as_trained, to_clips
-from mobius_pipeline.models.layout import Layout, read_layout
+from mobius_pipeline.models.layout import BaseUNet, Layout, read_layout
 from mobius_pipeline.models.stream import Stream, StreamConfig
 from mobius_pipeline.models.tail import Tail
 from mobius_pipeline.models.variant import Variant

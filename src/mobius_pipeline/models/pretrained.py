@@ -6,40 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import folder_digest, read_json, write_json
+from mobius_pipeline.files import folder_digest, write_json
+from mobius_pipeline.models.base_unet import CONFIG, WEIGHTS, load_base, read_config
 from mobius_pipeline.models.factory import build_model, trainable_parameters
-from mobius_pipeline.models.frozen import BaseUNet
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.models.weights import copy_exactly
 
 log = logging.getLogger(__name__)
-
-CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
-_CLASSES = {"UNet2DConditionModel": UNet2DConditionModel, "UNet3DConditionModel": UNet3DConditionModel}
-
-
-def load_base(base: Path) -> BaseUNet:
-    """Load the UNet of a T2I or T2V directory in diffusers' format, float32.
-
-    Raises:
-        MobiusError: If there is none, it is of another class, or its weights are not its configuration's,
-            with the keys.
-    """
-    folder = base / "unet"
-    config = _config(folder)
-    if config.get("_class_name") not in _CLASSES:
-        raise MobiusError(
-            f"{folder / CONFIG} names the class {config.get('_class_name')}; a base has one of "
-            f"{', '.join(_CLASSES)}."
-        )
-    unet: BaseUNet = _load(_CLASSES[config["_class_name"]], folder)
-    return unet
 
 
 def build_from_base(variant: Variant, base: Path, *, seed: int) -> nn.Module:
@@ -85,7 +62,7 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
     Raises:
         MobiusError: If files are missing or damaged, the base is another one, or a weight does not fit.
     """
-    config = _config(folder)
+    config = read_config(folder)
     saved = _saved_variant(folder, config["variant"])
     if unknown := sorted(levers.keys() - saved.keys()):
         raise MobiusError(f"Unknown options {unknown}; a model has {sorted(saved)}.")
@@ -129,22 +106,3 @@ def _check_base(folder: Path, trained_over: Mapping[str, str], base: Path, other
     if not other_base:
         raise MobiusError(f"{message}. Name that one, or allow it with other_base=True.")
     log.warning("%s: loaded all the same, as asked.", message)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = read_json(folder / CONFIG)
-    except (OSError, ValueError) as error:
-        raise MobiusError(f"Cannot read {folder / CONFIG} ({error}). Name a folder that has one.") from error
-    return config
-
-
-def _load(cls: type[Any], folder: Path) -> Any:
-    try:
-        model, info = cls.from_pretrained(folder, torch_dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise MobiusError(f"Cannot load the UNet in {folder}: {error}") from error
-    wrong = {name: sorted(map(str, keys)) for name, keys in info.items() if keys}
-    if wrong:
-        raise MobiusError(f"The weights in {folder} are not those of its {CONFIG}: {wrong}.")
-    return model

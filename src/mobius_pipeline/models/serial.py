@@ -10,9 +10,8 @@ from diffusers.models.transformers.transformer_temporal import TransformerTempor
 from torch import Tensor, nn
 
 from mobius_pipeline.models.frames import train_head
-from mobius_pipeline.models.frozen import BaseUNet
 from mobius_pipeline.models.layers import run_layer, zero
-from mobius_pipeline.models.layout import read_layout
+from mobius_pipeline.models.layout import BaseUNet, read_layout
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.models.weights import copy_exactly
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.frames import VideoUNet, spread
-from mobius_pipeline.models.frozen import BaseUNet, FrozenLayer, decoder, layers, time_embedding, upsampled
+from mobius_pipeline.models.frozen import FrozenLayer, decoder, layers, time_embedding, upsampled
 from mobius_pipeline.models.layers import (
     AttentionBranch,
     Conditioning,
@@ -18,7 +18,7 @@ from mobius_pipeline.models.layers import (
     run_layer,
     to_clips,
 )
-from mobius_pipeline.models.layout import Layout, read_layout
+from mobius_pipeline.models.layout import BaseUNet, Layout, read_layout
 from mobius_pipeline.models.variant import Variant
 
 

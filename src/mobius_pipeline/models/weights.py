@@ -1,6 +1,9 @@
 """Weights that must fit a model, by name and by shape."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,3 +29,84 @@ def copy_exactly(weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
         raise MobiusError(f"{complaint}. {listed}.")
     for name, weight in weights.items():
         parameters[name].copy_(weight)
+
+
+def load_exactly(cls: type[Any], folder: Path, stem: str, **options: Any) -> Any:
+    """Load a part of a model, whose weights must be exactly those of its configuration.
+
+    Libraries fill in random numbers for weights that a file lacks, and go on.
+
+    Args:
+        cls: Of diffusers or transformers, with `from_pretrained`.
+        folder: Configuration and weights, as safetensors.
+        stem: How the files of the weights begin: `diffusion_pytorch_model` or `model`.
+        options: For `from_pretrained`.
+
+    Raises:
+        MobiusError: If it cannot be read, or a weight is missing, unexpected or misshapen, with the keys.
+    """
+    variant = _variant(folder, stem)
+    try:
+        model, info = cls.from_pretrained(
+            folder, variant=variant, use_safetensors=True, output_loading_info=True, **options
+        )
+    except Exception as error:  # libraries raise whatever their readers do
+        raise MobiusError(f"Cannot load {folder} as {cls.__name__}: {error}") from error
+    wrong = {name.removesuffix("_keys"): _names(keys) for name, keys in info.items()}
+    if any(wrong.values()):
+        listed = "; ".join(f"{kind}: {_few(names)}" for kind, names in wrong.items() if names)
+        raise MobiusError(
+            f"The weights in {folder} are not those of its config.json, as {cls.__name__} has them. {listed}."
+            + _remedy([name for names in wrong.values() for name in names])
+        )
+    return model
+
+
+def _variant(folder: Path, stem: str) -> str | None:
+    """The variant that the files of the weights are of (`fp16`), where there are no others.
+
+    Raises:
+        MobiusError: If there are no weights as safetensors, or several variants to choose from.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if names & {f"{stem}.safetensors", f"{stem}.safetensors.index.json"}:
+        return None
+    found = (re.fullmatch(rf"{stem}\.(\w+)(-\d+-of-\d+)?\.safetensors", name) for name in sorted(names))
+    variants = sorted({match[1] for match in found if match})
+    if len(variants) > 1:
+        raise MobiusError(
+            f"{folder} holds the variants {', '.join(variants)} and no {stem}.safetensors: keep the files of "
+            "one of them."
+        )
+    if not variants:
+        pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".ckpt", ".pth")))
+        raise MobiusError(
+            f"{folder} holds no weights as safetensors ({stem}.safetensors)."
+            + (
+                f" {pickles[0]} is a pickle, which can run code and is not opened: load the model once where "
+                "you trust it, and write it with `save_pretrained(folder, safe_serialization=True)`."
+                if pickles
+                else " Take the folder from the model's publisher again."
+            )
+        )
+    return variants[0]
+
+
+def _names(keys: Iterable[Any]) -> list[str]:
+    """Keys of a loading report; old files hold the constant `position_ids`, which newer models compute."""
+    names = (str(key[0] if isinstance(key, tuple) else key) for key in keys)
+    return sorted(name for name in names if not name.endswith("position_ids"))
+
+
+def _few(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _remedy(names: Iterable[str]) -> str:
+    """What to do about keys that tell how a file came about."""
+    if any("_orig_mod." in name for name in names):
+        return " They were saved from a compiled model: save that again without the prefix _orig_mod."
+    if any("lora" in name for name in names):
+        return " LoRA layers stand in it: fuse them (`fuse_lora()`, `unload_lora_weights()`) and save again."
+    return ""

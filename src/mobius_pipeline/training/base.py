@@ -1,7 +1,6 @@
-"""The base model in diffusers format: a T2I directory as it is, or a small one trained from the clips."""
+"""A small T2I model in diffusers format, trained from the clips."""
 
 import logging
-import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -15,25 +14,13 @@ from transformers import AutoModel, AutoTokenizer
 from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.files import whole_folder, write_json
-from mobius_pipeline.latents.base import TextEncoder, check_base, posterior_moments, quiet_loading
+from mobius_pipeline.latents.base import TextEncoder, posterior_moments, quiet_loading
 from mobius_pipeline.progress import track
 from mobius_pipeline.training.autoencoder import train_autoencoder
 from mobius_pipeline.training.base_config import BaseConfig
 from mobius_pipeline.training.text_to_image import build_scheduler, train_text_to_image
 
 log = logging.getLogger(__name__)
-
-
-def import_base(source: Path, target: Path) -> Path:
-    """Copy a T2I directory as it is.
-
-    Raises:
-        MobiusError: If it is not in diffusers format.
-    """
-    check_base(source)
-    log.info("Base model: %s, as it is.", source)
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    return target
 
 
 def train_base(

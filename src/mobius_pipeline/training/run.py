@@ -13,8 +13,9 @@ from mobius_pipeline.devices import refuse_impossible
 from mobius_pipeline.files import digest, read_json, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_vae
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.factory import start_of
-from mobius_pipeline.models.pretrained import build_from_base, load_base, save_trained
+from mobius_pipeline.models.pretrained import build_from_base, save_trained
 from mobius_pipeline.training.claim import CONFIG, FORKED, claim, forked_at
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss

@@ -33,13 +33,13 @@ def plan_training(
     """
     from rich.console import Console
 
-    from mobius_pipeline.planning.base import latent_scale, read_config
+    from mobius_pipeline.planning.base import latent_scale, read_unet_config
     from mobius_pipeline.planning.plan import make_plan
     from mobius_pipeline.planning.predict import StepShape
     from mobius_pipeline.planning.record import record_plan
     from mobius_pipeline.planning.report import print_plan
 
-    unet, scale = read_config(base_model, "unet"), latent_scale(read_config(base_model, "vae"))
+    unet, scale = read_unet_config(base_model), latent_scale(base_model)
     size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket decides on what fits
     shape = StepShape(batch_size, size.frames, size.height // scale, size.width // scale, plan.text_tokens)
     report = make_plan(

@@ -33,14 +33,14 @@ def run_study(
     from mobius_pipeline.evaluation.video_metrics import video_features
     from mobius_pipeline.files import read_json
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.planning.base import read_config
+    from mobius_pipeline.planning.base import read_unet_config
     from mobius_pipeline.study import run
     from mobius_pipeline.study.cells import Cell, Laboratory
     from mobius_pipeline.study.report import SERIAL, report
     from mobius_pipeline.study.samples import scores
     from mobius_pipeline.training.claim import CONFIG
 
-    store, unet = LatentsStore(latents), read_config(base_model, "unet")
+    store, unet = LatentsStore(latents), read_unet_config(base_model)
     laboratory = Laboratory(store, base_model, unet, train, Path(work) / "study")
     found = run.study(laboratory, study)
 

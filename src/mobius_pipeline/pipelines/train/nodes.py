@@ -21,13 +21,13 @@ def train(
     from mobius_pipeline.files import read_json, write_json
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.pipelines.notes import training_note
-    from mobius_pipeline.planning.base import read_config
+    from mobius_pipeline.planning.base import read_unet_config
     from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.training.claim import CONFIG, forked_at
     from mobius_pipeline.training.run import fingerprints, read_metrics, summary_metrics, train_mode
 
     store = LatentsStore(latents)
-    unet = read_config(base_model, "unet")
+    unet = read_unet_config(base_model)
     train = with_equal_compute(train, model.variant, serial.variant, unet, store)
     clips = {f"{split} clips": len(store.clips(split)) for split in ("train", "heldout")}
     marks = fingerprints(store, base_model, model, train)

@@ -1,0 +1,47 @@
+"""The UNet of a base model, from its folder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import read_json
+from mobius_pipeline.models.layout import UNETS, BaseUNet, complete_config
+from mobius_pipeline.models.weights import load_exactly
+
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+
+
+def load_base(base: Path) -> BaseUNet:
+    """Load the UNet of a T2I or T2V directory in diffusers' format, float32.
+
+    Raises:
+        MobiusError: If there is none, it is of another class, or its weights are not its configuration's,
+            with the keys.
+    """
+    folder = base / "unet"
+    config = read_config(folder)
+    complete = complete_config(config)
+    if complete is None:
+        raise MobiusError(
+            f"{folder / CONFIG} names the class {config.get('_class_name')}; a base has one of "
+            f"{', '.join(UNETS)}."
+        )
+    changed = {key: complete[key] for key, value in config.items() if complete[key] != value}
+    cls, stem = UNETS[complete["_class_name"]], Path(WEIGHTS).stem
+    unet: BaseUNet = load_exactly(cls, folder, stem, torch_dtype=torch.float32, **changed)
+    return unet
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a model's `config.json`.
+
+    Raises:
+        MobiusError: If there is none, or it is no JSON.
+    """
+    try:
+        config: dict[str, Any] = read_json(folder / CONFIG)
+    except (OSError, ValueError) as error:
+        raise MobiusError(f"Cannot read {folder / CONFIG} ({error}). Name a folder that has one.") from error
+    return config
