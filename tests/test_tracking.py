@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -55,6 +56,30 @@ def interrupted(mode: str, error: BaseException) -> str:
 def test_importing_tracking_does_not_import_mlflow() -> None:
     code = "import sys, mobius_pipeline.tracking; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_projects_path_may_hold_characters_of_urls(tmp_path: Path, mlflow_template: Path) -> None:
+    project = tmp_path / "what? 100%25 #1 & ü"
+    (project / "mlruns").mkdir(parents=True)
+    shutil.copy(mlflow_template, project / "mlruns/mlflow.db")
+    tracking.configure(tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns")), project)
+    file = tmp_path / "notes.txt"
+    file.write_text("kept")
+    try:
+        with tracking.training_run("serial", **NOTHING) as run:
+            run.log_metrics({"loss": 0.5}, 0)
+            run.log_artifact(file, "notes")
+        assert status(run.id) == "FINISHED"
+        found = sqlite3.connect(project / "mlruns/mlflow.db").execute("SELECT key, value FROM metrics")
+        assert ("loss", 0.5) in found.fetchall()
+    finally:
+        tracking.reset()
+    kept = [path for path in tmp_path.rglob("notes.txt") if path != file]
+    assert [path.is_relative_to(project / "mlruns/artifacts") for path in kept] == [True]
+    outside = [path for path in tmp_path.rglob("*") if not path.is_relative_to(project) and path.is_file()]
+    assert outside == [
+        file
+    ]  # MLflow makes an empty folder of the undecoded URL's name, and uses it for nothing
 
 
 def test_training_run_records_everything_in_the_project(tracked_project: Path) -> None:

@@ -42,12 +42,19 @@ class Store:
     @property
     def uri(self) -> str:
         """MLflow's tracking URI."""
-        return f"sqlite:///{self.database}"
+        return sqlite_uri(self.database)
 
     @property
     def artifacts(self) -> Path:
         """The folder of every run's files."""
         return self.folder / "artifacts"
+
+
+def sqlite_uri(database: Path) -> str:
+    """The URL of an SQLite file, whatever characters its path has."""
+    from sqlalchemy.engine import URL
+
+    return URL.create("sqlite", database=str(database)).render_as_string()
 
 
 def store_of(config: TrackingConfig, root: Path) -> Store:
@@ -64,14 +71,15 @@ def experiment_id(store: Store) -> str:
     client = open_client(store)
     found = client.get_experiment_by_name(store.name)
     if found is None:
-        location = str(store.artifacts)
+        location = store.artifacts.as_uri()
         return str(client.create_experiment(store.name, artifact_location=location, tags=experiment_tags()))
     if found.lifecycle_stage != "active":
         raise MobiusError(
             f"The MLflow experiment {store.name!r} in {store.database} was deleted. Restore it with "
             f"`mlflow experiments restore -x {found.experiment_id}`, or name another in conf/base/mlflow.yml."
         )
-    if found.artifact_location != str(store.artifacts):
+    # Versions before 0.3 wrote the path itself.
+    if found.artifact_location not in (store.artifacts.as_uri(), str(store.artifacts)):
         raise MobiusError(
             f"The MLflow experiment {store.name!r} keeps its files in {found.artifact_location}, not in "
             f"{store.artifacts}: the project was moved. Move it back, remove {store.folder}, or name another "
@@ -111,4 +119,4 @@ def _create(store: Store) -> None:
         log.info("Creating MLflow's database %s (some seconds, once).", store.database)
         with whole_file(store.database) as partial:
             partial.unlink(missing_ok=True)
-            SqlAlchemyStore(f"sqlite:///{partial}", str(store.artifacts)).engine.dispose()
+            SqlAlchemyStore(sqlite_uri(partial), store.artifacts.as_uri()).engine.dispose()

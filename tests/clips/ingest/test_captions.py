@@ -30,6 +30,12 @@ def test_a_text_file_holds_a_caption_a_line(folder: Path) -> None:
     assert captions(folder) == {"a.mp4": ["a cat", "it sleeps"]}
 
 
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\x1e", "\x85"])
+def test_only_line_ends_end_a_line(inside: str, folder: Path) -> None:
+    (folder / "a.txt").write_bytes(f"a cat{inside}on a mat\nit sleeps\rand wakes\r\n".encode())
+    assert captions(folder) == {"a.mp4": [f"a cat{inside}on a mat", "it sleeps", "and wakes"]}
+
+
 def test_a_sequence_has_its_text_beside_its_folder(folder: Path) -> None:
     (folder / "take.1").mkdir()
     for name in ("1.jpg", "2.jpg"):

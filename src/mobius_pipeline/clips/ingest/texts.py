@@ -1,11 +1,13 @@
 """Captions in small text files."""
 
 import json
+import re
 from collections.abc import Iterable
 
 from mobius_pipeline.clips.ingest.listing import captions_of
 
 SUFFIXES = {".txt", ".cls", ".json"}
+_LINE_ENDS = re.compile(r"\r\n|\n|\r")  # str.splitlines also cuts at characters that stand inside sentences
 MAX_BYTES = 1 << 20  # more is no caption, and need not be read to know it
 
 
@@ -20,7 +22,7 @@ def captions_in(suffix: str, data: bytes) -> list[str]:
     text = data.decode("utf-8-sig")
     if suffix == ".json":
         return _captions_in_json(text)
-    return text.splitlines() if suffix == ".txt" else [text]
+    return _LINE_ENDS.split(text) if suffix == ".txt" else [text]
 
 
 def distinct(captions: Iterable[str]) -> list[str]:
