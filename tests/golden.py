@@ -30,7 +30,6 @@ TOLERANCE = 2e-3  # between machines, whose kernels sum in other orders; 20 step
 STEPS = 20
 
 CLIPS = SampleConfig(
-    folder="",
     clips=24,
     seed=1,
     frame_rates=[8, 12],

@@ -71,7 +71,7 @@ def test_the_users_own_choice_stands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_step_that_another_process_runs_is_refused_until_the_run_ends(tmp_path: Path) -> None:
     step = node(len, "clips", "count", name="count_clips")
-    catalog = DataCatalog({"params:work": MemoryDataset(str(tmp_path))})
+    catalog = DataCatalog({"work": MemoryDataset(tmp_path)})
     first, second = ProjectHooks(), ProjectHooks()
     first.before_node_run(step, catalog)
     with pytest.raises(MobiusError, match=f"count_clips makes is being written by process {os.getpid()} on"):

@@ -87,8 +87,8 @@ class ProjectHooks:
         Raises:
             MobiusError: With that process.
         """
-        if "params:work" in catalog:
-            path = Path(catalog.load("params:work"), "locks", node.name)
+        if "work" in catalog:
+            path = catalog.load("work") / "locks" / node.name
             self._locks.enter_context(only_writer(path, f"What the step {node.name} makes"))
 
     @hook_impl

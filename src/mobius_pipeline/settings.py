@@ -1,11 +1,20 @@
 """Kedro's project settings: https://docs.kedro.org/en/stable/configure/configuration_basics/."""
 
+from pathlib import Path
+
 from mobius_pipeline.hooks import ProjectHooks
 
 HOOKS = (ProjectHooks(),)
 
+
+def home(path: str) -> str:
+    """A path with `~` and `~name` expanded."""
+    return str(Path(path).expanduser())
+
+
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
+    "custom_resolvers": {"home": home},
     "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"]},
 }

@@ -26,7 +26,6 @@ from probing import probe
 EVERY = [Scene(*words) for words in itertools.product(SHAPES, COLOURS, MOTIONS, BACKGROUNDS)]
 TIMES = [step / 8 for step in range(13)]  # 1.5 s
 CONFIG = {
-    "folder": "unused",
     "clips": 8,
     "seed": 1,
     "frame_rates": [8, 24],

@@ -99,7 +99,10 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "prompt": (parameter("sample", {"sample": {"prompts": ["a red ring"]}}), FROM_SAMPLE),
     "threshold": (parameter("validate", {"validate": {"fps": {"max": 120}}}), FROM_VALIDATE),
     "autoencoder": (parameter("base", {"base": {"autoencoder": {"kl_weight": 0.01}}}), FROM_BASE),
-    "own T2I model": (parameter("base", {"base": {"path": "model"}}), FROM_BASE),
+    "own T2I model": (
+        lambda project: change(project / "conf/base/globals.yml", {"base_model": "data/06_models/base"}),
+        FROM_BASE,
+    ),
     "clip format": (
         lambda project: change(project / "conf/base/globals.yml", {"clip": {"fps": 4}}),
         ALL - {"sample_data"},
@@ -144,6 +147,20 @@ def test_own_clips_are_watched(where: str, changing: Path, tmp_path: Path) -> No
     captions = mine / "captions.csv"
     captions.write_text(captions.read_text().replace("a ", "one ", 1))
     assert due(changing) == ALL - {"sample_data"}
+
+
+@pytest.mark.parametrize("where", ["in the project", "elsewhere"])
+def test_an_own_model_is_watched(where: str, changing: Path, tmp_path: Path) -> None:
+    """Other weights in a folder that `base_model` names."""
+    named = "my model" if where == "in the project" else str(tmp_path / "my model")
+    mine = changing / named
+    shutil.copytree(changing / "data/06_models/base", mine)
+    change(changing / "conf/base/globals.yml", {"base_model": named})
+    run(changing, "dvc", "commit", "--force")  # as if it had run on it
+    assert due(changing) == set()
+    (weights,) = (mine / "unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert due(changing) == FROM_BASE
 
 
 def test_stops_where_nothing_came_out_different(running: Path) -> None:

@@ -31,23 +31,22 @@ def parameters(name: str) -> dict[str, object]:
     return dict(document[name])
 
 
-def small_set(folder: Path) -> SampleConfig:
-    return SampleConfig(**parameters("sample_data") | {"folder": str(folder), "clips": 4, "workers": 1})
+def small_set() -> SampleConfig:
+    return SampleConfig(**parameters("sample_data") | {"clips": 4, "workers": 1})
 
 
 def test_the_default_set_is_what_the_issue_asks_for() -> None:
     config = SampleConfig(**parameters("sample_data"))
     assert config.clips >= 240
-    assert Path(config.folder) == Path("data/01_raw/clips")
 
 
 def test_sample_clips_go_through_ingestion(tmp_path: Path) -> None:
     published = tmp_path / "clips"
-    config = small_set(published)
-    FolderDataset(filepath=str(published)).save(render_sample_clips(config, str(tmp_path / "work")))
+    config = small_set()
+    FolderDataset(filepath=str(published)).save(render_sample_clips(config, published, tmp_path / "work"))
     clip = ClipFormat(frames=8, height=64, width=64, fps=8)
     ingest = IngestConfig(**parameters("ingest"))
-    table = pd.read_parquet(ingest_clips(published, ingest, clip, NATIVE, str(tmp_path / "work")))
+    table = pd.read_parquet(ingest_clips(published, ingest, clip, NATIVE, tmp_path / "work"))
     assert list(table["status"]) == ["ok"] * 4
     assert (table["model_frames"] >= 8).all()
     assert (table["caption"] != "").all()
@@ -56,16 +55,16 @@ def test_sample_clips_go_through_ingestion(tmp_path: Path) -> None:
 def test_a_set_that_is_there_is_not_rendered_again(tmp_path: Path) -> None:
     published = tmp_path / "clips"
     dataset = FolderDataset(filepath=str(published))
-    dataset.save(render_sample_clips(small_set(published), str(tmp_path / "work")))
+    dataset.save(render_sample_clips(small_set(), published, tmp_path / "work"))
     before = {path.name: path.stat().st_mtime_ns for path in published.iterdir()}
-    dataset.save(render_sample_clips(small_set(published), str(tmp_path / "work")))
+    dataset.save(render_sample_clips(small_set(), published, tmp_path / "work"))
     assert {path.name: path.stat().st_mtime_ns for path in published.iterdir()} == before
 
 
 def test_a_users_folder_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "mine.mp4").write_bytes(b"mine")
     with pytest.raises(MobiusError, match="no sample clips"):
-        render_sample_clips(small_set(tmp_path), str(tmp_path / "work"))
+        render_sample_clips(small_set(), tmp_path, tmp_path / "work")
     assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
 
 

@@ -45,7 +45,7 @@ def test_table_to_manifest_quarantine_and_published_docs(
         "clip_table": clip_table(12),
         "params:validate": ValidateConfig(**section),
         "params:clip": ClipFormat(frames=8, height=32, width=32, fps=8),
-        "params:work": str(tmp_path / "work"),
+        "work": tmp_path / "work",
     }
     catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
     catalog["data_docs"] = FolderDataset(filepath=str(tmp_path / "data_docs"))

@@ -39,7 +39,6 @@ class SampleConfig(Config):
     """`sample_data` in conf/base/parameters_sample_data.yml.
 
     Attributes:
-        folder: Where the catalog publishes the clips (`raw_clips@sample`); looked at for a set that is there.
         clips: How many to render.
         seed: Of the choice of scenes, formats, rates, sizes and lengths.
         frame_rates: Frames a second, spread evenly over the clips.
@@ -49,7 +48,6 @@ class SampleConfig(Config):
         workers: Processes that render.
     """
 
-    folder: str
     clips: int = Field(gt=0)
     seed: int
     frame_rates: list[float] = Field(min_length=1)

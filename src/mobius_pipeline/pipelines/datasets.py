@@ -73,6 +73,50 @@ class FolderDataset(AbstractDataset[Path, Path]):
         return {"filepath": str(self._filepath)}
 
 
+class StoreDataset(FolderDataset):
+    """A folder that its node brings up to date in place; nothing else ever takes its place."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """As a folder's; why here, see `VideosDataset`."""
+        super().__init__(filepath=filepath, metadata=metadata)
+
+    def save(self, data: Path) -> None:
+        """Take note that the folder is up to date.
+
+        Raises:
+            MobiusError: If another folder was brought up to date: what this one holds would be lost.
+        """
+        target = Path(self._filepath)
+        if data.resolve() != target.resolve():
+            raise MobiusError(
+                f"{data} was filled in place of {target}, which may hold more and stays as it is. Mend "
+                "`latents_store` in conf/base/catalog.yml, which must name the same folder as `latents`."
+            )
+
+
+class PlaceDataset(AbstractDataset[Path, None]):
+    """A path of the project, whether or not there is anything; loading gives it, saving is not allowed."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the path; Kedro makes it absolute, from the project's folder."""
+        self._filepath, self.metadata = PurePosixPath(filepath), metadata
+
+    def load(self) -> Path:
+        """Return the path."""
+        return Path(self._filepath)
+
+    def save(self, data: None) -> None:
+        """Refuse.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError(f"{self._filepath} is a place to work in, not an output.")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
 class VideosDataset(FolderDataset):
     """A folder of videos; where it holds a picture of them all, `grid.png`, that is what Kedro-Viz shows."""
 

@@ -54,9 +54,6 @@ class TextToImageConfig(Config):
 class BaseConfig(Config):
     """`conf/<env>/parameters_base.yml`."""
 
-    path: str | None = Field(
-        description="a T2I directory in diffusers format, used as it is; null: train a small one"
-    )
     seed: int
     device: Device
     autoencoder: AutoencoderConfig

@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 make_base,
-                inputs=["manifest", "raw_clips@source", "params:base", "params:clip", "params:work"],
+                inputs=["manifest", "raw_clips@source", "base_source", "params:base", "params:clip", "work"],
                 outputs="base_model",
                 name="make_base",
                 tags="gpu",

@@ -25,7 +25,7 @@ def compare(
     compare: CompareConfig,
     clip: ClipFormat,
     magnify: int,
-    work: str,
+    work: Path,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], Path]:
     """Put trainings beside each other and the references: both modes' newest, or those that were chosen.
 
@@ -47,9 +47,7 @@ def compare(
             record_of(parallel_weights, parallel_samples, parallel_metrics),
         ]
     grouped = columns(records)
-    real, videos = write_real_videos(
-        records[0].samples, manifest, raw_clips, clip, magnify, Path(work) / "real"
-    )
+    real, videos = write_real_videos(records[0].samples, manifest, raw_clips, clip, magnify, work / "real")
     comparison = compare_trainings(
         grouped,
         manifest,
@@ -71,7 +69,7 @@ def compare(
     return {**comparison, "real": real, "run_pages": pages}, costs(comparison), videos
 
 
-def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
+def report(comparison: dict[str, Any], real_videos: Path, work: Path) -> str:
     """Render the comparison as one HTML page and record it in a run of its own."""
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation.report import render_report
@@ -91,7 +89,7 @@ def report(comparison: dict[str, Any], real_videos: Path, work: str) -> str:
             run.log_metrics(
                 {f"relative/{name}": value for name, value in relative.items() if value is not None}
             )
-        page = Path(work) / "comparison.html"
+        page = work / "comparison.html"
         page.write_text(html, encoding="utf-8")
         run.log_artifact(page)
     return html

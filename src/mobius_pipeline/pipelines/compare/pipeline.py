@@ -25,7 +25,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:compare",
                     "params:clip",
                     "params:sample.magnify",
-                    "params:work",
+                    "work",
                 ],
                 outputs=["comparison", "costs", "real_videos"],
                 name="compare",
@@ -33,7 +33,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(
                 report,
-                inputs=["comparison", "real_videos", "params:work"],
+                inputs=["comparison", "real_videos", "work"],
                 outputs="comparison_report",
                 name="report",
                 tags="report",

@@ -16,11 +16,10 @@ def encode_clips(
     encode: EncodeConfig,
     clip: ClipFormat,
     engine: EngineConfig,
-    latents: str,
+    latents_store: Path,
 ) -> Path:
     """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
     from mobius_pipeline.latents.encode import update_store
 
-    root = Path(latents)
-    update_store(root, manifest, raw_clips, base_model, clip, encode, engine)
-    return root
+    update_store(latents_store, manifest, raw_clips, base_model, clip, encode, engine)
+    return latents_store

@@ -18,7 +18,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:encode",
                     "params:clip",
                     "params:engine",
-                    "params:latents",
+                    "latents_store",
                 ],
                 outputs="latents",
                 name="encode_clips",

@@ -23,7 +23,7 @@ def evaluate(
     base_model: Path,
     evaluate: EvaluateConfig,
     clip: ClipFormat,
-    work: str,
+    work: Path,
 ) -> tuple[dict[str, Any], Curve, Curve]:
     """Measure a mode's samples and write them, with its figures, into the run of its training.
 
@@ -50,7 +50,7 @@ def evaluate(
         run.log_artifact(samples, records.SAMPLES)
         run.describe(training_note(weights.name, whole.metrics, whole.config, measured))
         whole = replace(whole, metrics={**whole.metrics, "run_id": run.id})
-        run.log_artifact(records.write_record(Path(work) / "records" / weights.name, whole), records.FOLDER)
+        run.log_artifact(records.write_record(work / "records" / weights.name, whole), records.FOLDER)
     history = whole.metrics["history"]
     return in_tables(whole.metrics), curve(history["loss"]), curve(history["heldout"])
 

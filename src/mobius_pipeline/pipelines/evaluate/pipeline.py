@@ -19,7 +19,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "base_model",
                     "params:evaluate",
                     "params:clip",
-                    "params:work",
+                    "work",
                 ],
                 outputs=["metrics", "loss_curve", "heldout_curve"],
                 name="evaluate",
@@ -28,8 +28,8 @@ def create_pipeline(**_: object) -> Pipeline:
         ]
     )
     shared = {
-        "inputs": {"manifest", "raw_clips@source", "base_model"},
-        "parameters": {"evaluate", "clip", "work"},
+        "inputs": {"manifest", "raw_clips@source", "base_model", "work"},
+        "parameters": {"evaluate", "clip"},
     }
     modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
     return sum(modes, Pipeline([]))

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 
-def export(weights: Path, base_model: Path, work: str) -> Path:
+def export(weights: Path, base_model: Path, work: Path) -> Path:
     """Write a training's result with its base as one folder."""
     from mobius_pipeline.models.export import export
 
-    return export(weights, base_model, Path(work) / "exported" / weights.name)
+    return export(weights, base_model, work / "exported" / weights.name)

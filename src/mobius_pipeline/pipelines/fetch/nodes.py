@@ -5,6 +5,6 @@ from pathlib import Path
 from mobius_pipeline.clips.fetch import FetchConfig, fetch
 
 
-def fetch_clips(fetch_config: FetchConfig, work: str) -> Path:
+def fetch_clips(fetch_config: FetchConfig, work: Path) -> Path:
     """Download, verify and caption the package that `fetch.package` names."""
-    return fetch(fetch_config, Path(work) / "fetch")
+    return fetch(fetch_config, work / "fetch")

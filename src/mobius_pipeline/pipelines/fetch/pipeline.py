@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 fetch_clips,
-                inputs=["params:fetch", "params:work"],
+                inputs=["params:fetch", "work"],
                 outputs="raw_clips@fetched",
                 name="fetch_clips",
             )

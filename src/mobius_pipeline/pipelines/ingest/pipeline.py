@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 ingest_clips,
-                inputs=["raw_clips@source", "params:ingest", "params:clip", "params:engine", "params:work"],
+                inputs=["raw_clips@source", "params:ingest", "params:clip", "params:engine", "work"],
                 outputs="clip_table",
                 name="ingest_clips",
             )

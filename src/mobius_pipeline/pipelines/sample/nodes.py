@@ -7,11 +7,11 @@ from mobius_pipeline.sampling.config import SampleConfig
 
 
 def sample(
-    weights: Path, base_model: Path, latents: Path, sample: SampleConfig, clip: ClipFormat, work: str
+    weights: Path, base_model: Path, latents: Path, sample: SampleConfig, clip: ClipFormat, work: Path
 ) -> Path:
     """Sample videos from a training's EMA weights."""
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.sampling.run import sample_videos
 
-    target = Path(work) / "samples" / weights.name
+    target = work / "samples" / weights.name
     return sample_videos(weights, base_model, LatentsStore(latents), sample, clip.rate, target)

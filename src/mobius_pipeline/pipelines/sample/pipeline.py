@@ -11,13 +11,13 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 sample,
-                inputs=["weights", "base_model", "latents", "params:sample", "params:clip", "params:work"],
+                inputs=["weights", "base_model", "latents", "params:sample", "params:clip", "work"],
                 outputs="samples",
                 name="sample",
                 tags="gpu",
             )
         ]
     )
-    shared = {"inputs": {"latents", "base_model"}, "parameters": {"sample", "clip", "work"}}
+    shared = {"inputs": {"latents", "base_model", "work"}, "parameters": {"sample", "clip"}}
     modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
     return sum(modes, Pipeline([]))

@@ -9,13 +9,12 @@ from mobius_pipeline.files import whole_folder
 log = logging.getLogger(__name__)
 
 
-def render_sample_clips(sample_data: SampleConfig, work: str) -> Path:
-    """Render the sample clips, unless exactly this set is there already."""
-    published = Path(sample_data.folder)
+def render_sample_clips(sample_data: SampleConfig, published: Path, work: Path) -> Path:
+    """Render the sample clips, unless exactly this set is published already."""
     if is_complete(published, sample_data):
         log.info("%s holds these %d sample clips already.", published, sample_data.clips)
         return published
-    target = Path(work) / "sample_clips"
+    target = work / "sample_clips"
     with whole_folder(target) as partial:
         write_set(partial, sample_data)
     return target

@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 render_sample_clips,
-                inputs=["params:sample_data", "params:work"],
+                inputs=["params:sample_data", "sample_clips", "work"],
                 outputs="raw_clips@sample",
                 name="render_sample_clips",
             )

@@ -22,7 +22,7 @@ def run_study(
     sample: SampleConfig,
     evaluate: EvaluateConfig,
     clip: ClipFormat,
-    work: str,
+    work: Path,
 ) -> dict[str, Any]:
     """Train every model of the study, sample from those near the front, time all, and put them side by side.
 
@@ -41,7 +41,7 @@ def run_study(
     from mobius_pipeline.training.claim import CONFIG
 
     store, unet = LatentsStore(latents), read_unet_config(base_model)
-    laboratory = Laboratory(store, base_model, unet, train, Path(work) / "study")
+    laboratory = Laboratory(store, base_model, unet, train, work / "study")
     found = run.study(laboratory, study)
 
     encode = vae_encoder(base_model)
@@ -63,8 +63,8 @@ def run_study(
     return report(laboratory, found, step_s, quality)
 
 
-def draw_study(study: dict[str, Any], work: str) -> Path:
+def draw_study(study: dict[str, Any], work: Path) -> Path:
     """Draw the fronts."""
     from mobius_pipeline.study.pictures import draw
 
-    return draw(study, Path(work) / "study_pictures")
+    return draw(study, work / "study_pictures")

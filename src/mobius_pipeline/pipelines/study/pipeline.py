@@ -8,16 +8,16 @@ from mobius_pipeline.pipelines.study.nodes import draw_study, run_study
 def create_pipeline(**_: object) -> Pipeline:
     """Latents and base in; a row a model, and the pictures of the fronts."""
     inputs = ["latents", "base_model", "manifest", "raw_clips@source"]
-    parameters = ["train", "study", "sample", "evaluate", "clip", "work"]
+    parameters = ["train", "study", "sample", "evaluate", "clip"]
     return pipeline(
         [
             node(
                 run_study,
-                inputs=[*inputs, *(f"params:{name}" for name in parameters)],
+                inputs=[*inputs, *(f"params:{name}" for name in parameters), "work"],
                 outputs="study",
                 name="run_study",
                 tags="gpu",
             ),
-            node(draw_study, inputs=["study", "params:work"], outputs="study_pictures", name="draw_study"),
+            node(draw_study, inputs=["study", "work"], outputs="study_pictures", name="draw_study"),
         ]
     )

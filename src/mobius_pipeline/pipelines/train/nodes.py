@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    latents: Path, base_model: Path, train: TrainConfig, model: ModelConfig, serial: ModelConfig, work: str
+    latents: Path, base_model: Path, train: TrainConfig, model: ModelConfig, serial: ModelConfig, work: Path
 ) -> Path:
     """Train a mode from the latents store, tracked in a run of its own.
 
@@ -31,7 +31,7 @@ def train(
     train = with_equal_compute(train, model.variant, serial.variant, unet, store)
     clips = {f"{split} clips": len(store.clips(split)) for split in ("train", "heldout")}
     marks = fingerprints(store, base_model, model, train)
-    state = Path(work) / marks.whole[:20] / model.mode
+    state = work / marks.whole[:20] / model.mode
     run_file = state / "run.json"
     known = read_json(run_file) if run_file.is_file() else {}
     state.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def train(
         resume_run_id=known.get("run_id"),
     ) as run:
         write_json(run_file, {**known, "run_id": run.id})
-        output = Path(work) / "trained" / model.mode
+        output = work / "trained" / model.mode
         train_mode(
             store,
             base_model,
@@ -61,7 +61,7 @@ def train(
             output=output,
             listener=_listener(run, model.mode, state, store.clip.rate),
             notes={"run_id": run.id},
-            earlier=Path(work).glob(f"*/{model.mode}"),
+            earlier=work.glob(f"*/{model.mode}"),
         )
         if (step := forked_at(state)) is not None:
             run.set_tags({"forked_at": str(step)})

@@ -17,7 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:train",
                     "params:model",
                     "params:serial.model",
-                    "params:work",
+                    "work",
                 ],
                 outputs="weights",
                 name="train",
@@ -25,6 +25,6 @@ def create_pipeline(**_: object) -> Pipeline:
             )
         ]
     )
-    shared = {"inputs": {"latents", "base_model"}, "parameters": {"train", "serial.model", "work"}}
+    shared = {"inputs": {"latents", "base_model", "work"}, "parameters": {"train", "serial.model"}}
     modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
     return sum(modes, Pipeline([]))

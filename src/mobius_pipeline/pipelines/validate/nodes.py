@@ -10,7 +10,7 @@ from mobius_pipeline.config import ClipFormat
 
 
 def make_manifest(
-    clip_table: pd.DataFrame, validate: ValidateConfig, clip: ClipFormat, work: str
+    clip_table: pd.DataFrame, validate: ValidateConfig, clip: ClipFormat, work: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
     """Return the clips that pass, the quarantine, and the folder of Data Docs."""
-    return validate_clips(clip_table, validate, clip, Path(work))
+    return validate_clips(clip_table, validate, clip, work)
