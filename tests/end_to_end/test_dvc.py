@@ -100,7 +100,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "threshold": (parameter("validate", {"validate": {"fps": {"max": 120}}}), FROM_VALIDATE),
     "autoencoder": (parameter("base", {"base": {"autoencoder": {"kl_weight": 0.01}}}), FROM_BASE),
     "own T2I model": (
-        lambda project: change(project / "conf/base/globals.yml", {"base_model": "data/06_models/base"}),
+        lambda project: change(project / "conf/base/globals.yml", {"base_model": "conf"}),
         FROM_BASE,
     ),
     "clip format": (
