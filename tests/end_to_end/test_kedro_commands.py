@@ -126,7 +126,7 @@ def test_run_takes_an_environment(kedro: Kedro, project: Path) -> None:
         ("tarin.steps=3", "tarin.steps. Did you mean train.steps?"),
         ("train.stepz=3", "train.stepz. Did you mean train.steps?"),
         ("parallel.modle.width=0.5", "parallel.modle.width. Did you mean parallel.model"),
-        ("train.steps=3", "train.steps. It reads clips, sample_data, work,"),
+        ("train.steps=3", "train.steps. It reads base_model, clips, sample_data,"),
     ],
 )
 def test_a_parameter_that_nothing_reads_is_refused(kedro: Kedro, given: str, refusal: str) -> None:
