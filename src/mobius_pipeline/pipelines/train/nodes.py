@@ -86,7 +86,9 @@ def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
     return Listener(
         metrics=run.log_metrics,
         preview=show,
-        checkpoint=lambda path, step, metrics: run.log_checkpoint(f"{mode}-{step}", step, path, metrics),
+        checkpoint=lambda path, step, metrics: run.log_checkpoint(
+            f"{mode}-{step}", step, Path(within_project(path)), metrics
+        ),
     )
 
 
