@@ -4,8 +4,6 @@ import errno
 import shutil
 from pathlib import Path
 
-import torch
-
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import whole_folder
 from mobius_pipeline.latents.base import TextEncoder, load_scheduler, load_vae
@@ -67,7 +65,7 @@ def import_base(source: Path, target: Path) -> Path:
         MobiusError: If it cannot be used, or a file of it cannot be read.
     """
     check_base(source)
-    with torch.no_grad(), whole_folder(target) as partial:
+    with whole_folder(target) as partial:
         try:
             shutil.copyfile(source / "model_index.json", partial / "model_index.json")
             for part in PARTS:

@@ -1,6 +1,5 @@
 """A small T2I model in diffusers format, trained from the clips."""
 
-import logging
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from mobius_pipeline.progress import track
 from mobius_pipeline.training.autoencoder import train_autoencoder
 from mobius_pipeline.training.base_config import BaseConfig
 from mobius_pipeline.training.text_to_image import build_scheduler, train_text_to_image
-
-log = logging.getLogger(__name__)
 
 
 def train_base(
