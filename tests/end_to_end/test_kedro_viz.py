@@ -72,7 +72,7 @@ def node_id(graph: dict[str, Any], name: str) -> str:
 def test_the_graph_shows_layers_modes_and_named_steps(graph: dict[str, Any]) -> None:
     assert graph["layers"] == LAYERS
     data = {node["name"]: node["layer"] for node in graph["nodes"] if node["type"] == "data"}
-    assert None not in data.values()
+    assert {name for name, layer in data.items() if layer is None} == {"work"}  # every step's, so of no layer
     assert data["serial.samples"] == "model_output"
     modes = {node["name"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
     assert modes == {"serial", "parallel"}
@@ -86,10 +86,9 @@ def test_every_dataset_has_a_preview(address: str, graph: dict[str, Any]) -> Non
     data = [node for node in graph["nodes"] if node["type"] == "data"]
     shown = {node["name"]: ask(address, f"nodes/{node['id']}") for node in data}
     without = {name for name, details in shown.items() if not details.get("preview")}
-    assert without == {
-        "raw_clips",
-        "comparison_report",
-    }  # Kedro-Viz shows none of a file of several names, or HTML
+    places = {"work", "sample_clips", "base_source", "latents_store"}
+    # Kedro-Viz shows none of a place that holds nothing yet, of a file of several names, or of HTML.
+    assert without == places | {"raw_clips", "comparison_report"}
     kinds = {name: details["preview_type"] for name, details in shown.items() if name not in without}
     assert kinds["manifest"] == kinds["latents"] == kinds["serial.weights"] == "TablePreview"
     assert kinds["real_videos"] == kinds["parallel.samples"] == "ImagePreview"

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.planning.base import latent_scale, read_config
+from mobius_pipeline.planning.base import latent_scale
 from mobius_pipeline.planning.predict import Cost, StepShape
 from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, smallest_fit
 
@@ -60,12 +60,14 @@ def test_levers_fit_a_narrow_terminal() -> None:
 
 def test_a_missing_base_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MobiusError, match="pipelines=base"):
-        read_config(tmp_path, "unet")
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet/config.json").write_text("[1]")
+        latent_scale(tmp_path)
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae/config.json").write_text("[1]")
     with pytest.raises(MobiusError, match="no JSON object"):
-        read_config(tmp_path, "unet")
+        latent_scale(tmp_path)
 
 
-def test_scale_of_a_latent_cell() -> None:
-    assert latent_scale({"block_out_channels": [128, 256, 512, 512]}) == 8
+def test_scale_of_a_latent_cell(tmp_path: Path) -> None:
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae/config.json").write_text(json.dumps({"block_out_channels": [128, 256, 512, 512]}))
+    assert latent_scale(tmp_path) == 8
