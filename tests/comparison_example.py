@@ -64,6 +64,7 @@ def mode(name: str, memory: float, step: float, loss: float) -> dict[str, Any]:
         "heldout_loss": loss, "heldout_loss_start": 0.2612,
         "heldout_loss_by_timestep": {"0-249": loss * 2, "250-499": loss, "500-999": loss / 2},
         "quality": quality(0.72 if name == "serial" else 0.69, 0.8), "history": history(step, loss),
+        "watched": 36,
         "samples": [
             {"prompt": prompt, "seed": 100 + i, "mp4": f"{name}/{i:03}.mp4", "gif": f"{name}/{i:03}.gif"}
             for i, prompt in enumerate(PROMPTS)
@@ -77,7 +78,8 @@ def comparison() -> dict[str, Any]:
     modes = {"serial": mode("serial", 2.08, 0.412, 0.2214), "parallel": mode("parallel", 1.23, 0.287, 0.2241)}
     reals = [{"prompt": p, "mp4": f"real/{i:03}.mp4" if i < 3 else None} for i, p in enumerate(PROMPTS)]
     example: dict[str, Any] = {
-        "start": {"heldout_loss": 0.2612}, "columns": modes, "real": reals, "paired_step_times": True,
+        "start": {"heldout_loss": 0.2612}, "columns": modes, "real": reals,
+        "paired_step_times": True, "timing_note": "",
         "run_pages": {"serial-run": "http://127.0.0.1:5000/#/experiments/1/runs/serial-run",
                       "parallel-run": None},
         "heldout_change": {
@@ -145,6 +147,7 @@ def several() -> dict[str, Any]:
         "heldout_change": dict.fromkeys(columns, example["heldout_change"]["serial"]),
         "points": points(columns, {label: change for label in columns if label != "serial"}),
         "paired_step_times": False,
+        "timing_note": "Step times were measured in each training on its own, since two is more.",
     }
     example["relative_percent"] = relative(example)
     return {**example, "verdict": verdict.verdict(example)}

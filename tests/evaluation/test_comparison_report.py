@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import comparison_example
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.evaluation import charts, report, summary, verdict
+from mobius_pipeline.evaluation import charts, curves, report, summary, ties, verdict
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_several_columns_stand_against_the_first(sample_media: Path) -> None:
     )  # in the loss by timestep; in the table they stand below the values
     assert "0.2340 ± 0.0031" in text
     assert "parallel (width 0.5) on 3" in text
-    assert "Step times are each training's own" in text.replace("&#39;", "'")
+    assert text.count(several["timing_note"]) == 2  # in the verdict and above the table
     assert page.count("not sampled") == len(comparison_example.PROMPTS)
     assert 'class="tiles"' not in page
 
@@ -182,7 +182,7 @@ def test_a_gap_of_shares_needs_samples() -> None:
             {"quality": {"prompt_match": match}, "samples": [{}] * samples, "seeds": [0] * seeds}
             for match in (serial, parallel)
         ]
-        return verdict._gap(*figures)
+        return ties.matches_differ(*figures)
 
     assert gap(0.5, 0.7, 10) == 0
     assert gap(0.5, 0.7, 400) == 1
@@ -233,9 +233,8 @@ def test_smoothing_keeps_a_line_and_its_length() -> None:
 
 def test_charts_stay_in_their_frame_and_describe_themselves() -> None:
     curve = [(float(step), 1 / (step + 1)) for step in range(1000)]
-    chart = charts.line_chart("Loss", "Step", {"serial": charts.thinned(curve)}, start=1.5)
+    chart = charts.line_chart("Loss", "Step", {"serial": curve}, start=1.5)
     points = chart.lines[0].points
-    assert len(points) <= charts.MOST_POINTS + 40
     assert all(chart.left <= x <= chart.right and chart.top <= y <= chart.bottom for x, y in points)
     assert chart.description == "Loss: serial from 1.0000 to 0.0010; the untrained base is at 1.5000."
 
@@ -244,6 +243,45 @@ def test_an_empty_history_still_draws() -> None:
     assert charts.line_chart("Loss", "Step", {"serial": []}).lines[0].path == ""
 
 
-def test_thinning_keeps_the_last_point() -> None:
-    points = [(float(index), math.sin(index)) for index in range(1234)]
-    assert charts.thinned(points)[-1] == points[-1]
+@pytest.mark.parametrize("steps", [0, 1, 299, 300, 301, 5000, 100_001])
+def test_curves_of_any_length_stay_short_and_keep_their_mean_and_ends(steps: int) -> None:
+    rows = [(step, math.sin(step), 0.5 * step) for step in range(1, steps + 1)]
+    thin = curves.thinned({"loss": rows, "heldout": rows})
+    assert len(thin["loss"]) <= curves.MOST_ROWS
+    assert len(thin["heldout"]) <= curves.MOST_ROWS + 1
+    if steps <= curves.MOST_ROWS:
+        assert thin["loss"] == thin["heldout"] == [list(row) for row in rows]
+    else:
+        assert thin["heldout"][0] == list(rows[0])
+        assert thin["heldout"][-1] == list(rows[-1])
+        assert thin["loss"][-1][::2] == [rows[-1][0], rows[-1][2]]
+        mean = sum(value for _, value, _ in thin["loss"]) / len(thin["loss"])
+        assert mean == pytest.approx(sum(value for _, value, _ in rows) / steps, abs=0.02)
+
+
+def test_a_tie_is_one_in_the_table_and_the_tiles_as_in_the_verdict(comparison: dict[str, Any]) -> None:
+    def changes() -> dict[str, str]:
+        tiles = report.tiles(comparison)
+        rows = {row.name: row.changes[0] for row in summary.rows(comparison)}
+        assert {tile.name: tile.changes[0] for tile in tiles}.items() <= rows.items()
+        return rows
+
+    assert changes()["Median step time"] == "\N{MINUS SIGN}30.3%"
+    assert changes()["Loss, equal steps"] == "+1.2%"
+    assert changes()["Samples that match"].endswith(" (tie)")
+    comparison["columns"]["parallel"]["step_s_iqr"] = [0.2, 0.5]
+    comparison["points"]["steps"]["against"]["parallel"]["low"] = -0.1
+    assert changes()["Median step time"] == "\N{MINUS SIGN}30.3% (tie)"
+    assert changes()["Loss, equal steps"] == "+1.2% (tie)"
+    said = verdict.verdict(comparison)
+    assert "step times of parallel and serial" in said
+    assert "+2.0% over 36 clips, a tie" in said
+
+
+def test_the_start_s_line_is_of_the_clips_that_the_curves_are_of(comparison: dict[str, Any]) -> None:
+    comparison["start"]["heldout_loss"] = 0.4  # over all clips
+    begun = comparison["columns"]["serial"]["history"]["heldout"][0][1]
+    assert f"base is at {begun:.4f}" in report.loss_charts(comparison)[0].description
+    assert report.watched(comparison) is None
+    comparison["columns"]["parallel"]["watched"] = 8
+    assert report.watched(comparison) == 8

@@ -22,9 +22,9 @@ def record(
     config = {
         "model": {"mode": mode, "width": train.pop("width", 1.0), "checkpoint_temporal": False},
         "train": {"seed": seed, "steps": 8, "batch_size": 2, "objective": {}, "optimizer": {"state_bits": 32},
-                  "ema_decay": 0.9, "ema_warmup_power": None, "autocast": None, "device": "cpu", **train},
+                  "ema_decay": 0.9, "ema_warmup_power": None, "autocast": None, **train},
         "fingerprints": {"config": f"{seed}", "base": "b" * 64, "data": data * 64},
-        "forked_at": None, "processes": 1,
+        "forked_at": None, "processes": 1, "devices": ["cpu"], "runtime": {"device": "cpu"},
     }  # fmt: skip
     by_clip = {"start": {"x": 0.2, "y": 0.4}, "end": {"x": loss, "y": loss + 0.2}}
     at_steps = {"loss": loss + 0.12, "by_clip": {"x": loss + 0.02, "y": loss + 0.22}}
@@ -80,6 +80,15 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
     assert read_record(tmp_path) == Record(record().config, record().metrics, tmp_path / "samples")
     with pytest.raises(MobiusError, match="no record of an evaluation"):
         read_record(tmp_path / "elsewhere")
+
+
+def test_a_record_of_an_earlier_version_has_its_runtime_apart(tmp_path: Path) -> None:
+    now = record()
+    runtime = {"device": "cuda", "keep_last": 3}
+    before = {key: value for key, value in now.config.items() if key not in ("runtime", "devices")}
+    before["train"] = {**now.config["train"], **runtime}
+    write_record(tmp_path / "record", Record(before, now.metrics, Path()))
+    assert read_record(tmp_path).config == {**now.config, "runtime": runtime, "devices": ["cuda"]}
 
 
 def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:

@@ -1,10 +1,15 @@
 """Known values of each measure, and what each must not be fooled by."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+import tiny
+from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
 from mobius_pipeline.evaluation.video_metrics import (
     compare_to_real,
     dynamic_degree,
@@ -12,6 +17,7 @@ from mobius_pipeline.evaluation.video_metrics import (
     frechet_distance,
     video_features,
 )
+from mobius_pipeline.latents.store import LatentsStore
 
 
 def grey_video(*levels: int) -> np.ndarray:
@@ -91,3 +97,15 @@ def test_features_tell_place_and_motion() -> None:
     video[:, 1, 8:, :8] = 255  # lower left, a flash in the middle frame
     features = video_features(video, encode)
     assert features[0].tolist() == pytest.approx([0, 1, 1 / 3, 0, 0, 0, 1, 0])
+
+
+def test_references_are_the_clips_themselves_held_out_ones_first(
+    tiny_store: Path, tiny_base: Path, sample_clips: Path
+) -> None:
+    store = LatentsStore(tiny_store)
+    clips = [*store.clips("heldout"), store.clips("train")[0]]
+    videos = np.stack([load_clip(sample_clips / clip.path, tiny.CLIP) for clip in clips])
+    features = reference_features(store, len(clips))
+    expected = video_features(videos, vae_encoder(tiny_base))
+    torch.testing.assert_close(features, expected, rtol=2e-3, atol=2e-3)  # latents are kept as fp16
+    assert reference_features(store, 0).shape == (0, 0)

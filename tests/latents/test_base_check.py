@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 import tiny
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import folder_digest
-from mobius_pipeline.latents.base import TextEncoder, load_scheduler, load_vae
+from mobius_pipeline.latents.base import TextEncoder, base_fingerprint, load_scheduler, load_vae
 from mobius_pipeline.latents.base_check import check_base, import_base
+from mobius_pipeline.latents.base_settings import scaling_factor
 from mobius_pipeline.models.base_unet import load_base
 
 UNET, ENCODER = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
@@ -240,3 +241,22 @@ def test_parts_are_refused_wherever_they_are_loaded(base: Path) -> None:
     for load in (load_vae, load_scheduler, lambda folder: TextEncoder(folder, "cpu")):
         with pytest.raises(MobiusError):
             load(base)
+
+
+def test_the_fingerprint_follows_every_change_of_a_file(base: Path) -> None:
+    first = base_fingerprint(base)
+    assert base_fingerprint(base) == first == folder_digest(base)
+    config = base / "unet/config.json"
+    config.write_bytes(config.read_bytes().replace(b"0", b"1", 1))  # of the same size
+    assert base_fingerprint(base) == folder_digest(base) != first
+    (base / "unet/more.json").write_text("{}")
+    assert base_fingerprint(base) == folder_digest(base)
+
+
+def test_the_scaling_factor_is_the_vae_s_or_diffusers_own(base: Path) -> None:
+    path = base / "vae/config.json"
+    assert scaling_factor(base) == load_vae(base).config.scaling_factor
+    config = json.loads(path.read_text())
+    del config["scaling_factor"]
+    path.write_text(json.dumps(config))
+    assert scaling_factor(base) == load_vae(base).config.scaling_factor == 0.18215

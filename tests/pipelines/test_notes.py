@@ -12,7 +12,7 @@ METRICS = {
     "steps": 300,
     "trainable_parameters": 1_500_000,
 }
-CONFIG = {"train": {"batch_size": 4, "seed": 7, "device": "cuda"}}
+CONFIG = {"train": {"batch_size": 4, "seed": 7}, "devices": ["cuda"]}
 
 
 def test_a_training_says_what_it_cost_and_reached_in_its_first_words() -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import torch
 
-from mobius_pipeline.training.draws import batch_at, draw
+from mobius_pipeline.training.draws import Batches, draw
 
 SHAPE = (4, 3, 2, 2)
 
@@ -35,17 +35,19 @@ def test_draws_are_spread_as_they_should_be() -> None:
 
 def test_each_epoch_takes_every_clip_once() -> None:
     clips = list("abcdefg")
-    epochs = [[batch_at(step, [clips], 2, seed=0) for step in range(e * 3, e * 3 + 3)] for e in range(3)]
+    order = Batches([clips], 2, seed=0)
+    epochs = [[order.at(step) for step in range(e * 3, e * 3 + 3)] for e in range(3)]
     for epoch in epochs:
         taken = [clip for batch in epoch for clip in batch]
         assert len(set(taken)) == len(taken) == 6  # the seventh clip waits for another epoch
     assert epochs[0] != epochs[1] != epochs[2]
-    assert epochs[1] == [batch_at(step, [clips], 2, seed=0) for step in range(3, 6)]
+    assert epochs[1] == [Batches([clips], 2, seed=0).at(step) for step in range(3, 6)]
 
 
 def test_a_batch_is_of_one_bucket_and_their_batches_mix() -> None:
     buckets = ["abcdefg", "ABCD", "0"]
-    steps = [batch_at(step, buckets, 2, seed=0) for step in range(10)]
+    order = Batches(buckets, 2, seed=0)
+    steps = [order.at(step) for step in range(10)]
     kinds = [{item.isupper() for item in batch} for batch in steps]
     assert all(len(kind) == 1 for kind in kinds)
     assert not any("0" in batch for batch in steps)  # the third bucket has no whole batch

@@ -9,7 +9,6 @@ Point = tuple[float, float]
 
 WIDTH, HEIGHT = 460.0, 270.0  # SVG user units
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 46.0  # margins for the labels
-MOST_POINTS = 300  # a line has no more; a screen shows no more
 SMOOTH_PARTS = 12  # the smoothing window is this part of a training
 
 
@@ -124,10 +123,3 @@ def smoothed(values: Sequence[float]) -> list[float]:
         return (sums[last] - sums[first]) / (last - first)
 
     return [mean(index) for index in range(len(values))]
-
-
-def thinned(points: Sequence[Point]) -> list[Point]:
-    """Return at most about `MOST_POINTS` of the points, the last one among them."""
-    stride = max(1, len(points) // MOST_POINTS)
-    kept = list(points[::stride])
-    return kept if not points or kept[-1] == points[-1] else [*kept, points[-1]]

@@ -18,15 +18,16 @@ from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.write import write_mp4
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.evaluation.curves import thinned
 from mobius_pipeline.evaluation.left_out import left_out
 from mobius_pipeline.evaluation.points import points
-from mobius_pipeline.evaluation.quality import load_videos, reference_paths, references, vae_encoder
+from mobius_pipeline.evaluation.quality import load_videos, reference_features, references, vae_encoder
 from mobius_pipeline.evaluation.records import Record
 from mobius_pipeline.evaluation.summary import relative_percent
-from mobius_pipeline.evaluation.timing import can_be_timed, paired_step_times
+from mobius_pipeline.evaluation.timing import time_in_turns
 from mobius_pipeline.evaluation.uncertainty import paired_change, reach
 from mobius_pipeline.evaluation.verdict import verdict
-from mobius_pipeline.evaluation.video_metrics import Pixels, video_features
+from mobius_pipeline.evaluation.video_metrics import Pixels
 from mobius_pipeline.files import whole_folder
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.sampling.run import read_samples
@@ -42,7 +43,7 @@ _FAIR = {
     "same_steps": ["train.steps", FORKED],
     "same_optimizer": ["train.optimizer", "train.ema_decay", "train.ema_warmup_power"],
     "same_precision": ["train.autocast", "train.optimizer.state_bits"],
-    "same_device": ["train.device", "processes"],
+    "same_device": ["devices", "processes"],
 }
 _SPREAD = ("heldout_loss", "training_s")  # what another seed, or another hour, changes
 _APART = (
@@ -63,7 +64,7 @@ def compare_trainings(
     store: LatentsStore,
     clip: ClipFormat,
     evaluate: EvaluateConfig,
-    paired_steps: int,
+    paired_steps: int | None,
     media_root: Path,
     provenance: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -75,10 +76,10 @@ def compare_trainings(
         quarantine: The clips that were left out.
         raw_clips: The folder that `manifest.path` is relative to.
         base: The base model.
-        store: The latents, for the paired step times.
+        store: The latents, for the paired step times and as the references of the Fréchet distance.
         clip: How clips are decoded.
         evaluate: Seed and size of the reference set.
-        paired_steps: Steps of each column that are timed, the columns taking turns.
+        paired_steps: Steps of each column that are timed, the columns taking turns; None: none.
         media_root: What paths of samples in the result are relative to.
         provenance: Where the code and the runs are from; device, versions and time are added.
 
@@ -87,10 +88,10 @@ def compare_trainings(
     """
     configs = {label: records[0].config for label, records in columns.items()}
     figures = {label: _figures(records, media_root) for label, records in columns.items()}
-    paired = can_be_timed(configs, store, base)
-    if paired:
-        for label, timer in paired_step_times(configs, store, base, paired_steps).items():
-            figures[label] |= {"step_s": timer.median_s, "step_s_iqr": list(timer.iqr_s)}
+    own_s = {label: figures[label]["training_step_s"] for label in figures}
+    timers, timing_note = time_in_turns(configs, own_s, store, base, paired_steps)
+    for label, timer in timers.items():
+        figures[label] |= {"step_s": timer.median_s, "step_s_iqr": list(timer.iqr_s)}
     first, *others = figures
     reached = points(columns, {label: figures[label]["step_s"] for label in figures})
     comparison = {
@@ -98,14 +99,15 @@ def compare_trainings(
         "heldout_change": {label: heldout_change(records) for label, records in columns.items()},
         "points": reached,
         "columns": figures,
-        "paired_step_times": paired,
-        "references": _references(columns[first][0], manifest, raw_clips, base, clip, evaluate),
+        "paired_step_times": bool(timers),
+        "timing_note": timing_note,
+        "references": _references(columns[first][0], manifest, raw_clips, base, store, clip, evaluate),
         "relative_percent": {
             label: relative_percent(figures[first], figures[label], reached, label) for label in others
         },
         "data": _data(manifest, quarantine, configs[first]["fingerprints"]["data"]),
         "fairness": fairness(columns),
-        "provenance": {**provenance, **_environment(configs[first]["train"]["device"])},
+        "provenance": {**provenance, **_environment(configs[first]["devices"][-1])},
     }
     return {**comparison, "verdict": verdict(comparison)}
 
@@ -189,7 +191,8 @@ def _figures(records: Sequence[Record], media_root: Path) -> dict[str, Any]:
         "run_ids": [one["run_id"] for one in metrics],
         "training_step_s": means["step_s"],
         "beside": {key: reach([float(one[key]) for one in metrics]) for key in _SPREAD},
-        "history": mean_of([one["history"] for one in metrics]),
+        "watched": len(metrics[0]["heldout_watched"][0][1]) if metrics[0].get("heldout_watched") else None,
+        "history": thinned(mean_of([one["history"] for one in metrics])),
         "samples": samples,
     }
 
@@ -220,6 +223,7 @@ def _references(
     manifest: pd.DataFrame,
     raw_clips: Path,
     base: Path,
+    store: LatentsStore,
     clip: ClipFormat,
     config: EvaluateConfig,
 ) -> dict[str, Any]:
@@ -231,8 +235,7 @@ def _references(
         return {}
     prompts, paths = [prompt for prompt, _ in with_clip], [path for _, path in with_clip]
     encode = vae_encoder(base)
-    real_paths = reference_paths(manifest, clip.frames, config.reference_clips)
-    features = video_features(load_videos(raw_clips, real_paths, clip, "compare: real clips"), encode)
+    features = reference_features(store, config.reference_clips)
     real = load_videos(raw_clips, paths, clip, "compare: prompts' clips")
     return references(
         real,

@@ -21,7 +21,9 @@ class CompareConfig(Config):
         default=None, description="run ids, their beginnings, or DVC experiments; null: those in data/"
     )
     filter: str | None = Field(default=None, description="an MLflow search, instead of `runs`")
-    paired_steps: int = Field(gt=1, description="steps of each training that are timed taking turns")
+    paired_steps: int | None = Field(
+        gt=1, description="steps of each training that are timed in turns; null: each training's own times"
+    )
 
     @property
     def chooses(self) -> bool:

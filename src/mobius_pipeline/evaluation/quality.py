@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -21,9 +20,11 @@ from mobius_pipeline.evaluation.video_metrics import (
     compare_to_real,
     dynamic_degree,
     flicker,
+    latent_features,
     video_features,
 )
 from mobius_pipeline.latents.base import load_vae, posterior_moments, to_unit
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.progress import track
 
 
@@ -42,12 +43,17 @@ def load_videos(raw_clips: Path, paths: Sequence[str], clip: ClipFormat, title: 
     return np.stack([load_clip(raw_clips / path, clip) for path in track(paths, title, len(paths), "clips")])
 
 
-def reference_paths(manifest: pd.DataFrame, frames: int, limit: int) -> list[str]:
-    """The clips of `frames` at least that samples are compared with, `limit` at most: held-out ones first."""
-    ordered = manifest[manifest["model_frames"] >= frames].sort_values(
-        ["split", "clip_id"]
-    )  # "heldout" sorts before "train"
-    return list(ordered["path"][:limit])
+def reference_features(store: LatentsStore, limit: int) -> Tensor:
+    """Features of the real clips that samples are compared with, from their latents: float64 (M, 8 C).
+
+    Args:
+        store: The latents; clips of fewer frames than samples have are left out.
+        limit: How many clips at most: held-out ones first, then those that were trained on.
+    """
+    clips = [*store.clips("heldout"), *store.clips("train")]
+    long_enough = [clip for clip in clips if clip.frames >= store.clip.frames][:limit]
+    features = [latent_features(store.moments(clip)[0].transpose(0, 1)) for clip in long_enough]
+    return torch.stack(features) if features else torch.empty(0, 0)
 
 
 def quality(

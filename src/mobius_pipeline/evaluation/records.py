@@ -10,6 +10,7 @@ from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_json, write_json
 from mobius_pipeline.runs import flatten
 from mobius_pipeline.training.claim import CONFIG, FORKED
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.run import METRICS, read_metrics
 
 FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
@@ -67,7 +68,17 @@ def read_record(artifacts: Path) -> Record:
             f"There is no record of an evaluation in {artifacts}. Sample and evaluate that training while it "
             "is the one in data/06_models (`kedro run --pipelines=sample_<mode>,evaluate_<mode>`)."
         )
-    return Record(read_json(folder / CONFIG), read_json(folder / METRICS), artifacts / SAMPLES)
+    return Record(_of_today(read_json(folder / CONFIG)), read_json(folder / METRICS), artifacts / SAMPLES)
+
+
+def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A `training.json`; earlier versions had the settings of the runtime among those of the training."""
+    if "runtime" in config:
+        return dict(config)
+    of_runtime = TrainConfig.runtime_keys() & config["train"].keys()
+    train = {key: value for key, value in config["train"].items() if key not in of_runtime}
+    runtime = {key: config["train"][key] for key in of_runtime}
+    return {**config, "train": train, "runtime": runtime, "devices": [runtime["device"]]}
 
 
 def columns(records: Sequence[Record]) -> dict[str, list[Record]]:

@@ -70,6 +70,7 @@ def content(comparison: Json, media_root: Path) -> dict[str, Any]:
         "samples": samples,
         "left_out": len(comparison["real"]) - len(samples),
         "charts": loss_charts(comparison),
+        "watched": watched(comparison),
         "buckets": buckets(comparison["columns"]),
         "memory": memory_bars(comparison["columns"]),
         "times": time_bars(comparison["columns"]),
@@ -152,7 +153,8 @@ def data_uri(video: Path) -> str:
 def loss_charts(comparison: Json) -> list[charts.Chart]:
     """Return held-out and smoothed training loss, each against time and against steps."""
     histories = {label: column["history"] for label, column in comparison["columns"].items()}
-    start = comparison["start"]["heldout_loss"]
+    begun = next(iter(histories.values()))["heldout"]
+    start = begun[0][1] if begun and begun[0][0] == 0 else None  # of the clips that the curves are of
     longest = max((point[2] for history in histories.values() for point in history["loss"]), default=0.0)
     unit, scale = ("minutes", 60.0) if longest > LONG_TRAINING_S else ("seconds", 1.0)
     heldout = {label: history["heldout"] for label, history in histories.items()}
@@ -166,6 +168,13 @@ def loss_charts(comparison: Json) -> list[charts.Chart]:
     ]
 
 
+def watched(comparison: Json) -> int | None:
+    """Return how many held-out clips the curves are over, if not all."""
+    counts = [column["watched"] for column in comparison["columns"].values() if column["watched"]]
+    fewest = min(counts, default=None)
+    return fewest if fewest is not None and fewest < comparison["data"]["heldout"] else None
+
+
 def _smooth(history: Sequence[Sequence[float]]) -> list[tuple[float, float, float]]:
     """Return (step, value, seconds) points with the values smoothed."""
     values = charts.smoothed([value for _, value, _ in history])
@@ -177,8 +186,7 @@ def _against(
 ) -> dict[str, list[charts.Point]]:
     """Return (x, value) points, x being the history's column `axis` over `scale`."""
     return {
-        label: charts.thinned([(point[axis] / scale, point[1]) for point in history])
-        for label, history in histories.items()
+        label: [(point[axis] / scale, point[1]) for point in history] for label, history in histories.items()
     }
 
 

@@ -1,7 +1,9 @@
 """The comparison as a table, and figures as text: pure functions of `comparison.json`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from mobius_pipeline.evaluation.ties import losses_tie, matches_differ, steps_tie
 
 Json = Mapping[str, Any]
 
@@ -10,7 +12,10 @@ NONE = "\N{EN DASH}"  # stands where nothing was measured
 
 
 class Row(NamedTuple):
-    """One measure of the comparison, as text: a value a column, and the change of each against the first."""
+    """One measure of the comparison, as text: a value a column, and the change of each against the first.
+
+    A change that is a tie says so.
+    """
 
     name: str
     start: str
@@ -40,10 +45,21 @@ def match(column: Json) -> float | None:
 def rows(comparison: Json) -> list[Row]:
     """Return the comparison's table, one measure a row: what decides first, memory, time and loss."""
     columns, start = comparison["columns"], f"{comparison['start']['heldout_loss']:.4f}"
-    changes = comparison["relative_percent"].values()
+    first, *_ = columns.values()
+    changes = comparison["relative_percent"]
 
-    def row(title: str, key: str, texts: Iterable[str], start: str = "") -> Row:
-        return Row(title, start, tuple(texts), tuple(percent(one[key]) for one in changes))
+    def row(
+        title: str, key: str, texts: Iterable[str], start: str = "", tie: Callable[[str], bool] = _never
+    ) -> Row:
+        return Row(
+            title,
+            start,
+            tuple(texts),
+            tuple(
+                f"{percent(one[key])} (tie)" if one[key] is not None and tie(label) else percent(one[key])
+                for label, one in changes.items()
+            ),
+        )
 
     def measured(key: str, text: Any) -> list[str]:
         return [_beside(text(column[key]), column["beside"].get(key), text) for column in columns.values()]
@@ -52,15 +68,34 @@ def rows(comparison: Json) -> list[Row]:
         found, write = comparison["points"][point], "{:.4f}".format
         return [_beside(write(found["losses"][label]), found["beside"][label], write) for label in columns]
 
+    def loss_row(title: str, point: str) -> Row:
+        against = comparison["points"][point]["against"]
+        return row(title, f"loss_at_{point}", losses(point), start, lambda label: losses_tie(against[label]))
+
+    shares = [share(match(column)) for column in columns.values()]
     return [
         row("Peak memory", "peak_memory_bytes", measured("peak_memory_bytes", size)),
-        row("Median step time", "step_s", measured("step_s", duration)),
-        row("Loss, equal steps", "loss_at_steps", losses("steps"), start),
-        row("Loss, equal compute", "loss_at_compute", losses("compute"), start),
-        row("Loss, equal time", "loss_at_time", losses("time"), start),
-        row("Samples that match", "prompt_match", [share(match(column)) for column in columns.values()]),
+        row(
+            "Median step time",
+            "step_s",
+            measured("step_s", duration),
+            tie=lambda label: steps_tie(first, columns[label]),
+        ),
+        loss_row("Loss, equal steps", "steps"),
+        loss_row("Loss, equal compute", "compute"),
+        loss_row("Loss, equal time", "time"),
+        row(
+            "Samples that match",
+            "prompt_match",
+            shares,
+            tie=lambda label: matches_differ(first, columns[label]) == 0,
+        ),
         row("Trained weights", "trainable_parameters", measured("trainable_parameters", count)),
     ]
+
+
+def _never(_: str) -> bool:
+    return False
 
 
 def _beside(text: str, reach: float | None, write: Any) -> str:

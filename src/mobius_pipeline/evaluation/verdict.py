@@ -1,6 +1,5 @@
 """The comparison in words: one honest paragraph, made from the numbers and their uncertainty alone."""
 
-import math
 from collections.abc import Sequence
 
 from mobius_pipeline.evaluation.summary import (
@@ -14,6 +13,14 @@ from mobius_pipeline.evaluation.summary import (
     share,
     size,
 )
+from mobius_pipeline.evaluation.ties import (
+    clearly_higher,
+    clearly_lower,
+    losses_tie,
+    matches_differ,
+    scored,
+    steps_tie,
+)
 
 Named = tuple[str, Json]  # a column's label and figures
 
@@ -26,7 +33,7 @@ def verdict(comparison: Json) -> str:
         _unfairness(comparison["fairness"]),
         _advice(comparison) if len(others) == 1 else _advice_of_several(comparison),
         *(say(first, others) for say in costs),
-        "" if comparison["paired_step_times"] else "Step times were measured in each training on its own.",
+        comparison["timing_note"],
         _losses(comparison),
         _no_progress(comparison["heldout_change"]),
         _samples(first, others, comparison["references"]),
@@ -48,9 +55,9 @@ def _advice(comparison: Json) -> str:
     if found["low"] is None:
         chosen = "none, without an interval"
     elif other["peak_memory_bytes"] <= one["peak_memory_bytes"]:
-        chosen = f"{name} where {peaks[0]} are there, else {label}" if _clearly_higher(found) else label
+        chosen = f"{name} where {peaks[0]} are there, else {label}" if clearly_higher(found) else label
     else:
-        chosen = f"{label} where {peaks[1]} are there, else {name}" if _clearly_lower(found) else name
+        chosen = f"{label} where {peaks[1]} are there, else {name}" if clearly_lower(found) else name
     return f"Recommended: {chosen}. {begun(memory)}, and {loss}."
 
 
@@ -60,7 +67,7 @@ def _advice_of_several(comparison: Json) -> str:
     first = next(iter(columns))
     equal = [
         first,
-        *(label for label in found if found[label]["low"] is not None and not _clearly_higher(found[label])),
+        *(label for label in found if found[label]["low"] is not None and not clearly_higher(found[label])),
     ]
     chosen = min(equal, key=lambda label: columns[label]["peak_memory_bytes"])
     why = (
@@ -76,17 +83,9 @@ def _compared(found: Json, name: str) -> str:
     """How a loss compares with that of the column `name`, as a verb phrase."""
     if found["low"] is None:
         return f"cannot be distinguished from {name}'s ({_interval(found)})"
-    if _clearly_lower(found):
+    if clearly_lower(found):
         return f"is below {name}'s ({_interval(found)})"
-    return f"{'is above' if _clearly_higher(found) else 'ties with'} {name}'s ({_interval(found)})"
-
-
-def _clearly_lower(found: Json) -> bool:
-    return found["low"] is not None and found["high"] < 0
-
-
-def _clearly_higher(found: Json) -> bool:
-    return found["low"] is not None and found["low"] > 0
+    return f"{'is above' if clearly_higher(found) else 'ties with'} {name}'s ({_interval(found)})"
 
 
 def _unfairness(fairness: Json) -> str:
@@ -106,7 +105,7 @@ def _memories(first: Named, others: Sequence[Named]) -> str:
 def _time(first: Named, others: Sequence[Named]) -> str:
     (name, one), ((label, other),) = first, others
     amounts = f"({duration(other['step_s'])} against {duration(one['step_s'])}, medians)"
-    if _overlap(one["step_s_iqr"], other["step_s_iqr"]):
+    if steps_tie(one, other):
         return (
             f"The step times of {label} and {name} {amounts} are a tie: the middle halves of the measured "
             "steps overlap."
@@ -121,7 +120,7 @@ def _times(first: Named, others: Sequence[Named]) -> str:
     name, one = first
     changes = [
         f"{label} {percent(change(one['step_s'], other['step_s']))}"
-        + (" (a tie)" if _overlap(one["step_s_iqr"], other["step_s_iqr"]) else "")
+        + (" (a tie)" if steps_tie(one, other) else "")
         for label, other in others
     ]
     return f"Median step time, beside the {duration(one['step_s'])} of {name}: {listed(changes)}."
@@ -141,7 +140,7 @@ _TITLES = {"steps": "at equal steps", "compute": "at equal compute", "time": "at
 
 
 def _change(label: str, found: Json) -> str:
-    return f"{label} {_interval(found)}{_tie(found)}"
+    return f"{label} {_interval(found)}{', a tie' if losses_tie(found) else ''}"
 
 
 def _interval(found: Json) -> str:
@@ -150,11 +149,6 @@ def _interval(found: Json) -> str:
         pairs = f"of 1 {one}" if found["pairs"] == 1 else "read off the curves"
         return f"{percent(found['percent'])}, {pairs}, without an interval"
     return f"{percent(found['percent'])}, {_ends(found)} over {found['pairs']} {many}"
-
-
-def _tie(found: Json) -> str:
-    tied = found["low"] is not None and not _clearly_lower(found) and not _clearly_higher(found)
-    return ", a tie" if tied else ""
 
 
 def _ends(found: Json) -> str:
@@ -203,32 +197,17 @@ def _references(references: Json) -> str:
 
 
 def _winners(first: Named, others: Sequence[Named]) -> str:
-    """Name those that are better or worse than the first; the rest ties, by `_gap`."""
+    """Name those that are better or worse than the first; the rest ties, by `matches_differ`."""
     name = first[0]
     better, ties, worse = (
-        [label for label, column in others if _gap(first[1], column) == gap] for gap in (1, 0, -1)
+        [label for label, column in others if matches_differ(first[1], column) == gap] for gap in (1, 0, -1)
     )
     found = [
         *([f"{listed(better)} clearly better than {name}"] if better else []),
         *([f"{name} clearly better than {listed(worse)}"] if worse else []),
-        *([f"{listed(ties)} and {name} tie, with {_scored(first[1])} samples each"] if ties else []),
+        *([f"{listed(ties)} and {name} tie, with {scored(first[1])} samples each"] if ties else []),
     ]
     return listed(found)
-
-
-def _gap(first: Json, other: Json) -> int:
-    """1 or -1 where `other` is better or worse by more than two standard errors of such shares; else 0."""
-    shares = [column["quality"]["prompt_match"] for column in (first, other)]
-    number = min(_scored(first), _scored(other))
-    pooled = sum(shares) / 2
-    error = math.sqrt(2 * pooled * (1 - pooled) / number) if number else math.inf
-    gap = shares[1] - shares[0]
-    return 0 if abs(gap) <= 2 * error else (1 if gap > 0 else -1)
-
-
-def _scored(column: Json) -> int:
-    """How many samples a column's shares are of: every run was sampled."""
-    return len(column["samples"]) * len(column["seeds"])
 
 
 def _seeds(columns: Sequence[Named]) -> str:
@@ -244,7 +223,3 @@ def _seeds(columns: Sequence[Named]) -> str:
 def _less_or_more(first: float, other: float, what: str) -> str:
     more = 100 * (other / first - 1)
     return f"{abs(more):.1f}% {'less' if more < 0 else 'more'} {what}"
-
-
-def _overlap(first: Sequence[float], second: Sequence[float]) -> bool:
-    return first[0] <= second[1] and second[0] <= first[1]

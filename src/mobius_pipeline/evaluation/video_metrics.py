@@ -95,11 +95,11 @@ def video_features(videos: Pixels, encode: Encode) -> Tensor:
         float64 (N, 8 C): first half appearance, second half motion.
     """
     _check(videos, frames=2)
-    return torch.stack([_features(encode(video)) for video in videos])
+    return torch.stack([latent_features(encode(video)) for video in videos])
 
 
-def _features(latents: Tensor) -> Tensor:
-    """(F, C, h, w) -> (2 * C * 2 * 2,)."""
+def latent_features(latents: Tensor) -> Tensor:
+    """The features of a video from its posterior means: (F, C, h, w) -> float64 (8 C,)."""
     latents = latents.detach().double().cpu()
     parts = (latents, latents.diff(dim=0).abs())
     return torch.cat([functional.adaptive_avg_pool2d(part.mean(dim=0), _POOLED).flatten() for part in parts])

@@ -3,6 +3,7 @@
 Shapes: `N` images, `F` frames, `C` latent channels, `h w` latent size, `L` text tokens, `D` text width.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,14 @@ def load_scheduler(folder: Path) -> DDPMScheduler:
 
 
 def base_fingerprint(folder: Path) -> str:
-    """Digest of every file of the base model."""
+    """Digest of every file of the base model; they are read once a process, while none of them changes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    state = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return _digest_of(folder, state)
+
+
+@lru_cache(maxsize=8)
+def _digest_of(folder: Path, _state: tuple[tuple[Path, int, int], ...]) -> str:
     return folder_digest(folder)
 
 

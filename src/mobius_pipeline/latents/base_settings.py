@@ -103,6 +103,18 @@ def check_vae(folder: Path) -> None:
     _refuse_unknown(path, config, _parameters(AutoencoderKL))
 
 
+def scaling_factor(base: Path) -> float:
+    """What the latents of a base's VAE are multiplied by, from its configuration alone.
+
+    Raises:
+        MobiusError: As `check_vae`.
+    """
+    folder = base / "vae"
+    check_vae(folder)
+    default = inspect.signature(AutoencoderKL.__init__).parameters["scaling_factor"].default
+    return float(_read(folder / "config.json").get("scaling_factor", default))
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """Read `model_index.json`: the class of each part.
 

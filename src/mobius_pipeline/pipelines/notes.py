@@ -23,7 +23,8 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
         f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
         f"(untrained {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
         f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
-        f"{train['device']}, {summary.count(metrics['trainable_parameters'])} trainable parameters, "
+        f"{' then '.join(config['devices'])}, "
+        f"{summary.count(metrics['trainable_parameters'])} trainable parameters, "
         f"{summary.duration(metrics['training_s'])} of training."
     ]
     if quality is not None:

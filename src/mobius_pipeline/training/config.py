@@ -72,6 +72,24 @@ class PreviewConfig(Config):
 
 OnMismatch = Literal["afresh", "refuse", "fork"]
 
+# What a training's result follows from; all else may change between a stop and the next start.
+# `equal_compute` acts through `last_step`; processes and device change no more than how sums are rounded.
+_DECIDES = {
+    "seed",
+    "steps",
+    "last_step",
+    "batch_size",
+    "gradient_accumulation_steps",  # of the peak memory
+    "objective",
+    "optimizer",
+    "autocast",
+    "ema_decay",
+    "ema_warmup_power",
+    "evaluate_every",  # of the curve that losses at equal time are read off
+    "evaluate_clips",
+    "evaluate_timesteps",
+}
+
 
 class TrainConfig(Config):
     """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
@@ -141,10 +159,17 @@ class TrainConfig(Config):
         return self.processes * self.gradient_accumulation_steps
 
     def identity(self) -> dict[str, Any]:
-        """What decides on the result: all but where it is computed and what is shown meanwhile."""
-        return self.model_dump(
-            mode="json", exclude={"num_processes", "rendezvous", "previews", "on_mismatch"}
-        )
+        """What decides on the result, as JSON takes it; resume state is found by it."""
+        return self.model_dump(mode="json", include=_DECIDES)
+
+    @classmethod
+    def runtime_keys(cls) -> set[str]:
+        """The other settings: where and how it is computed, kept and shown."""
+        return cls.model_fields.keys() - _DECIDES
+
+    def runtime(self) -> dict[str, Any]:
+        """Their values, as JSON takes them."""
+        return self.model_dump(mode="json", include=self.runtime_keys())
 
 
 class ModelConfig(Config):

@@ -6,7 +6,8 @@ So serial and parallel see the same draws, and a resumed run sees those that it 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -61,20 +62,35 @@ def draw_caption(seed: int, step: int, clip_id: str, captions: int) -> int:
     return int(torch.randint(captions, (), generator=generator("caption", seed, step, clip_id)))
 
 
-def batch_at(step: int, buckets: Sequence[Sequence[T]], batch_size: int, seed: int) -> list[T]:
-    """The items of a step, all of one bucket.
+class Batches(Generic[T]):
+    """Which items each step takes, all of one bucket.
 
     Each epoch is a shuffle from (seed, epoch) of every bucket, and of the order in which their batches come;
     a bucket's incomplete last batch is left out.
     """
-    per_epoch = sum(len(bucket) // batch_size for bucket in buckets)
-    epoch, place = divmod(step, per_epoch)
-    source = generator("epoch", seed, epoch)
-    batches = []
-    for bucket in buckets:
-        order = torch.randperm(len(bucket), generator=source).tolist()
-        whole = range(0, len(bucket) - batch_size + 1, batch_size)
-        batches += [[bucket[i] for i in order[start : start + batch_size]] for start in whole]
-    if len(buckets) > 1:
-        place = int(torch.randperm(per_epoch, generator=source)[place])
-    return batches[place]
+
+    def __init__(self, buckets: Sequence[Sequence[T]], batch_size: int, seed: int) -> None:
+        """Take batches of `batch_size` items from `buckets`, each of which fills one at least."""
+        self._buckets, self._batch_size, self._seed = buckets, batch_size, seed
+        self.per_epoch = sum(len(bucket) // batch_size for bucket in buckets)
+        self._order = lru_cache(maxsize=2)(self._shuffled)  # the next batch may be of the next epoch
+
+    def at(self, step: int) -> list[T]:
+        """The items of a step."""
+        epoch, place = divmod(step, self.per_epoch)
+        bucket, indices = self._order(epoch)[place]
+        return [self._buckets[bucket][index] for index in indices]
+
+    def _shuffled(self, epoch: int) -> list[tuple[int, list[int]]]:
+        """An epoch's batches in their order: the bucket, and the items' places in it."""
+        source = generator("epoch", self._seed, epoch)
+        size = self._batch_size
+        batches = []
+        for number, bucket in enumerate(self._buckets):
+            order = torch.randperm(len(bucket), generator=source).tolist()
+            batches += [
+                (number, order[start : start + size]) for start in range(0, len(order) - size + 1, size)
+            ]
+        if len(self._buckets) > 1:
+            batches = [batches[i] for i in torch.randperm(len(batches), generator=source).tolist()]
+        return batches

@@ -12,17 +12,28 @@ from mobius_pipeline.training.previews import Preview
 class History:
     """What happened: rows of (step, value, seconds of training so far), and what the meters read.
 
-    `watched` holds the held-out losses by clip behind those of `heldout`, with their step. `at_steps` is the
-    held-out loss over all clips at `train.steps`, with that step, of a training that goes on beyond.
+    Attributes:
+        loss: Of each step.
+        heldout: Over the held-out clips that are watched.
+        watched: The same by clip, with its step.
+        seconds: Of each step.
+        waited: Seconds that each step waited for its batch before.
+        memory: The peak and its parts, measured on the first of `devices`.
+        flops: Of a step.
+        at_steps: The held-out loss over all clips at `train.steps`, with that step, of a training that goes
+            on beyond.
+        devices: Those that it ran on, in turn.
     """
 
     loss: list[tuple[int, float, float]] = field(default_factory=list)
     heldout: list[tuple[int, float, float]] = field(default_factory=list)
     watched: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     flops: float = 0.0
     at_steps: dict[str, Any] | None = None
+    devices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from mobius_pipeline.devices import refuse_impossible
 from mobius_pipeline.files import digest, read_json, whole_folder, write_json
-from mobius_pipeline.latents.base import base_fingerprint, load_scheduler, load_vae
+from mobius_pipeline.latents.base import base_fingerprint, load_scheduler
+from mobius_pipeline.latents.base_settings import scaling_factor
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.factory import start_of
@@ -82,7 +83,7 @@ def build_trainer(
         store,
         build_objective(base, config),
         config,
-        scaling=load_vae(base).config.scaling_factor,
+        scaling=scaling_factor(base),
         folder=state,
         listener=listener,
         processes=processes,
@@ -102,7 +103,7 @@ def start_heldout_loss(
         store.clips("heldout"),
         build_objective(base, config),
         points=config.evaluate_timesteps,
-        scaling=load_vae(base).config.scaling_factor,
+        scaling=scaling_factor(base),
         batch_size=config.batch_size // config.parts,
         device=config.device,
         processes=processes,
@@ -208,6 +209,7 @@ def training_metrics(trainer: Trainer) -> dict[str, Any]:
         "step_s": timer.median_s,
         "step_s_iqr": list(timer.iqr_s),
         "training_s": timer.total_s,
+        "data_s": statistics.median(trainer.loader.waited),
         "frames_per_s": config.batch_size * frames / timer.median_s,
         "flops_per_step": history.flops,
         "steps": trainer.step,
@@ -233,8 +235,13 @@ def write_result(
         save_trained(trainer.model, partial, base, shadows)
         write_json(partial / METRICS, {**training_metrics(trainer), **extra})
         description = _description(model, trainer.config, marks)
-        begun = {FORKED: forked_at(trainer.folder), "processes": trainer.processes.count}
-        write_json(partial / CONFIG, {**description, **begun})
+        ran = {
+            FORKED: forked_at(trainer.folder),
+            "processes": trainer.processes.count,
+            "devices": trainer.history.devices,
+            "runtime": trainer.config.runtime(),
+        }
+        write_json(partial / CONFIG, {**description, **ran})
     return folder
 
 
@@ -256,7 +263,9 @@ def summary_metrics(folder: Path) -> dict[str, float]:
         "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,
         **{f"memory/{name}_gib": value / GIB for name, value in breakdown.items()},
         "time/step_s": metrics["step_s"],
+        "time/step_alone_s": metrics["step_s"],  # stays when a comparison times the step again
         "time/training_s": metrics["training_s"],
+        "time/data_s": metrics["data_s"],
         "throughput/frames_per_s": metrics["frames_per_s"],
         "flops/step": metrics["flops_per_step"],
         "flops/training": metrics["flops_per_step"] * metrics["steps"],

@@ -22,8 +22,9 @@ from mobius_pipeline.signals import Terminated, noted_signal, signals_wait
 from mobius_pipeline.training.batches import Batch, BatchSource, by_size
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.draws import batch_at
+from mobius_pipeline.training.draws import Batches
 from mobius_pipeline.training.heldout import BUCKETS, HeldOutLoss, bucket_name, bucket_of, heldout_loss
+from mobius_pipeline.training.loader import Loader
 from mobius_pipeline.training.meters import StepTimer, count_flops, measure_step
 from mobius_pipeline.training.objective import Objective
 from mobius_pipeline.training.optimizer import build_optimizer, set_learning_rate
@@ -87,6 +88,7 @@ class Trainer:
                 f"{len(clips)} training and {len(self.heldout_clips)} held-out clips are too few for a "
                 f"batch of {config.batch_size}. Add clips, or lower train.batch_size."
             )
+        self.order = Batches(self.buckets, config.batch_size, config.seed)
         self.source = BatchSource(store, config.objective, objective.timesteps, scaling, config.seed)
         self.trained = trainable_parameters(self.model)
         self.optimizer = build_optimizer(
@@ -99,6 +101,7 @@ class Trainer:
         self.learning_rate = learning_rates(config.optimizer, config.end, config.batch_size)
         self.ema = moving_average(self.trained.values(), config)
         self.history = History()
+        self.loader = Loader(self._draw)
         self.timer = StepTimer(warmup=config.timer_warmup, device=torch.device(config.device))
         self.step = 0
         self._saved: int | None = None  # the step of the last checkpoint
@@ -109,11 +112,12 @@ class Trainer:
     def train(self) -> None:
         """Train to the last step, from the newest checkpoint if there is one."""
         self._resume()
+        self._note_device()
         title, shown = f"train {self.folder.name}", self.processes.leads
         with stage(title, self.config.end, "steps", done=self.step, shown=shown) as bar:
             if self.step == 0:
                 self._count_flops()
-            with self._saved_when_stopped():
+            with self._saved_when_stopped(), self.loader.ahead():
                 self._do_what_is_due()
                 while self.step < self.config.end:
                     with signals_wait():
@@ -121,6 +125,18 @@ class Trainer:
                     bar.advance(note=f"loss {loss:.3f}")
                     self._do_what_is_due()
                     self._stop_together()
+
+    def _note_device(self) -> None:
+        devices, here = self.history.devices, self.config.device
+        if devices and devices[-1] != here:
+            log.warning(
+                "Begun on %s, going on on %s: step times are of both, the peak memory is of %s.",
+                devices[-1],
+                here,
+                devices[0],
+            )
+        if devices[-1:] != [here]:
+            devices.append(here)
 
     def _count_flops(self) -> None:
         part = self.batch(self._measured_step)[0]
@@ -188,12 +204,17 @@ class Trainer:
             raise
 
     def batch(self, step: int) -> list[Batch]:
-        """Draw this process's share of the batch of a step, in the parts that it is computed in."""
-        clips = self.processes.share(self._clips_of(step))
+        """This process's share of the batch of a step, in the parts that it is computed in."""
+        return self._on_device(self._draw(step))
+
+    def _draw(self, step: int) -> list[Batch]:
+        clips = self.processes.share(self.order.at(step))
         size = len(clips) // self.config.gradient_accumulation_steps
-        parts = (clips[start : start + size] for start in range(0, len(clips), size))
+        return [self.source.batch(clips[start : start + size], step) for start in range(0, len(clips), size)]
+
+    def _on_device(self, parts: Sequence[Batch]) -> list[Batch]:
         device, dtype = torch.device(self.config.device), next(iter(self.trained.values())).dtype
-        return [self.source.batch(part, step).to(device, dtype) for part in parts]
+        return [part.to(device, dtype) for part in parts]
 
     def evaluate_all(self) -> HeldOutLoss:
         """The held-out loss over all clips, which may have been measured at this step already."""
@@ -275,7 +296,7 @@ class Trainer:
         return {f"loss/{bucket_name(i, timesteps)}": total / count for i, (total, count) in means if count}
 
     def _not_finite(self, loss: float, norm: float) -> str:
-        clips = ", ".join(f"{clip.clip_id[:12]} ({clip.path})" for clip in self._clips_of(self.step))
+        clips = ", ".join(f"{clip.clip_id[:12]} ({clip.path})" for clip in self.order.at(self.step))
         last = (
             "there is no checkpoint yet" if self._saved is None else f"step {self._saved} is the last saved"
         )
@@ -286,7 +307,8 @@ class Trainer:
         )
 
     def _timed_step(self) -> float:
-        parts = self.batch(self.step)
+        more = self.step + 1 < self.config.end
+        parts = self._on_device(self.loader.take(self.step, more=more))
         if self.step == self._measured_step:
             measured = self._instrumented_step(parts)
         else:
@@ -315,12 +337,7 @@ class Trainer:
         """The step whose memory and FLOPs are measured: the first that takes the largest clips."""
         largest = max(bucket[0].size.volume for bucket in self.buckets)
         steps = range(FIRST_MEASURED, self.config.end)
-        return next(
-            (step for step in steps if self._clips_of(step)[0].size.volume == largest), FIRST_MEASURED
-        )
-
-    def _clips_of(self, step: int) -> list[Clip]:
-        return batch_at(step, self.buckets, self.config.batch_size, self.config.seed)
+        return next((step for step in steps if self.order.at(step)[0].size.volume == largest), FIRST_MEASURED)
 
     def _evaluate(self) -> None:
         watched = self.heldout_clips[: self.config.evaluate_clips]
@@ -332,7 +349,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.processes.leads:
-            self.history.seconds = self.timer.seconds
+            self.history.seconds, self.history.waited = self.timer.seconds, self.loader.waited
             meta = {
                 "history": asdict(self.history),
                 "ema_steps": self.ema.optimization_step,
@@ -366,5 +383,5 @@ class Trainer:
         unpack(checkpoint.tensors, self.trained, self.ema, self.optimizer)
         self.ema.optimization_step = checkpoint.meta["ema_steps"]
         self.history = History(**checkpoint.meta["history"])
-        self.timer.seconds = self.history.seconds
+        self.timer.seconds, self.loader.waited = self.history.seconds, self.history.waited
         self.step = self._saved = self._shown = checkpoint.step

@@ -70,7 +70,10 @@ def compare(
 
 
 def report(comparison: dict[str, Any], real_videos: Path, work: Path) -> str:
-    """Render the comparison as one HTML page and record it in a run of its own."""
+    """Render the comparison as one HTML page and record it in a run of its own.
+
+    Step times that were measured in turns are written into the runs of the trainings, too.
+    """
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation.report import render_report
     from mobius_pipeline.pipelines.notes import comparison_note
@@ -83,6 +86,11 @@ def report(comparison: dict[str, Any], real_videos: Path, work: Path) -> str:
     }
     tags = {"verdict": comparison["verdict"], "compared": " | ".join([first, *others])}
     note = comparison_note(comparison)
+    if comparison["paired_step_times"]:  # what runs show of a step's time is what their comparison says
+        for column in comparison["columns"].values():
+            for run_id in column["run_ids"]:
+                with tracking.attached_run(run_id, column["mode"]) as training:
+                    training.log_metrics({"time/step_s": column["step_s"]})
     with tracking.comparison_run(params=params, tags=tags, description=note) as run:
         if len(others) == 1:  # ratios of several would need the columns' names in their keys
             relative = comparison["relative_percent"][others[0]]

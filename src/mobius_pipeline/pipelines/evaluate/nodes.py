@@ -1,13 +1,10 @@
 """The evaluation's node: one for both modes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
 
 Curve = list[dict[str, float]]
@@ -18,11 +15,9 @@ _OF_CLIPS_OR_STEPS = ("history", "heldout_by_clip", "heldout_watched", "heldout_
 def evaluate(
     weights: Path,
     samples: Path,
-    manifest: pd.DataFrame,
-    raw_clips: Path,
+    latents: Path,
     base_model: Path,
     evaluate: EvaluateConfig,
-    clip: ClipFormat,
     work: Path,
 ) -> tuple[dict[str, Any], Curve, Curve]:
     """Measure a mode's samples and write them, with its figures, into the run of its training.
@@ -32,15 +27,15 @@ def evaluate(
     """
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation import records
-    from mobius_pipeline.evaluation.quality import load_videos, quality, reference_paths, vae_encoder
-    from mobius_pipeline.evaluation.video_metrics import video_features
+    from mobius_pipeline.evaluation.curves import thinned
+    from mobius_pipeline.evaluation.quality import quality, reference_features, vae_encoder
+    from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.pipelines.notes import training_note
     from mobius_pipeline.sampling.run import read_samples
 
     listing, frames = read_samples(samples)
     encode = vae_encoder(base_model)
-    paths = reference_paths(manifest, clip.frames, evaluate.reference_clips)
-    real = video_features(load_videos(raw_clips, paths, clip, "evaluate: real clips"), encode)
+    real = reference_features(LatentsStore(latents), evaluate.reference_clips)
     measured = quality(frames.numpy(), [sample.prompt for sample in listing], real, encode, evaluate.seed)
 
     whole = records.record_of(weights, samples, {"quality": measured})
@@ -51,7 +46,7 @@ def evaluate(
         run.describe(training_note(weights.name, whole.metrics, whole.config, measured))
         whole = replace(whole, metrics={**whole.metrics, "run_id": run.id})
         run.log_artifact(records.write_record(work / "records" / weights.name, whole), records.FOLDER)
-    history = whole.metrics["history"]
+    history = thinned(whole.metrics["history"])
     return in_tables(whole.metrics), curve(history["loss"]), curve(history["heldout"])
 
 
@@ -62,6 +57,6 @@ def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "heldout_loss_at_steps": at_steps and at_steps["loss"]}
 
 
-def curve(history: list[tuple[int, float, float]]) -> Curve:
+def curve(history: Sequence[Sequence[float]]) -> Curve:
     """Rows of step and loss, every row with the same keys: `dvc plots` draws no others."""
     return [{"step": step, "loss": value} for step, value, _ in history]

@@ -14,11 +14,9 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=[
                     "weights",
                     "samples",
-                    "manifest",
-                    "raw_clips@source",
+                    "latents",
                     "base_model",
                     "params:evaluate",
-                    "params:clip",
                     "work",
                 ],
                 outputs=["metrics", "loss_curve", "heldout_curve"],
@@ -28,8 +26,8 @@ def create_pipeline(**_: object) -> Pipeline:
         ]
     )
     shared = {
-        "inputs": {"manifest", "raw_clips@source", "base_model", "work"},
-        "parameters": {"evaluate", "clip"},
+        "inputs": {"latents", "base_model", "work"},
+        "parameters": {"evaluate"},
     }
     modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
     return sum(modes, Pipeline([]))

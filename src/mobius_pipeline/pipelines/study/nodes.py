@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.study.config import StudyConfig
@@ -15,22 +12,18 @@ from mobius_pipeline.training.config import TrainConfig
 def run_study(
     latents: Path,
     base_model: Path,
-    manifest: pd.DataFrame,
-    raw_clips: Path,
     train: TrainConfig,
     study: StudyConfig,
     sample: SampleConfig,
     evaluate: EvaluateConfig,
-    clip: ClipFormat,
     work: Path,
 ) -> dict[str, Any]:
     """Train every model of the study, sample from those near the front, time all, and put them side by side.
 
     A study that was stopped goes on where it was; what was trained with the same settings is not again.
     """
-    from mobius_pipeline.evaluation.quality import load_videos, reference_paths, vae_encoder
+    from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
     from mobius_pipeline.evaluation.timing import paired_step_times
-    from mobius_pipeline.evaluation.video_metrics import video_features
     from mobius_pipeline.files import read_json
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.planning.base import read_unet_config
@@ -45,8 +38,7 @@ def run_study(
     found = run.study(laboratory, study)
 
     encode = vae_encoder(base_model)
-    paths = reference_paths(manifest, clip.frames, evaluate.reference_clips)
-    features = video_features(load_videos(raw_clips, paths, clip, "study: real clips"), encode)
+    features = reference_features(store, evaluate.reference_clips)
     quality = {
         name: scores(laboratory, found[name], sample, features, encode, evaluate.seed)
         for name in run.near_front(found, study.near)

@@ -7,8 +7,8 @@ from mobius_pipeline.pipelines.study.nodes import draw_study, run_study
 
 def create_pipeline(**_: object) -> Pipeline:
     """Latents and base in; a row a model, and the pictures of the fronts."""
-    inputs = ["latents", "base_model", "manifest", "raw_clips@source"]
-    parameters = ["train", "study", "sample", "evaluate", "clip"]
+    inputs = ["latents", "base_model"]
+    parameters = ["train", "study", "sample", "evaluate"]
     return pipeline(
         [
             node(

@@ -1,0 +1,48 @@
+"""The batches of a training in their order, the next one drawn while a step runs."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from time import perf_counter
+
+from mobius_pipeline.training.batches import Batch
+
+Draw = Callable[[int], list[Batch]]
+
+
+class Loader:
+    """Hands out the batches of steps, and draws the next step's in a thread meanwhile.
+
+    A batch depends on its step alone (`training.draws`), so drawing ahead changes none. It is drawn on
+    the CPU: the device never holds two.
+    """
+
+    def __init__(self, draw: Draw) -> None:
+        """Take batches from `draw`, which must not depend on what the training does meanwhile."""
+        self._draw = draw
+        self._thread: ThreadPoolExecutor | None = None
+        self._ahead: tuple[int, Future[list[Batch]]] | None = None
+        self.waited: list[float] = []  # seconds that each step waited for its batch
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Draw ahead within the block."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as self._thread:
+            try:
+                yield
+            finally:
+                self._thread = self._ahead = None
+
+    def take(self, step: int, *, more: bool) -> list[Batch]:
+        """The parts of a step's batch; with `more`, the next step's is begun.
+
+        Raises:
+            MobiusError: If a clip's latents cannot be read.
+        """
+        began = perf_counter()
+        step_ahead, drawn = self._ahead or (None, None)
+        parts = drawn.result() if drawn is not None and step_ahead == step else self._draw(step)
+        self.waited.append(perf_counter() - began)
+        if more and self._thread is not None:
+            self._ahead = step + 1, self._thread.submit(self._draw, step + 1)
+        return parts
