@@ -11,6 +11,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without these, glibc gives a big tensor's memory back to the system each time it is freed, and asks anew.
 export MALLOC_MMAP_THRESHOLD_ := 4294967296
 export MALLOC_TRIM_THRESHOLD_ := 4294967296
+# Threads that wait for a core sleep soon; a setting of your own stays.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 10000
+endif
 # No dependency reports home; the project's hooks say the same to whoever starts Kedro by hand.
 export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true
@@ -42,6 +46,7 @@ bench: .venv/installed
 	python benchmarks/decode.py
 	python benchmarks/ingest.py
 	python benchmarks/store.py
+	python benchmarks/contention.py
 
 format: .venv/installed
 	ruff check --fix .

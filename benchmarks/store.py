@@ -6,7 +6,8 @@ at the same places; `files` is one `torch.save` file a clip, in fp16 as well, re
 turns in every round. "warm": all bytes are in the page cache. "cold": nothing was read since the kernel was
 asked to drop the files' pages (posix_fadvise); the disk's own cache, or the host's, may still hold them, and
 the store opens its maps within the time. The store's check of each shard's hash, once a process, comes before
-and is timed by itself. `make bench` runs this.
+and is timed by itself. What choosing a step's clips costs is measured for 1,000 and 100,000 clips. `make bench`
+runs this.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from mobius_pipeline.files import write_json
 from mobius_pipeline.latents.index import CLIPS, TEXTS, Places, placed, write_index
 from mobius_pipeline.latents.shards import is_whole, mapped, write_shard
 from mobius_pipeline.latents.store import CURRENT, Clip, LatentsStore
+from mobius_pipeline.training.draws import Batches
 
 CLIPS_PER_SHARD, BATCH = 32, 4
 # Latents (F, C, h, w) and text (L, D): the embedded default's, and 16 frames of 256 x 256 px under SD 2.
@@ -181,6 +183,17 @@ def measured(root: Path, clips: int, rounds: int, shape: str) -> dict[str, Any]:
     return result
 
 
+def choosing(clips: int, steps: int = 1000) -> dict[str, float]:
+    """What it costs to choose the clips of a step: the median in us, and ms for the first of an epoch."""
+    order = Batches([range(clips)], BATCH, seed=0)
+    seconds = []
+    for step in range(steps):
+        began = perf_counter()
+        order.at(step)
+        seconds.append(perf_counter() - began)
+    return {"step_us": 1e6 * statistics.median(seconds), "epoch_ms": 1e3 * seconds[0]}
+
+
 def told(shape: str, state: str, row: dict[str, Any]) -> str:
     us, memmap, files = row["clip_us"], row["store_over_memmap"], row["store_over_files"]
     return (
@@ -206,9 +219,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{shape}: hashes checked at {results[shape]['check_mib_per_s']:.0f} MiB/s")
         for state in ("warm", "cold"):
             print(told(shape, state, results[shape][state]))
+    chosen = {clips: choosing(clips) for clips in (1_000, 100_000)}
+    few, many = chosen.values()
+    print(
+        f"choosing a step's clips: 100,000 over 1,000 clips {many['step_us'] / few['step_us']:.2f} "
+        f"({many['step_us']:.1f} us), and {many['epoch_ms']:.0f} ms an epoch"
+    )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     machine = {"processor": platform.machine(), "torch": torch.__version__}
-    options.output.write_text(json.dumps({"machine": machine, "shapes": results}, indent=2) + "\n")
+    options.output.write_text(
+        json.dumps({"machine": machine, "shapes": results, "choosing": chosen}, indent=2) + "\n"
+    )
     return 0
 
 
