@@ -6,8 +6,8 @@ at the same places; `files` is one `torch.save` file a clip, in fp16 as well, re
 turns in every round. "warm": all bytes are in the page cache. "cold": nothing was read since the kernel was
 asked to drop the files' pages (posix_fadvise); the disk's own cache, or the host's, may still hold them, and
 the store opens its maps within the time. The store's check of each shard's hash, once a process, comes before
-and is timed by itself. What choosing a step's clips costs is measured for 1,000 and 100,000 clips. `make bench`
-runs this.
+and is timed by itself. What choosing a step's clips costs is measured for 1,000 and 100,000 clips.
+`make bench` runs this.
 """
 
 import argparse
