@@ -55,6 +55,7 @@ class Delivery:
         self._waiting: deque[tuple[str, int, Callable[[], None]]] = deque()
         self._changed = threading.Condition()
         self._error: Exception | None = None
+        self._why = ""  # the receiver did not take the record that waits
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=f"deliver to {receiver}", daemon=True)
         self._thread.start()
@@ -74,15 +75,23 @@ class Delivery:
         return not self._waiting
 
     def close(self, seconds: float) -> None:
-        """Wait for at most `seconds`, then stop and say what was lost."""
+        """Wait for at most `seconds`, then stop.
+
+        Raises:
+            MobiusError: With what is not delivered by then, and why.
+        """
         try:
             self.wait(seconds)
         finally:
             with self._changed:
                 self._closed = True
                 self._changed.notify_all()
-            if lost := self._lost():
-                log.error("Lost: %s could not be reached to the end. Not recorded: %s.", self._receiver, lost)
+        if lost := self._lost():
+            raise MobiusError(
+                f"{self._receiver} could not be reached to the end ({self._why}). Not recorded: {lost}. Make "
+                "room, or see what holds it, and give the same command again: what was finished before is "
+                "kept."
+            )
 
     def _lost(self) -> str:
         counts: Counter[str] = Counter()
@@ -114,6 +123,7 @@ class Delivery:
         try:
             send()
         except UnavailableError as error:
+            self._why = str(error)
             if pause == FIRST_PAUSE:
                 log.warning(
                     "%s cannot be reached (%s). Work goes on; records are kept and tried again.",

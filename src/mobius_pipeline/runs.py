@@ -5,7 +5,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,8 +69,8 @@ class Sink:
         """Return the parameters that the run already holds."""
         return {}
 
-    def stored_steps(self) -> dict[str, set[int]]:
-        """Return the steps of each metric that the run already holds."""
+    def stored_steps(self, keys: Collection[str] | None = None) -> dict[str, set[int]]:
+        """Return the steps that the run already holds of the metrics `keys`; of all of them by default."""
         return {}
 
     def end(self, status: str) -> None:
@@ -165,6 +165,15 @@ class Run:
         """Return the steps of a metric that the run holds from before this process."""
         return self._stored.get(key, set())
 
+    def refill(self, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Record what the run lacks of metrics whose steps and values were kept elsewhere.
+
+        A process that was killed, or that MLflow took nothing from, leaves steps out.
+        """
+        self._send()
+        count = sum(len(rows) for rows in history.values())
+        self._delivery.put("kept metric value", count, partial(self._refill, history))
+
     def log_videos(self, folder: Path, step: int) -> None:
         """Record the videos in `folder`, which must stay until they are delivered, as of a step."""
         send = partial(self._sink.artifact, folder, f"previews/step-{step:08d}")
@@ -201,15 +210,39 @@ class Run:
         self._delivery.wait(LAST_WAIT)
 
     def end(self, status: str) -> None:
-        """Deliver what is left, set the status, and say what could not be delivered."""
+        """Deliver what is left and set the status.
+
+        Raises:
+            MobiusError: With what could not be delivered.
+        """
         self._send()
         self._delivery.put("final status", 1, partial(self._sink.end, status))
         self.close()
 
     def close(self) -> None:
-        """Deliver what is left and say what could not be; the status stays as it is."""
+        """Deliver what is left; the status stays as it is.
+
+        Raises:
+            MobiusError: With what could not be delivered.
+        """
         self._send()
         self._delivery.close(LAST_WAIT)
+
+    def _refill(self, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        stored = self._sink.stored_steps(history.keys())
+        lacking = {
+            key: [row for row in rows if row[0] not in stored.get(key, ())] for key, rows in history.items()
+        }
+        timestamp = time.time_ns() // 1_000_000
+        entries = [
+            Entry(key, value, timestamp, step) for key, rows in lacking.items() for step, value in rows
+        ]
+        for start in range(0, len(entries), FLUSH_ENTRIES):
+            self._sink.batch(entries[start : start + FLUSH_ENTRIES], {}, {})
+        if entries:
+            counts = ", ".join(f"{key} of {len(rows)} steps" for key, rows in lacking.items() if rows)
+            self._sink.batch([], {}, {"refilled": counts})
+            log.warning("Run %s lacked %s: filled in from the training's own history.", self.id, counts)
 
     def _send(self) -> None:
         while self._buffer:

@@ -119,7 +119,8 @@ def training_run(
 ) -> Iterator[Run]:
     """Record a training as the run `mode`; `inputs` are the data sets it reads, by name.
 
-    The run ends FINISHED, KILLED (Ctrl-C, or SIGTERM, which becomes exit status 143) or FAILED. In a thread
+    The run ends FINISHED, KILLED (Ctrl-C, or SIGTERM, which becomes exit status 143) or FAILED; what MLflow
+    did not take within a minute of its end is an error, and leaves it RUNNING. In a thread
     other than the main one SIGTERM cannot be caught, and leaves the run RUNNING. With `resume_run_id` that
     run goes on and keeps the steps that it already holds; if the store has lost it, a new one starts, said
     aloud.
@@ -128,7 +129,7 @@ def training_run(
     with sigterm_raises():
         begun = _patiently(lambda: _resumed(store, resume_run_id, mode))
         run = begun or _new_run(store, mode, f"Training of the {mode} model.")
-        with _ending_truthfully(run):
+        with _ending_truthfully(run, run.end):
             run.set_tags({"mode": mode, **tags})
             run.log_params({"mode": mode, **params})
             for name, read in inputs.items():
@@ -151,14 +152,12 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
     sink = _patiently(lambda: _existing(store, run_id, mode))
     if sink is not None:
         run = Run(run_id, sink)
-        try:
+        with _ending_truthfully(run, lambda status: run.close()):
             yield run
-        finally:
-            run.close()
         return
     with sigterm_raises():
         run = _new_run(store, mode, f"Evaluation of the {mode} model; the run of its training is gone.")
-        with _ending_truthfully(run):
+        with _ending_truthfully(run, run.end):
             run.set_tags({"mode": mode})
             yield run
 
@@ -174,7 +173,7 @@ def comparison_run(
     """Record a comparison of trainings as a run of its own, ended as `training_run` ends."""
     with sigterm_raises():
         run = _new_run(_store(), name, description)
-        with _ending_truthfully(run):
+        with _ending_truthfully(run, run.end):
             run.set_tags(tags)
             run.log_params(params)
             yield run
@@ -247,14 +246,15 @@ def _existing(store: Store | None, run_id: str, mode: str) -> MlflowSink | None:
 
 
 @contextmanager
-def _ending_truthfully(run: Run) -> Iterator[None]:
-    status = "FAILED"
+def _ending_truthfully(run: Run, end: Callable[[str], None]) -> Iterator[None]:
+    """Call `end` with the run's final status; what could not be recorded fails the block, too."""
     try:
         yield
         run.flush()
-        status = "FINISHED"
-    except (KeyboardInterrupt, Terminated):
-        status = "KILLED"
+    except BaseException as error:
+        try:
+            end("KILLED" if isinstance(error, KeyboardInterrupt | Terminated) else "FAILED")
+        except MobiusError as lost:
+            log.error("%s", lost)  # beside the error that ends the block
         raise
-    finally:
-        run.end(status)
+    end("FINISHED")

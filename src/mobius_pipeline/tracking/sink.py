@@ -1,7 +1,9 @@
 """One run of an MLflow store."""
 
+import errno
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ _CHECKPOINT_NOTE = (
 )
 # What MLflow says of a store that is down, locked or full, rather than of the record.
 _FOR_NOW = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED")
+# What the system says of a disk that takes no artifact now; `shutil.Error` holds it in words.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.ESTALE)
 
 
 @contextmanager
@@ -27,6 +31,10 @@ def telling_if_unavailable() -> Iterator[None]:
 
     try:
         yield
+    except OSError as error:
+        if not (isinstance(error, shutil.Error) or error.errno in _NOT_WRITTEN):
+            raise
+        raise UnavailableError(str(error)) from error
     except MlflowException as error:
         if error.error_code not in _FOR_NOW:
             raise
@@ -100,12 +108,12 @@ class MlflowSink(Sink):
         return dict(self._client.get_run(self._run_id).data.params)
 
     @telling_if_unavailable()
-    def stored_steps(self) -> dict[str, set[int]]:
-        """Return the steps of each metric that the run already holds."""
-        keys = self._client.get_run(self._run_id).data.metrics
+    def stored_steps(self, keys: Collection[str] | None = None) -> dict[str, set[int]]:
+        """Return the steps that the run already holds of the metrics `keys`; of all of them by default."""
+        wanted = self._client.get_run(self._run_id).data.metrics if keys is None else keys
         return {
             key: {metric.step for metric in self._client.get_metric_history(self._run_id, key)}
-            for key in keys
+            for key in wanted
         }
 
     @telling_if_unavailable()

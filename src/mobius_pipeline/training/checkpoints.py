@@ -74,6 +74,13 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
 
 
+def saved_history(folder: Path) -> dict[str, Any]:
+    """The history in the newest whole checkpoint, by the names of `History`; empty without one."""
+    path = newest_whole(folder)
+    history: dict[str, Any] = read_json(path / META)["history"] if path else {}
+    return history
+
+
 def newest_whole(folder: Path) -> Path | None:
     """The newest whole checkpoint's folder; a damaged one is named and passed over, not deleted."""
     for path in _steps(folder):

@@ -63,13 +63,27 @@ def train(
             notes={"run_id": run.id},
             earlier=work.glob(f"*/{model.mode}"),
         )
-        if (step := forked_at(state)) is not None:
-            run.set_tags({"forked_at": str(step)})
+        first = forked_at(state)
+        if first is not None:
+            run.set_tags({"forked_at": str(first)})
+        run.refill(_losses(state, after=-1 if first is None else first))
         run.log_metrics(summary_metrics(output))
         if known.get("described") != run.id:  # else it may already say how its samples scored
             run.describe(training_note(model.mode, read_metrics(output), read_json(output / CONFIG)))
-            write_json(run_file, {"run_id": run.id, "described": run.id})
+    write_json(run_file, {"run_id": run.id, "described": run.id})  # all of it was delivered
     return output
+
+
+def _losses(state: Path, after: int) -> dict[str, list[tuple[int, float]]]:
+    """The losses that the newest checkpoint remembers of the steps beyond `after`, as the run names them."""
+    from mobius_pipeline.training.checkpoints import saved_history
+
+    history = saved_history(state)
+    names = {"loss": "loss", "heldout": "heldout_loss"}
+    return {
+        key: [(step, value) for step, value, _ in history.get(name, ()) if step > after]
+        for name, key in names.items()
+    }
 
 
 def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
