@@ -21,6 +21,7 @@ from mobius_pipeline import telemetry, tracking
 from mobius_pipeline.errors import MobiusError, in_plain_words
 from mobius_pipeline.evaluation import summary
 from mobius_pipeline.files import read_json
+from mobius_pipeline.redaction import guard_logs, redacted_traceback
 
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Kedro finds `cli` in a module of this name too: its commands stand beside Kedro's own.
     """
     telemetry.silence()
+    guard_logs()
     try:
         cli.main(arguments, prog_name="mobius", standalone_mode=False)
     except click.ClickException as error:
@@ -119,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         words = in_plain_words(error)
         if words is None:
+            if shown := redacted_traceback(error):
+                print(shown, file=sys.stderr)
+                return 1
             raise
         print(f"mobius: {words}", file=sys.stderr)
         return 1

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class Config(BaseModel):
     """A section of `conf/<env>/parameters_<pipeline>.yml`; Kedro validates it before any node runs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # pydantic would print the input, in which any value may be a secret: errors name the key and the rule.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 Channel = Annotated[int, Field(ge=0, le=255)]

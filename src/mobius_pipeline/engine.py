@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.redaction import redacted
 
 
 class EngineConfig(Config):
@@ -74,4 +75,13 @@ def _start_ray(address: str | None) -> None:
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # the stage has one of its own
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
-        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+        try:
+            ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            where = f"the cluster at engine.address ({redacted(address)})" if address else "a Ray of its own"
+            # Ray takes an address apart, and would show one half of a password.
+            said = "" if "@" in (address or "") else f": {str(error).strip().partition(chr(10))[0]}"
+            raise MobiusError(
+                f"engine.name: ray cannot use {where}{said}. Name a running cluster as host:port or "
+                "ray://host:port, or set engine.address: null."
+            ) from error

@@ -2,6 +2,8 @@
 
 import re
 
+from mobius_pipeline.redaction import redacted
+
 _NO_SPACE = re.compile("no space left|quota exceeded|file too large|disk is full", re.IGNORECASE)
 _LONG = 200  # letters
 
@@ -14,15 +16,15 @@ def in_plain_words(error: BaseException) -> str | None:
     """What to print of an error that the user can mend; None of any other, whose traceback is wanted.
 
     Any library may wrap an error of ours, or be the one that meets a full disk: SQLite, and what is written
-    in Rust, tell of that in words alone.
+    in Rust, tell of that in words alone. Secrets are left out (`redacted`).
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MobiusError):
-            return str(cause)
+            return redacted(str(cause))
         said = str(cause).partition("\n")[0]
         if found := _NO_SPACE.search(said):
-            told = said if len(said) < _LONG else found[0]
+            told = redacted(said) if len(said) < _LONG else found[0]
             return (
                 f"The disk is full ({told}). Make room on it, then give the same command again. "
                 "What was finished before is kept."

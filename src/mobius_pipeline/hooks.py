@@ -17,6 +17,7 @@ from kedro.validation import ParameterValidationError
 from mobius_pipeline import telemetry, tracking
 from mobius_pipeline.errors import MobiusError, in_plain_words
 from mobius_pipeline.locks import only_writer
+from mobius_pipeline.redaction import guard_logs, redacted, redacted_traceback
 from mobius_pipeline.runs import flatten
 
 telemetry.silence()  # settings.py imports this module before Kedro imports any pipeline
@@ -24,15 +25,18 @@ telemetry.silence()  # settings.py imports this module before Kedro imports any 
 
 def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print errors that the user can mend without the traceback, which would hide them."""
-    words = str(error) if isinstance(error, ParameterValidationError) else in_plain_words(error)
-    if words is None:
-        _excepthook(kind, error, trace)
-    else:
+    words = redacted(str(error)) if isinstance(error, ParameterValidationError) else in_plain_words(error)
+    if words is not None:
         print(f"\nmobius: {words}", file=sys.stderr)
+    elif shown := redacted_traceback(error):
+        print(shown, file=sys.stderr)
+    else:
+        _excepthook(kind, error, trace)
 
 
 _excepthook = sys.excepthook  # Kedro's logging has put rich's in place by now
 sys.excepthook = _plain_excepthook
+guard_logs()
 
 
 class ProjectHooks:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from mobius_pipeline.delivery import Delivery, patiently
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.redaction import redacted
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class Run:
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, in place of those of the same names."""
         if tags:
-            texts = {key: str(value) for key, value in tags.items()}
+            texts = {key: redacted(str(value)) for key, value in tags.items()}
             self._delivery.put("tag", len(texts), partial(self._sink.batch, [], {}, texts))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
@@ -197,12 +198,13 @@ class Run:
 
     def log_dataset(self, name: str, read: Input) -> None:
         """Record the data set `name`; its digest stands whole in the tag `data.<name>`."""
-        self._delivery.put("data set", 1, partial(self._sink.dataset, name, read))
+        shown = read._replace(source=redacted(read.source))
+        self._delivery.put("data set", 1, partial(self._sink.dataset, name, shown))
         self.set_tags({f"data.{name}": read.digest})
 
     def describe(self, text: str) -> None:
         """Set what the run's page says of it, in Markdown; tables of runs show the first words."""
-        self._delivery.put("description", 1, partial(self._sink.describe, text))
+        self._delivery.put("description", 1, partial(self._sink.describe, redacted(text)))
 
     def flush(self) -> None:
         """Wait until everything is delivered, or for a minute: then it stays on its way."""
@@ -283,7 +285,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, default=str) if isinstance(value, list | tuple) else str(value)
+    return redacted(json.dumps(value, default=str) if isinstance(value, list | tuple) else str(value))
 
 
 def _cut(key: str, text: str) -> str:

@@ -81,8 +81,13 @@ class MlflowSink(Sink):
             source_run_id=self._run_id,
             experiment_id=self._experiment_id,
             params={"folder": str(folder), "step": str(step)},
-            # Without them MLflow names the script by its path on this machine.
-            tags={**source_tags(), NOTE: _CHECKPOINT_NOTE.format(step=step, folder=folder)},
+            # Without them MLflow names the script by its path on this machine, and git's remote with any
+            # password in its address.
+            tags={
+                **source_tags(),
+                "mlflow.source.git.repoURL": "",
+                NOTE: _CHECKPOINT_NOTE.format(step=step, folder=folder),
+            },
         ).model_id
         self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step)])
         self._client.log_batch(self._run_id, metrics=[Metric(*entry, model_id=model_id) for entry in metrics])

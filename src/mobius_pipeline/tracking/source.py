@@ -2,18 +2,17 @@
 
 import getpass
 import os
-import shlex
 import sys
 from pathlib import Path
 
 from mobius_pipeline.files import sha256
+from mobius_pipeline.redaction import command_line
 from mobius_pipeline.revision import commit, has_changes
 
 
 def source_tags() -> dict[str, str]:
-    """The command that runs, without its program's folder, and who gave it; as MLflow names them."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    tags = {"mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
+    """The command that runs, without secrets and its program's folder, and who gave it, in MLflow's terms."""
+    tags = {"mlflow.source.name": command_line(sys.argv), "mlflow.source.type": "LOCAL"}
     try:
         return {**tags, "mlflow.user": getpass.getuser()}
     except (KeyError, OSError):  # a container's number without a name

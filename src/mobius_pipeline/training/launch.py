@@ -21,6 +21,7 @@ from pydantic import Field
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import read_json, write_json
+from mobius_pipeline.redaction import guard_logs
 from mobius_pipeline.signals import Terminated, signals_noted
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.processes import Processes, processes_of_torchrun
@@ -149,6 +150,7 @@ def _refuse_missing_gpus(config: TrainConfig) -> None:
 def _process(work: Work, file: Path, words: Connection | None) -> None:
     """What each process runs."""
     job = Job(**read_json(file))
+    guard_logs()
     first = os.environ["LOCAL_RANK"] == "0" and words is not None
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s %(message)s")
     with signals_noted(), processes_of_torchrun(job.config.device, leads=words is not None) as processes:
