@@ -339,7 +339,7 @@ def test_a_moved_project_is_refused_before_it_trains(tracked_project: Path, tmp_
     moved = tracked_project.rename(tmp_path_factory.mktemp("elsewhere") / "project")
     tracking.configure(tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns")), moved)
     with (
-        pytest.raises(MobiusError, match="the project was moved"),
+        pytest.raises(MobiusError, match="the project was moved or copied"),
         tracking.training_run("serial", **NOTHING),
     ):
         pass

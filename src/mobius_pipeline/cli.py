@@ -84,6 +84,15 @@ def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -
     plan_base(config, memory, output, Console(width=WIDTH, highlight=False), **sizes)
 
 
+@cli.command(
+    "relocate", help="Have the runs of a moved or copied project name their files where they are now."
+)
+def relocate_command_line() -> None:
+    """Rewrite the places of artifacts in the database of the project in the working directory."""
+    store = recorded_store(Path.cwd())
+    print(f"{tracking.relocate(store)} runs were kept elsewhere; all name {store.artifacts} now.")
+
+
 @cli.command("export", help="Write a training's result with its base as one folder.")
 @click.argument("trained", type=click.Path(path_type=Path))
 @click.option("--base", type=click.Path(path_type=Path), required=True, help="What it was trained over.")
@@ -210,7 +219,9 @@ def recorded_store(project: Path) -> tracking.Store:
     """
     settings = project / PROJECT_SETTINGS
     if not settings.is_file():
-        raise MobiusError(f"There is no {settings}. Run `mobius ui` (or `make ui`) in the project's folder.")
+        raise MobiusError(
+            f"There is no {settings}. Give this command (or `make ui`) in the project's folder."
+        )
     store = tracking.store_of(read_tracking(settings), project)
     if not store.database.is_file():
         raise MobiusError(

@@ -67,8 +67,11 @@ class ProjectHooks:
     ) -> None:
         """Refuse a name in `--params` that nothing in this run reads; Kedro would ignore it without a word.
 
+        Where a node records in MLflow, see that it can before any node computes.
+
         Raises:
-            MobiusError: With the names, what may have been meant, and what this run reads.
+            MobiusError: With the names, what may have been meant, and what this run reads; or with what keeps
+                MLflow from recording.
         """
         read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         given = [name for name, _ in flatten(run_params["runtime_params"])]
@@ -81,6 +84,8 @@ class ProjectHooks:
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
                 + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and what stands below them."
             )
+        if any("tracked" in node.tags for node in pipeline.nodes):
+            tracking.check()
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: Any) -> None:

@@ -1,7 +1,7 @@
 """The project's pipelines by name: what `kedro run --pipelines=<name>` takes.
 
 Tags, for `--tags`: `serial` and `parallel`, the mode; `gpu`, what computes on the `device` of its parameters;
-`report`, what measures and shows results.
+`report`, what measures and shows results; `tracked`, what records in MLflow.
 """
 
 import warnings

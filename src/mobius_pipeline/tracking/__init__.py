@@ -17,6 +17,7 @@ from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.home import home
 from mobius_pipeline.runs import LAST_WAIT, Input, Run, Sink
 from mobius_pipeline.signals import Terminated, sigterm_raises
+from mobius_pipeline.tracking.moved import relocate
 from mobius_pipeline.tracking.owner import close_orphans, owner_tags
 from mobius_pipeline.tracking.page import NOTE, VIEW
 from mobius_pipeline.tracking.search import artifacts_of, chosen_runs
@@ -43,12 +44,14 @@ __all__ = [
     "Store",
     "TrackingConfig",
     "attached_run",
+    "check",
     "comparison_run",
     "configure",
     "dvc_tags",
     "experiment_id",
     "experiment_name",
     "recorded_trainings",
+    "relocate",
     "reset",
     "run_page",
     "store_of",
@@ -81,6 +84,17 @@ def configure(config: TrackingConfig, root: Path) -> None:
 def reset() -> None:
     """Forget the configured project: runs record nothing from now on."""
     _state.store, _state.source, _state.said = None, None, False
+
+
+def check() -> None:
+    """See that runs can be recorded, before anything is computed that they would record.
+
+    Raises:
+        MobiusError: If the project was moved, or its database is another MLflow's or cannot be reached.
+    """
+    store = _state.store
+    if store is not None and store.database.exists():
+        _patiently(lambda: experiment_id(store))
 
 
 def experiment_name() -> str:

@@ -1,7 +1,11 @@
 """Where runs are kept: an experiment in SQLite, its files beside it."""
 
 import logging
+import shlex
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +70,8 @@ def experiment_id(store: Store) -> str:
     """Return the id of the store's experiment, created if it is missing, with what its page shows.
 
     Raises:
-        MobiusError: If the experiment was deleted, or keeps its artifacts somewhere else.
+        MobiusError: If the experiment was deleted or keeps its artifacts somewhere else, or the database is
+            another version's.
     """
     client = open_client(store)
     found = client.get_experiment_by_name(store.name)
@@ -82,8 +87,8 @@ def experiment_id(store: Store) -> str:
     if found.artifact_location not in (store.artifacts.as_uri(), str(store.artifacts)):
         raise MobiusError(
             f"The MLflow experiment {store.name!r} keeps its files in {found.artifact_location}, not in "
-            f"{store.artifacts}: the project was moved. Move it back, remove {store.folder}, or name another "
-            "experiment in conf/base/mlflow.yml."
+            f"{store.artifacts}: the project was moved or copied. `mobius relocate`, in the project's "
+            "folder, has the runs name their files where they are now."
         )
     for key, value in experiment_tags().items():
         if key not in found.tags:  # an experiment of an earlier version; what a user changed stays
@@ -105,8 +110,54 @@ def open_client(store: Store) -> Any:
     store.folder.mkdir(parents=True, exist_ok=True)
     if not store.database.exists():
         _create(store)
+    refuse_other_schema(store)
     mlflow.set_tracking_uri(store.uri)  # create_external_model reads it, and so do the ranks of torchrun
     return mlflow.MlflowClient(store.uri)
+
+
+def refuse_other_schema(store: Store) -> None:
+    """Refuse a database that this MLflow cannot work with, which MLflow reports as if it were down.
+
+    Raises:
+        MobiusError: With the command that upgrades it, or what to install.
+    """
+    try:
+        with closing(sqlite3.connect(f"{store.database.as_uri()}?mode=ro", uri=True)) as database:
+            found = [version for (version,) in database.execute("SELECT version_num FROM alembic_version")]
+    except sqlite3.OperationalError:  # locked, or without tables: MLflow's to wait for, or to make
+        return
+    except sqlite3.DatabaseError as error:
+        raise MobiusError(
+            f"{store.database} is no whole SQLite database ({error}). Put a backup in its place, or remove "
+            "it: runs are recorded anew then; trainings and their checkpoints do not depend on it."
+        ) from error
+    newest, known = _schemas()
+    if found == [newest] or not found:
+        return
+    import mlflow
+
+    here = f"MLflow than {mlflow.__version__} (schema {found[0]}, expected {newest})"
+    if found[0] in known:
+        raise MobiusError(
+            f"{store.database} is of an earlier {here}. Copy the file, then run: "
+            f"mlflow db upgrade {shlex.quote(store.uri)}"
+        )
+    raise MobiusError(
+        f"{store.database} is of a later {here}. Install the MLflow that wrote it, or name another folder in "
+        "conf/base/mlflow.yml."
+    )
+
+
+@cache
+def _schemas() -> tuple[str, frozenset[str]]:
+    """The newest schema of a database that this MLflow knows, and all of them."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    scripts = ScriptDirectory.from_config(_get_alembic_config(""))
+    newest = scripts.get_current_head()
+    assert newest is not None
+    return newest, frozenset(script.revision for script in scripts.walk_revisions())
 
 
 def _create(store: Store) -> None:

@@ -29,14 +29,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs=["comparison", "costs", "real_videos"],
                 name="compare",
-                tags="report",
+                tags=["report", "tracked"],
             ),
             node(
                 report,
                 inputs=["comparison", "real_videos", "work"],
                 outputs="comparison_report",
                 name="report",
-                tags="report",
+                tags=["report", "tracked"],
             ),
         ]
     )

@@ -21,7 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs=["metrics", "loss_curve", "heldout_curve"],
                 name="evaluate",
-                tags="report",
+                tags=["report", "tracked"],
             )
         ]
     )

@@ -21,6 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs="plan",
                 name="plan_training",
+                tags="tracked",
             )
         ]
     )

@@ -21,7 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs="weights",
                 name="train",
-                tags="gpu",
+                tags=["gpu", "tracked"],
             )
         ]
     )

@@ -1,0 +1,65 @@
+"""Runs of a project that was moved or copied: MLflow keeps the absolute place of their files."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.tracking.store import Store, refuse_other_schema
+
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def relocate(store: Store) -> int:
+    """Have every run of the store name its files below the store's own folder, in one transaction.
+
+    Returns:
+        How many runs named another place.
+
+    Raises:
+        MobiusError: If the database is another version's or cannot be written.
+    """
+    refuse_other_schema(store)
+    new = store.artifacts.as_uri()
+    try:
+        with closing(sqlite3.connect(store.database)) as database, database:
+            found = database.execute("SELECT artifact_location FROM experiments").fetchall()
+            old = {place for (place,) in found if _is_a_store(place, store)}
+            before = database.execute("SELECT artifact_uri FROM runs").fetchall()
+            for root in old:
+                _rewrite(database, root, new)
+            after = database.execute("SELECT artifact_uri FROM runs").fetchall()
+    except sqlite3.OperationalError as error:
+        raise MobiusError(
+            f"{store.database} cannot be written ({error}). End what records in it, and give the same "
+            "command again. Nothing was changed."
+        ) from error
+    return sum(one != other for one, other in zip(before, after, strict=True))
+
+
+def _is_a_store(place: str, store: Store) -> bool:
+    """Whether a place is the artifacts folder of a project elsewhere; earlier versions wrote it as a path."""
+    address = urlsplit(place)
+    is_local = address.scheme in ("", "file") and not address.netloc
+    return (
+        is_local
+        and Path(unquote(address.path)).name == store.artifacts.name
+        and place != store.artifacts.as_uri()
+    )
+
+
+def _rewrite(database: sqlite3.Connection, root: str, new: str) -> None:
+    below = f"{root}/"
+    for table, column in _PLACES:
+        moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
+        database.execute(
+            f"{moved} WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+            (new, len(root) + 1, root, len(below), below),
+        )
