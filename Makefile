@@ -20,9 +20,13 @@ export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
+# DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
+NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
+
 .PHONY: demo test ui study bench format
 
 demo: .venv/installed
+	dvc config --local core.no_scm $(NO_SCM)
 	dvc repro
 	mobius summary
 
@@ -37,6 +41,7 @@ ui: .venv/installed
 	mobius ui
 
 study: .venv/installed
+	dvc config --local core.no_scm $(NO_SCM)
 	dvc repro encode
 	kedro run --pipelines=study
 

@@ -62,7 +62,7 @@ def files(catalog: DataCatalog, names: set[str]) -> set[str]:
 def test_every_pipeline_of_the_chain_is_a_stage() -> None:
     assert list(stages()) == list(CHAIN)
     for name, stage in stages().items():
-        assert stage["cmd"] == f"kedro run --pipelines={name}"
+        assert stage["cmd"] == f"kedro run --env=base --pipelines={name}"
 
 
 @pytest.mark.parametrize("name", CHAIN)
