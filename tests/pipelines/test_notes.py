@@ -36,3 +36,21 @@ def test_a_comparison_begins_with_the_changes_and_holds_table_and_verdict() -> N
     assert first == f"Parallel against serial: {cost}, loss at equal steps +1.2%, at equal compute +1.2%."
     assert f"| Peak memory |  | 2.08 GiB | 1.23 GiB | {minus}40.9% |" in table.splitlines()
     assert verdict == comparison["verdict"]
+
+
+def test_texts_of_others_are_no_markdown() -> None:
+    comparison = comparison_example.comparison()
+    label = "parallel <img src=x onerror=alert(1)> | [a](javascript:alert(2)) `b` *c*"
+    for key in ("columns", "relative_percent"):
+        comparison[key][label] = comparison[key].pop("parallel")
+    for found in comparison["points"].values():
+        for values in found.values():
+            if "parallel" in values:
+                values[label] = values.pop("parallel")
+    shown = "parallel &lt;img src=x onerror=alert(1)&gt; \\| \\[a\\](javascript:alert(2)) \\`b\\` \\*c\\*"
+    note = comparison_note({**comparison, "verdict": f"{label} is best."})
+    assert f"{shown} is best." in note
+    assert f"| {shown} | {shown} vs serial |" in note
+    assert label not in note
+    hostile = {"train": CONFIG["train"] | {"device": "cuda<script>"}}
+    assert "cuda&lt;script&gt;" in training_note("serial", METRICS, hostile)

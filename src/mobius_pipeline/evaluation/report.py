@@ -9,6 +9,7 @@ from typing import Any
 
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.evaluation import charts, summary
+from mobius_pipeline.pages import policy
 
 Json = Mapping[str, Any]
 
@@ -55,7 +56,11 @@ def render_report(comparison: Json, media_root: Path) -> str:
     )
     pages.filters["begun"] = summary.begun
     pages.globals["zip"] = zip
-    return pages.get_template("report.html").render(**content(comparison, media_root))
+    script = pages.get_template("report.js").render()
+    shown = content(comparison, media_root)
+    return pages.get_template("report.html").render(
+        **shown, script=script, policy=policy(scripts=[script], media=True)
+    )
 
 
 def content(comparison: Json, media_root: Path) -> dict[str, Any]:

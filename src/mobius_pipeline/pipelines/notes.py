@@ -1,6 +1,12 @@
-"""What a run's page in MLflow says of it: a first line that tables of runs show, then the figures."""
+"""What a run's page in MLflow says of it: a first line that tables of runs show, then the figures.
 
+The page reads Markdown, which may hold HTML: settings and labels are written so that it shows them as they
+are.
+"""
+
+import re
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from mobius_pipeline.evaluation import summary
@@ -23,7 +29,7 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
         f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
         f"(untrained {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
         f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
-        f"{' then '.join(config['devices'])}, "
+        f"{_plain(' then '.join(config['devices']))}, "
         f"{summary.count(metrics['trainable_parameters'])} trainable parameters, "
         f"{summary.duration(metrics['training_s'])} of training."
     ]
@@ -36,8 +42,8 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
 
 def comparison_note(comparison: Json) -> str:
     """Describe a comparison: the changes of each column, the table, the verdict in words."""
-    first, *others = comparison["columns"]
-    rows, change = summary.rows(comparison), comparison["relative_percent"]
+    first, *others = map(_plain, comparison["columns"])
+    rows, change = summary.rows(comparison), comparison["relative_percent"].values()
     names = {
         "peak_memory_bytes": "peak memory",
         "step_s": "median step",
@@ -46,8 +52,8 @@ def comparison_note(comparison: Json) -> str:
     }
     changes = [
         f"{summary.begun(label)} against {first}: "
-        + ", ".join(f"{name} {summary.percent(change[label][key])}" for key, name in names.items())
-        for label in others
+        + ", ".join(f"{name} {summary.percent(changed[key])}" for key, name in names.items())
+        for label, changed in zip(others, change, strict=True)
     ]
     titles = ["", "base, untrained", first, *others, *(f"{label} vs {first}" for label in others)]
     lines = [
@@ -57,4 +63,9 @@ def comparison_note(comparison: Json) -> str:
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     report = "The report, with every sampled video: Artifacts, `comparison.html`."
-    return "\n\n".join([f"{'. '.join(changes)}.", table, comparison["verdict"], report])
+    return "\n\n".join([f"{'. '.join(changes)}.", table, _plain(comparison["verdict"]), report])
+
+
+def _plain(text: str) -> str:
+    """Write a text so that Markdown shows it as it is: no HTML, no link, no picture, no cell of a table."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(text, quote=False))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from mobius_pipeline.clips.validate.page_view import PageView
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import move_folder
 
@@ -45,8 +46,7 @@ class Expectation:
         return getattr(gxe, self.kind.title().replace("_", ""))
 
 
-# By name: the module imports Great Expectations.
-_INDEX_VIEW = {"module_name": "mobius_pipeline.clips.validate.index_view", "class_name": "IndexView"}
+_VIEW = {"view": {"module_name": PageView.__module__, "class_name": PageView.__name__}}
 _TELLING = ("path", "reason")  # columns that name a row, where there is anything in them
 ABOUT_NULLS = ("expect_column_values_to_be_null", "expect_column_values_to_not_be_null")
 
@@ -119,8 +119,11 @@ class DataDocs:
         self._source = self._context.data_sources.add_pandas("tables")
         self._results = self._root / "gx/uncommitted/validations"
         site = self._context.variables.data_docs_sites["local_site"]
-        index = {**site["site_index_builder"], "view": _INDEX_VIEW}
-        self._context.update_data_docs_site("local_site", {**site, "site_index_builder": index})
+        ours = {
+            "site_index_builder": {**site["site_index_builder"], **_VIEW},
+            "site_section_builders": {"expectations": _VIEW, "validations": _VIEW, "profiling": "None"},
+        }
+        self._context.update_data_docs_site("local_site", {**site, **ours})
         if self._past.is_dir():
             shutil.copytree(self._past, self._results, dirs_exist_ok=True)
         now = datetime.now(UTC)
@@ -154,7 +157,9 @@ class DataDocs:
         """Render what was checked, move the HTML under the work folder, keep the results, drop the rest."""
         self._forget()
         self._context.build_data_docs()  # once: an action of each checkpoint would render everything anew
-        move_folder(self._root / "gx/uncommitted/data_docs/local_site", self._target)
+        site = self._root / "gx/uncommitted/data_docs/local_site"
+        shutil.rmtree(site / "static")  # fonts and pictures of Great Expectations' own pages
+        move_folder(site, self._target)
         move_folder(self._results, self._past)
         shutil.rmtree(self._root)
         return self._target

@@ -1,0 +1,151 @@
+"""Names of files, captions, prompts, labels and reasons are others' text: no page runs or loads them."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import pandas as pd
+import pytest
+import yaml
+
+import comparison_example
+from clip_rows import clip_row, rejected_row
+from hostile import TEXTS, watched
+from mobius_pipeline.clips.validate.expectations import validate_clips
+from mobius_pipeline.clips.validate.rules import ValidateConfig
+from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.evaluation import verdict
+from mobius_pipeline.evaluation.report import render_report
+
+CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
+
+
+def hostile_table() -> pd.DataFrame:
+    """Clips that pass and clips that fail, with a hostile text in each column of text."""
+    texts = list(enumerate(TEXTS))
+    return pd.DataFrame(
+        [
+            *(
+                clip_row(number, path=text, caption=text, codec=text, container=text)
+                for number, text in texts
+            ),
+            *(clip_row(20 + number, path=f"b{text}", caption="", split=text) for number, text in texts),
+            *(clip_row(number, path=f"c{text}", caption=text) for number, text in texts),  # duplicates
+            *(rejected_row(number) | {"path": f"d{text}", "reason": text} for number, text in texts),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def data_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data Docs of a hostile table, with hostile settings; the run stops at the settings of the table."""
+    work = tmp_path_factory.mktemp("work")
+    section = yaml.safe_load(Path("conf/base/parameters_validate.yml").read_text())["validate"]
+    of_values = {
+        "expect_column_values_to_not_match_regex": {"regex": "<script>alert(1)|[<]img|elsewhere"},
+        "expect_column_values_to_be_in_set": {"value_set": [*TEXTS[:2]]},
+    }
+    of_tables = {
+        "expect_column_distinct_values_to_be_in_set": {"value_set": [*TEXTS[2:4]]},
+        "expect_column_most_common_value_to_be_in_set": {"value_set": [*TEXTS[4:6]]},
+    }
+    asked = {
+        key: [
+            {"expect": kind, "column": "codec", "label": TEXTS[0], "action": action, **options}
+            for kind, options in entries.items()
+        ]
+        for key, entries, action in (
+            ("expectations", of_values, "warn"),
+            ("table_expectations", of_tables, "stop"),
+        )
+    }
+    shares = {"max_rejected_share": 1.0, "max_quarantined_share": 1.0}
+    with pytest.raises(MobiusError, match="distinct"):
+        validate_clips(hostile_table(), ValidateConfig(**section | asked | shares), CLIP, work)
+    return work / "data_docs"
+
+
+def test_no_page_of_the_data_docs_obeys_what_it_shows(browser: Any, data_docs: Path, artifacts: Path) -> None:
+    pages = sorted(data_docs.rglob("*.html"))
+    assert len(pages) == 1 + 5 + 5  # the index; what was asked, and what was found
+    assert [path for path in data_docs.rglob("*") if path.is_file() and path not in pages] == []
+    shown = ""
+    for place, path in enumerate(pages):
+        with watched(browser, path.as_uri()) as page:
+            page.goto(path.as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+            shown += page.inner_text("body")
+            assert page.locator("script, img, iframe, svg, link, object, embed").count() == 0
+            assert page.evaluate("getComputedStyle(document.body).fontFamily").startswith("system-ui")
+            page.screenshot(path=artifacts / f"data-docs-{place:02}.png", full_page=True)
+    assert [text for text in TEXTS if text not in shown] == []
+
+
+def test_every_page_of_the_data_docs_is_reached_from_its_index(browser: Any, data_docs: Path) -> None:
+    reached = {data_docs / "index.html"}
+    waiting = list(reached)
+    with watched(browser, data_docs.as_uri()) as page:
+        while waiting:
+            page.goto(waiting.pop().as_uri())
+            links = page.eval_on_selector_all("a", "all => all.map(a => a.href.split('#')[0])")
+            found = {Path(url2pathname(urlsplit(link).path)) for link in links} - reached
+            reached |= found
+            waiting += found
+    assert reached == set(data_docs.rglob("*.html"))
+
+
+def test_a_page_of_the_data_docs_runs_no_script_that_was_put_into_it(
+    browser: Any, data_docs: Path, tmp_path: Path
+) -> None:
+    """The policy holds by itself, should a text ever get through."""
+    smuggled = "".join(TEXTS[:3])
+    path = tmp_path / "index.html"
+    path.write_text((data_docs / "index.html").read_text().replace("<main>", f"<main>{smuggled}"))
+    with watched(browser, path.as_uri()) as page:
+        page.goto(path.as_uri())
+        assert page.locator("script").count() > 0
+
+
+def hostile_comparison() -> dict[str, Any]:
+    """The comparison of the example, every text of a user's a hostile one."""
+    example = comparison_example.comparison()
+    labels = dict(zip(example["columns"], TEXTS, strict=False))
+    by_text = json.dumps(example)
+    for name, text in {**labels, **dict(zip(comparison_example.PROMPTS, TEXTS[2:], strict=False))}.items():
+        by_text = by_text.replace(json.dumps(name), json.dumps(text))
+    hostile: dict[str, Any] = json.loads(by_text)
+    hostile["provenance"] |= dict.fromkeys(("git", "experiment", "device"), " ".join(TEXTS))
+    hostile["data"]["left_out"] = [
+        {"label": text, "required": text, "observed": text, "clips": 1, "kept": False} for text in TEXTS
+    ]
+    hostile["run_pages"] = dict.fromkeys(hostile["run_pages"])
+    return {**hostile, "verdict": verdict.verdict(hostile)}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, sample_media: Path) -> Path:
+    path = tmp_path_factory.mktemp("report") / "comparison.html"
+    path.write_text(render_report(hostile_comparison(), sample_media), encoding="utf-8")
+    return path
+
+
+def test_the_report_does_not_obey_what_it_shows(browser: Any, report: Path, artifacts: Path) -> None:
+    with watched(browser, report.as_uri()) as page:
+        page.goto(report.as_uri())
+        shown = page.inner_text("body")
+        assert [text for text in TEXTS if text not in shown] == []
+        page.get_by_role("button", name="Pause all videos").click()  # its own script runs
+        page.get_by_role("button", name="Play all videos").wait_for()
+        assert page.locator("script").count() == 1
+        page.screenshot(path=artifacts / "report-hostile.png", full_page=True)
+
+
+def test_the_report_runs_no_script_that_was_put_into_it(browser: Any, report: Path, tmp_path: Path) -> None:
+    path = tmp_path / "comparison.html"
+    path.write_text(report.read_text().replace("<main>", f"<main>{''.join(TEXTS[:3])}"))
+    with watched(browser, path.as_uri()) as page:
+        page.goto(path.as_uri())
+        assert page.locator("script").count() == 2
