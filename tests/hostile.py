@@ -19,7 +19,7 @@ TEXTS = (
 
 
 @contextmanager
-def watched(browser: Any, own: str, **settings: Any) -> Iterator[Any]:
+def watched(browser: Any, *own: str, **settings: Any) -> Iterator[Any]:
     """A page of the browser on which no script of a text may run, and nothing but `own` be asked for."""
     page = browser.new_context(**settings).new_page()
     obeyed: list[str] = []
@@ -32,4 +32,4 @@ def watched(browser: Any, own: str, **settings: Any) -> Iterator[Any]:
     page.context.close()
     sent = [request.url for request in asked if request.failure != "csp"]  # what the policy lets through
     assert obeyed == []
-    assert [url for url in sent if not url.startswith((own, "data:", "blob:", "about:"))] == []
+    assert [url for url in sent if not url.startswith((*own, "data:", "blob:", "about:"))] == []

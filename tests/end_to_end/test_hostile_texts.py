@@ -1,9 +1,11 @@
 """Names of files, captions, prompts, labels and reasons are others' text: no page runs or loads them."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 import pandas as pd
@@ -11,14 +13,19 @@ import pytest
 import yaml
 
 import comparison_example
+import viz
 from clip_rows import clip_row, rejected_row
 from hostile import TEXTS, watched
+from mobius_pipeline import cli, tracking
 from mobius_pipeline.clips.validate.expectations import validate_clips
 from mobius_pipeline.clips.validate.rules import ValidateConfig
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.evaluation import verdict
 from mobius_pipeline.evaluation.report import render_report
+from mobius_pipeline.pipelines.notes import comparison_note, training_note
+from mobius_pipeline.tracking.store import page_of
+from project import make_project
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
 
@@ -112,9 +119,9 @@ def test_a_page_of_the_data_docs_runs_no_script_that_was_put_into_it(
 def hostile_comparison() -> dict[str, Any]:
     """The comparison of the example, every text of a user's a hostile one."""
     example = comparison_example.comparison()
-    labels = dict(zip(example["columns"], TEXTS, strict=False))
+    labels = dict(zip(example["columns"], (TEXTS[5], TEXTS[7]), strict=True))
     by_text = json.dumps(example)
-    for name, text in {**labels, **dict(zip(comparison_example.PROMPTS, TEXTS[2:], strict=False))}.items():
+    for name, text in {**labels, **dict(zip(comparison_example.PROMPTS, TEXTS, strict=False))}.items():
         by_text = by_text.replace(json.dumps(name), json.dumps(text))
     hostile: dict[str, Any] = json.loads(by_text)
     hostile["provenance"] |= dict.fromkeys(("git", "experiment", "device"), " ".join(TEXTS))
@@ -149,3 +156,119 @@ def test_the_report_runs_no_script_that_was_put_into_it(browser: Any, report: Pa
     with watched(browser, path.as_uri()) as page:
         page.goto(path.as_uri())
         assert page.locator("script").count() == 2
+
+
+METRICS = {
+    "peak_memory_bytes": 2**30,
+    "step_s": 0.25,
+    "training_s": 75.0,
+    "heldout_loss_start": 0.2,
+    "heldout_loss": 0.15,
+    "steps": 300,
+    "trainable_parameters": 1_500_000,
+}
+TABLES = {
+    "clip_table": "02_intermediate/clips.parquet",
+    "manifest": "03_primary/manifest.parquet",
+    "quarantine": "03_primary/quarantine.parquet",
+}
+
+
+@pytest.fixture(scope="module")
+def kedro_viz(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Iterator[str]:
+    """A Kedro-Viz over files with hostile texts in them."""
+    project = tmp_path_factory.mktemp("viz") / "project"
+    make_project(project, mlflow_template)
+    for name in TABLES.values():
+        path = project / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hostile_table().to_parquet(path)
+    files = project / "data/08_reporting/data_docs"
+    files.mkdir(parents=True)
+    for text in (TEXTS[1], TEXTS[2], TEXTS[3]):  # that can be names of files
+        (files / text).touch()
+    (files.parent / "comparison.json").write_text(json.dumps(hostile_comparison()))
+    (files.parent / "serial").mkdir()
+    rows = [{"step": step, **dict.fromkeys(TEXTS, step)} for step in (1, 2)]
+    (files.parent / "serial/loss_curve.json").write_text(json.dumps(rows))
+    with viz.serving(project) as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        *((name, ".preview-table") for name in (*TABLES, "data_docs")),
+        ("comparison", ".pipeline-metadata__preview-json"),
+        ("serial.loss_curve", ".js-plotly-plot .scatterlayer .trace"),
+    ],
+)
+def test_no_preview_of_kedro_viz_obeys_what_it_shows(
+    browser: Any, kedro_viz: str, artifacts: Path, name: str, part: str
+) -> None:
+    with watched(browser, kedro_viz, *viz.FONTS, viewport={"width": 1600, "height": 1000}) as page:
+        graph = page.request.get(f"{kedro_viz}/api/main").json()
+        (node,) = (node["id"] for node in graph["nodes"] if node["name"] == name)
+        page.goto(f"{kedro_viz}/?pid=__default__&sid={node}")
+        page.locator(part).first.wait_for()
+        page.get_by_role("button", name="Expand preview").click()
+        page.wait_for_timeout(500)
+        page.screenshot(path=artifacts / f"kedro-viz-hostile-{name}.png")
+        assert page.locator("img[onerror], svg[onload], iframe[srcdoc]").count() == 0
+
+
+@pytest.fixture(scope="module")
+def mlflow_runs(
+    tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path, report: Path
+) -> Iterator[dict[str, str]]:
+    """The addresses of MLflow's pages of a comparison and of a training, with hostile settings."""
+    project = tmp_path_factory.mktemp("mlflow")
+    (project / "mlruns").mkdir()
+    shutil.copy(mlflow_template, project / "mlruns/mlflow.db")
+    config = tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns"))
+    store = tracking.store_of(config, project)
+    samples = project / "samples"
+    samples.mkdir()
+    for text in (TEXTS[1], TEXTS[2], TEXTS[3]):  # that can be names of files
+        (samples / f"{text}.txt").write_text(text)
+    (samples / "samples.json").write_text(json.dumps([{"prompt": text} for text in TEXTS]))
+    (samples / "notes.md").write_text("\n\n".join(TEXTS))
+    texts = {f"column {place}": text for place, text in enumerate(TEXTS)}
+    settings = {"train": {"batch_size": 1, "seed": 0, "device": TEXTS[5]}}
+    ids = {}
+    try:
+        tracking.configure(config, project)
+        for name, note in (
+            ("comparison", comparison_note(hostile_comparison())),
+            ("training", training_note(TEXTS[7], METRICS, settings)),
+        ):
+            with tracking.comparison_run(name, params=texts, tags=texts, description=note) as run:
+                run.log_artifact(report)
+                run.log_artifact(samples, "samples")
+                ids[name] = run.id
+    finally:
+        tracking.reset()
+    port = cli.free_port(5700)
+    with cli.running_server(cli.ui_command(store, port), cli.ui_environment()) as server:
+        cli.wait_until_up(server, port)
+        experiment = tracking.experiment_id(store)
+        yield {name: page_of(experiment, run, port) for name, run in ids.items()}
+
+
+@pytest.mark.parametrize("run", ["comparison", "training"])
+def test_no_page_of_mlflow_obeys_what_it_shows(
+    browser: Any, mlflow_runs: dict[str, str], artifacts: Path, run: str
+) -> None:
+    address = mlflow_runs[run]
+    own = address.split("/#")[0]
+    with watched(browser, own, viewport={"width": 1600, "height": 1000}) as page:
+        page.goto(f"{address}?workflowType=machine_learning")
+        page.get_by_text("column 0").first.wait_for()
+        page.wait_for_timeout(500)
+        page.screenshot(path=artifacts / f"mlflow-hostile-{run}.png")
+        for place, artifact in enumerate(
+            ("comparison.html", "samples/samples.json", "samples/notes.md", f"samples/{TEXTS[1]}.txt")
+        ):
+            page.goto(f"{address}/artifacts/{quote(artifact)}?workflowType=machine_learning")
+            page.wait_for_timeout(1500)
+            page.screenshot(path=artifacts / f"mlflow-hostile-{run}-{place}.png")

@@ -1,5 +1,6 @@
 """Saved files are whole: the new one, or the one before."""
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from kedro.io import AbstractDataset, DatasetError
 
+from clip_rows import clip_row
 from mobius_pipeline.pipelines.datasets import PageDataset, RecordDataset, TableDataset
 
 CASES = [
@@ -65,3 +67,24 @@ def test_a_table_comes_back(tmp_path: Path) -> None:
     assert dataset.preview()["data"] == [["['one' 'two']"], ["[]"]]
     dataset.save(table[:0].assign(text=pd.Series([], dtype="str")))
     assert dataset.preview()["data"] == []
+
+
+def test_a_table_of_clips_is_shown_with_what_a_person_reads_first(tmp_path: Path) -> None:
+    dataset = TableDataset(filepath=str(tmp_path / "table.parquet"))
+    dataset.save(pd.DataFrame([clip_row(0) | {"duplicate_of": ""}]))
+    columns = dataset.preview()["columns"]
+    assert columns[:5] == ["path", "caption", "reason", "status", "split"]
+    assert columns[-3:] == ["likeness", "clip_id", "source_sha256"]
+    assert set(columns) == {*clip_row(0), "duplicate_of"}
+    assert next(iter(dataset.load())) == "clip_id"  # the table itself stays as it is
+
+
+def test_a_record_is_shown_whole_with_its_words_first(tmp_path: Path) -> None:
+    dataset = RecordDataset(filepath=str(tmp_path / "record.json"))
+    record = {"columns": {"serial": [1, 2]}, "verdict": "a tie", "rows": [], "steps": None}
+    dataset.save(record)
+    shown = json.loads(dataset.preview())
+    assert shown == record
+    assert list(shown) == ["verdict", "steps", "columns", "rows"]
+    dataset.save([1, {"a": 2}])
+    assert json.loads(dataset.preview()) == [1, {"a": 2}]

@@ -4,6 +4,7 @@
 """
 
 import base64
+import json
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets._typing import ImagePreview, PlotlyPreview, TablePreview
+from kedro_datasets._typing import ImagePreview, JSONPreview, PlotlyPreview, TablePreview
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.text import TextDataset
@@ -135,6 +136,16 @@ class VideosDataset(FolderDataset):
 
 
 _LISTS = (list, np.ndarray)  # as Parquet's lists come back
+# Columns of the tables of clips, as Kedro-Viz shows them from the left; the others stand between.
+_READ_FIRST = ("path", "caption", "reason", "status", "split")
+_HASHES = ("likeness", "clip_id", "source_sha256")
+
+
+def _place(column: str) -> int:
+    """A key to sort columns by: negative for what is read first, positive for hashes, 0 for the others."""
+    if column in _READ_FIRST:
+        return _READ_FIRST.index(column) - len(_READ_FIRST)
+    return 1 + _HASHES.index(column) if column in _HASHES else 0
 
 
 class _Whole:
@@ -189,8 +200,9 @@ class TableDataset(_Whole, ParquetDataset):
             super()._write(data, partial)
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """Its first rows; lists are shown as text, which Kedro-Viz cannot else."""
+        """Its first rows, what a person reads first; lists are shown as text, which Kedro-Viz cannot else."""
         table = self.load().head(nrows)
+        table = table[sorted(table, key=_place)]
         lists = [name for name in table if any(isinstance(value, _LISTS) for value in table[name])]
         return TablePreview(table.astype(dict.fromkeys(lists, "str")).to_dict(orient="split"))
 
@@ -201,6 +213,14 @@ class RecordDataset(_Whole, JSONDataset):
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; why here, see `VideosDataset`."""
         super().__init__(filepath=filepath, metadata=metadata)
+
+    def preview(self) -> JSONPreview:
+        """The whole document, its texts and numbers before what holds more."""
+        document = self.load()
+        if isinstance(document, dict):
+            plain = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
+            document = {**plain, **document}
+        return JSONPreview(json.dumps(document))
 
 
 class PageDataset(_Whole, TextDataset):

@@ -19,11 +19,11 @@ def evaluate(
     base_model: Path,
     evaluate: EvaluateConfig,
     work: Path,
-) -> tuple[dict[str, Any], Curve, Curve]:
+) -> tuple[dict[str, Any], dict[str, Any], Curve, Curve]:
     """Measure a mode's samples and write them, with its figures, into the run of its training.
 
     Returns:
-        The mode's metrics, and the curves of its training and held-out loss.
+        The mode's metrics; of them the figures that decide; the curves of its training and held-out loss.
     """
     from mobius_pipeline import tracking
     from mobius_pipeline.evaluation import records
@@ -47,7 +47,8 @@ def evaluate(
         whole = replace(whole, metrics={**whole.metrics, "run_id": run.id})
         run.log_artifact(records.write_record(work / "records" / weights.name, whole), records.FOLDER)
     history = thinned(whole.metrics["history"])
-    return in_tables(whole.metrics), curve(history["loss"]), curve(history["heldout"])
+    metrics = in_tables(whole.metrics)
+    return metrics, figures(metrics), curve(history["loss"]), curve(history["heldout"])
 
 
 def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +56,19 @@ def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     whole = {key: value for key, value in metrics.items() if key not in _OF_CLIPS_OR_STEPS}
     at_steps = metrics["heldout_at_steps"]
     return {**whole, "heldout_loss_at_steps": at_steps and at_steps["loss"]}
+
+
+def figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The few figures of a mode that a person decides by: what it costs, and what it reaches."""
+    loss, at_steps = metrics["heldout_loss"], metrics["heldout_loss_at_steps"]
+    return {
+        "peak_memory_gib": metrics["peak_memory_bytes"] / 2**30,
+        "step_s": metrics["step_s"],
+        "heldout_loss_at_steps": loss if at_steps is None else at_steps,
+        "heldout_loss": loss,
+        "prompt_match": metrics["quality"].get("prompt_match"),
+        "trainable_parameters": metrics["trainable_parameters"],
+    }
 
 
 def curve(history: Sequence[Sequence[float]]) -> Curve:

@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.evaluate.nodes import evaluate
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Weights and samples of each mode in, its metrics and loss curves out."""
+    """Weights and samples of each mode in, its metrics, the figures that decide, and loss curves out."""
     one = pipeline(
         [
             node(
@@ -19,7 +19,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:evaluate",
                     "work",
                 ],
-                outputs=["metrics", "loss_curve", "heldout_curve"],
+                outputs=["metrics", "figures", "loss_curve", "heldout_curve"],
                 name="evaluate",
                 tags=["report", "tracked"],
             )
