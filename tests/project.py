@@ -14,6 +14,7 @@ VERSIONED = (
     ".dvc/config",
     ".dvc/.gitignore",
     ".dvc/plots/bars.json",
+    ".dvc/plots/page.html",
     ".dvcignore",
     ".gitignore",
     "dvc.yaml",

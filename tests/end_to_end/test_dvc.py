@@ -1,5 +1,6 @@
 """DVC, as a user meets it: what a change makes run again, a kill, experiments, plots, and a remote."""
 
+import csv
 import json
 import os
 import shutil
@@ -283,6 +284,33 @@ def test_queued_experiments(running: Path) -> None:
     assert '"title": "Peak memory"' in page
     assert '"title": "Median step time"' in page
     assert page.count('parallel_grid.png"') == 3  # the baseline's and each width's
+
+
+def test_a_fresh_clone_shows_the_figures_that_decide(
+    finished_project: Path, browser: Any, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without any data: they are in git. The page of plots says what it lacks without the internet."""
+    run(tmp_path, "git", "clone", "-q", str(finished_project), "project")
+    project = tmp_path / "project"
+    shown = json.loads(quietly(project, "dvc", "metrics", "show", "--json"))[""]["data"]
+    rows = {Path(path).parent.name: row["data"] for path, row in shown.items()}
+    decides = {"peak_memory_gib", "step_s", "heldout_loss_at_steps", "heldout_loss", "prompt_match"}
+    assert {mode: set(row) for mode, row in rows.items()} == dict.fromkeys(
+        ("serial", "parallel"), decides | {"trainable_parameters"}
+    )
+    experiments = list(csv.DictReader(quietly(project, "dvc", "exp", "show", "--csv").splitlines()))
+    assert [row for row in experiments if "!" in row.values()] == []
+    run(project, "dvc", "cache", "dir", "--local", str(finished_project / ".dvc/cache"))
+    quietly(project, "dvc", "checkout")
+    quietly(project, "dvc", "plots", "show")
+    page = browser.new_page()
+    page.route("https://**", lambda route: route.abort())
+    page.goto((project / "dvc_plots/index.html").as_uri())
+    assert page.get_by_role("note").is_visible()
+    assert "cdn.jsdelivr.net" in page.get_by_role("note").inner_text()
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    page.screenshot(path=artifacts / "dvc-plots.png")
+    page.close()
 
 
 def test_goes_through_a_remote(finished_project: Path, tmp_path: Path, mlflow_template: Path) -> None:
