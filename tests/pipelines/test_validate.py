@@ -46,6 +46,7 @@ def test_table_to_manifest_quarantine_and_published_docs(
         "params:validate": ValidateConfig(**section),
         "params:clip": ClipFormat(frames=8, height=32, width=32, fps=8),
         "work": tmp_path / "work",
+        "earlier_manifest": tmp_path / "manifest.parquet",
     }
     catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
     catalog["data_docs"] = FolderDataset(filepath=str(tmp_path / "data_docs"))

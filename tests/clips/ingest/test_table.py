@@ -10,8 +10,9 @@ import pytest
 
 from ingested import ingested
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.table import clip_id, split_of
+from mobius_pipeline.clips.ingest.table import clip_id
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webp
+from mobius_pipeline.clips.split import split_of
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import sha256

@@ -185,7 +185,8 @@ def test_shares_may_be_met_exactly(tmp_path: Path) -> None:
 
 
 def test_empty_split_stops(tmp_path: Path) -> None:
-    message = stopped(pd.DataFrame(clean()).assign(split="train"), tmp_path)
+    """A single source cannot be on both sides."""
+    message = stopped(pd.DataFrame(clean()).assign(split="train", source_sha256="one film"), tmp_path)
     assert "expect_column_distinct_values_to_contain_set split: no clip is left in heldout" in message
     assert message.count("expect_") == 1
 

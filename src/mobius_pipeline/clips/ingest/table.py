@@ -46,6 +46,7 @@ from mobius_pipeline.clips.ingest.describe import ROW
 from mobius_pipeline.clips.ingest.read import read_sources
 from mobius_pipeline.clips.ingest.sources import find_media
 from mobius_pipeline.clips.media.clip import steps_within
+from mobius_pipeline.clips.split import split_of
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.engine import NATIVE, EngineConfig
 from mobius_pipeline.files import whole_file
@@ -141,12 +142,6 @@ def _write(rows: Iterator[dict[str, Any]], path: Path) -> None:
 def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
     """SHA-256 of the media bytes' digest and the frame range: the clip's name wherever its file lies."""
     return hashlib.sha256(f"{source_sha256}:{start_frame}:{end_frame}".encode()).hexdigest()
-
-
-def split_of(name: str, heldout_share: float) -> str:
-    """The split of a group, or of a source by its own hash: it stays when other clips come and go."""
-    place = int(hashlib.sha256(f"split:{name}".encode()).hexdigest()[:8], 16) / 16**8
-    return "heldout" if place < heldout_share else "train"
 
 
 def _tell(table: Path, folder: Path) -> None:

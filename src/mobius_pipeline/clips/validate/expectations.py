@@ -1,7 +1,7 @@
 """What the table of clips must hold: bad rows are quarantined, a bad table stops the run."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from mobius_pipeline.clips.validate.data_docs import (
     Outcome,
 )
 from mobius_pipeline.clips.validate.entries import MEND, check_columns, decision, shown
+from mobius_pipeline.clips.validate.heldout import hold_out
 from mobius_pipeline.clips.validate.likeness import first_alike
 from mobius_pipeline.clips.validate.rules import (
     INTEGERS,
@@ -46,7 +47,13 @@ class Validated(NamedTuple):
     data_docs: Path
 
 
-def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat, work: Path) -> Validated:
+def validate_clips(
+    table: pd.DataFrame,
+    config: ValidateConfig,
+    clip: ClipFormat,
+    work: Path,
+    trained: Collection[str] = (),
+) -> Validated:
     """Part the clips that can be trained on from the others, and say why in Data Docs and the quarantine.
 
     Args:
@@ -54,6 +61,7 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
         config: The limits.
         clip: What the model sees of a clip; shorter clips are quarantined.
         work: Folder under which the Data Docs are made, in `data_docs`.
+        trained: Sources and groups that are never held out for want of others (see `hold_out`).
 
     Raises:
         MobiusError: If the table as a whole fails, after the Data Docs and a `quarantine.parquet` are written
@@ -69,6 +77,7 @@ def validate_clips(table: pd.DataFrame, config: ValidateConfig, clip: ClipFormat
     warnings, stops = (asked_rules(config, action) for action in ("warn", "stop"))
     rules = row_rules(config, clip)
     manifest, quarantine = split_rows(table, rules, [*warnings, *stops], docs, config.near_duplicate_bits)
+    manifest = hold_out(manifest, trained)
     problems += _broken([rejected_share(config)], docs, "3 rejected files", table)[0]
     verdicts = _verdicts(manifest, quarantine)
     problems += _broken([quarantined_share(config)], docs, "4 quarantined clips", verdicts)[0]

@@ -279,7 +279,8 @@ def enough(config: ValidateConfig) -> list[TableRule]:
             ),
             lambda result: f"no clip is left in {' and '.join(result['partial_missing_list'])}",
             "Add clips of more sources (all segments of one source share a split), or change "
-            "ingest.heldout_share in conf/base/parameters_ingest.yml.",
+            "ingest.heldout_share in conf/base/parameters_ingest.yml. What the manifest before this one "
+            "trained on is never held out; if nothing was trained yet, delete that manifest.",
         ),
     ]
 

@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 make_manifest,
-                inputs=["clip_table", "params:validate", "params:clip", "work"],
+                inputs=["clip_table", "params:validate", "params:clip", "work", "earlier_manifest"],
                 outputs=["manifest", "quarantine", "data_docs"],
                 name="make_manifest",
             )
