@@ -55,7 +55,7 @@ def test_every_dataset_has_a_preview(address: str, graph: dict[str, Any]) -> Non
     data = [node for node in graph["nodes"] if node["type"] == "data"]
     shown = {node["name"]: ask(address, f"nodes/{node['id']}") for node in data}
     without = {name for name, details in shown.items() if not details.get("preview")}
-    places = {"work", "sample_clips", "base_source", "latents_store"}
+    places = {"work", "project", "sample_clips", "base_source", "latents_store", "earlier_manifest"}
     # Kedro-Viz shows none of a place that holds nothing yet, of a file of several names, or of HTML.
     assert without == places | {"raw_clips", "comparison_report"}
     kinds = {name: details["preview_type"] for name, details in shown.items() if name not in without}

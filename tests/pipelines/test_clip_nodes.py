@@ -46,7 +46,7 @@ def test_sample_clips_go_through_ingestion(tmp_path: Path) -> None:
     FolderDataset(filepath=str(published)).save(render_sample_clips(config, published, tmp_path / "work"))
     clip = ClipFormat(frames=8, height=64, width=64, fps=8)
     ingest = IngestConfig(**parameters("ingest"))
-    table = pd.read_parquet(ingest_clips(published, ingest, clip, NATIVE, tmp_path / "work"))
+    table = pd.read_parquet(ingest_clips(published, ingest, clip, NATIVE, tmp_path / "work", tmp_path))
     assert list(table["status"]) == ["ok"] * 4
     assert (table["model_frames"] >= 8).all()
     assert (table["caption"] != "").all()

@@ -168,8 +168,12 @@ def test_images_that_make_no_clip_say_why(tmp_path: Path) -> None:
     (folder / "8.png").write_bytes((folder / "7.png").read_bytes()[:80])
     refused("shot: damaged")
     (folder / "8.png").unlink()
-    (folder / "8.png").symlink_to(folder / "7.png")
-    refused("8.png is a link")
+    for target in (tmp_path, tmp_path / "nowhere", Path("/dev/zero")):
+        (folder / "8.png").symlink_to(target)
+        refused("8.png is no regular file, or a link to none")
+        (folder / "8.png").unlink()
+    (folder / "8.png").symlink_to("7.png")
+    assert probe(folder).frames == 9
     (folder / "8.png").unlink()
     (folder / "title.png").write_bytes((folder / "7.png").read_bytes())
     refused("title.png has no number in its name")

@@ -28,6 +28,7 @@ class IngestConfig(Config):
     heldout_share: float = Field(gt=0, lt=1, description="of the sources, for evaluation")
     files_per_batch: int = Field(gt=0, description="files that a worker takes at once")
     caption_from_folder: bool = Field(default=False, description="for clips that have no other caption")
+    linked_folders: tuple[str, ...] = Field(default=(), description="that links of clips may lead into")
     scenes: ScenesConfig | None = None
     windows: WindowsConfig | None = None
     seconds_per_file: float = Field(default=600, gt=0, description="then its process is killed")

@@ -1,12 +1,18 @@
-"""The files below a folder, and none outside of it: what leads out, is no file or is closed is refused."""
+"""The files below a folder, and none outside of it: what leads out, is no file or is closed is refused.
+
+A link may lead out into the folders that are allowed (`links.Allowed`): what it leads to is the folder's own.
+"""
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_OUTSIDE = "a link that leads outside of the folder of clips; nothing there is opened. Copy its target in."
+_OUTSIDE = (
+    "a link that leads outside of the folder of clips, to {}; nothing there is opened. Copy that in, or "
+    "name a folder above it in ingest.linked_folders (conf/base/parameters_ingest.yml)."
+)
 _FOLDER_LINK = "a link to a folder; what lies in that folder is named where it lies"
 _BROKEN = "a link that leads nowhere"
 _NO_FILE = "no regular file (a pipe, a socket or a device)"
@@ -18,7 +24,8 @@ class Tree:
     """What lies below a folder; names are relative to it, POSIX.
 
     Attributes:
-        files: Regular files, and links to such within the folder; hidden ones are not among them.
+        files: Regular files, and links to such within the folder or into an allowed one; hidden ones are
+            not among them.
         refused: Why a name must not be opened.
         folders: Those of `refused` that are folders.
         hidden: Files and folders whose name starts with a dot.
@@ -30,18 +37,24 @@ class Tree:
     hidden: int = 0
 
 
-def walk(folder: Path) -> Tree:
-    """Look through all of `folder`, one system call a folder and none a file that is no link."""
-    root = os.path.realpath(folder)
-    tree, waiting = Tree(), ["."]
-    while waiting:
-        below = waiting.pop()
-        try:
-            for entry in _entries(os.path.join(root, below)):  # noqa: PTH118 (a `Path` a file costs seconds)
-                _take(entry, _join(below, entry.name), root, tree, waiting)
-        except OSError as error:  # no permission, a failing disk
-            tree.refused[below] = f"cannot be read: {error.strerror}"
-            tree.folders.add(below)
+def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
+    """Look through all of `folder`, one system call a folder and none a file that is no link.
+
+    A folder that links lead to in `allowed` is looked through once, under the first of their names.
+    """
+    walking = _Walking(os.path.realpath(folder), allowed)
+    tree, seen = walking.tree, set[str]()
+    while walking.waiting or walking.linked:
+        if walking.waiting:
+            walking.look_through(walking.waiting.pop())
+            continue
+        name = min(walking.linked)
+        target = walking.linked.pop(name)
+        if target in seen:
+            _refuse(tree, name, _FOLDER_LINK, True)
+        else:
+            seen.add(target)
+            walking.waiting.append(name)
     tree.files.sort()
     return tree
 
@@ -60,42 +73,60 @@ def _join(below: str, name: str) -> str:
     return name if below == "." else f"{below}/{name}"
 
 
-def _take(entry: os.DirEntry[str], name: str, root: str, tree: Tree, waiting: list[str]) -> None:
-    is_folder = entry.is_dir(follow_symlinks=False)
-    if entry.name.startswith("."):
-        tree.hidden += 1
-    elif name != printable(name):
-        _refuse(tree, printable(name), NO_TEXT, is_folder)
-    elif entry.is_symlink():
-        reason, is_folder = _looked_through(entry.path, root)
-        if reason:
-            _refuse(tree, name, reason, is_folder)
+class _Walking:
+    """A walk on its way: folders that wait, and links to allowed folders, with what they lead to."""
+
+    def __init__(self, root: str, allowed: Container[str]) -> None:
+        self._root, self._allowed = root, allowed
+        self.tree, self.waiting = Tree(), ["."]
+        self.linked: dict[str, str] = {}
+
+    def look_through(self, below: str) -> None:
+        """Take what lies in a folder."""
+        try:
+            # a `Path` a file costs seconds
+            for entry in _entries(os.path.join(self._root, below)):  # noqa: PTH118
+                self._take(entry, _join(below, entry.name))
+        except OSError as error:  # no permission, a failing disk
+            _refuse(self.tree, below, f"cannot be read: {error.strerror}", True)
+
+    def _take(self, entry: os.DirEntry[str], name: str) -> None:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if entry.name.startswith("."):
+            self.tree.hidden += 1
+        elif name != printable(name):
+            _refuse(self.tree, printable(name), NO_TEXT, is_folder)
+        elif entry.is_symlink():
+            self._follow(entry.path, name)
+        elif is_folder:
+            self.waiting.append(name)
+        elif entry.is_file(follow_symlinks=False):
+            self.tree.files.append(name)
         else:
-            tree.files.append(name)
-    elif is_folder:
-        waiting.append(name)
-    elif entry.is_file(follow_symlinks=False):
-        tree.files.append(name)
-    else:
-        _refuse(tree, name, _NO_FILE, False)
+            _refuse(self.tree, name, _NO_FILE, False)
+
+    def _follow(self, link: str, name: str) -> None:
+        """Take what a link leads to, or refuse it. Nothing is opened."""
+        try:
+            target = os.path.realpath(link, strict=True)
+            mode = os.stat(target).st_mode  # noqa: PTH116
+        except OSError:  # also a circle of links
+            return _refuse(self.tree, name, _BROKEN, False)
+        is_folder, root = stat.S_ISDIR(mode), Path(self._root)
+        if not (is_own := Path(target).is_relative_to(root)) and target not in self._allowed:
+            _refuse(self.tree, name, _OUTSIDE.format(printable(target)), is_folder)
+        elif is_folder and (is_own or root.is_relative_to(target)):
+            _refuse(self.tree, name, _FOLDER_LINK, True)
+        elif is_folder:
+            self.linked[name] = target
+        elif stat.S_ISREG(mode):
+            self.tree.files.append(name)
+        else:
+            _refuse(self.tree, name, _NO_FILE, False)
+        return None
 
 
 def _refuse(tree: Tree, name: str, reason: str, is_folder: bool) -> None:
     tree.refused[name] = reason
     if is_folder:
         tree.folders.add(name)
-
-
-def _looked_through(link: str, root: str) -> tuple[str, bool]:
-    """Why a link is refused, "" if it is not, and whether it leads to a folder. Nothing is opened."""
-    try:
-        target = os.path.realpath(link, strict=True)
-        mode = os.stat(target).st_mode  # noqa: PTH116
-    except OSError:  # also a circle of links
-        return _BROKEN, False
-    is_folder = stat.S_ISDIR(mode)
-    if Path(root) not in Path(target).parents and target != root:
-        return _OUTSIDE, is_folder
-    if is_folder:
-        return _FOLDER_LINK, True
-    return ("" if stat.S_ISREG(mode) else _NO_FILE), False

@@ -3,6 +3,7 @@
 import logging
 import unicodedata
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,13 +53,15 @@ class Sources:
         return self.listed.hashes(plain(path)) if self.listed else []
 
 
-def find_media(folder: Path) -> Sources:
+def find_media(folder: Path, allowed: Container[str] = ()) -> Sources:
     """Find all sources below `folder`, or those that its listing names; what is passed over is logged.
+
+    Links may lead out of it into `allowed`.
 
     Raises:
         MobiusError: If there are none, or the listing is damaged.
     """
-    tree = walk(folder)
+    tree = walk(folder, allowed)
     listing = find_table(folder, tree, LISTING)
     found = Sources(tree)
     _add_files(found, folder)

@@ -43,6 +43,7 @@ import pyarrow.parquet as pq
 from mobius_pipeline.clips.ingest.captions import Captions
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.describe import ROW
+from mobius_pipeline.clips.ingest.links import Allowed
 from mobius_pipeline.clips.ingest.read import read_sources
 from mobius_pipeline.clips.ingest.sources import find_media
 from mobius_pipeline.clips.media.clip import steps_within
@@ -72,7 +73,12 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def tabulate(
-    folder: Path, config: IngestConfig, clip: ClipFormat, work: Path, engine: EngineConfig = NATIVE
+    folder: Path,
+    config: IngestConfig,
+    clip: ClipFormat,
+    work: Path,
+    engine: EngineConfig = NATIVE,
+    project: Path | None = None,
 ) -> Path:
     """Read every source below `folder` into a table of its clips, sorted by source and time.
 
@@ -85,6 +91,7 @@ def tabulate(
         work: Folder of the table, and of what was found out about sources: the next run decodes only new
             bytes.
         engine: On which the sources are read.
+        project: Whose DVC's cache links may lead into; `config.linked_folders` are relative to it.
 
     Returns:
         A Parquet file below `work`.
@@ -92,7 +99,7 @@ def tabulate(
     Raises:
         MobiusError: If there are no sources of clips, or the listing or the captions cannot be read.
     """
-    sources = find_media(folder)
+    sources = find_media(folder, Allowed(config.linked_folders, project))
     captions = Captions(folder, sources, config)
     read = read_sources(folder, sources, config, engine, clip, work)
     refused = ([row] for row in sorted(sources.rejected(), key=_source))

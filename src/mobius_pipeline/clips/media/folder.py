@@ -47,8 +47,8 @@ def numbered(folder: Path) -> list[Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGES or path.name.startswith("."):
             continue
-        if path.is_symlink() or not path.is_file():
-            raise MediaError(f"{path.name} is a link or no regular file")
+        if not path.is_file():
+            raise MediaError(f"{path.name} is no regular file, or a link to none")
         number = _number(path)
         if number in images:
             raise MediaError(f"{images[number].name} and {path.name} have the same number")

@@ -9,7 +9,7 @@ from mobius_pipeline.engine import EngineConfig
 
 
 def ingest_clips(
-    raw_clips: Path, ingest: IngestConfig, clip: ClipFormat, engine: EngineConfig, work: Path
+    raw_clips: Path, ingest: IngestConfig, clip: ClipFormat, engine: EngineConfig, work: Path, project: Path
 ) -> Path:
     """Read every source of clips; what cannot be read becomes a rejected row."""
-    return tabulate(raw_clips, ingest, clip, work / "ingest", engine)
+    return tabulate(raw_clips, ingest, clip, work / "ingest", engine, project)

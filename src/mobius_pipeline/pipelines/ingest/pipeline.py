@@ -11,7 +11,14 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 ingest_clips,
-                inputs=["raw_clips@source", "params:ingest", "params:clip", "params:engine", "work"],
+                inputs=[
+                    "raw_clips@source",
+                    "params:ingest",
+                    "params:clip",
+                    "params:engine",
+                    "work",
+                    "project",
+                ],
                 outputs="clip_table",
                 name="ingest_clips",
             )
