@@ -8,6 +8,7 @@ import pytest
 
 from ingested import captions_of
 from mobius_pipeline.clips.ingest.config import IngestConfig
+from mobius_pipeline.clips.ingest.sources import find_media
 from mobius_pipeline.errors import MobiusError
 
 INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)
@@ -124,9 +125,16 @@ def test_a_table_outside_is_not_read(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("captions.csv", b"name,text\na.mp4,hello\n", "line 2: lacks the column caption and file"),
+        ("captions.csv", b"name,text\na.mp4,hello\n", "line 2: lacks the column file. It has 'name', 'text'"),
+        (
+            "captions.csv",
+            b"file;caption\na.mp4;a cat, asleep\n",
+            "lacks the column caption and file. It has 'file;caption'. ",
+        ),
+        ("captions.csv", b"file\tcaption\na.mp4\ta cat\n", "Separate columns by commas"),
+        ("captions.csv", b"file,prompt\na.mp4,a cat\n", "lacks the column caption. It has 'file', 'prompt'"),
         ("captions.csv", "file,caption\na.mp4,Grüße\n".encode("latin-1"), "not UTF-8"),
-        ("captions.jsonl", b'{"file": "a.mp4", "text": "a cat"}\n', "line 1: lacks the column caption"),
+        ("captions.jsonl", b'{"file": "a.mp4", "prompt": "a cat"}\n', "line 1: lacks the column caption"),
     ],
 )
 def test_a_table_needs_its_columns_and_utf8(name: str, content: bytes, said: str, folder: Path) -> None:
@@ -138,3 +146,102 @@ def test_a_table_needs_its_columns_and_utf8(name: str, content: bytes, said: str
 def test_a_table_may_start_with_a_byte_order_mark_and_hold_commas(folder: Path) -> None:
     (folder / "captions.csv").write_text('file,caption\na.mp4,"a cat, asleep"\n', encoding="utf-8-sig")
     assert captions(folder) == {"a.mp4": ["a cat, asleep"]}
+
+
+@pytest.mark.parametrize("ending", ["txt", "TXT", "Txt", "caption", "CAPTION"])
+def test_a_text_s_ending_is_read_in_any_case_and_as_kohya_has_it(ending: str, folder: Path) -> None:
+    (folder / "UPPER.MP4").write_bytes(b"\0")
+    (folder / f"UPPER.{ending}").write_text("a cat\nit sleeps\n")
+    assert captions(folder) == {"UPPER.MP4": ["a cat", "it sleeps"]}
+
+
+def test_a_txt_counts_before_a_caption(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "a.txt").write_text("first")
+    (folder / "a.caption").write_text("second")
+    assert captions(folder) == {"a.mp4": ["first"]}
+    (folder / "a.txt").write_text("\n")
+    assert captions(folder) == {"a.mp4": ["second"]}
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "CSV"])
+def test_the_metadata_of_hugging_face_is_read(suffix: str, folder: Path) -> None:
+    (folder / "train").mkdir()
+    (folder / "train/b.mp4").write_bytes(b"\0")
+    for place, file, said in (("", "a.mp4", "a cat"), ("train", "b.mp4", "a dog, asleep")):
+        table = pd.DataFrame({"file_name": [file], "text": [said], "width": [3]})
+        path = folder / place / f"metadata.{suffix}"
+        if suffix == "jsonl":
+            table.to_json(path, orient="records", lines=True)
+        else:
+            (table.to_parquet if suffix == "parquet" else table.to_csv)(path, index=False)
+    assert captions(folder) == {"a.mp4": ["a cat"], "train/b.mp4": ["a dog, asleep"]}
+    (folder / "captions.csv").write_text("file,caption\na.mp4,our own\n")
+    assert captions(folder) == {"a.mp4": ["our own"], "train/b.mp4": ["a dog, asleep"]}
+
+
+def test_other_metadata_is_named_and_stops_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "metadata.csv").write_text("videoid,name\n1,a cat\n")
+    (folder / "metadata.jsonl").write_bytes(b"\xff")
+    (folder / "a.txt").write_text("a cat")
+    assert captions(folder) == {"a.mp4": ["a cat"]}
+    assert "metadata.csv is not read: it has no columns `file_name` and `text`" in caplog.text
+    assert "metadata.jsonl is not read" in caplog.text
+
+
+def test_where_captions_lack_the_files_that_may_hold_some_are_named(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "a.json").write_text('{"caption": "a cat"}')
+    (folder / "prompts.tsv").write_text("a.mp4\ta cat")
+    assert captions(folder) == {}
+    assert "1 sources have no caption. 2 files that may hold some are not read: a.json, prompts.tsv" in (
+        caplog.text
+    )
+    caplog.clear()
+    (folder / "a.txt").write_text("a cat")
+    captions(folder)
+    assert "a.json" not in caplog.text
+
+
+def test_a_table_s_name_is_read_in_any_case(folder: Path) -> None:
+    (folder / "Captions.CSV").write_text("file,caption\na.mp4,a cat\n")
+    assert captions(folder) == {"a.mp4": ["a cat"]}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("clips/sub/b.mp4", "sub/b.mp4"),
+        ("b.mp4", "sub/b.mp4"),
+        ("D:\\clips\\sub\\b.mp4", "sub/b.mp4"),
+        ("sub/b", "sub/b.mp4"),
+        ("SUB/B.MP4", "sub/b.mp4"),
+        ("sub/b.avi", "sub/b.mp4"),
+        ("x/c.mp4", None),
+        ("other/c.mp4", "other/c.mp4"),
+        ("gone.mp4", None),
+    ],
+)
+def test_a_file_that_may_have_been_meant_is_named(
+    written: str, meant: str | None, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("sub/b.mp4", "sub/c.mp4", "deep/other/c.mp4" if meant == "other/c.mp4" else "other/c.mp4"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\0")
+    meant = meant and meant.replace("other/", "deep/other/")
+    (folder / "captions.jsonl").write_text(json.dumps({"file": written, "caption": "a bee"}))
+    assert captions(folder) == {}
+    assert (f"Did you mean {meant}?" in caplog.text) if meant else ("Did you mean" not in caplog.text)
+    (folder / "listing.jsonl").write_text(json.dumps({"file": written}))
+    (reason,) = find_media(folder).refused.values()
+    assert ("Did you mean" in reason) == bool(meant)
+
+
+@pytest.mark.parametrize("name", ["captions", "listing", "metadata"])
+def test_backslashes_between_folders_are_read(name: str, folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub/b.mp4").write_bytes(b"\0")
+    (folder / "sub\\c.mp4").write_bytes(b"\0")
+    (folder / f"{name}.csv").write_text("file,caption\nsub\\b.mp4,a bee\nsub\\c.mp4,a cow\n")
+    assert captions(folder) == {"sub/b.mp4": ["a bee"], "sub\\c.mp4": ["a cow"]}

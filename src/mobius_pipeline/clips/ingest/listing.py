@@ -2,8 +2,8 @@
 
 | column | what it holds |
 | --- | --- |
-| file | relative to the folder of clips, POSIX |
-| caption | a text, or nothing |
+| file, or file_name | relative to the folder of clips, POSIX |
+| caption, or text | a text, or nothing |
 | captions | a list of texts (JSON lines and parquet; in CSV a file takes several rows) |
 | group | a text or nothing; all files of a group fall on one side of the split |
 | sha256 | in a listing: of the file's bytes, hex, or nothing; a file with other bytes is rejected |
@@ -21,6 +21,8 @@ from mobius_pipeline.clips.ingest.named import Said
 from mobius_pipeline.errors import MobiusError
 
 _COLUMNS = ("file", "caption", "captions", "group", "sha256")
+_OTHER_NAMES = {"file_name": "file", "text": "caption"}  # as Hugging Face calls them
+_SEPARATORS = re.compile("[;|\t]")  # of columns, but none that is read
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ROWS_AT_ONCE = 10_000
 
@@ -28,16 +30,15 @@ Numbered = Iterator[tuple[int, Any]]  # the line or row in the file, from 1, and
 
 
 def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
-    """`name`.csv, `name`.jsonl or `name`.parquet at the top of `folder`; None if there is none.
+    """`name`.csv, `name`.jsonl or `name`.parquet at the top of `folder`, in any case; None if there is none.
 
     Raises:
         MobiusError: If there are two of them, or it must not be opened.
     """
-    names = [f"{name}{suffix}" for suffix in _READERS]
-    if refused := [table for table in names if table in tree.refused]:
+    names = {f"{name}{suffix}" for suffix in READERS}
+    if refused := [table for table in tree.refused if table.lower() in names]:
         raise MobiusError(f"{folder / refused[0]}: {tree.refused[refused[0]]}")
-    files = set(tree.files)
-    found = [table for table in names if table in files]
+    found = [table for table in tree.files if table.lower() in names]
     if len(found) > 1:
         raise MobiusError(f"{folder} holds {' and '.join(found)}. Keep one of them.")
     return folder / found[0] if found else None
@@ -53,17 +54,36 @@ def read_table(path: Path, captioned: bool) -> Iterator[Said]:
     Raises:
         MobiusError: If a line is damaged or lacks a column, with its number.
     """
-    place = "row" if path.suffix == ".parquet" else "line"
+    suffix = path.suffix.lower()
+    place = "row" if suffix == ".parquet" else "line"
     try:
-        for number, record in _READERS[path.suffix](path):
+        for number, written in READERS[suffix](path):
+            record = _by_our_names(written)
             try:
-                yield Said(_file(record, captioned), captions_of(record), _sha256(record), _group(record))
+                yield Said(
+                    _file(record, captioned, written), captions_of(record), _sha256(record), _group(record)
+                )
             except ValueError as error:
                 raise MobiusError(f"{path}, {place} {number}: {error}") from error
     except UnicodeDecodeError as error:
         raise MobiusError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
     except OSError as error:
         raise MobiusError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def columns_of(path: Path) -> set[str]:
+    """The columns of a table's first row, by the names above; none if there is no such row."""
+    try:
+        _, first = next(READERS[path.suffix.lower()](path))
+    except (StopIteration, MobiusError, UnicodeDecodeError, OSError):
+        return set()
+    return set(_by_our_names(first)) if isinstance(first, dict) else set()
+
+
+def _by_our_names(record: Any) -> Any:
+    if not isinstance(record, dict):
+        return record
+    return {ours: record[name] for name, ours in _OTHER_NAMES.items() if name in record} | record
 
 
 def _csv_rows(path: Path) -> Numbered:
@@ -93,31 +113,38 @@ def _parquet_rows(path: Path) -> Numbered:
 
     try:
         with pq.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in _COLUMNS]
+            columns = [name for name in file.schema_arrow.names if name in {*_COLUMNS, *_OTHER_NAMES}]
             batches = file.iter_batches(_ROWS_AT_ONCE, columns=columns)
             yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
     except pa.ArrowException as error:
         raise MobiusError(f"{path} is damaged or no parquet file ({error})") from error
 
 
-_READERS: dict[str, Callable[[Path], Numbered]] = {
+READERS: dict[str, Callable[[Path], Numbered]] = {
     ".csv": _csv_rows,
     ".jsonl": _json_lines,
     ".parquet": _parquet_rows,
 }
 
 
-def _file(record: Any, captioned: bool) -> str:
+def _file(record: Any, captioned: bool, written: Any) -> str:
     if not isinstance(record, dict):
         raise ValueError('not an object such as {"file": "a.mp4", "caption": "a cat"}')
-    if None in record:  # where the reader of CSV puts them
-        raise ValueError("more fields than columns. Put a caption with commas in double quotes.")
     missing = ["caption"] if captioned and record.keys().isdisjoint({"caption", "captions"}) else []
     if missing := [*missing, *({"file"} - record.keys())]:
-        raise ValueError(f"lacks the column {' and '.join(missing)}")
+        raise ValueError(f"lacks the column {' and '.join(missing)}. {_header(written)}")
+    if None in record:  # where the reader of CSV puts them
+        raise ValueError("more fields than columns. Put a caption with commas in double quotes.")
     if not isinstance(record["file"], str) or not record["file"]:
         raise ValueError(f"`file` must be a path, not {record['file']!r}")
     return _text(record["file"])
+
+
+def _header(record: dict[str, Any]) -> str:
+    """What was seen in place of the columns that are missing."""
+    seen = [name for name in record if name is not None]
+    hint = " Separate columns by commas." if any(map(_SEPARATORS.search, seen)) else ""
+    return f"It has {', '.join(map(repr, seen)) or 'none'}.{hint}"
 
 
 def captions_of(record: dict[str, Any]) -> list[str]:

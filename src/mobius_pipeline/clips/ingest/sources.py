@@ -1,7 +1,6 @@
 """What lies below a folder of raw clips: media files, folders of numbered pictures, tar shards."""
 
 import logging
-import unicodedata
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 from mobius_pipeline.clips.ingest.describe import rejected
 from mobius_pipeline.clips.ingest.folder import Tree, walk
 from mobius_pipeline.clips.ingest.listing import find_table, read_table
+from mobius_pipeline.clips.ingest.meant import Meant, plain, spelled
 from mobius_pipeline.clips.ingest.named import Named, Said
 from mobius_pipeline.clips.ingest.sequences import find_sequences
 from mobius_pipeline.clips.ingest.shards import read_shard
@@ -23,7 +23,7 @@ SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".
 SHARD = ".tar"
 LISTING = "listing"
 # Captions and provenance: no clips, and nothing to wonder about.
-_BESIDE = {".txt", ".csv", ".json", ".jsonl", ".parquet"}
+_BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".parquet"}
 
 
 @dataclass
@@ -78,11 +78,6 @@ def find_media(folder: Path, allowed: Container[str] = ()) -> Sources:
     return found
 
 
-def plain(name: str) -> str:
-    """One spelling for a path: macOS writes an accented letter as two code points, tables as one."""
-    return unicodedata.normalize("NFC", PurePosixPath(name).as_posix())
-
-
 def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
@@ -125,7 +120,9 @@ def _add_shards(found: Sources, folder: Path) -> None:
 
 
 def _keep_listed(found: Sources, listing: Path) -> None:
-    named = Named(row._replace(file=plain(row.file)) for row in read_table(listing, captioned=False))
+    sources = {plain(name) for name in (*found.paths, *found.refused)}
+    rows = read_table(listing, captioned=False)
+    named = Named(row._replace(file=spelled(row.file, sources)) for row in rows)
     kept = [path for path in found.paths if named.claim(plain(path))]
     missing = set(named.unclaimed())
     unnamed = len(found.paths) + len(found.refused) - len(kept) - len(found.refused.keys() & missing)
@@ -138,7 +135,8 @@ def _keep_listed(found: Sources, listing: Path) -> None:
     )
     reasons = found.tree.refused | found.refused
     there = {plain(name) for name in found.tree.files} if missing else set()
-    found.refused = {name: _why_missing(name, reasons, there) for name in missing}
+    meant = Meant(found.paths if missing else ())
+    found.refused = {name: _why_missing(name, reasons, there) + meant.question(name) for name in missing}
     found.paths, found.listed = kept, named
 
 
@@ -152,7 +150,7 @@ def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
         return refused[above] if above == name else f"{above}: {refused[above]}"
     if name in there:
         return "is listed, but is no clip: neither media by its suffix nor a folder of pictures"
-    return "is listed, but is not there"
+    return "is listed, but is not there."
 
 
 def _tell_others(tree: Tree, names: list[str]) -> None:

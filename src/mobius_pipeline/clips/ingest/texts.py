@@ -6,13 +6,16 @@ from collections.abc import Iterable
 
 from mobius_pipeline.clips.ingest.listing import captions_of
 
-SUFFIXES = {".txt", ".cls", ".json"}
+LINES = (".txt", ".caption")  # endings of texts with a caption a line; the latter is kohya's
+SUFFIXES = {*LINES, ".cls", ".json"}
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")  # str.splitlines also cuts at characters that stand inside sentences
 MAX_BYTES = 1 << 20  # more is no caption, and need not be read to know it
 
 
 def captions_in(suffix: str, data: bytes) -> list[str]:
-    """Captions in a file's bytes: a line each of `.txt`, all of `.cls`, `caption` or `captions` of `.json`.
+    """Captions in a file's bytes.
+
+    A line each of `.txt` and `.caption`, all of `.cls`, `caption` or `captions` of `.json`.
 
     Raises:
         ValueError: If it is no UTF-8 text, too long, or no JSON object.
@@ -22,7 +25,7 @@ def captions_in(suffix: str, data: bytes) -> list[str]:
     text = data.decode("utf-8-sig")
     if suffix == ".json":
         return _captions_in_json(text)
-    return _LINE_ENDS.split(text) if suffix == ".txt" else [text]
+    return _LINE_ENDS.split(text) if suffix in LINES else [text]
 
 
 def distinct(captions: Iterable[str]) -> list[str]:
