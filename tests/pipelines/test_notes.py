@@ -52,5 +52,5 @@ def test_texts_of_others_are_no_markdown() -> None:
     assert f"{shown} is best." in note
     assert f"| {shown} | {shown} vs serial |" in note
     assert label not in note
-    hostile = {"train": CONFIG["train"] | {"device": "cuda<script>"}}
+    hostile = CONFIG | {"devices": ["cuda<script>"]}
     assert "cuda&lt;script&gt;" in training_note("serial", METRICS, hostile)

@@ -50,12 +50,14 @@ __all__ = [
     "dvc_tags",
     "experiment_id",
     "experiment_name",
+    "project",
     "recorded_trainings",
     "relocate",
     "reset",
     "run_page",
     "store_of",
     "training_run",
+    "within_project",
 ]
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,17 @@ def check() -> None:
     store = _state.store
     if store is not None and store.database.exists():
         _patiently(lambda: experiment_id(store))
+
+
+def project() -> Path:
+    """The project whose code and data run; the working directory where none is configured."""
+    return _state.source or Path.cwd()
+
+
+def within_project(path: Path) -> str:
+    """`path` as seen from the project: another machine has the project elsewhere."""
+    root = project()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def experiment_name() -> str:

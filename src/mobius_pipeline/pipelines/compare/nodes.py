@@ -61,8 +61,8 @@ def compare(
         serial_samples.parent,
         {
             "experiment": tracking.experiment_name(),
-            "git": describe(Path.cwd()),
-            **tracking.dvc_tags(Path.cwd()),
+            "git": describe(tracking.project()),
+            **tracking.dvc_tags(tracking.project()),
         },
     )
     pages = {run: tracking.run_page(run) for run in (record.metrics["run_id"] for record in records)}

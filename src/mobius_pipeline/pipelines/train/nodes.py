@@ -45,8 +45,8 @@ def train(
         },
         tags={"fingerprint": marks.whole},
         inputs={
-            "latents": tracking.Input(marks.data, within_project(latents), profile=clips),
-            "base": tracking.Input(marks.base, within_project(base_model), context="T2I base"),
+            "latents": tracking.Input(marks.data, tracking.within_project(latents), profile=clips),
+            "base": tracking.Input(marks.base, tracking.within_project(base_model), context="T2I base"),
         },
         resume_run_id=known.get("run_id"),
     ) as run:
@@ -88,6 +88,7 @@ def _losses(state: Path, after: int) -> dict[str, list[tuple[int, float]]]:
 
 def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
     """Hand a training's figures, checkpoints and previews to its run."""
+    from mobius_pipeline import tracking
     from mobius_pipeline.training.previews import Preview, picture, write_previews
     from mobius_pipeline.training.report import Listener
 
@@ -101,12 +102,6 @@ def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
         metrics=run.log_metrics,
         preview=show,
         checkpoint=lambda path, step, metrics: run.log_checkpoint(
-            f"{mode}-{step}", step, Path(within_project(path)), metrics
+            f"{mode}-{step}", step, Path(tracking.within_project(path)), metrics
         ),
     )
-
-
-def within_project(path: Path) -> str:
-    """Return `path` as seen from the project, where Kedro runs; another machine has the project elsewhere."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
