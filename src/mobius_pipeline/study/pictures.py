@@ -9,7 +9,11 @@ from mobius_pipeline.files import whole_folder
 
 _MARKERS = "soD^vP*X"  # serial, and a tail each
 _SIZE = (7.5, 5.2)  # inches
-_NEAR = (0.2, 0.02)  # a point so near above another one has its words above itself, the other one below
+# Where a name may stand beside its point (in points), and how it is aligned there: the best comes first.
+_BESIDE = [
+    ((7 * side, up), "left" if side > 0 else "right") for up in (4, -5, 13, -14, 23, -24) for side in (1, -1)
+]
+_MARK = 8  # px of a marker, each way
 _CURVES = 6  # as many as can be told apart
 
 
@@ -38,14 +42,9 @@ def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[st
     points = {name: (float(row[cost]), float(row["equal_compute"]["ratio"])) for name, row in rows.items()}
     for name, row in rows.items():
         family, (x, y) = _family(name), points[name]
-        colour = pyplot.get_cmap("viridis")(min(0.9, 1.6 * row["model"]["width"]))
-        axes.errorbar(x, y, yerr=_error(row), marker=markers[family], color=colour, capsize=2, linewidth=0.7)
-        words = name.removeprefix(family).removeprefix(", ")
-        covered = any(
-            abs(right - x) < _NEAR[0] and y < above < y + _NEAR[1] for right, above in points.values()
+        axes.errorbar(
+            x, y, yerr=_error(row), marker=markers[family], color=_colour(row), capsize=2, linewidth=0.7
         )
-        shift = (5, -9) if covered else (5, 3)
-        axes.annotate(words, (x, y), xytext=shift, textcoords="offset points", fontsize=7)
     for family, marker in markers.items():
         axes.plot([], [], marker=marker, color="grey", linestyle="none", label=family)
     axes.legend()
@@ -58,8 +57,39 @@ def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[st
     )
     axes.axhline(1, color="lightgrey", linewidth=0.8, zorder=0)
     axes.set(xlabel=title, ylabel="Held-out loss at equal compute, of serial's")
+    words = {name: name.removeprefix(_family(name)).removeprefix(", ") for name in rows}
+    _label(axes, [(words[name], points[name], _colour(row)) for name, row in rows.items()])
     figure.savefig(file, dpi=130)
     pyplot.close(figure)
+
+
+def _label(axes: Any, names: Sequence[tuple[str, tuple[float, float], Any]]) -> None:
+    """Write each name beside its point, in its colour, where it covers no other name and no point."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.canvas.draw()  # lays the axes out, so that extents in pixels are known
+    marks = [axes.transData.transform(point) for _, point, _ in names]
+    taken = [Bbox.from_bounds(x - _MARK / 2, y - _MARK / 2, _MARK, _MARK) for x, y in marks]
+    taken.append(axes.get_legend().get_window_extent())
+    for words, point, colour in names:
+        places = []
+        for shift, side in _BESIDE:
+            text = axes.annotate(words, point, shift, textcoords="offset points", ha=side, va="center")
+            text.set(fontsize=7, color=colour)
+            box = text.get_window_extent()
+            outside = not (axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1)
+            places.append((outside + box.count_overlaps(taken), text, box))
+            text.set_visible(False)
+        _, text, box = min(places, key=lambda place: place[0])
+        text.set_visible(True)
+        taken.append(box)
+
+
+def _colour(row: Mapping[str, Any]) -> Any:
+    """The lighter, the wider the stream."""
+    from matplotlib import pyplot
+
+    return pyplot.get_cmap("viridis")(min(0.85, 1.6 * row["model"]["width"]))
 
 
 def _family(name: str) -> str:
