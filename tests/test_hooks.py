@@ -15,6 +15,7 @@ from kedro.pipeline import node
 from mobius_pipeline import settings, telemetry, tracking
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.hooks import ProjectHooks
+from mobius_pipeline.pipelines.datasets import FolderDataset
 
 
 def context(section: dict[str, object], path: Path) -> SimpleNamespace:
@@ -81,3 +82,18 @@ def test_a_step_that_another_process_runs_is_refused_until_the_run_ends(tmp_path
     second.on_pipeline_error()
     first.before_node_run(step, catalog)
     first.after_pipeline_run()
+
+
+def test_what_a_killed_run_left_beside_an_output_goes_when_it_starts_again(tmp_path: Path) -> None:
+    (tmp_path / ".parallel.partial").mkdir()
+    (tmp_path / ".parallel.partial/weights.safetensors").write_bytes(bytes(100))
+    catalog = DataCatalog(
+        {
+            "work": MemoryDataset(tmp_path / "work"),
+            "weights": FolderDataset(filepath=str(tmp_path / "parallel")),
+        }
+    )
+    hooks = ProjectHooks()
+    hooks.before_node_run(node(lambda work: work, "work", "weights", name="parallel.train"), catalog)
+    hooks.after_pipeline_run()
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]

@@ -1,13 +1,31 @@
-"""Files that are whole or absent: hashed, written beside their place and renamed."""
+"""Files that are whole or absent: hashed, written beside their place and renamed, checked when read."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+
+from mobius_pipeline.errors import MobiusError
+
+OUTSIDE = r"(^|/)\.\.(/|$)|^/|\x00"  # what no relative path of a file inside a folder matches
+T = TypeVar("T")
+
+
+def _inside(path: str) -> str:
+    if re.search(OUTSIDE, path):
+        raise ValueError(f"{path!r} leads out of its folder")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]  # a relative path of a file in a folder
 
 
 def sha256(path: Path) -> str:
@@ -39,7 +57,7 @@ def sync(path: Path) -> None:
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write to; it takes its place, synced, if the block succeeds."""
-    partial = target.with_name(f".{target.name}.partial")
+    partial = _beside(target, "partial")
     try:
         yield partial
         sync(partial)
@@ -59,25 +77,93 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def unusable(path: Path | str, what: str, remedy: str) -> MobiusError:
+    """The error of a file of the project's own that is damaged: what is wrong, and what makes it again."""
+    return MobiusError(f"{path} cannot be used: {what}. {remedy}")
+
+
+def read_document(path: Path, kind: type[T], remedy: str) -> T:
+    """Read a JSON file of the project's own.
+
+    Args:
+        path: The file.
+        kind: The type that it must hold, as pydantic checks it.
+        remedy: What makes the file again, as a sentence with the command.
+
+    Raises:
+        MobiusError: If it is missing, no JSON or of another type: the file, what is wrong, and the remedy.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(read_json(path))
+    except FileNotFoundError as error:
+        raise MobiusError(f"There is no {path}. {remedy}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        raise unusable(path, f"{place}: {first['msg']}", remedy) from error
+    except (OSError, ValueError, RecursionError) as error:  # undecodable, no JSON, or nested without end
+        raise unusable(path, str(error), remedy) from error
+
+
 def move_folder(source: Path, target: Path) -> None:
-    """Put the folder `source` in place of `target`; on another file system it is copied beside it first."""
+    """Put the folder `source` in place of `target`; on another file system it is copied beside it first.
+
+    If that fails, `source` and `target` are as before and nothing else is left.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    beside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.move(source, beside)
-    if target.exists():
-        target.rename(old)
-    beside.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove_beside(target, "old", "partial")
+    beside, old = _beside(target, "partial"), _beside(target, "old")
+    try:
+        try:
+            source.rename(beside)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copytree(source, beside, symlinks=True)
+        if target.exists():
+            target.rename(old)
+        beside.rename(target)
+    except BaseException:
+        if beside.exists() and not source.exists():
+            beside.rename(source)
+        _remove_beside(target, "old", "partial")
+        raise
+    shutil.rmtree(source, ignore_errors=True)
+    _remove_beside(target, "old")
+
+
+def remove_leftovers(target: Path) -> list[Path]:
+    """Remove what writing `target` has left beside it when it was killed; nobody may be writing it now.
+
+    What stood there before comes back, where the new one had not yet taken its place.
+
+    Returns:
+        What was removed.
+    """
+    return _remove_beside(target, "old", "partial", "filling")
+
+
+def _remove_beside(target: Path, *ends: str) -> list[Path]:
+    if (old := _beside(target, "old")).exists() and not target.exists():
+        old.rename(target)
+    found = [path for path in (_beside(target, end) for end in ends) if path.exists()]
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    return found
+
+
+def _beside(target: Path, end: str) -> Path:
+    return target.with_name(f".{target.name}.{end}")
 
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its place if the block succeeds, and goes if not."""
-    partial = target.with_name(f".{target.name}.filling")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = _beside(target, "filling")
+    remove_leftovers(target)
     partial.mkdir(parents=True)
     try:
         yield partial

@@ -1,5 +1,6 @@
 """Kedro's hooks: telemetry off, tracking set up, no parameter given in vain, one writer at a time."""
 
+import logging
 import re
 import sys
 from collections.abc import Iterable
@@ -16,9 +17,12 @@ from kedro.validation import ParameterValidationError
 
 from mobius_pipeline import telemetry, tracking
 from mobius_pipeline.errors import MobiusError, in_plain_words
+from mobius_pipeline.files import remove_leftovers
 from mobius_pipeline.locks import only_writer
 from mobius_pipeline.redaction import guard_logs, redacted, redacted_traceback
 from mobius_pipeline.runs import flatten
+
+log = logging.getLogger(__name__)
 
 telemetry.silence()  # settings.py imports this module before Kedro imports any pipeline
 
@@ -89,7 +93,7 @@ class ProjectHooks:
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: Any) -> None:
-        """Refuse to run a node that another process is running below the same work folder.
+        """Tidy a node's places; refuse to run it if another process does so below the same work folder.
 
         The lock is held until the run ends, since Kedro saves a node's outputs after its last hook.
 
@@ -99,6 +103,9 @@ class ProjectHooks:
         if "work" in catalog:
             path = catalog.load("work") / "locks" / node.name
             self._locks.enter_context(only_writer(path, f"What the step {node.name} makes"))
+            for name in node.outputs:
+                if (place := getattr(catalog.get(name), "_filepath", None)) is not None:
+                    _tidy(Path(place))
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -109,6 +116,15 @@ class ProjectHooks:
     def on_pipeline_error(self) -> None:
         """Let others write."""
         self._locks.close()
+
+
+def _tidy(target: Path) -> None:
+    """Remove what a run that was killed left beside an output: on a full disk it would be in the way."""
+    for left in remove_leftovers(target):
+        if left.exists():
+            log.warning("%s, which a stopped run left, cannot be removed. Remove it yourself.", left)
+        else:
+            log.info("Removed %s, which a stopped run left.", left)
 
 
 def catalog_parameters(conf: Path) -> set[str]:
