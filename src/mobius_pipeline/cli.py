@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -20,7 +21,7 @@ from rich.table import Table
 from mobius_pipeline import telemetry, tracking
 from mobius_pipeline.errors import MobiusError, in_plain_words
 from mobius_pipeline.evaluation import summary
-from mobius_pipeline.files import read_json
+from mobius_pipeline.files import read_document
 from mobius_pipeline.redaction import guard_logs, redacted_traceback
 
 PORTS_TRIED = 50
@@ -148,7 +149,9 @@ def print_summary(data: Path) -> None:
     source = data / "08_reporting/comparison.json"
     if not source.is_file():
         raise MobiusError(f"There is no comparison at {source}. Make one: `make demo`, or `kedro run`.")
-    comparison = read_json(source)
+    comparison = read_document(
+        source, dict[str, Any], "Run `kedro run --pipelines=compare`, which makes it again."
+    )
     if "points" not in comparison:
         raise MobiusError(f"{source} is of an earlier version. Make it again: kedro run --pipelines=compare")
     console = Console(width=WIDTH, highlight=False)

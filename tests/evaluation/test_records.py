@@ -29,6 +29,7 @@ def record(
     by_clip = {"start": {"x": 0.2, "y": 0.4}, "end": {"x": loss, "y": loss + 0.2}}
     at_steps = {"loss": loss + 0.12, "by_clip": {"x": loss + 0.02, "y": loss + 0.22}}
     metrics = {
+        "run_id": "r", "quality": {},
         "heldout_loss": loss + 0.1, "heldout_loss_start": 0.3, "heldout_by_clip": by_clip,
         "heldout_at_steps": at_steps if end else {"loss": loss + 0.1, "by_clip": by_clip["end"]},
         "steps": end or config["train"]["steps"], "flops_per_step": 1.0 if end is None else 8 / end,

@@ -5,12 +5,15 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import sha256, write_json
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 
 
@@ -96,3 +99,61 @@ def test_a_half_written_one_is_not_seen(tmp_path: Path) -> None:
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
     assert newest.step == 1
+
+
+def sealed(folder: Path) -> None:
+    """Write a checkpoint's manifest again, for the files as they are."""
+    write_json(
+        folder / "manifest.json",
+        {name: sha256(folder / name) for name in ("state.safetensors", "state.json")},
+    )
+
+
+def no_safetensors(folder: Path) -> None:
+    (folder / "state.safetensors").write_bytes(b"weights")
+    sealed(folder)
+
+
+def no_step(folder: Path) -> None:
+    (folder / "state.json").write_text("[]")
+    sealed(folder)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda folder: (folder / "manifest.json").write_text("[]"),
+        lambda folder: (folder / "manifest.json").write_text("{}"),
+        lambda folder: (folder / "manifest.json").write_text('{"../other": "00"}'),
+        lambda folder: (folder / "manifest.json").write_text('{"state.json": 1, "state.safetensors": 2}'),
+        no_safetensors,
+        no_step,
+    ],
+)
+def test_passes_over_what_is_no_checkpoint(tmp_path: Path, harm: Callable[[Path], Any]) -> None:
+    save(tmp_path, 1, 2)
+    harm(tmp_path / "step-00000002")
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest.step == 1
+
+
+def test_strays_are_no_checkpoints(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    (tmp_path / "step-00000002").rename(tmp_path / "step-00000004.bak")
+    (tmp_path / "step-00000009").touch()
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest.step == 1
+    save(tmp_path, 3, 4, 5)
+    assert (tmp_path / "step-00000004.bak").is_dir()
+
+
+def test_a_damaged_later_one_does_not_count_among_those_that_stay(tmp_path: Path) -> None:
+    save(tmp_path, 1, 7, 8, 9)
+    for step in (7, 8, 9):
+        (tmp_path / f"step-{step:08d}/manifest.json").write_text("{}")
+    save(tmp_path, 2)
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest.step == 2

@@ -1,6 +1,8 @@
 """Whose resume state a folder holds, and what becomes of an earlier training."""
 
 import logging
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +85,41 @@ def test_what_cannot_be_forked(
 def test_a_folder_of_another_training_is_not_started_afresh(earlier: Path) -> None:
     with pytest.raises(MobiusError, match="of another training"):
         claim(earlier, SLOWER, 10, "afresh", [])
+
+
+DAMAGED = ("", "[]", "{}", '{"model": 1, "train": {}, "fingerprints": {}, "forked_at": null}', "\x00")
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_description_is_named_and_the_command_helps(earlier: Path, text: str) -> None:
+    (earlier / "training.json").write_text(text)
+    with pytest.raises(MobiusError, match=r"training\.json cannot be used") as told:
+        claim(earlier, description(), 10, "afresh", [])
+    (command,) = re.findall("`(rm .*?)`", str(told.value))
+    subprocess.run(command, shell=True, check=True)
+    claim(earlier, description(), 10, "afresh", [])
+    checkpoint = newest_checkpoint(earlier)
+    assert checkpoint is not None
+    assert checkpoint.step == 4
+    assert forked_at(earlier) is None
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_an_earlier_damaged_description_stops_only_what_needs_it(
+    earlier: Path, text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (earlier / "training.json").write_text(text)
+    for on_mismatch in ("refuse", "fork"):
+        with pytest.raises(MobiusError, match=r"earlier/training\.json cannot be used"):
+            claim(tmp_path / "new", SLOWER, 10, on_mismatch, [earlier])
+    claim(tmp_path / "new", SLOWER, 10, "afresh", [earlier])
+    assert "earlier/training.json cannot be used" in caplog.text
+    assert forked_at(tmp_path / "new") is None
+
+
+def test_what_a_killed_run_left_of_a_checkpoint_goes(earlier: Path) -> None:
+    (earlier / ".step-00000006.filling").mkdir()
+    (earlier / ".step-00000006.filling/state.safetensors").write_bytes(bytes(100))
+    claim(earlier, description(), 10, "afresh", [])
+    assert not list(earlier.glob(".*"))
+    assert newest_checkpoint(earlier) is not None

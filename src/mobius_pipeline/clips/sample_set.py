@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,7 @@ from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, 
 from mobius_pipeline.clips.sample import LARGEST, Scene, caption, render, scenes
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest, read_json, write_json
+from mobius_pipeline.files import digest, read_document, write_json
 from mobius_pipeline.progress import track
 
 T = TypeVar("T")
@@ -133,9 +133,15 @@ def is_complete(folder: Path, config: SampleConfig) -> bool:
             f"{folder} holds files that are no sample clips, and rendering would replace them. Name your own "
             "folder in `clips` of conf/base/globals.yml, or move it elsewhere."
         )
-    record = read_json(folder / FINGERPRINT_FILE)
+    try:
+        record = read_document(
+            folder / FINGERPRINT_FILE, dict[str, Any], "The sample clips are rendered again."
+        )
+    except MobiusError as error:
+        log.warning("%s", error)
+        return False
     files = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    return record["fingerprint"] == fingerprint(config) and files == _expected_files(config)
+    return record.get("fingerprint") == fingerprint(config) and files == _expected_files(config)
 
 
 def _expected_files(config: SampleConfig) -> set[str]:

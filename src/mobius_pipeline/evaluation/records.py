@@ -6,16 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest, read_json, write_json
+from mobius_pipeline.files import digest, read_document, write_json
 from mobius_pipeline.runs import flatten
-from mobius_pipeline.training.claim import CONFIG, FORKED
+from mobius_pipeline.training.claim import CONFIG, FORKED, Trained, read_description
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.run import METRICS, read_metrics
 
 FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
 _FOLLOWS = "train.last_step"  # from the model, at equal compute
+_RECORDED = (
+    "Sample and evaluate that training while it is the one in data/06_models (`kedro run "
+    "--pipelines=sample_<mode>,evaluate_<mode>`), or leave its run out of compare.runs."
+)
 MOST_COLUMNS = 8  # as many as the report has colours for
+
+
+@with_config(ConfigDict(extra="allow"))
+class Evaluated(TypedDict):
+    """What is measured of a training in its evaluation, at least."""
+
+    run_id: str
+    quality: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class Record:
 
 def record_of(weights: Path, samples: Path, metrics: Mapping[str, Any]) -> Record:
     """The record of the training that lies in `weights`, with what `evaluate` measured."""
-    return Record(read_json(weights / CONFIG), {**read_metrics(weights), **metrics}, samples)
+    return Record(_of_today(read_description(weights)), {**read_metrics(weights), **metrics}, samples)
 
 
 def write_record(folder: Path, record: Record) -> Path:
@@ -60,15 +75,13 @@ def read_record(artifacts: Path) -> Record:
     """Read a record from the artifacts of a run.
 
     Raises:
-        MobiusError: If there is none: the training was never evaluated.
+        MobiusError: If there is none, since the training was never evaluated, or it is damaged.
     """
-    folder = artifacts / FOLDER
+    folder, remedy = artifacts / FOLDER, _RECORDED
     if not (folder / CONFIG).is_file():
-        raise MobiusError(
-            f"There is no record of an evaluation in {artifacts}. Sample and evaluate that training while it "
-            "is the one in data/06_models (`kedro run --pipelines=sample_<mode>,evaluate_<mode>`)."
-        )
-    return Record(_of_today(read_json(folder / CONFIG)), read_json(folder / METRICS), artifacts / SAMPLES)
+        raise MobiusError(f"There is no record of an evaluation in {artifacts}. {remedy}")
+    config = read_document(folder / CONFIG, Trained, remedy)
+    return Record(_of_today(config), read_document(folder / METRICS, Evaluated, remedy), artifacts / SAMPLES)
 
 
 def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from mobius_pipeline.models.weights import copy_exactly
 
 log = logging.getLogger(__name__)
 
+_AGAIN = "Train again with the same settings (`kedro run --pipelines=train_<mode>`), which writes it again."
+
 
 def build_from_base(variant: Variant, base: Path, *, seed: int) -> nn.Module:
     """Build a model over a base directory.
@@ -63,6 +65,8 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
         MobiusError: If files are missing or damaged, the base is another one, or a weight does not fit.
     """
     config = read_config(folder)
+    if not all(isinstance(config.get(key), dict) for key in ("variant", "base")):
+        raise MobiusError(f"{folder / CONFIG} is no configuration of a trained model. {_AGAIN}")
     saved = _saved_variant(folder, config["variant"])
     if unknown := sorted(levers.keys() - saved.keys()):
         raise MobiusError(f"Unknown options {unknown}; a model has {sorted(saved)}.")
@@ -71,7 +75,7 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
     try:
         weights = load_file(folder / WEIGHTS)
     except Exception as error:
-        raise MobiusError(f"Cannot read {folder / WEIGHTS} ({error}). Take the folder again.") from error
+        raise MobiusError(f"Cannot read {folder / WEIGHTS} ({error}). {_AGAIN}") from error
     copy_exactly(weights, trainable_parameters(model), f"{folder / WEIGHTS} does not fit the base {base}")
     return model.eval()
 

@@ -6,9 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import unusable
+
+
+def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
+    """Read a safetensors file of the project's own.
+
+    Raises:
+        MobiusError: If it is missing or damaged.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
+    except FileNotFoundError as error:
+        raise MobiusError(f"There is no {path}. {remedy}") from error
+    except (OSError, SafetensorError) as error:
+        raise unusable(path, str(error), remedy) from error
 
 
 @torch.no_grad()

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mobius_pipeline.clips.grid import grid
 from mobius_pipeline.clips.media.write import write_gif, write_mp4
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json, whole_folder, write_json
+from mobius_pipeline.files import Inside, read_document, unusable, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, decode, quiet_loading
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
+from mobius_pipeline.models.weights import read_tensors
 from mobius_pipeline.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
-from mobius_pipeline.training.claim import CONFIG
+from mobius_pipeline.training.claim import read_description
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,9 @@ class Sample:
 
     prompt: str
     seed: int
-    mp4: str
-    gif: str
-    clip: str | None
+    mp4: Inside
+    gif: Inside
+    clip: Inside | None
 
 
 def load_pipeline(weights: Path, base: Path) -> MobiusTextToVideoPipeline:
@@ -43,7 +44,7 @@ def load_pipeline(weights: Path, base: Path) -> MobiusTextToVideoPipeline:
     Raises:
         MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
     """
-    if read_json(weights / CONFIG)["fingerprints"]["base"] != base_fingerprint(base):
+    if read_description(weights)["fingerprints"]["base"] != base_fingerprint(base):
         raise MobiusError(
             f"{weights} was trained on another base model than {base}. "
             "Run its training again, or bring that base back."
@@ -98,8 +99,17 @@ def sample_videos(
 
 
 def read_samples(folder: Path) -> tuple[list[Sample], Tensor]:
-    """The samples of a folder and their exact frames, uint8 (N, F, H, W, 3)."""
-    return [Sample(**row) for row in read_json(folder / LISTING)], load_file(folder / FRAMES)["frames"]
+    """The samples of a folder and their exact frames, uint8 (N, F, H, W, 3).
+
+    Raises:
+        MobiusError: If a file is missing or damaged, or names one outside of its folder.
+    """
+    remedy = f"Sample again: `kedro run --pipelines=sample_{folder.name}`."
+    samples = read_document(folder / LISTING, list[Sample], remedy)
+    frames = read_tensors(folder / FRAMES, remedy).get("frames", torch.empty(0))
+    if len(frames) != len(samples):
+        raise unusable(folder / FRAMES, f"it holds {len(frames)} videos of {len(samples)}", remedy)
+    return samples, frames
 
 
 def _sample(

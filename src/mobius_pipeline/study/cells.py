@@ -1,17 +1,22 @@
 """One training of a study: a model, a learning rate and a seed, to serial's compute."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.files import digest, read_json
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import digest
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.equal import with_equal_compute
+from mobius_pipeline.training.claim import read_description
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
-from mobius_pipeline.training.run import METRICS, Fingerprints, fingerprints, train_mode
+from mobius_pipeline.training.run import Fingerprints, fingerprints, read_metrics, train_mode
+
+log = logging.getLogger(__name__)
 
 SERIAL = Variant("serial")
 _EVALUATIONS = 3  # of the held-out loss in serial's steps, beside the start: points of a curve
@@ -85,10 +90,22 @@ class Laboratory:
             KeyboardInterrupt: On Ctrl-C, after the last whole step was saved.
         """
         place = self.place(cell)
-        if not (place / "trained" / METRICS).is_file():
+        if not _is_whole(place / "trained"):
             model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
             train_mode(
                 self.store, self.base, model, settings, state=place / "state", output=place / "trained"
             )
-        found: dict[str, Any] = read_json(place / "trained" / METRICS)
-        return found
+        return read_metrics(place / "trained")
+
+
+def _is_whole(trained: Path) -> bool:
+    """Whether a result is there; a damaged one is named, and written again from its newest checkpoint."""
+    if not trained.is_dir():
+        return False
+    try:
+        read_metrics(trained)
+        read_description(trained)
+    except MobiusError as error:
+        log.warning("%s", error)
+        return False
+    return True

@@ -8,10 +8,9 @@ from typing import Any
 from mobius_pipeline.evaluation.points import points
 from mobius_pipeline.evaluation.records import Record
 from mobius_pipeline.evaluation.uncertainty import paired_change
-from mobius_pipeline.files import read_json
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.run import Studied
-from mobius_pipeline.training.claim import CONFIG
+from mobius_pipeline.training.claim import read_description
 
 SERIAL = "serial"
 MOST_AT_EQUAL_STEPS = 1.03  # of serial's loss
@@ -73,7 +72,7 @@ def report(
 
 def _records(laboratory: Laboratory, one: Studied) -> list[Record]:
     places = {seed: laboratory.place(Cell(one.model, one.rate, seed)) / "trained" for seed in one.seeds}
-    return [Record(read_json(places[seed] / CONFIG), one.seeds[seed], Path()) for seed in one.seeds]
+    return [Record(read_description(places[seed]), one.seeds[seed], Path()) for seed in one.seeds]
 
 
 def _compared(records: Mapping[str, list[Record]], step_s: Mapping[str, float], name: str) -> Row:

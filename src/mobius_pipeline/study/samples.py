@@ -6,7 +6,7 @@ from typing import Any
 
 from mobius_pipeline.evaluation.quality import quality
 from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
-from mobius_pipeline.files import digest, read_json, write_json
+from mobius_pipeline.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.run import read_samples, sample_videos
 from mobius_pipeline.study.cells import Cell, Laboratory
@@ -53,5 +53,6 @@ def _scores(
         listing, frames = read_samples(samples)
         videos: Pixels = frames.numpy()
         write_json(file, quality(videos, [one.prompt for one in listing], features, encode, seed))
-    measured: Mapping[str, Any] = read_json(file)
-    return measured
+    return read_document(
+        file, dict[str, Any], f"Delete it (`rm '{file}'`) and run `kedro run --pipelines=study`."
+    )

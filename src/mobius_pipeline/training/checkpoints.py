@@ -7,20 +7,22 @@ manifest.json         each file's SHA-256, written last
 """
 
 import logging
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json, sha256, sync, whole_folder, write_json
+from mobius_pipeline.files import read_document, sha256, sync, whole_folder, write_json
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 STATE, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 
 
@@ -59,7 +61,9 @@ def save_checkpoint(
             f"Cannot write the checkpoint {target} ({error}). Those before it stand: make room, or the "
             "folder writable, and the same command goes on from the newest."
         ) from error
-    for old in _steps(folder)[keep_last:]:
+    # Later ones are of before: damaged, or training would not have gone on from before them.
+    until_now = [path for path in _steps(folder) if step_of(path) <= checkpoint.step]
+    for old in until_now[keep_last:]:
         if keep_every is None or step_of(old) % keep_every:
             shutil.rmtree(old)
     return target
@@ -70,14 +74,14 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     path = newest_whole(folder)
     if path is None:
         return None
-    meta = read_json(path / META)
+    meta = _read(path / META, dict[str, Any])
     return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
 
 
 def saved_history(folder: Path) -> dict[str, Any]:
     """The history in the newest whole checkpoint, by the names of `History`; empty without one."""
     path = newest_whole(folder)
-    history: dict[str, Any] = read_json(path / META)["history"] if path else {}
+    history: dict[str, Any] = _read(path / META, dict[str, Any])["history"] if path else {}
     return history
 
 
@@ -94,20 +98,31 @@ def newest_whole(folder: Path) -> Path | None:
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint folder, or None."""
     try:
-        hashes = read_json(path / MANIFEST)
-    except (OSError, ValueError) as error:
-        return f"its {MANIFEST} cannot be read: {error}"
-    for name, expected in hashes.items():
-        if not (path / name).is_file():
-            return f"{name} is missing"
-        if sha256(path / name) != expected:
-            return f"{name} has changed"
-    return None
+        hashes = _read(path / MANIFEST, dict[str, str])
+        if hashes.keys() != {STATE, META}:
+            return f"its {MANIFEST} names {sorted(hashes) or 'nothing'}, not {META} and {STATE}"
+        for name, expected in hashes.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if sha256(path / name) != expected:
+                return f"{name} has changed"
+        step = _read(path / META, dict[str, Any]).get("step")
+        if step != step_of(path):
+            return f"its {META} is of step {step}"
+        with safe_open(path / STATE, framework="pt"):  # reads the header, and whether it fits the file
+            return None
+    except (OSError, MobiusError, SafetensorError) as error:
+        return str(error)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    return read_document(path, kind, "The newest whole checkpoint counts.")
 
 
 def _steps(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    return sorted(folder.glob("step-*"), key=step_of, reverse=True)
+    found = (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
+    return sorted((path for path in found if path.is_dir()), key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:

@@ -4,10 +4,14 @@ import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json, whole_folder, write_json
+from mobius_pipeline.files import read_document, remove_leftovers, whole_folder, write_json
+from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runs import flatten
 from mobius_pipeline.training.checkpoints import newest_whole, step_of
 from mobius_pipeline.training.config import OnMismatch
@@ -16,6 +20,23 @@ log = logging.getLogger(__name__)
 
 CONFIG, FORKED = "training.json", "forked_at"
 _SHAPE = ("model.", "fingerprints.base")  # what a checkpoint fits no other value of
+
+
+@with_config(ConfigDict(extra="allow"))
+class Description(TypedDict):
+    """What `training.json` holds: of which training a folder is, and the step of what it was forked from."""
+
+    model: dict[str, Any]
+    train: dict[str, Any]
+    fingerprints: dict[str, str]
+    forked_at: int | None
+
+
+@with_config(ConfigDict(extra="allow"))
+class Trained(Description):
+    """What `training.json` of a finished training holds."""
+
+    processes: int
 
 
 def claim(
@@ -32,12 +53,18 @@ def claim(
         earlier: Folders of earlier trainings of the mode; the one that was saved last counts.
 
     Raises:
-        MobiusError: If `state` or, with "refuse", the earlier training is another one's, or a fork cannot be.
+        MobiusError: If `state` or, with "refuse", the earlier training is another one's, a fork cannot be, or
+            what says whose resume state it is, is damaged.
     """
     state.mkdir(parents=True, exist_ok=True)
+    for left in state.glob(".step-*"):
+        remove_leftovers(state / left.stem.removeprefix("."))
     begun = (state / CONFIG).is_file()
     other = state if begun else _last_saved(path for path in earlier if path != state)
-    changes = _differing(read_json(other / CONFIG), description) if other else {}
+    if other and not begun and on_mismatch == "afresh" and (reason := _unreadable(other)):
+        log.warning("Starting afresh. %s", reason)
+        other = None
+    changes = _differing(_described(other), description) if other else {}
     if begun and not changes:
         return
     if other and changes and on_mismatch == "fork":
@@ -56,8 +83,46 @@ def claim(
 
 def forked_at(state: Path) -> int | None:
     """The step of the checkpoint of another training that this one began with, if any."""
-    step: int | None = read_json(state / CONFIG)[FORKED]
-    return step
+    return _described(state)["forked_at"]
+
+
+def read_description(folder: Path) -> Trained:
+    """The settings and fingerprints of a finished training.
+
+    Raises:
+        MobiusError: If they are missing or damaged.
+    """
+    return read_document(folder / CONFIG, Trained, written_again(folder))
+
+
+def written_again(folder: Path) -> str:
+    """How the result of a training is written again."""
+    pipeline = (
+        f"`kedro run --pipelines=train_{folder.name}`" if folder.name in get_args(Mode) else "`train_mode`"
+    )
+    return (
+        f"Run {pipeline} with the same settings: it goes on from the newest checkpoint and writes it again."
+    )
+
+
+def _described(state: Path) -> Description:
+    """Whose resume state a folder holds."""
+    path = state / CONFIG
+    remedy = (
+        f"It says whose resume state {state} is. If you have changed no setting since, delete this file "
+        f"(`rm '{path}'`) and give the same command again: the training goes on from its newest checkpoint, "
+        "though no longer marked as a fork if it was one. Else delete the folder, and it starts at step 0."
+    )
+    return read_document(path, Description, remedy)
+
+
+def _unreadable(state: Path) -> str | None:
+    """Why it cannot be told whose resume state a folder holds, or None."""
+    try:
+        _described(state)
+    except MobiusError as error:
+        return str(error)
+    return None
 
 
 def _last_saved(folders: Iterable[Path]) -> Path | None:

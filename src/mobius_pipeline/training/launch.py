@@ -20,7 +20,7 @@ from pydantic import Field
 
 from mobius_pipeline.config import Config
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json, write_json
+from mobius_pipeline.files import read_document, write_json
 from mobius_pipeline.redaction import guard_logs
 from mobius_pipeline.signals import Terminated, signals_noted
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
@@ -87,7 +87,9 @@ def join(work: Work, file: Path) -> None:
             f"There is no {file}. The machine that leads writes it when its training starts, on a file "
             "system that all machines share, and names it."
         )
-    config = Job(**read_json(file)).config
+    config = read_document(
+        file, Job, "Start the training again on the machine that leads: that writes it."
+    ).config
     if config.rendezvous is None:
         raise MobiusError(f"{file} is a training of one machine: train.rendezvous is null.")
     _run(config, work, file, None)
@@ -149,7 +151,7 @@ def _refuse_missing_gpus(config: TrainConfig) -> None:
 
 def _process(work: Work, file: Path, words: Connection | None) -> None:
     """What each process runs."""
-    job = Job(**read_json(file))
+    job = read_document(file, Job, "Start the training again: that writes it.")
     guard_logs()
     first = os.environ["LOCAL_RANK"] == "0" and words is not None
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s %(message)s")

@@ -7,17 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, with_config
 from safetensors.torch import save_file
+from typing_extensions import TypedDict
 
 from mobius_pipeline.devices import refuse_impossible
-from mobius_pipeline.files import digest, read_json, whole_folder, write_json
+from mobius_pipeline.files import digest, read_document, whole_folder, write_json
 from mobius_pipeline.latents.base import base_fingerprint, load_scheduler
 from mobius_pipeline.latents.base_settings import scaling_factor
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.factory import start_of
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
-from mobius_pipeline.training.claim import CONFIG, FORKED, claim, forked_at
+from mobius_pipeline.training.claim import CONFIG, FORKED, claim, forked_at, written_again
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
@@ -28,7 +30,28 @@ from mobius_pipeline.training.report import Listener
 from mobius_pipeline.training.trainer import Trainer
 
 GIB = 2**30
+Number = int | float
 WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
+
+
+@with_config(ConfigDict(extra="allow"))
+class Metrics(TypedDict):
+    """What `metrics.json` of a finished training holds: `training_metrics`, and the losses of its end."""
+
+    heldout_loss: Number
+    heldout_loss_start: Number
+    heldout_loss_by_timestep: dict[str, Number]
+    heldout_at_steps: dict[str, Any] | None
+    history: dict[str, list[Any]]
+    steps: int
+    trainable_parameters: int
+    total_parameters: int
+    peak_memory_bytes: Number
+    memory_breakdown_bytes: dict[str, Number]
+    step_s: Number
+    training_s: Number
+    frames_per_s: Number
+    flops_per_step: Number
 
 
 @dataclass(frozen=True)
@@ -246,9 +269,12 @@ def write_result(
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The metrics of a finished training."""
-    metrics: dict[str, Any] = read_json(folder / METRICS)
-    return metrics
+    """The metrics of a finished training.
+
+    Raises:
+        MobiusError: If they are missing or damaged.
+    """
+    return dict(read_document(folder / METRICS, Metrics, written_again(folder)))
 
 
 def summary_metrics(folder: Path) -> dict[str, float]:

@@ -24,14 +24,13 @@ def run_study(
     """
     from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
     from mobius_pipeline.evaluation.timing import paired_step_times
-    from mobius_pipeline.files import read_json
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.planning.base import read_unet_config
     from mobius_pipeline.study import run
     from mobius_pipeline.study.cells import Cell, Laboratory
     from mobius_pipeline.study.report import SERIAL, report
     from mobius_pipeline.study.samples import scores
-    from mobius_pipeline.training.claim import CONFIG
+    from mobius_pipeline.training.claim import read_description
 
     store, unet = LatentsStore(latents), read_unet_config(base_model)
     laboratory = Laboratory(store, base_model, unet, train, work / "study")
@@ -46,7 +45,7 @@ def run_study(
     places = {
         name: laboratory.place(Cell(one.model, one.rate, study.seeds[0])) for name, one in found.items()
     }
-    configs = {name: read_json(place / "trained" / CONFIG) for name, place in places.items()}
+    configs = {name: read_description(place / "trained") for name, place in places.items()}
     step_s = {SERIAL: found[SERIAL].first["step_s"]}
     for name in list(configs)[1:]:  # each beside serial: all at once would not fit a real base
         pair = {SERIAL: configs[SERIAL], name: configs[name]}

@@ -1,5 +1,6 @@
 """The trainings' node: one for both modes."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ from mobius_pipeline.training.config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
     from mobius_pipeline.training.report import Listener
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -18,12 +21,12 @@ def train(
     `serial` is the model whose compute the mode may spend.
     """
     from mobius_pipeline import tracking
-    from mobius_pipeline.files import read_json, write_json
+    from mobius_pipeline.files import write_json
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.pipelines.notes import training_note
     from mobius_pipeline.planning.base import read_unet_config
     from mobius_pipeline.planning.equal import with_equal_compute
-    from mobius_pipeline.training.claim import CONFIG, forked_at
+    from mobius_pipeline.training.claim import forked_at, read_description
     from mobius_pipeline.training.run import fingerprints, read_metrics, summary_metrics, train_mode
 
     store = LatentsStore(latents)
@@ -33,7 +36,7 @@ def train(
     marks = fingerprints(store, base_model, model, train)
     state = work / marks.whole[:20] / model.mode
     run_file = state / "run.json"
-    known = read_json(run_file) if run_file.is_file() else {}
+    known = _known_run(run_file)
     state.mkdir(parents=True, exist_ok=True)
     with tracking.training_run(
         model.mode,
@@ -69,7 +72,7 @@ def train(
         run.refill(_losses(state, after=-1 if first is None else first))
         run.log_metrics(summary_metrics(output))
         if known.get("described") != run.id:  # else it may already say how its samples scored
-            run.describe(training_note(model.mode, read_metrics(output), read_json(output / CONFIG)))
+            run.describe(training_note(model.mode, read_metrics(output), read_description(output)))
     write_json(run_file, {"run_id": run.id, "described": run.id})  # all of it was delivered
     return output
 
@@ -84,6 +87,22 @@ def _losses(state: Path, after: int) -> dict[str, list[tuple[int, float]]]:
         key: [(step, value) for step, value, _ in history.get(name, ()) if step > after]
         for name, key in names.items()
     }
+
+
+def _known_run(file: Path) -> dict[str, str]:
+    """The run that a training was begun in; where that cannot be told, it goes on in a new one."""
+    from mobius_pipeline.errors import MobiusError
+    from mobius_pipeline.files import read_document
+
+    if not file.is_file():
+        return {}
+    try:
+        return read_document(
+            file, dict[str, str], "The training goes on from its newest checkpoint in a new run."
+        )
+    except MobiusError as error:
+        log.warning("%s", error)
+        return {}
 
 
 def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
