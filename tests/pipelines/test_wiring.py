@@ -9,10 +9,12 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
+from kedro.utils import load_obj
 
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
-from mobius_pipeline.pipelines.datasets import PlaceDataset
+from mobius_pipeline.pipelines.datasets import FolderDataset, PlaceDataset, RecordDataset, TableDataset
 from mobius_pipeline.planning.levers import USUAL
+from mobius_pipeline.tables import Table
 from mobius_pipeline.training.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -76,6 +78,18 @@ def test_outputs_agree(name: str, catalog: DataCatalog) -> None:
 def test_inputs_agree(name: str, catalog: DataCatalog) -> None:
     deps = {path for path in paths(stages()[name]["deps"]) if path.startswith("data/")}
     assert files(catalog, pipelines[name].inputs()) == deps
+
+
+@pytest.mark.parametrize("name", CHAIN)
+def test_errors_name_the_pipeline_that_makes_a_file(name: str, catalog: DataCatalog) -> None:
+    for output in pipelines[name].all_outputs():
+        dataset = catalog[output]
+        if isinstance(dataset, FolderDataset):
+            assert f"`kedro run --pipelines={name}`" in dataset._mend
+        if isinstance(dataset, TableDataset | RecordDataset):
+            assert f"`kedro run --pipelines={name}`" in dataset._remedy
+        if isinstance(dataset, TableDataset):
+            assert isinstance(load_obj(dataset._holds), Table)
 
 
 @pytest.mark.parametrize("name", CHAIN)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from mobius_pipeline.clips.tables import TO_ENCODE
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.engine import NATIVE, EngineConfig
 from mobius_pipeline.errors import MobiusError
@@ -21,6 +22,7 @@ from mobius_pipeline.latents.shards import is_whole, writing
 from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
 from mobius_pipeline.locks import only_writer
 from mobius_pipeline.progress import stage
+from mobius_pipeline.tables import check_frame
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ def update_store(
     Args:
         root: The store's root, created if missing.
         manifest: A row a clip, with `clip_id`, `path`, `source_sha256`, `caption`, `split`, `model_frames`,
-            `height`, `width`, and, where clips have several, `captions`.
+            `height`, `width`, `captions` and what else `TO_ENCODE` asks for.
         raw_clips: The folder that `path` is relative to.
         base: The T2I model in diffusers format.
         clip: How clips are decoded, and their buckets.
@@ -55,9 +57,10 @@ def update_store(
         engine: On which the work is done.
 
     Raises:
-        MobiusError: If clips cannot be decoded or encoded, the disk is full, another process writes here, or
-            GPUs of a cluster are asked for without one.
+        MobiusError: If the manifest is not as it must be, clips cannot be decoded or encoded, the disk is
+            full, another process writes here, or GPUs of a cluster are asked for without one.
     """
+    check_frame(manifest, TO_ENCODE, "The manifest", "Run `kedro run --pipelines=validate`.")
     if config.gpus and engine.name != "ray":
         raise MobiusError(
             f"encode.gpus is {config.gpus}: GPUs of a cluster need engine.name: ray in "
@@ -81,12 +84,8 @@ def update_store(
 
 
 def captions_of(manifest: pd.DataFrame) -> list[list[str]]:
-    """The captions of each clip, its first one first; where there is no list of them, the only one."""
-    many = manifest["captions"] if "captions" in manifest else [None] * len(manifest)
-    return [
-        [str(one)] if lists is None or len(lists) == 0 else list(dict.fromkeys(map(str, lists)))
-        for one, lists in zip(manifest["caption"], many, strict=True)
-    ]
+    """The distinct captions of each clip, its first one first."""
+    return [list(dict.fromkeys(captions)) for captions in manifest["captions"]]
 
 
 def _sizes(manifest: pd.DataFrame, clip: ClipFormat) -> dict[str, list[int]]:

@@ -1,5 +1,6 @@
 """The index of a latents store: which shard and row hold each clip's latents and its captions' embeddings."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import chain
@@ -8,9 +9,23 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
-from mobius_pipeline.latents.shards import SUFFIX, replacing, row_names
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import unusable
+from mobius_pipeline.latents.shards import HASH_DIGITS, REMEDY, SUFFIX, replacing, row_names
+from mobius_pipeline.tables import (
+    CHECKSUMS,
+    Rule,
+    Table,
+    check_table,
+    in_lists,
+    inside,
+    load_table,
+)
+
+log = logging.getLogger(__name__)
 
 INDEX = "index.parquet"
 CLIPS, TEXTS = "shard", "text"  # what the names of shards begin with
@@ -27,17 +42,61 @@ class Place(NamedTuple):
 Places = dict[str, Place]  # by clip id, or by caption
 
 _SCHEMA = pa.schema(
-    {
-        "clip_id": pa.string(),  # "" in the row of the empty caption
-        "path": pa.string(),
-        "captions": pa.list_(pa.string()),
-        "split": pa.string(),
-        "shard": pa.string(),
-        "row": pa.int64(),
-        "text_shards": pa.list_(pa.string()),  # one a caption
-        "text_rows": pa.list_(pa.int64()),
-        **dict.fromkeys(SIZE, pa.int64()),
-    }
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in {
+            "clip_id": pa.string(),  # "" in the row of the empty caption
+            "path": pa.string(),
+            "captions": pa.list_(pa.string()),
+            "split": pa.string(),
+            "shard": pa.string(),
+            "row": pa.int64(),
+            "text_shards": pa.list_(pa.string()),  # one a caption
+            "text_rows": pa.list_(pa.int64()),
+            **dict.fromkeys(SIZE, pa.int64()),
+        }.items()
+    ]
+)
+_NAME = f"-[0-9a-f]{{{HASH_DIGITS}}}\\{SUFFIX}$"  # of a shard, behind its kind
+
+
+def _of_clips(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
+    """A rule of every row but the empty caption's."""
+    return Rule(column, lambda table: pc.or_(pc.equal(table["clip_id"], ""), holds(table[column])), required)
+
+
+def _matches(pattern: str) -> Callable[[Any], Any]:
+    return lambda texts: pc.match_substring_regex(texts, pattern)
+
+
+def _one_a_caption(column: str) -> Rule:
+    def holds(table: pa.Table) -> Any:
+        lengths = [pc.list_value_length(table[name]) for name in ("captions", column)]
+        return pc.and_(pc.equal(*lengths), pc.greater(lengths[0], 0))
+
+    return Rule(column, holds, "one a caption")
+
+
+_INDEX = Table(
+    _SCHEMA,
+    unique=("clip_id",),
+    rules=(
+        inside("path", "the folder of clips"),
+        _of_clips(
+            "split", lambda splits: pc.is_in(splits, pa.array(["train", "heldout"])), "train or heldout"
+        ),
+        _of_clips(
+            "shard", lambda names: pc.match_substring_regex(names, f"^{CLIPS}{_NAME}"), "a shard of clips"
+        ),
+        _of_clips("row", lambda rows: pc.greater_equal(rows, 0), "0 or more"),
+        *(_of_clips(name, lambda sizes: pc.greater(sizes, 0), "1 or more") for name in SIZE),
+        _one_a_caption("text_shards"),
+        _one_a_caption("text_rows"),
+        in_lists(
+            "text_shards", lambda names: pc.match_substring_regex(names, f"^{TEXTS}{_NAME}"), "of captions"
+        ),
+        in_lists("text_rows", lambda rows: pc.greater_equal(rows, 0), "a list of 0 or more"),
+    ),
 )
 
 
@@ -65,7 +124,7 @@ def write_index(folder: Path, manifest: pd.DataFrame, clips: Places, texts: Plac
     }
     rows = [_row(one, clips, texts) for one in (*about, empty)]
     with replacing(folder / INDEX) as partial:
-        parquet.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial)
+        parquet.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial, **CHECKSUMS)
 
 
 def _row(about: dict[str, Any], clips: Places, texts: Places) -> dict[str, Any]:
@@ -75,21 +134,31 @@ def _row(about: dict[str, Any], clips: Places, texts: Places) -> dict[str, Any]:
 
 
 def read_index(folder: Path) -> pd.DataFrame:
-    """Read the index; one that was written when a clip had one caption gets the columns of today."""
-    index = pd.read_parquet(folder / INDEX)
-    if "captions" in index:
-        return index
+    """Read the index; one that was written when a clip had one caption gets the columns of today.
+
+    Raises:
+        MobiusError: If it is missing, damaged or not as it must be: the row, the column, and the remedy.
+    """
+    path = folder / INDEX
+    table = load_table(path, REMEDY)
     lists = {"captions": "caption", "text_shards": "text_shard", "text_rows": "text_row"}
-    for new, old in lists.items():
-        index[new] = [[value] for value in index.pop(old)]
+    if "captions" not in table.schema.names and {*lists.values()} <= {*table.schema.names}:
+        for new, old in lists.items():
+            singles = [[value] for value in table[old].to_pylist()]
+            table = table.append_column(new, pa.array(singles, _SCHEMA.field(new).type)).drop_columns(old)
+    check_table(table, _INDEX, path, REMEDY)
+    if "" not in table["clip_id"].to_pylist():
+        raise unusable(path, "there is no row of the empty caption", REMEDY)
+    index: pd.DataFrame = table.to_pandas()
     return index
 
 
 def find(folder: Path, kind: str, names: Iterable[str], is_usable: Callable[[str], bool]) -> Places:
     """Where the folder holds `names` already.
 
-    The last index comes first, so that what it names stays where it is. Then come the shards that it does not
-    tell of: those of a run that was killed, and those that clips have left and may come back to.
+    The last index comes first, so that what it names stays where it is, if the shards say the same. Then come
+    the shards that it does not tell of: those of a run that was killed, and those that clips have left and
+    may come back to.
 
     Args:
         folder: The store's folder of this encoder.
@@ -98,20 +167,30 @@ def find(folder: Path, kind: str, names: Iterable[str], is_usable: Callable[[str
         is_usable: Of a shard's name; asked only about shards that hold one of the names.
     """
     wanted, found = set(names), Places()
-    usable = cache(is_usable)
+    usable, held = cache(is_usable), cache(lambda shard: row_names(folder / shard))
     for name, place in chain(_indexed(folder, kind), _described(folder, kind)):
-        if name in wanted and name not in found and usable(place.shard):
-            found[name] = place
+        if name not in wanted or name in found or not usable(place.shard):
+            continue
+        if (rows := held(place.shard)) and rows[place.row : place.row + 1] != [name]:
+            log.warning("%s is not in row %d of %s, as the index says.", name, place.row, place.shard)
+            continue
+        found[name] = place
     return found
 
 
 def _indexed(folder: Path, kind: str) -> Iterator[tuple[str, Place]]:
+    """What the index says, if it is whole; what it has lost, the shards say themselves."""
     if not (folder / INDEX).is_file():
         return
-    index = read_index(folder)
+    try:
+        index = read_index(folder)
+    except MobiusError as error:
+        log.warning("The index is made again from what the shards hold. %s", error)
+        return
+    columns = ["clip_id", "shard", "row"]
     if kind == TEXTS:
-        index = index.explode(["captions", "text_shards", "text_rows"])
-    columns = ["captions", "text_shards", "text_rows"] if kind == TEXTS else ["clip_id", "shard", "row"]
+        columns = ["captions", "text_shards", "text_rows"]
+        index = index.explode(columns)
     for name, shard, row in index[columns].itertuples(index=False, name=None):
         if shard:
             yield name, Place(shard, int(row))

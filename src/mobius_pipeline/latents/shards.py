@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -21,6 +22,7 @@ from mobius_pipeline.files import sha256, sync, whole_file
 SUFFIX = ".safetensors"
 PARTIAL = ".partial"  # as `whole_file` ends the names of what is being written
 HASH_DIGITS = 20
+REMEDY = "Run `kedro run --pipelines=encode`: it encodes only what the store has lost."
 _ROWS = "rows"  # the only key of the header's metadata: the library writes several in a random order
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _whole: set[tuple[str, int, int, int]] = set()  # files whose hash agreed in this process
@@ -79,9 +81,9 @@ def row_names(path: Path) -> list[str]:
     """What a shard's rows are, by its header; none if it is damaged or of a release that did not say it."""
     try:
         with safe_open(path, framework="pt") as file:
-            names: list[str] = json.loads((file.metadata() or {}).get(_ROWS, "[]"))
-            return names
-    except (OSError, SafetensorError, json.JSONDecodeError):
+            rows = (file.metadata() or {}).get(_ROWS, "[]")
+        return TypeAdapter(list[str]).validate_json(rows)
+    except (OSError, SafetensorError, ValidationError):
         return []
 
 
@@ -111,9 +113,6 @@ def mapped(path: Path) -> dict[str, Tensor]:
     """
     if not is_whole(path):
         what = "is damaged: its bytes are not those that its name promises" if path.exists() else "is missing"
-        raise MobiusError(
-            f"The shard {path} of the latents store {what}. Run `kedro run --pipelines=encode`: it "
-            "encodes again only what that shard held."
-        )
+        raise MobiusError(f"The shard {path} of the latents store {what}. {REMEDY}")
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary

@@ -18,16 +18,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from mobius_pipeline.config import ClipFormat, ClipSize
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest, read_json
-from mobius_pipeline.latents.index import read_index
-from mobius_pipeline.latents.shards import mapped
+from mobius_pipeline.files import digest, read_document, unusable
+from mobius_pipeline.latents.index import INDEX, read_index
+from mobius_pipeline.latents.shards import HASH_DIGITS, REMEDY, mapped, row_names
 
 STORE_VERSION = 1
 CURRENT = "current.json"
+
+
+class Current(BaseModel):
+    """What `current.json` holds."""
+
+    folder: str = Field(pattern=f"^[0-9a-f]{{{HASH_DIGITS}}}$")
+    fingerprint: str
+    clip: ClipFormat
 
 
 @dataclass(frozen=True)
@@ -72,21 +81,16 @@ class LatentsStore:
         """Open the folder that `current.json` names.
 
         Raises:
-            MobiusError: If there is no store.
+            MobiusError: If there is no store, or one of its tables is damaged.
         """
         if not (root / CURRENT).is_file():
             raise MobiusError(f"There is no latents store in {root}. Run `kedro run --pipelines=encode`.")
         self.root = root
-        self.current: dict[str, Any] = read_json(root / CURRENT)
-        self.folder = root / self.current["folder"]
-        if "clip" not in self.current:
-            raise MobiusError(
-                f"The latents store in {root} is of an earlier version. Run `kedro run --pipelines=encode`: "
-                "it brings the store up to date."
-            )
-        self.clip = ClipFormat(**self.current["clip"])
+        self.current = read_document(root / CURRENT, Current, REMEDY)
+        self.folder = root / self.current.folder
+        self.clip = self.current.clip
         self.index = read_index(self.folder)
-        self._open: dict[str, dict[str, Tensor]] = {}
+        self._open: dict[str, tuple[dict[str, Tensor], list[str]]] = {}
 
     def clips(self, split: str) -> list[Clip]:
         """The clips of a split, ordered by clip id."""
@@ -100,27 +104,33 @@ class LatentsStore:
         """Digest of the data: encoder, clips, captions and splits."""
         columns = ["clip_id", "captions", "split", "shard", "row", "text_shards", "text_rows"]
         rows = self.index[columns].itertuples(index=False, name=None)
-        return digest([self.current["fingerprint"], sorted(tuple(map(_fixed, row)) for row in rows)])
+        return digest([self.current.fingerprint, sorted(tuple(map(_fixed, row)) for row in rows)])
 
     def moments(self, clip: Clip) -> tuple[Tensor, Tensor]:
         """Posterior mean and log-variance of a clip, each (C, F, h, w) float32."""
-        mean, logvar = (self._slice(clip.shard, name, clip.row) for name in ("mean", "logvar"))
+        mean, logvar = (self._slice(clip.shard, name, clip.row, clip.clip_id) for name in ("mean", "logvar"))
         return mean.transpose(0, 1), logvar.transpose(0, 1)
 
     def text(self, clip: Clip, caption: int = 0) -> Tensor:
         """Embedding of one of a clip's captions, by its place among them, (L, D) float32."""
-        return self._slice(clip.text_shards[caption], "embedding", clip.text_rows[caption])
+        place = clip.text_shards[caption], "embedding", clip.text_rows[caption]
+        return self._slice(*place, clip.captions[caption])
 
     @cached_property
     def no_text(self) -> Tensor:
         """Embedding of the empty caption, for classifier-free guidance, (L, D) float32."""
         empty = self.index[self.index["clip_id"] == ""].iloc[0]
-        return self._slice(empty["text_shards"][0], "embedding", int(empty["text_rows"][0]))
+        return self._slice(empty["text_shards"][0], "embedding", int(empty["text_rows"][0]), "")
 
-    def _slice(self, shard: str, name: str, row: int) -> Tensor:
+    def _slice(self, shard: str, name: str, row: int, of: str) -> Tensor:
+        """A row of a shard, which must be the one of the clip, or of the caption, `of`."""
         if shard not in self._open:
-            self._open[shard] = mapped(self.folder / shard)
-        return self._open[shard][name][row].to(torch.float32)
+            self._open[shard] = mapped(self.folder / shard), row_names(self.folder / shard)
+        tensors, names = self._open[shard]
+        if row >= len(tensors[name]) or (names and names[row] != of):
+            what = f"{of!r} is not in row {row} of {shard} (the first is 0)"
+            raise unusable(self.folder / INDEX, what, REMEDY)
+        return tensors[name][row].to(torch.float32)
 
 
 def _fixed(value: Any) -> Any:

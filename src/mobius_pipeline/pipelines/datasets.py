@@ -13,19 +13,28 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 from kedro.io import AbstractDataset, DatasetError
+from kedro.utils import load_obj
 from kedro_datasets._typing import ImagePreview, JSONPreview, PlotlyPreview, TablePreview
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.text import TextDataset
 
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import move_folder, whole_file
+from mobius_pipeline.files import move_folder, read_document, whole_file
+from mobius_pipeline.tables import CHECKSUMS, Table, read_table
 
 MEND = (
     "Run the pipeline that writes it (see `kedro registry list`), or mend its `filepath` in "
     "conf/base/catalog.yml."
 )
+
+
+def remedy(made_by: str | None) -> str:
+    """How a file or folder is made again, by the pipeline that the catalog names."""
+    return f"Run `kedro run --pipelines={made_by}`, which makes it again." if made_by else MEND
 
 
 class FolderDataset(AbstractDataset[Path, Path]):
@@ -36,9 +45,16 @@ class FolderDataset(AbstractDataset[Path, Path]):
     place (the latents store) returns the published path itself. Loading gives the path.
     """
 
-    def __init__(self, *, filepath: str, mend: str = MEND, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        made_by: str | None = None,
+        mend: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         """Name the folder, and what to do if there is none; `metadata` is Kedro-Viz's and not read here."""
-        self._filepath, self._mend = PurePosixPath(filepath), mend
+        self._filepath, self._mend = PurePosixPath(filepath), mend or remedy(made_by)
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -77,9 +93,11 @@ class FolderDataset(AbstractDataset[Path, Path]):
 class StoreDataset(FolderDataset):
     """A folder that its node brings up to date in place; nothing else ever takes its place."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
         """As a folder's; why here, see `VideosDataset`."""
-        super().__init__(filepath=filepath, metadata=metadata)
+        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
 
     def save(self, data: Path) -> None:
         """Take note that the folder is up to date.
@@ -121,9 +139,11 @@ class PlaceDataset(AbstractDataset[Path, None]):
 class VideosDataset(FolderDataset):
     """A folder of videos; where it holds a picture of them all, `grid.png`, that is what Kedro-Viz shows."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
         """As a folder's; Kedro writes down a dataset's configuration from its class's own `__init__`."""
-        super().__init__(filepath=filepath, metadata=metadata)
+        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
 
     def preview(self, videos: int = 8, frames: int = 8) -> ImagePreview:
         """A row a video, its first frames beside each other."""
@@ -183,15 +203,33 @@ class _Whole:
 
 
 class TableDataset(_Whole, ParquetDataset):
-    """A table as Parquet.
+    """A table as Parquet, checked where it is loaded.
 
     A node may give it as a data frame, or, where that may be larger than memory, as the path of a file below
     the work directory, which is moved into place.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the file; why here, see `VideosDataset`."""
-        super().__init__(filepath=filepath, metadata=metadata)
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        holds: str | None = None,
+        made_by: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file, the `Table` that it must hold by its import path, and what pipeline writes it."""
+        super().__init__(filepath=filepath, save_args=CHECKSUMS, metadata=metadata)
+        self._holds, self._remedy = holds, remedy(made_by)
+
+    def load(self) -> pd.DataFrame:
+        """Read the table.
+
+        Raises:
+            MobiusError: If it is missing, damaged or not as it must be.
+        """
+        kind = Table(pa.schema([])) if self._holds is None else load_obj(self._holds)
+        frame: pd.DataFrame = read_table(Path(self._filepath), kind, self._remedy).to_pandas()
+        return frame
 
     def _write(self, data: Any, partial: Path) -> None:
         if isinstance(data, Path):
@@ -208,11 +246,28 @@ class TableDataset(_Whole, ParquetDataset):
 
 
 class RecordDataset(_Whole, JSONDataset):
-    """A JSON document."""
+    """A JSON document, checked where it is loaded."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the file; why here, see `VideosDataset`."""
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        holds: str | None = None,
+        made_by: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file, the type that it must hold by its import path, and what pipeline writes it."""
         super().__init__(filepath=filepath, metadata=metadata)
+        self._holds, self._remedy = holds, remedy(made_by)
+
+    def load(self) -> Any:
+        """Read the document.
+
+        Raises:
+            MobiusError: If it is missing, damaged or of another type.
+        """
+        kind = Any if self._holds is None else load_obj(self._holds)
+        return read_document(Path(self._filepath), kind, self._remedy)
 
     def preview(self) -> JSONPreview:
         """The whole document, its texts and numbers before what holds more."""
@@ -234,9 +289,11 @@ class PageDataset(_Whole, TextDataset):
 class CurveDataset(RecordDataset):
     """Rows of a step and what was measured at it, which Kedro-Viz draws."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the file; why here, see `VideosDataset`."""
-        super().__init__(filepath=filepath, metadata=metadata)
+    def __init__(
+        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Name the file and the pipeline that writes it."""
+        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
 
     def preview(self) -> PlotlyPreview:
         """A line for each thing measured, over the steps; not every row has every one."""

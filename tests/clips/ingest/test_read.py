@@ -5,11 +5,13 @@ import os
 import pickle
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,33 @@ def test_what_is_known_is_made_anew_if_it_is_damaged(
     assert decoded(caplog).startswith("0 of 6")
     read(tmp_path / "clips", tmp_path / "work")
     assert decoded(caplog).startswith("6 of 6")
+
+
+def test_a_changed_row_of_what_is_known_is_decoded_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    write_clips(tmp_path / "clips")
+    first = read(tmp_path / "clips", tmp_path / "work")
+    (kept,) = (tmp_path / "work").glob("*.sqlite")
+    with closing(sqlite3.connect(kept)) as database, database:
+        ((sha256, rows),) = database.execute("SELECT sha256, rows FROM sources LIMIT 1")
+        other = bytearray(rows)
+        other[len(rows) // 2] ^= 1
+        database.execute("UPDATE sources SET rows = ? WHERE sha256 = ?", [bytes(other), sha256])
+    pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
+    assert decoded(caplog).startswith("5 of 6")
+
+
+def test_a_database_of_something_else_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_clips(tmp_path / "clips")
+    first = read(tmp_path / "clips", tmp_path / "work")
+    (kept,) = (tmp_path / "work").glob("*.sqlite")
+    kept.unlink()
+    with closing(sqlite3.connect(kept)) as database, database:
+        database.execute("CREATE TABLE sources (other INTEGER)")
+    pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
+    assert "is made anew: all sources are decoded again" in caplog.text
 
 
 ON_AN_ENGINE = """

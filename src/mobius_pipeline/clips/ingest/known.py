@@ -3,6 +3,7 @@
 import json
 import logging
 import sqlite3
+import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,8 +18,9 @@ log = logging.getLogger(__name__)
 
 # Part of every database's name: raise it when the rows that `describe` makes of the same bytes change, or if
 # a source that was read is now refused.
-_ROWS_VERSION = 3
+_ROWS_VERSION = 4
 _HASH = 32  # bytes
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: no such column
 Rows = list[dict[str, Any]]
 
 
@@ -39,7 +41,7 @@ class KnownSources:
         try:
             self._sources = _opened(self._path)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # a full disk, say: no damage
+            if error.sqlite_errorcode not in _DAMAGE:  # a full disk, say
                 raise
             log.warning(
                 "%s is damaged (%s). It is made anew: all sources are decoded again.", self._path, error
@@ -54,13 +56,15 @@ class KnownSources:
         self._sources.close()
 
     def hashes(self) -> "Hashes":
-        """Of the sources' bytes."""
-        return Hashes(one for (one,) in self._sources.execute("SELECT sha256 FROM sources ORDER BY sha256"))
+        """Of the sources' bytes, where their rows are whole; the others are decoded again."""
+        every = self._sources.execute("SELECT sha256, rows FROM sources ORDER BY sha256")
+        return Hashes(key for key, rows in every if len(key) == _HASH and _is_whole(rows))
 
     def rows_of(self, source: str, row: Mapping[str, Any]) -> Rows:
         """The rows of a source with the hash of `row`, under whatever name its bytes were read."""
         found = self._sources.execute("SELECT rows FROM sources WHERE sha256 = ?", [_key(row)]).fetchone()
-        return [{**known, "source": source, "path": source + known["path"]} for known in json.loads(found[0])]
+        rows = json.loads(zlib.decompress(found[0]))
+        return [{**known, "source": source, "path": source + known["path"]} for known in rows]
 
     def add(self, source: str, rows: Rows) -> None:
         """Keep the rows of a source that was read; one that could not be is read again the next time."""
@@ -68,7 +72,8 @@ class KnownSources:
             return
         of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
         self._sources.execute(
-            "INSERT OR REPLACE INTO sources VALUES (?, ?)", [_key(rows[0]), json.dumps(of_bytes)]
+            "INSERT OR REPLACE INTO sources VALUES (?, ?)",
+            [_key(rows[0]), zlib.compress(json.dumps(of_bytes).encode())],
         )
 
 
@@ -99,8 +104,18 @@ def _opened(path: Path) -> sqlite3.Connection:
     if (state := sources.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         sources.close()
         raise sqlite3.DatabaseError(state)
-    sources.execute("CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY, rows TEXT NOT NULL)")
+    sources.execute("CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY, rows BLOB NOT NULL)")
+    sources.execute("SELECT sha256, rows FROM sources LIMIT 1")  # a database of something else has none
     return sources
+
+
+def _is_whole(rows: Any) -> bool:
+    """Whether the rows of a source are those that were kept, which zlib's checksum tells."""
+    try:
+        zlib.decompress(rows)
+    except (TypeError, zlib.error):
+        return False
+    return True
 
 
 def _key(row: Mapping[str, Any]) -> bytes:

@@ -51,6 +51,7 @@ from mobius_pipeline.clips.split import split_of
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.engine import NATIVE, EngineConfig
 from mobius_pipeline.files import whole_file
+from mobius_pipeline.tables import CHECKSUMS
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def _derived(
 
 
 def _write(rows: Iterator[dict[str, Any]], path: Path) -> None:
-    with pq.ParquetWriter(path, _SCHEMA) as writer:
+    with pq.ParquetWriter(path, _SCHEMA, **CHECKSUMS) as writer:
         while batch := list(islice(rows, _ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(batch, _SCHEMA))
 

@@ -1,0 +1,201 @@
+"""Damaged files of the project's own are named with what is wrong, and the command in the error helps."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import tiny
+from mobius_pipeline.clips.tables import CLIPS, MANIFEST
+from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.files import read_document
+from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.pipelines.datasets import TableDataset
+from mobius_pipeline.tables import CHECKSUMS, Table, read_table
+
+SEEDS = range(40)
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def mutations(data: bytes) -> Iterator[bytes]:
+    """Other bytes than `data`: none, cut, with changed bits, noise, or of another format."""
+    yield from (b"", b"[]", b"{}", b"null", b"PAR1PAR1", b"[" * 100_000, b"SQLite format 3\x00" + bytes(100))
+    for seed in SEEDS:
+        draw = random.Random(seed)
+        yield data[: draw.randrange(len(data))]
+        yield draw.randbytes(draw.randrange(1, 2 * len(data)))
+        changed = bytearray(data)
+        for place in draw.sample(range(len(data)), draw.choice([1, 1, 8]) if len(data) > 8 else 1):
+            changed[place] ^= 1 << draw.randrange(8)
+        yield bytes(changed)
+
+
+def refusal(read: Callable[[], Any]) -> str | None:
+    """The words of the error that a call ends in, or None."""
+    try:
+        read()
+    except MobiusError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture
+def manifest(sample_table: pd.DataFrame) -> pd.DataFrame:
+    return sample_table.assign(warnings=[[] for _ in range(len(sample_table))])
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny_store: Path) -> Path:
+    return Path(shutil.copytree(tiny_store, tmp_path / "latents"))
+
+
+def written(table: pd.DataFrame, path: Path) -> Path:
+    table.to_parquet(path, **CHECKSUMS)
+    return path
+
+
+def test_a_changed_table_is_refused_or_holds_the_same(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    path = written(manifest, tmp_path / "manifest.parquet")
+    whole, refused = read_table(path, MANIFEST, "Run it."), 0
+    for data in mutations(path.read_bytes()):
+        path.write_bytes(data)
+        if said := refusal(lambda: read_table(path, MANIFEST, "Run `it`.")):
+            assert said.startswith(f"{path} cannot be used: ")
+            assert said.endswith(" Run `it`.")
+            refused += 1
+        else:  # what was changed is no value: statistics, say
+            found = read_table(path, MANIFEST, "Run `it`.")
+            assert found.select(whole.column_names).to_pylist() == whole.to_pylist()
+    assert refused > 80
+
+
+def test_whole_tables_come_back_as_pandas_reads_them(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "a=1/table.parquet"
+    dataset = TableDataset(filepath=str(path), holds="mobius_pipeline.clips.tables.MANIFEST")
+    dataset.save(manifest)
+    pd.testing.assert_frame_equal(dataset.load(), pd.read_parquet(path, partitioning=None))
+
+
+def first(column: str, value: Any) -> Change:
+    """Change the first row's value."""
+    return lambda table: table.assign(**{column: [value, *table[column][1:]]})
+
+
+PASSWORDS = "../../../../../etc/passwd"
+WRONG: dict[str, tuple[Change, str]] = {
+    "twice": (lambda t: pd.concat([t, t[3:4]]), r"row 24 .*column clip_id: .* not in one row alone"),
+    "null captions": (first("captions", None), r"row 0 .*captions: None"),
+    "a null caption": (first("captions", ["a", None]), r"row 0 .*captions: \['a', None\]"),
+    "no captions": (lambda t: t.drop(columns="captions"), "the column captions is missing"),
+    "text": (lambda t: t.assign(start_frame=t["start_frame"].astype(str)), "start_frame holds .*not int64"),
+    "outside": (first("path", PASSWORDS), rf"row 0 .*column path: '{PASSWORDS}' is not a path inside"),
+    "absolute": (first("path", "/etc/passwd"), r"row 0 .*column path: '/etc/passwd'"),
+    "another split": (lambda t: t.assign(split="test"), r"row 0 .*split: 'test' .* \(and 23 other rows\)"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_manifest_is_refused_with_row_and_column(
+    what: str, manifest: pd.DataFrame, tmp_path: Path, sample_clips: Path, tiny_base: Path
+) -> None:
+    change, said = WRONG[what]
+    path = written(change(manifest).reset_index(drop=True), tmp_path / "manifest.parquet")
+    with pytest.raises(MobiusError, match=said):
+        read_table(path, MANIFEST, "Run it.")
+    with pytest.raises(MobiusError, match=said):
+        update_store(
+            tmp_path / "s", change(manifest), sample_clips, tiny_base, tiny.CLIP, tiny.encode_config()
+        )
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_rejected_source_may_be_named_outside(sample_table: pd.DataFrame, tmp_path: Path) -> None:
+    table = sample_table.assign(path=["../gone.mp4", *sample_table["path"][1:]])
+    path = written(table, tmp_path / "clips.parquet")
+    with pytest.raises(MobiusError, match=r"row 0 .*column path"):
+        read_table(path, CLIPS, "Run it.")
+    written(table.assign(status=["rejected", *table["status"][1:]]), path)
+    assert len(read_table(path, CLIPS, "Run it.")) == 24
+
+
+def used(root: Path) -> list[Any]:
+    """All that a training reads of a store."""
+    opened = LatentsStore(root)
+    clips = [clip for split in ("train", "heldout") for clip in opened.clips(split)]
+    return [opened.digest, [(opened.moments(clip), opened.text(clip)) for clip in clips], opened.no_text]
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "current.json"])
+def test_encode_makes_a_damaged_store_whole(
+    name: str, store: Path, sample_table: pd.DataFrame, sample_clips: Path, tiny_base: Path
+) -> None:
+    (path,) = store.rglob(name)
+    data, shards = path.read_bytes(), {shard.name for shard in store.rglob("*.safetensors")}
+    for damaged in random.Random(0).sample(list(mutations(data)), 12):
+        path.write_bytes(damaged)
+        if said := refusal(lambda: used(store)):
+            assert str(path) in said
+            assert "`kedro run --pipelines=encode`" in said
+        update_store(store, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
+        assert {shard.name for shard in store.rglob("*.safetensors")} == shards  # nothing was encoded again
+        if name == "current.json":
+            assert path.read_bytes() == data
+        used(store)
+
+
+def turned(table: pd.DataFrame) -> pd.DataFrame:
+    """Each clip has another's row of its shard, or one that is not there."""
+    return table.assign(row=table["row"].where(table["row"] < 0, table["row"].max() - table["row"]))
+
+
+INDEX: dict[str, tuple[Change, str]] = {
+    "row out of range": (first("row", 999), "is not in row 999 of shard-"),
+    "negative row": (first("row", -5), r"row 0 .*column row: -5"),
+    "another's row": (turned, "is not in row"),
+    "column missing": (lambda t: t.drop(columns="text_rows"), "the column text_rows is missing"),
+    "twice": (lambda t: pd.concat([t, t[:1]]), r"row 25 .*column clip_id"),
+    "a shard elsewhere": (first("shard", "../../x.safetensors"), r"column shard: '\.\./\.\./x"),
+    "more captions": (first("captions", ["a", "b"]), r"row 0 .*column text_shards"),
+    "no empty caption": (lambda t: t[t["clip_id"] != ""], "no row of the empty caption"),
+}
+
+
+@pytest.mark.parametrize("what", INDEX)
+def test_a_wrong_index_is_refused_and_made_again(
+    what: str, store: Path, sample_table: pd.DataFrame, sample_clips: Path, tiny_base: Path
+) -> None:
+    (path,) = store.rglob("index.parquet")
+    change, said = INDEX[what]
+    whole = path.read_bytes()
+    written(change(pd.read_parquet(path)), path)
+    with pytest.raises(MobiusError, match=said) as told:
+        used(store)
+    assert f"{path} cannot be used" in str(told.value)
+    assert "`kedro run --pipelines=encode`" in str(told.value)
+    update_store(store, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("kind", [dict[str, str], list[int]])
+def test_a_damaged_document_is_named(kind: type[Any], tmp_path: Path) -> None:
+    path = tmp_path / "document.json"
+    whole = json.dumps({"a": "b"} if kind is dict[str, str] else [1, 2]).encode()
+    refused = 0
+    for data in mutations(whole):
+        path.write_bytes(data)
+        if said := refusal(lambda: read_document(path, kind, "Run `it`.")):
+            assert said.startswith(f"{path} cannot be used: ")
+            assert said.endswith("Run `it`.")
+            refused += 1
+    assert refused > 60
+
+
+def test_what_is_not_asked_for_may_stand_in_a_table(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    path = written(manifest, tmp_path / "table.parquet")
+    assert len(read_table(path, Table(MANIFEST.columns), "Run it.")) == len(manifest)
