@@ -1,5 +1,6 @@
 """Files that are whole or absent: hashed, written beside their place and renamed, checked when read."""
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -26,6 +27,8 @@ def _inside(path: str) -> str:
 
 
 Inside = Annotated[str, AfterValidator(_inside)]  # a relative path of a file in a folder
+
+_WORKING_DIRECTORY, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux's renameat2(2)
 
 
 def sha256(path: Path) -> str:
@@ -108,7 +111,9 @@ def read_document(path: Path, kind: type[T], remedy: str) -> T:
 def move_folder(source: Path, target: Path) -> None:
     """Put the folder `source` in place of `target`; on another file system it is copied beside it first.
 
-    If that fails, `source` and `target` are as before and nothing else is left.
+    Killed at any instant, it leaves the earlier folder or the new one in place, if the file system can swap two
+    folders. If it cannot, the earlier one has the name `.<name>.old` for an instant. If it fails, `source` and
+    `target` are as before and nothing else is left.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_beside(target, "old", "partial")
@@ -120,16 +125,18 @@ def move_folder(source: Path, target: Path) -> None:
             if error.errno != errno.EXDEV:
                 raise
             shutil.copytree(source, beside, symlinks=True)
-        if target.exists():
+        if not target.exists():
+            beside.rename(target)
+        elif not _exchanged(beside, target):
             target.rename(old)
-        beside.rename(target)
+            beside.rename(target)
     except BaseException:
         if beside.exists() and not source.exists():
             beside.rename(source)
         _remove_beside(target, "old", "partial")
         raise
     shutil.rmtree(source, ignore_errors=True)
-    _remove_beside(target, "old")
+    _remove_beside(target, "old", "partial")
 
 
 def remove_leftovers(target: Path) -> list[Path]:
@@ -157,6 +164,15 @@ def _remove_beside(target: Path, *ends: str) -> list[Path]:
 
 def _beside(target: Path, end: str) -> Path:
     return target.with_name(f".{target.name}.{end}")
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two paths in one step; return whether the system and the file system can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = (os.fsencode(one), os.fsencode(other))
+    return rename is not None and not rename(
+        _WORKING_DIRECTORY, names[0], _WORKING_DIRECTORY, names[1], _EXCHANGE
+    )
 
 
 @contextmanager
