@@ -28,7 +28,7 @@ from mobius_pipeline.clips.media.frames import (
 from mobius_pipeline.clips.media.packets import begins_open, packets_of
 from mobius_pipeline.clips.media.pixels import Upright, deinterlaced
 from mobius_pipeline.clips.media.video_stream import crop_of, film_of
-from mobius_pipeline.clips.media.whole import boxes_are_cut, is_cut
+from mobius_pipeline.clips.media.whole import boxes_are_cut, is_cut, sums_disagree
 
 # Demuxers that a clip may use. Without this list a text file named .mp4 can make FFmpeg open other files.
 _DEMUXERS = "mov,matroska,avi,gif,apng"
@@ -87,7 +87,7 @@ def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
             width=upright.width,
             height=upright.height,
             tick=min(max(float(stream.time_base), _SHORTEST_TICK), _LONGEST_TICK),
-            frames=_shown(container, stream, first, decoding, upright, reading),
+            frames=_proved(file, container, _shown(container, stream, first, decoding, upright, reading)),
         )
 
 
@@ -182,6 +182,16 @@ def _libvpx(stream: Any) -> Any:
     for name in ("color_primaries", "color_trc"):  # the container tells these, not the stream
         setattr(decoder, name, getattr(stream.codec_context, name))
     return decoder
+
+
+def _proved(file: BinaryIO, container: Any, frames: Iterator[Shown]) -> Iterator[Shown]:
+    """The frames; behind the last one the container's checksums must agree.
+
+    Matroska's cover sound as well, which never decides about a film.
+    """
+    yield from frames
+    if len(container.streams) == 1 and sums_disagree(file, container.format.name):
+        raise MediaError("damaged: its bytes are not those that its checksums are of")
 
 
 def _shown(

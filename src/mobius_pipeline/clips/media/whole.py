@@ -1,5 +1,6 @@
 """Was a media file cut off? FFmpeg ends such a stream without an error: the container's own sums tell."""
 
+import zlib
 from collections.abc import Iterable
 from typing import BinaryIO, Protocol
 
@@ -7,6 +8,11 @@ from typing import BinaryIO, Protocol
 _BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "meta", "free", "skip", "wide", "uuid"}
 _MOST_BOXES = 100_000  # that are looked at: a file can hold one every 8 bytes
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+# Info, Tracks and Cluster: what decides the frames. An element begins with its checksum (RFC 8794, 11.3.1).
+_SUMMED = {b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1f\x43\xb6\x75"}
+_CRC_32 = b"\xbf\x84"
+_PIECE = 1 << 20  # bytes that are read at once
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C  # how blocks begin (GIF89a, appendix A)
 _GIF_CONTROL = b"\xf9"  # an extension that an image follows
 
@@ -69,7 +75,79 @@ def _is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool
     if container == "gif":
         file.seek(0)
         return _gif_is_cut(file, size)
+    if container == "apng":
+        file.seek(len(_PNG_SIGNATURE))
+        return _png_is_cut(file, size)
     return False
+
+
+def sums_disagree(file: BinaryIO, container: str) -> bool:
+    """Say whether bytes differ from the checksums that their container holds: PNG's and Matroska's.
+
+    The file's position is left as it is found.
+    """
+    position = file.tell()
+    try:
+        if container == "apng":
+            return _png_sums_disagree(file)
+        return container.startswith("matroska") and _matroska_sums_disagree(file)
+    finally:
+        file.seek(position)
+
+
+def _png_is_cut(file: BinaryIO, size: int) -> bool:
+    """Whether the chunk that ends a PNG is missing (PNG specification, 5.3)."""
+    while (at := file.tell()) + 12 <= size:
+        length, kind = int.from_bytes(file.read(4)), file.read(4)
+        if kind == b"IEND":
+            return False
+        file.seek(at + 12 + length)
+    return True
+
+
+def _png_sums_disagree(file: BinaryIO) -> bool:
+    file.seek(len(_PNG_SIGNATURE))
+    frames, promised = 0, 0
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        length, kind = int.from_bytes(head[:4]), head[4:]
+        if kind == b"acTL":
+            promised = int.from_bytes(file.read(4))
+            file.seek(-4, 1)
+        frames += kind == b"fcTL"
+        if _crc(file, length, zlib.crc32(kind)) != int.from_bytes(file.read(4)):
+            return True
+    return frames != promised
+
+
+def _matroska_sums_disagree(file: BinaryIO) -> bool:
+    """Whether an element of a Matroska file is not what its checksum says, or stands where none can be."""
+    file.seek(0)
+    end = _segment_end(file)
+    while (at := file.tell()) < end:
+        first = file.read(1)[0]
+        more = 8 - first.bit_length()
+        if more > 3:  # an element's name has four bytes at most
+            return True
+        name = bytes([first]) + file.read(more)
+        size = _size_field(file)
+        if size is None:  # open: only a parser of all that is in it finds its end
+            return False
+        body = file.tell()
+        if body + size > end or body <= at:
+            return True
+        if name in _SUMMED and file.read(2) == _CRC_32:
+            told = int.from_bytes(file.read(4), "little")
+            if _crc(file, size - 6) != told:
+                return True
+        file.seek(body + size)
+    return False
+
+
+def _crc(file: BinaryIO, size: int, start: int = 0) -> int:
+    """CRC-32 of the next `size` bytes, or of those that are there."""
+    while size > 0 and (piece := file.read(min(size, _PIECE))):
+        start, size = zlib.crc32(piece, start), size - len(piece)
+    return start
 
 
 def _gif_is_cut(file: BinaryIO, size: int) -> bool:
@@ -116,7 +194,9 @@ def _segment_end(file: BinaryIO) -> int:
 
 def _size_field(file: BinaryIO) -> int | None:
     """Read an EBML variable-length size; None if all its bits are one, which means "unknown"."""
-    first = file.read(1)[0]
+    first = file.read(1).ljust(1, b"\0")[0]
+    if not first:  # more than eight bytes: no size that is allowed
+        return None
     more = 8 - first.bit_length()  # leading zero bits of the first byte count the bytes that follow
     value = int.from_bytes(bytes([first & ((1 << (7 - more)) - 1)]) + file.read(more))
     return None if value == (1 << (7 * (more + 1))) - 1 else value
