@@ -111,9 +111,9 @@ def read_document(path: Path, kind: type[T], remedy: str) -> T:
 def move_folder(source: Path, target: Path) -> None:
     """Put the folder `source` in place of `target`; on another file system it is copied beside it first.
 
-    Killed at any instant, it leaves the earlier folder or the new one in place, if the file system can swap two
-    folders. If it cannot, the earlier one has the name `.<name>.old` for an instant. If it fails, `source` and
-    `target` are as before and nothing else is left.
+    Killed at any instant, it leaves the earlier folder or the new one in place, if the file system can swap
+    two folders. If it cannot, the earlier one has the name `.<name>.old` for an instant. If it fails,
+    `source` and `target` are as before and nothing else is left.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_beside(target, "old", "partial")
