@@ -21,6 +21,7 @@ from mobius_pipeline.files import remove_leftovers
 from mobius_pipeline.locks import only_writer
 from mobius_pipeline.redaction import guard_logs, redacted, redacted_traceback
 from mobius_pipeline.runs import flatten
+from mobius_pipeline.signals import end_with_dvc, sigterm_ends_children
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,13 @@ class ProjectHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Configure tracking from the project's `mlflow` section.
+        """Configure tracking from the project's `mlflow` section, and leave no process behind.
 
         Raises:
             MobiusError: If the section is missing a key, or has one that nothing reads.
         """
+        sigterm_ends_children()
+        end_with_dvc()
         try:
             config = tracking.TrackingConfig.model_validate(context.config_loader["mlflow"])
         except ValueError as error:

@@ -1,11 +1,15 @@
 """Ctrl-C and SIGTERM as exceptions, raised where what is under way can end truthfully."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
+import psutil
+
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"})  # that DVC runs a stage's command in
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -62,6 +66,51 @@ def noted_signal() -> int | None:
     """The last signal that came within `signals_noted`, if any did."""
     handler = signal.getsignal(signal.SIGTERM)
     return handler.came if isinstance(handler, _Noting) else None
+
+
+def sigterm_ends_children() -> None:
+    """Where nobody handles SIGTERM, have it end this process with all that it started, not this one alone."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end_with_children)
+
+
+def _end_with_children(number: int, frame: FrameType | None) -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def end_with_dvc() -> None:
+    """As a stage of DVC, be sent SIGTERM when DVC ends, however that happens: it leaves its stage running."""
+    if "DVC_STAGE" not in os.environ:
+        return
+    dvc = _starter()
+    if dvc is None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+
+    def watch() -> None:
+        dvc.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end with DVC", daemon=True).start()
+
+
+def _starter() -> psutil.Process | None:
+    """The process that started this one, maybe through a shell; None if it has ended.
+
+    Then the parent is one that takes up orphans, whose process group is its own.
+    """
+    try:
+        process = psutil.Process().parent()
+        while process is not None and process.name() in _SHELLS:
+            process = process.parent()
+        return process if process is not None and os.getpgid(process.pid) == os.getpgrp() else None
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return None
 
 
 @contextmanager
