@@ -13,6 +13,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch and NumPy take, also with a small number added
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from mobius_pipeline.clips.media.decode import Pixels
 from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.clips.sample import LARGEST, Scene, caption, render, scenes
-from mobius_pipeline.config import Config
+from mobius_pipeline.config import Config, Seed
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import digest, read_document, write_json
 from mobius_pipeline.progress import track
@@ -49,7 +49,7 @@ class SampleConfig(Config):
     """
 
     clips: int = Field(gt=0)
-    seed: int
+    seed: Seed
     frame_rates: list[float] = Field(min_length=1)
     sizes: list[tuple[int, int]] = Field(min_length=1)
     seconds: tuple[float, float]

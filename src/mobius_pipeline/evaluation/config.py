@@ -4,13 +4,13 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from mobius_pipeline.config import Config
+from mobius_pipeline.config import Config, Seed
 
 
 class EvaluateConfig(Config):
     """`conf/<env>/parameters_evaluate.yml`."""
 
-    seed: int = Field(description="of the draws of reference clips")
+    seed: Seed = Field(description="of the draws of reference clips")
     reference_clips: int = Field(gt=3, description="real clips that the Fréchet distance draws from")
 
 

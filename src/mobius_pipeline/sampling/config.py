@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.config import Config
+from mobius_pipeline.config import Config, Seed
 from mobius_pipeline.devices import Device
 
 
@@ -14,7 +14,7 @@ class SampleConfig(Config):
     prompts: list[str] | None = Field(description="null: the captions of `count` clips of `split`")
     split: Literal["heldout", "train"]
     count: int = Field(gt=0)
-    seed: int = Field(description="sample i is drawn with seed + i")
+    seed: Seed = Field(description="sample i is drawn with seed + i")
     steps: int = Field(gt=0, description="DDIM steps")
     guidance_scale: float = Field(ge=1)
     batch_size: int = Field(gt=0, description="videos")

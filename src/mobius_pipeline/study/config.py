@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from mobius_pipeline.config import Config
+from mobius_pipeline.config import Config, Seed
 from mobius_pipeline.models.variant import Variant
 
 
@@ -26,7 +26,7 @@ class StudyConfig(Config):
     widths: tuple[float, ...]
     more: tuple[dict[str, Any], ...]
     rates: tuple[float, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     near: float = Field(ge=0)
     paired_steps: int = Field(gt=1)
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.config import Config
+from mobius_pipeline.config import Config, Seed
 from mobius_pipeline.devices import Device
 
 
@@ -54,7 +54,7 @@ class TextToImageConfig(Config):
 class BaseConfig(Config):
     """`conf/<env>/parameters_base.yml`."""
 
-    seed: int
+    seed: Seed
     device: Device
     autoencoder: AutoencoderConfig
     text_to_image: TextToImageConfig

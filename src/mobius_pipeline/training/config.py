@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.config import Config
+from mobius_pipeline.config import Config, Seed
 from mobius_pipeline.devices import Device
 from mobius_pipeline.models.variant import Blocks, Mode, SpatialDtype, Variant
 
@@ -67,7 +67,7 @@ class PreviewConfig(Config):
     count: int = Field(gt=0)
     steps: int = Field(gt=0, description="DDIM steps")
     guidance_scale: float = Field(ge=1)
-    seed: int = Field(description="preview i is drawn with seed + i")
+    seed: Seed = Field(description="preview i is drawn with seed + i")
 
 
 OnMismatch = Literal["afresh", "refuse", "fork"]
@@ -94,7 +94,7 @@ _DECIDES = {
 class TrainConfig(Config):
     """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
 
-    seed: int
+    seed: Seed
     steps: int = Field(gt=1, description="two at least: memory is measured from the second on")
     equal_compute: bool = Field(
         description="parallel goes on beyond `steps` until it has spent the FLOPs of serial's `steps`"
@@ -129,8 +129,11 @@ class TrainConfig(Config):
     def _rules(self) -> "TrainConfig":
         if self.end < self.steps:
             raise ValueError(f"train.last_step: {self.end} is before train.steps: {self.steps}")
-        if self.timer_warmup >= self.steps:
-            raise ValueError("train.timer_warmup must be below train.steps, or no step is timed")
+        if self.timer_warmup > self.steps - 2:
+            raise ValueError(
+                f"train.timer_warmup: {self.timer_warmup} leaves no step to time. With train.steps: "
+                f"{self.steps} it may be 0 to {self.steps - 2}: one step is measured for memory and not timed"
+            )
         if self.processes > 1 and self.device not in ("cpu", "cuda"):
             raise ValueError(
                 f"train.device: {self.device} is one device; with several processes name cuda (each takes "
