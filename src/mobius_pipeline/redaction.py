@@ -65,9 +65,7 @@ def _names(params: str) -> str:
 
 def guard_logs() -> None:
     """Redact every record of this process's logs, whoever writes it."""
-    made = logging.getLogRecordFactory()
-    if made is not _record:
-        logging.setLogRecordFactory(_record)
+    logging.setLogRecordFactory(_record)
 
 
 def _record(*words: Any, **more: Any) -> logging.LogRecord:
