@@ -9,14 +9,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import tiny
 from mobius_pipeline.clips.tables import CLIPS, MANIFEST
 from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_document
+from mobius_pipeline.files import read_document, write_json
 from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.datasets import TableDataset
+from mobius_pipeline.sampling.run import read_samples
 from mobius_pipeline.tables import CHECKSUMS, Table, read_table
 
 SEEDS = range(40)
@@ -199,3 +202,32 @@ def test_a_damaged_document_is_named(kind: type[Any], tmp_path: Path) -> None:
 def test_what_is_not_asked_for_may_stand_in_a_table(manifest: pd.DataFrame, tmp_path: Path) -> None:
     path = written(manifest, tmp_path / "table.parquet")
     assert len(read_table(path, Table(MANIFEST.columns), "Run it.")) == len(manifest)
+
+
+LISTED = {"prompt": "a ring", "seed": 0, "mp4": "000.mp4", "gif": "000.gif", "clip": None}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({}, "samples.json cannot be used: the document: "),
+        ([{**LISTED, "mp4": "../../../etc/passwd"}], r"0\.mp4: .*'\.\./\.\./\.\./etc/passwd' leads out"),
+        ([{**LISTED, "clip": "/etc/passwd"}], r"0\.clip: .*leads out"),
+        ([{"prompt": "a ring"}], r"0\.seed: "),
+        ([LISTED, LISTED], "frames.safetensors cannot be used: it holds 1 videos of 2"),
+    ],
+)
+def test_wrong_samples_are_refused(rows: Any, said: str, tmp_path: Path) -> None:
+    folder = tmp_path / "serial"
+    folder.mkdir()
+    save_file({"frames": torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)}, folder / "frames.safetensors")
+    write_json(folder / "samples.json", [LISTED])
+    assert len(read_samples(folder)[0]) == 1
+    write_json(folder / "samples.json", rows)
+    with pytest.raises(MobiusError, match=said) as told:
+        read_samples(folder)
+    assert "`kedro run --pipelines=sample_serial`" in str(told.value)
+    (folder / "frames.safetensors").write_bytes(b"frames")
+    write_json(folder / "samples.json", [LISTED])
+    with pytest.raises(MobiusError, match=r"frames\.safetensors cannot be used"):
+        read_samples(folder)

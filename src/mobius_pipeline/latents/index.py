@@ -82,19 +82,13 @@ _INDEX = Table(
     unique=("clip_id",),
     rules=(
         inside("path", "the folder of clips"),
-        _of_clips(
-            "split", lambda splits: pc.is_in(splits, pa.array(["train", "heldout"])), "train or heldout"
-        ),
-        _of_clips(
-            "shard", lambda names: pc.match_substring_regex(names, f"^{CLIPS}{_NAME}"), "a shard of clips"
-        ),
+        _of_clips("split", _matches("^(train|heldout)$"), "train or heldout"),
+        _of_clips("shard", _matches(f"^{CLIPS}{_NAME}"), "a shard of clips"),
         _of_clips("row", lambda rows: pc.greater_equal(rows, 0), "0 or more"),
         *(_of_clips(name, lambda sizes: pc.greater(sizes, 0), "1 or more") for name in SIZE),
         _one_a_caption("text_shards"),
         _one_a_caption("text_rows"),
-        in_lists(
-            "text_shards", lambda names: pc.match_substring_regex(names, f"^{TEXTS}{_NAME}"), "of captions"
-        ),
+        in_lists("text_shards", _matches(f"^{TEXTS}{_NAME}"), "a list of shards of captions"),
         in_lists("text_rows", lambda rows: pc.greater_equal(rows, 0), "a list of 0 or more"),
     ),
 )
