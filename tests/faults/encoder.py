@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import deadly
 import failing
 import pandas as pd
 import torch
@@ -26,7 +27,7 @@ def encode_failing(
 ) -> None:
     """Encode once for each store's name and the lines of its faults; what it fails with is written down."""
     faults = root / "faults"
-    os.environ[failing.FAULTS] = str(faults)
+    os.environ[deadly.FAULTS] = str(faults)
     faults.write_text("")
     failing.install()
     if engine == "ray":

@@ -4,27 +4,20 @@ Each line of it is what fails ("read" or "vae"), of which clip (its path, or its
 ("raise", "refuse" or "kill"), and how often.
 """
 
-import hashlib
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from deadly import failing, key_of, read
 
 import tiny
 from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents import flow
 from mobius_pipeline.latents.base import to_unit
-
-FAULTS = "MOBIUS_TEST_FAULTS"  # names the file; which of its clips were tried is written beside it
 
 
 def install() -> None:
     """Have clips fail in this process; each of Ray's calls it as it starts."""
-    flow.read_clip = failing("read", flow.read_clip)
+    flow.read_sized = read
     flow.posterior_moments = failing("vae", flow.posterior_moments)
 
 
@@ -34,35 +27,4 @@ def in_reading(path: str, how: str, times: int) -> str:
 
 def in_the_vae(clips: Path, path: str, how: str, times: int) -> str:
     frames = to_unit(torch.from_numpy(load_clip(clips / path, tiny.CLIP)))
-    return f"vae {_key(frames)} {how} {times}\n"
-
-
-def tried(faults: Path) -> list[str]:
-    """What was tried that may fail."""
-    log = faults.with_suffix(".log")
-    return log.read_text().splitlines() if log.exists() else []
-
-
-def failing(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
-    def fails(first: Any, clip: Any, *rest: Any) -> Any:
-        faults = Path(os.environ[FAULTS])
-        for line in faults.read_text().splitlines():
-            where, key, how, times = line.split()
-            if (where, key) == (stage, _key(clip)):
-                with faults.with_suffix(".log").open("a") as log:
-                    log.write(f"{where} {key}\n")
-                if tried(faults).count(f"{where} {key}") <= int(times):
-                    _fail(how)
-        return work(first, clip, *rest)
-
-    return fails
-
-
-def _key(clip: Any) -> str:
-    return clip if isinstance(clip, str) else hashlib.sha256(clip.numpy().tobytes()).hexdigest()
-
-
-def _fail(how: str) -> None:
-    if how == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    raise MobiusError("nobody can") if how == "refuse" else RuntimeError("out of luck\nand more")
+    return f"vae {key_of(frames)} {how} {times}\n"

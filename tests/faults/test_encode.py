@@ -8,6 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import deadly
 import encoder
 import failing
 import pandas as pd
@@ -121,7 +122,7 @@ def test_a_clip_that_fails_is_tried_again_then_told_and_the_others_kept(
     runs = [("once", both("raise", 1)), ("always", both("raise", 9)), ("always", "")]
     runs += [("refused", failing.in_the_vae(sample_clips, two, "refuse", 9))]
     ended(start(tmp_path, "native", runs, target=encoder.encode_failing))
-    tried = failing.tried(tmp_path / "faults")
+    tried = deadly.tried(tmp_path / "faults")
     assert sorted(map(tried.count, set(tried))) == [4, 5]  # twice a run; what is ours, once
     once, always, after, refused = ((tmp_path / f"{number}.txt").read_text() for number in range(4))
     assert once == after == ""
@@ -133,6 +134,24 @@ def test_a_clip_that_fails_is_tried_again_then_told_and_the_others_kept(
     assert refused == "nobody can"
 
 
+def test_what_kills_its_decoder_is_named_and_the_others_encoded(
+    start: Start, tmp_path: Path, sample_table: pd.DataFrame
+) -> None:
+    """Also in the next run, where it is alone."""
+    once, always = sample_table["path"].iloc[[2, 5]]
+    lines = failing.in_reading(once, "kill", 1) + failing.in_reading(always, "kill", 9)
+    runs = [("store", lines), ("store", lines), ("store", failing.in_reading(always, "raise", 99))]
+    ended(start(tmp_path, "native", runs, target=encoder.encode_failing))
+    first, alone, raised = ((tmp_path / f"{number}.txt").read_text() for number in range(3))
+    assert first == alone
+    assert "1 clips in " in first
+    assert f"cannot be encoded: {always} (the process that read it was ended by SIGKILL)" in first
+    assert f"{always} (RuntimeError: out of luck)" in raised
+    assert "To leave a clip out" in raised
+    others = sample_table[:CLIPS][sample_table["path"][:CLIPS] != always]
+    assert sorted(encoded(tmp_path / "store")) == sorted(others["clip_id"])
+
+
 @pytest.fixture(scope="module")
 def on_ray(
     start: Start, tmp_path_factory: pytest.TempPathFactory, sample_table: pd.DataFrame, sample_clips: Path
@@ -142,14 +161,14 @@ def on_ray(
     The VAE's worker dies five times, which is once more than Daft would start it again.
     """
     once_read, once, wrong = sample_table["path"].iloc[[1, 4, 9]]
-    deadly = failing.in_reading(once_read, "kill", 1) + failing.in_reading(wrong, "raise", 9)
-    deadly += "".join(failing.in_reading(path, "kill", 9) for path in sample_table["path"].iloc[DEADLY_READ])
-    deadly += failing.in_the_vae(sample_clips, once, "kill", 1)
+    faults = failing.in_reading(once_read, "kill", 1) + failing.in_reading(wrong, "raise", 9)
+    faults += "".join(failing.in_reading(path, "kill", 9) for path in sample_table["path"].iloc[DEADLY_READ])
+    faults += failing.in_the_vae(sample_clips, once, "kill", 1)
     for path in sample_table["path"].iloc[DEADLY]:
-        deadly += failing.in_the_vae(sample_clips, path, "kill", 9)
+        faults += failing.in_the_vae(sample_clips, path, "kill", 9)
     refused = failing.in_the_vae(sample_clips, once, "refuse", 9)
     root = tmp_path_factory.mktemp("ray")
-    runs = [("whole", ""), ("deadly", deadly), ("refused", refused)]
+    runs = [("whole", ""), ("deadly", faults), ("refused", refused)]
     ended(start(root, "ray", runs, target=encoder.encode_failing))
     return root
 
@@ -162,13 +181,15 @@ def test_both_engines_write_the_same_bytes(on_ray: Path, straight: Path) -> None
 def test_a_worker_that_dies_is_started_again_and_what_it_always_dies_of_told(
     on_ray: Path, sample_table: pd.DataFrame
 ) -> None:
-    deadly, wrong = sample_table["path"].iloc[DEADLY_READ + DEADLY], sample_table["path"].iloc[9]
+    fatal, wrong = sample_table["path"].iloc[DEADLY_READ + DEADLY], sample_table["path"].iloc[9]
     told = (on_ray / "1.txt").read_text()
     assert "5 clips" in told
-    for path in deadly:
+    for path in fatal.iloc[: len(DEADLY_READ)]:
+        assert f"{path} (the process that read it was ended by SIGKILL)" in told
+    for path in fatal.iloc[len(DEADLY_READ) :]:
         assert f"{path} (its process was killed or crashed each time)" in told
     assert f"{wrong} (RuntimeError: out of luck)" in told
-    failed = sample_table["path"].isin([*deadly, wrong])
+    failed = sample_table["path"].isin([*fatal, wrong])
     assert sorted(encoded(on_ray / "deadly")) == sorted(sample_table["clip_id"][~failed][: CLIPS - 5])
 
 

@@ -1,7 +1,7 @@
 """Work on one clip that may fail without taking the run with it: tried again, then told.
 
-On Ray, a clip is decoded in a process where no other clip is at that time. The VAE stays in Daft's worker,
-whose GPU it holds. Daft restarts one that dies and repeats what it was at, but does not say what killed it: a
+A clip is decoded in a watched process (`clips.media.worker`). The VAE stays in Daft's worker, whose GPU it
+holds. On Ray, Daft restarts one that dies and repeats what it was at, but does not say what killed it: a
 clip that always does would be tried for ever. So it is written down, outside of the worker, what was begun.
 """
 
@@ -16,6 +16,7 @@ from uuid import uuid4
 import torch
 
 from mobius_pipeline.clips.media.errors import MediaError
+from mobius_pipeline.clips.media.worker import Failed
 from mobius_pipeline.engine import EngineConfig
 from mobius_pipeline.errors import MobiusError, in_plain_words
 
@@ -36,24 +37,6 @@ class Attempts:
 
     retries: int
     begun: str | None = None
-
-    def beside_others(self, work: Callable[[], T]) -> tuple[T | None, str]:
-        """What `attempt` says of work on a clip in one of a worker's threads, on Ray in a process of its own.
-
-        Raises:
-            Exception: What is no clip's own failure, and would meet the next one too.
-        """
-        if self.begun is None:
-            return attempt(work, self.retries)
-        import ray
-        from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
-
-        apart = ray.remote(num_cpus=0, max_retries=self.retries)(attempt)  # Daft's worker holds the CPUs
-        try:
-            outcome: tuple[T | None, str] = ray.get(apart.remote(work, self.retries))
-        except (WorkerCrashedError, OutOfMemoryError, NodeDiedError):
-            return None, _DIED
-        return outcome
 
     def one_at_a_time(self, clip_id: str, work: Callable[[], T]) -> tuple[T | None, str]:
         """What `attempt` says of work on a clip that has its worker for itself.
@@ -137,7 +120,7 @@ def attempts(retries: int, engine: EngineConfig) -> Iterator[Attempts]:
 def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
     """What `work` returns and "", or None and the reason that it failed the last time.
 
-    A media file that cannot be used stays so, and is not tried again.
+    A media file that cannot be used stays so, and is not tried again; a process that died was already.
 
     Raises:
         Exception: An error of ours, a full disk, a missing module, a GPU that takes no more work.
@@ -146,7 +129,7 @@ def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
     for _ in range(retries + 1):
         try:
             return work(), ""
-        except MediaError as error:
+        except (MediaError, Failed) as error:
             return None, str(error)
         except Exception as error:
             if isinstance(error, (ImportError, torch.AcceleratorError)) or in_plain_words(error):

@@ -16,6 +16,8 @@ class EncodeConfig(Config):
     device: Device
     gpus: int = Field(ge=0, description="of the cluster, each with a model; 0: one model on `device`")
     retries: int = Field(ge=0, description="of a clip that fails, or that a worker of a cluster dies of")
+    seconds_per_file: float = Field(default=600, gt=0, description="to decode a clip in; then it is stopped")
+    memory_mib_per_file: int = Field(default=4096, gt=0, description="of the process that decodes a clip")
     remove_orphans: bool = Field(description="delete shards that no clip refers to any more")
 
     @model_validator(mode="after")

@@ -148,7 +148,9 @@ def _cannot_be_encoded(raw_clips: Path, failed: dict[str, str]) -> str:
     return (
         f"{len(failed)} clips in {raw_clips} cannot be encoded: {named}{end} All others are encoded. Put "
         "back files that changed, or take up what lies there now: `kedro run --pipelines=ingest,validate`; "
-        "where memory is short, lower `encode.frames_per_batch`. Then run `encode` again for these alone."
+        "where memory is short, lower `encode.frames_per_batch`. To leave a clip out, take it out of that "
+        "folder or of its listing, and run `kedro run --pipelines=ingest,validate`. Then run `encode` again "
+        "for these alone."
     )
 
 

@@ -3,10 +3,10 @@
 What a clip or a batch of captions comes to depends on nothing beside it, so both engines give the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,17 +19,20 @@ from daft import DataType
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from mobius_pipeline.config import ClipFormat, ClipSize
+from mobius_pipeline.clips.media.frames import Pixels
+from mobius_pipeline.clips.media.worker import Limits, Workers
+from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.engine import EngineConfig, rows_of, use_engine
-from mobius_pipeline.latents.attempts import Attempts, attempts
+from mobius_pipeline.latents.attempts import Attempts, attempt, attempts
 from mobius_pipeline.latents.base import TextEncoder, load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.config import EncodeConfig
-from mobius_pipeline.latents.source import read_clip
+from mobius_pipeline.latents.source import read_sized
 
 Row = dict[str, Any]
 
 _ALONE = Lock()
 _CLIPS_AT_ONCE = 4  # that a worker hands on together: what bounds the decoded frames in memory
+_NOTHING = np.zeros((0, 0, 0, 3), np.uint8)  # Daft has no column of tensors without any
 _HALVES = DataType.tensor(DataType.uint16())  # the bits of fp16, which Daft has no tensors of
 _DECODED = DataType.struct({"pixels": DataType.tensor(DataType.uint8()), "error": DataType.string()})
 _MOMENTS = DataType.struct({"mean": _HALVES, "logvar": _HALVES, "error": DataType.string()})
@@ -62,6 +65,19 @@ def _alone(threads: int) -> Iterator[None]:
         yield
 
 
+class _Decoded:
+    """Clips, decoded in watched processes: one that dies of a file takes nothing with it."""
+
+    def __init__(self, read: Callable[[Any], Pixels], limits: Limits) -> None:
+        self._read, self._retries = Workers(read, limits), limits.retries
+
+    @daft.method(return_dtype=_DECODED)
+    def __call__(self, path: str, sha256: str, frames: int, height: int, width: int) -> dict[str, Any]:
+        wanted = (path, sha256, frames, height, width)
+        pixels, error = attempt(lambda: self._read(wanted), self._retries)
+        return {"pixels": _NOTHING if pixels is None else pixels, "error": error}
+
+
 class _Vae:
     """The VAE, loaded by a worker when its first clip comes."""
 
@@ -73,12 +89,14 @@ class _Vae:
         return self._trying.of_the_run("the VAE", lambda: load_vae(self._base).to(self._config.device))
 
     @daft.method.batch(return_dtype=_MOMENTS, batch_size=1)
-    def moments(self, clip_ids: daft.Series, pixels: daft.Series) -> list[dict[str, Any] | None]:
-        clips = zip(clip_ids.to_pylist(), pixels.to_pylist(), strict=True)
+    def moments(self, ids: daft.Series, pixels: daft.Series, errors: daft.Series) -> list[dict[str, Any]]:
+        clips = zip(ids.to_pylist(), pixels.to_pylist(), errors.to_pylist(), strict=True)
         with _alone(self._threads):
-            return [None if clip is None else self._of_one(clip_id, clip) for clip_id, clip in clips]
+            return [self._of_one(*clip) for clip in clips]
 
-    def _of_one(self, clip_id: str, clip: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    def _of_one(self, clip_id: str, clip: npt.NDArray[np.uint8], error: str) -> dict[str, Any]:
+        if error:
+            return {"mean": None, "logvar": None, "error": error}
         vae = self._vae  # that it cannot be loaded is no clip's failure
         moments, error = self._trying.one_at_a_time(clip_id, lambda: self._encoded(vae, clip))
         return {"mean": None, "logvar": None, **(moments or {}), "error": error}
@@ -133,13 +151,9 @@ def encode_clips(
     """
     use_engine(engine)
     with attempts(config.retries, engine) as trying:
-
-        @daft.func(return_dtype=_DECODED)
-        def decoded(path: str, sha256: str, frames: int, height: int, width: int) -> dict[str, Any]:
-            form = clip.sized(ClipSize(frames=frames, height=height, width=width))
-            pixels, error = trying.beside_others(lambda: read_clip(raw_clips, path, sha256, form))
-            return {"pixels": pixels, "error": error}
-
+        read = partial(read_sized, raw_clips, clip)
+        limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries, "encode")
+        decoded = daft.cls(_Decoded, use_process=False)(read, limits)
         threads = torch.get_num_threads()
         vae = _on_workers(_Vae, config, engine)(base, config, threads, trying)
         columns = ("path", "source_sha256", "frames", "height", "width")
@@ -148,14 +162,15 @@ def encode_clips(
         flow = flow.select("clip_id", decoded(*map(daft.col, columns)).alias("clip"))
         flow = flow.select(
             "clip_id",
-            daft.col("clip").get("error").alias("error"),
-            vae.moments(daft.col("clip_id"), daft.col("clip").get("pixels")).alias("moments"),
+            vae.moments(
+                daft.col("clip_id"), daft.col("clip").get("pixels"), daft.col("clip").get("error")
+            ).alias("moments"),
         )
         yield from map(_as_encoded, rows_of(flow))
 
 
 def _as_encoded(row: Row) -> Encoded:
-    found = row["moments"] or {"error": row["error"]}
+    found = row["moments"]
     if found["error"]:
         return Encoded(row["clip_id"], None, found["error"])
     return Encoded(row["clip_id"], (_halves(found["mean"]), _halves(found["logvar"])), "")

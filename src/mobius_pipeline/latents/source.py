@@ -9,7 +9,18 @@ from mobius_pipeline.clips.media.clip import load_clip
 from mobius_pipeline.clips.media.errors import MediaError
 from mobius_pipeline.clips.media.frames import Pixels
 from mobius_pipeline.clips.media.identity import source_sha256 as sha256_of
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.config import ClipFormat, ClipSize
+
+
+def read_sized(raw_clips: Path, clip: ClipFormat, wanted: tuple[str, str, int, int, int]) -> Pixels:
+    """Decode a clip at one size: `wanted` is its path, its source's SHA-256, frames, height and width (px).
+
+    Raises:
+        MediaError: As `read_clip`.
+    """
+    path, sha256, frames, height, width = wanted
+    size = ClipSize(frames=frames, height=height, width=width)
+    return read_clip(raw_clips, path, sha256, clip.sized(size))
 
 
 def read_clip(raw_clips: Path, path: str, source_sha256: str, clip: ClipFormat) -> Pixels:

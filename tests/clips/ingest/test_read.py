@@ -25,7 +25,7 @@ from mobius_pipeline.clips.ingest import flow
 from mobius_pipeline.clips.ingest.config import IngestConfig
 from mobius_pipeline.clips.ingest.known import Hashes
 from mobius_pipeline.clips.ingest.read import in_order
-from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
+from mobius_pipeline.clips.media.worker import Failed, Limits, Worker
 from mobius_pipeline.clips.media.write import write_gif
 from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.engine import NATIVE
@@ -51,6 +51,13 @@ def write_clip(path: Path, seed: int) -> None:
     write_gif(path, np.stack([np.roll(picture, step, axis=1) for step in range(8)]), 8)
 
 
+class Odd(Exception):  # noqa: N818
+    """One that cannot be made again from its arguments."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
 def misbehave(folder: Path, name: str) -> list[dict[str, str]]:
     """What a broken decoder may do, by the file's name; how often it was tried is written down."""
     with (folder / f"{name}.tries").open("a") as tries:
@@ -59,6 +66,10 @@ def misbehave(folder: Path, name: str) -> list[dict[str, str]]:
         os.kill(os.getpid(), signal.SIGSEGV)
     if name == "exit":
         os._exit(3)
+    if name == "refuse":
+        raise MobiusError("nobody can")
+    if name == "odd":
+        raise Odd(1, 2)
     if name == "hang":
         time.sleep(60)
     if name == "swell":
@@ -92,6 +103,19 @@ def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str,
 def test_what_fails_once_succeeds_when_tried_again(tmp_path: Path) -> None:
     work = Worker(partial(misbehave, tmp_path), LIMITS)
     assert work("flaky") == [{"name": "flaky"}]
+    work.close()
+
+
+def test_what_the_task_raises_comes_back_and_its_process_stays(tmp_path: Path) -> None:
+    work = Worker(partial(misbehave, tmp_path), LIMITS)
+    with pytest.raises(MobiusError, match=r"^nobody can$"):
+        work("refuse")
+    process = work._process
+    with pytest.raises(RuntimeError, match=r"^Odd: 1 and 2$"):
+        work("odd")
+    assert (tmp_path / "odd.tries").read_text() == "x"
+    assert work("good") == [{"name": "good"}]
+    assert work._process is process
     work.close()
 
 

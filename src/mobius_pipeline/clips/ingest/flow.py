@@ -1,11 +1,10 @@
 """Per-source work as a Daft dataflow: on its own engine in this process, or on a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.worker import Failed, Limits, Worker
+from mobius_pipeline.clips.media.worker import Failed, Limits, Workers
 from mobius_pipeline.engine import EngineConfig, rows_of, use_engine
 
 
@@ -36,23 +35,19 @@ def each(
     outcome = DataType.struct({"rows": DataType.list(row_type), "failure": DataType.string()})
     limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
 
-    @daft.cls(use_process=False)  # a thread a core calls it; each takes a `Worker`, whose process may die
+    @daft.cls(
+        use_process=False
+    )  # a thread a core calls it; each takes one of the workers, whose process may die
     class Described:
         def __init__(self) -> None:
-            self._idle: SimpleQueue[Worker[list[dict[str, Any]]]] = SimpleQueue()
+            self._work = Workers(task, limits)
 
         @daft.method(return_dtype=outcome)
         def __call__(self, argument: str) -> dict[str, Any]:
             try:
-                work = self._idle.get_nowait()
-            except Empty:
-                work = Worker(task, limits)
-            try:
-                return {"rows": work(argument), "failure": ""}
+                return {"rows": self._work(argument), "failure": ""}
             except Failed as failure:
                 return {"rows": [], "failure": str(failure)}
-            finally:
-                self._idle.put(work)
 
     flow = daft.from_pydict({"argument": list(arguments)}).into_batches(config.files_per_batch)
     flow = flow.select(daft.col("argument"), Described()(daft.col("argument")).alias("outcome"))
