@@ -193,12 +193,12 @@ def serve(project: Path, port: int) -> None:
         MobiusError: If this is no project, nothing was recorded yet, or the server does not start.
     """
     store = recorded_store(project)
-    experiment = tracking.experiment_id(store)
     chosen = free_port(port)
     if chosen != port:
         print(f"Port {port} is taken: using {chosen}.")
     print("Starting the MLflow UI (about 15 s) ...", flush=True)
     with running_server(ui_command(store, chosen), ui_environment()) as server:
+        experiment = tracking.experiment_id(store)  # loads MLflow, as the server does meanwhile
         wait_until_up(server, chosen)
         page = runs_page(chosen, experiment)
         print(f"Open    {page}  (Ctrl-C stops it)\nCharts  {page}&compareRunsMode=CHART", flush=True)

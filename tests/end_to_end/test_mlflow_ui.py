@@ -181,6 +181,21 @@ def test_the_table_tells_what_both_modes_cost_and_reach(ui: Ui, page: Any, artif
     page.screenshot(path=artifacts / "mlflow-runs.png")
 
 
+def test_at_1600_px_a_new_browser_shows_every_figure(ui: Ui, browser: Any, artifacts: Path) -> None:
+    """MLflow opens a panel of its own there, which takes the table a quarter of its width."""
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    page.goto(ui.address)
+    page.get_by_role("link", name="serial", exact=True).wait_for()
+    page.wait_for_function(SHOWN_IN_ORDER, arg=[f"metrics.`{key}`" for key in COLUMNS])
+    table = page.get_by_role("treegrid").or_(page.get_by_role("grid")).first.bounding_box()
+    assert table["x"] + table["width"] < 1600
+    for key in COLUMNS:
+        cell = page.locator(f'[row-index="0"] [col-id="metrics.`{key}`"]').bounding_box()
+        assert cell["x"] + cell["width"] <= table["x"] + table["width"]
+    page.screenshot(path=artifacts / "mlflow-runs-1600.png")
+    page.close()
+
+
 def test_the_charts_lay_both_modes_over_each_other(ui: Ui, page: Any, artifacts: Path) -> None:
     page.goto(ui.charts)
     cards = page.get_by_test_id("experiment-view-compare-runs-card")

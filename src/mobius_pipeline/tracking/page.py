@@ -14,7 +14,9 @@ _NOTE = (
     "overlays their curves. **comparison** holds the report, **plan** what was predicted without training."
 )
 _METRICS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "quality/prompt_match")
-_METRIC_WIDTH = 150  # px
+# px; all metrics fit beside the panel that MLflow opens in a browser that has not been there, 1600 px wide
+_WIDTHS = {"attributes.`Run Name`": 120, "runDateAndNestInfo": 100}
+_METRIC_WIDTH = 126
 _BARS = {
     "Cost": ("memory/peak_gib", "time/step_s", "time/training_s"),
     "Learning": ("eval/loss",),
@@ -37,7 +39,7 @@ def _state() -> dict[str, Any]:
     return {
         "selectedColumns": [*metrics, "attributes.`Description`", "attributes.`Source`"],
         "columnOrder": [*order, "duration", "attributes.`Source`"],
-        "columnWidths": dict.fromkeys(metrics, _METRIC_WIDTH),
+        "columnWidths": {**_WIDTHS, **dict.fromkeys(metrics, _METRIC_WIDTH)},
         "compareRunCharts": [
             chart
             for section in _BARS
