@@ -240,7 +240,7 @@ class TableDataset(_Whole, ParquetDataset):
     def preview(self, nrows: int = 5) -> TablePreview:
         """Its first rows, what a person reads first; lists are shown as text, which Kedro-Viz cannot else."""
         table = self.load().head(nrows)
-        table = table[sorted(table.columns.astype(str), key=_place)]
+        table = table[sorted(table, key=lambda name: _place(str(name)))]
         lists = [name for name in table if any(isinstance(value, _LISTS) for value in table[name])]
         return TablePreview(table.astype(dict.fromkeys(lists, "str")).to_dict(orient="split"))
 
