@@ -1,5 +1,7 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
+# make test-faults  every proof of docs/reliability.md, slow ones among them: half an hour
+# make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
 # make ui     MLflow's pages of the runs, on 127.0.0.1
 # make study  which models of the family learn how much at which cost: hours, goes on where it stopped
 # make bench  what modes, memory levers, ladder widths, tracking, clips and latents cost, as ratios within one run
@@ -23,7 +25,7 @@ export DVC_NO_ANALYTICS := true
 # DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
-.PHONY: demo test ui study bench format
+.PHONY: demo test test-faults audit ui study bench format
 
 demo: .venv/installed
 	dvc config --local core.no_scm $(NO_SCM)
@@ -36,6 +38,22 @@ test: .venv/installed
 	mypy
 	lint-imports
 	pytest --numprocesses=auto
+
+FAULTS := tests/faults tests/clips/media tests/clips/ingest tests/latents tests/training tests/test_errors.py \
+	tests/test_signals.py tests/test_tracking.py tests/models/test_pretrained.py tests/end_to_end/test_dvc.py \
+	tests/end_to_end/test_dirty_folder.py tests/end_to_end/test_stopped_stages.py \
+	tests/end_to_end/test_surroundings.py $(wildcard tests/end_to_end/test_hostile_names.py)
+
+test-faults: .venv/installed
+	pytest --numprocesses=auto -m '' $(FAULTS)
+
+# In an environment of its own, since the project needs nothing of it. What SECURITY.md accepts is named here.
+ACCEPTED :=
+audit:
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet 'pip-audit>=2.9,<3'
+	.audit/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock \
+		$(addprefix --ignore-vuln=,$(ACCEPTED))
 
 ui: .venv/installed
 	mobius ui
