@@ -1,0 +1,77 @@
+"""Every stage of `dvc repro`, stopped by Ctrl-C or SIGTERM while it works: the same command ends the same."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mobius_pipeline.files import digest, sha256
+from project import environment, run
+
+pytestmark = pytest.mark.faults_slow
+
+STAGES = ["sample_data", "ingest", "validate", "base", "encode", "plan"]
+STAGES += [f"{name}@parallel" for name in ("train", "sample", "evaluate")] + ["compare"]
+# Reports and records hold times and ids of runs; tables, weights and videos follow from the data alone.
+LASTING = {".parquet", ".safetensors", ".mp4", ".webm", ".gif", ".webp", ".csv"}
+
+
+@pytest.fixture(scope="module")
+def clone(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    folder = tmp_path_factory.mktemp("stopped") / "project"
+    run(folder.parent, "git", "clone", "-q", str(finished_project), folder.name)
+    run(folder, "dvc", "cache", "dir", "--local", str(finished_project / ".dvc/cache"))
+    run(folder, "dvc", "checkout")
+    (folder / "mlruns").mkdir(exist_ok=True)
+    shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
+    return folder
+
+
+def outs(folder: Path, stage: str) -> dict[str, str]:
+    """The lasting files of a stage's outputs, and their hashes."""
+    about = yaml.safe_load((folder / "dvc.lock").read_text())["stages"][stage]
+    found = [
+        path for out in about["outs"] for path in ((folder / out["path"]), *(folder / out["path"]).rglob("*"))
+    ]
+    assert all((folder / out["path"]).exists() for out in about["outs"])
+    files = [path for path in found if path.is_file() and path.suffix in LASTING]
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+def stopped_at_work(folder: Path, stage: str, number: signal.Signals, draw: random.Random) -> int:
+    """Start the stage, and send all its processes a signal once a node of it is at work."""
+    log = folder.parent / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            ["dvc", "repro", "--force", "--single-item", stage],
+            cwd=folder,
+            env=environment(),
+            start_new_session=True,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        while "Running node" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.6))
+        with suppress(ProcessLookupError):  # it was quicker
+            os.killpg(process.pid, number)
+        return process.wait(120)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stopped_stage_ends_the_same(stage: str, number: signal.Signals, clone: Path) -> None:
+    before = outs(clone, stage)
+    draw = random.Random(digest([stage, int(number)]))
+    stopped_at_work(clone, stage, number, draw)
+    run(clone, "dvc", "repro", "--single-item", stage)
+    assert outs(clone, stage) == before
+    assert f"'{stage}'" not in run(clone, "dvc", "repro", "--single-item", "--dry", stage)
