@@ -43,7 +43,7 @@ Read = Callable[[Clip], list[Tensor]]
 
 def write_store(root: Path, clips: int, latents: Sequence[int], text: Sequence[int]) -> LatentsStore:
     """A store of random clips, each with a caption of its own."""
-    folder = root / "store"
+    folder = root / f"{0:020x}"
     folder.mkdir(parents=True)
     names = [f"{i:064x}" for i in range(clips)]
     places: dict[str, Places] = {CLIPS: {}, TEXTS: {}}
