@@ -136,8 +136,8 @@ def _matroska_sums_disagree(file: BinaryIO) -> bool:
         if body + size > end or body <= at:
             return True
         if name in _SUMMED and file.read(2) == _CRC_32:
-            told = int.from_bytes(file.read(4), "little")
-            if _crc(file, size - 6) != told:
+            expected = int.from_bytes(file.read(4), "little")
+            if _crc(file, size - 6) != expected:
                 return True
         file.seek(body + size)
     return False
