@@ -46,7 +46,7 @@ def outs(folder: Path, stage: str) -> dict[str, str]:
 
 
 def stopped_at_work(folder: Path, stage: str, number: signal.Signals, draw: random.Random) -> int:
-    """Start the stage, and send all its processes a signal once a node of it is at work."""
+    """Start the stage, and send all its processes a signal once Kedro is at work."""
     log = folder.parent / "log"
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -57,7 +57,7 @@ def stopped_at_work(folder: Path, stage: str, number: signal.Signals, draw: rand
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-        while "Running node" not in log.read_text():
+        while "Kedro project" not in log.read_text():
             assert process.poll() is None, log.read_text()
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.6))
