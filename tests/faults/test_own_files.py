@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import tiny
-from mobius_pipeline.clips.tables import CLIPS, MANIFEST
+from mobius_pipeline.clips.tables import CLIPS, MANIFEST, QUARANTINE
 from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.files import read_document, write_json
 from mobius_pipeline.latents.encode import update_store
@@ -231,3 +231,11 @@ def test_wrong_samples_are_refused(rows: Any, said: str, tmp_path: Path) -> None
     write_json(folder / "samples.json", [LISTED])
     with pytest.raises(MobiusError, match=r"frames\.safetensors cannot be used"):
         read_samples(folder)
+
+
+@pytest.mark.parametrize("kind", [CLIPS, MANIFEST, QUARANTINE])
+def test_an_empty_table_is_whole(kind: Table, tmp_path: Path) -> None:
+    """As a quarantine of a clean folder: its columns of lists have no type."""
+    empty = pd.DataFrame({name: [] for name in kind.columns.names}).astype(object)
+    TableDataset(filepath=str(tmp_path / "empty.parquet")).save(empty)
+    assert len(read_table(tmp_path / "empty.parquet", kind, "Run it.")) == 0
