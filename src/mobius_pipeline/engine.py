@@ -1,6 +1,7 @@
 """Which engine runs Daft's dataflows: its native one in this process, or a Ray cluster."""
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any, Literal, Self
 
@@ -28,6 +29,7 @@ class EngineConfig(Config):
 
 
 NATIVE = EngineConfig()
+_READY_S = 600  # for workers that load a model; Daft's 120 s are too short on a busy machine
 
 
 def use_engine(engine: EngineConfig) -> None:
@@ -41,6 +43,7 @@ def use_engine(engine: EngineConfig) -> None:
     if engine.name == "ray":
         _start_ray(engine.address)
         runner = daft.set_runner_ray(noop_if_initialized=True)
+        daft.set_execution_config(actor_udf_ready_timeout=_READY_S)
     else:
         runner = daft.runners.get_or_create_runner()
     if runner.name != engine.name:
@@ -75,9 +78,12 @@ def _start_ray(address: str | None) -> None:
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # the stage has one of its own
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
+        before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
         except (OSError, RuntimeError, ValueError) as error:
+            if signal.getsignal(signal.SIGTERM) is not before:  # Ray has set its own
+                signal.signal(signal.SIGTERM, before)
             where = f"the cluster at engine.address ({redacted(address)})" if address else "a Ray of its own"
             # Ray takes an address apart, and would show one half of a password.
             said = "" if "@" in (address or "") else f": {str(error).strip().partition(chr(10))[0]}"

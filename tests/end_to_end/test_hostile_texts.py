@@ -46,6 +46,26 @@ def hostile_table() -> pd.DataFrame:
     )
 
 
+def accepted_table() -> pd.DataFrame:
+    """What can be read as any of the tables, with a hostile text in each column that may hold any."""
+
+    def row(number: int, text: str) -> dict[str, Any]:
+        name = f"{number:064x}"
+        failures = [dict.fromkeys(("column", "label", "observed", "required"), text)]
+        texts = dict.fromkeys(("path", "caption", "codec", "container", "reason"), text)
+        return clip_row(
+            number,
+            clip_id=name,
+            source_sha256=name,
+            captions=[text],
+            warnings=failures,
+            failures=failures,
+            **texts,
+        )
+
+    return pd.DataFrame([row(number, text) for number, text in enumerate(TEXTS)])
+
+
 @pytest.fixture(scope="module")
 def data_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data Docs of a hostile table, with hostile settings; the run stops at the settings of the table."""
@@ -182,7 +202,7 @@ def kedro_viz(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -
     for name in TABLES.values():
         path = project / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        hostile_table().to_parquet(path)
+        accepted_table().to_parquet(path)
     files = project / "data/08_reporting/data_docs"
     files.mkdir(parents=True)
     for text in (TEXTS[1], TEXTS[2], TEXTS[3]):  # that can be names of files
@@ -234,7 +254,7 @@ def mlflow_runs(
     (samples / "samples.json").write_text(json.dumps([{"prompt": text} for text in TEXTS]))
     (samples / "notes.md").write_text("\n\n".join(TEXTS))
     texts = {f"column {place}": text for place, text in enumerate(TEXTS)}
-    settings = {"train": {"batch_size": 1, "seed": 0, "device": TEXTS[5]}}
+    settings = {"train": {"batch_size": 1, "seed": 0}, "devices": [TEXTS[5]]}
     ids = {}
     try:
         tracking.configure(config, project)

@@ -63,7 +63,7 @@ def test_trains_on_all_buckets_that_fill_a_batch(
     one = trainer(store, tiny_base, tmp_path, mode, steps=8)
     assert "Left out: 1 clips of 24 x 16 px x 4 frames, fewer than a batch of 2." in caplog.text
     one.train()
-    sizes = [{clip.size for clip in one._clips_of(step)} for step in range(8)]
+    sizes = [{clip.size for clip in one.order.at(step)} for step in range(8)]
     assert all(len(size) == 1 for size in sizes)
     assert {size for step in sizes for size in step} == {SQUARE, WIDE}
     measured = one.evaluate(one.heldout_clips)
@@ -87,7 +87,7 @@ def test_memory_is_that_of_the_largest_bucket(
     several.train()
     square = trainer(LatentsStore(tiny_store), tiny_base, tmp_path / "square", steps=8)
     square.train()
-    assert several._clips_of(several._measured_step)[0].size == WIDE
+    assert several.order.at(several._measured_step)[0].size == WIDE
     ratio = WIDE.volume / SQUARE.volume
     assert several.history.flops == pytest.approx(ratio * square.history.flops, rel=0.2)
     assert several.history.memory["peak_bytes"] > square.history.memory["peak_bytes"]
