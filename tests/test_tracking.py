@@ -291,6 +291,19 @@ def test_evaluation_writes_into_the_run_of_its_training(tracked_project: Path) -
     assert stored.data.params["evaluate.prompts"] == "8"
 
 
+def test_a_comparison_times_a_training_again_where_its_run_is(
+    tracked_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tracking.training_run("serial", **NOTHING) as training:
+        training.log_metrics({"time/step_s": 0.5})
+    tracking.log_later(training.id, "serial", {"time/step_s": 0.25})
+    assert client().get_run(training.id).data.metrics == {"time/step_s": 0.25}
+    client().delete_run(training.id)
+    tracking.log_later(training.id, "serial", {"time/step_s": 0.125})
+    assert "its page gets no later figures" in caplog.text
+    assert client().search_runs([client().get_experiment_by_name("mobius").experiment_id]) == []
+
+
 def test_evaluation_again_with_other_settings_keeps_both(
     tracked_project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -50,6 +50,7 @@ __all__ = [
     "dvc_tags",
     "experiment_id",
     "experiment_name",
+    "log_later",
     "project",
     "recorded_trainings",
     "relocate",
@@ -189,6 +190,20 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
             yield run
 
 
+def log_later(run_id: str, mode: str, metrics: Mapping[str, float]) -> None:
+    """Record metrics with a training that has ended; if the store has lost its run, there is nothing to do.
+
+    Raises:
+        MobiusError: If the run belongs to another mode.
+    """
+    store = _store()
+    sink = _patiently(lambda: _existing(store, run_id, mode, "its page gets no later figures"))
+    if sink is not None:
+        run = Run(run_id, sink)
+        with _ending_truthfully(run, lambda status: run.close()):
+            run.log_metrics(metrics)
+
+
 @contextmanager
 def comparison_run(
     name: str = "comparison",
@@ -248,8 +263,10 @@ def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
     return run
 
 
-def _existing(store: Store | None, run_id: str, mode: str) -> MlflowSink | None:
-    """Return the sink of a run that the store still holds, else say that it is gone."""
+def _existing(
+    store: Store | None, run_id: str, mode: str, then: str = "a new run starts"
+) -> MlflowSink | None:
+    """Return the sink of a run that the store still holds, else say that it is gone, and what follows."""
     if store is None:
         return None
     from mlflow.exceptions import MlflowException
@@ -263,7 +280,7 @@ def _existing(store: Store | None, run_id: str, mode: str) -> MlflowSink | None:
             raise
         found = None
     if found is None or found.info.lifecycle_stage != "active":
-        log.warning("The run %s of %s is not in %s any more: a new run starts.", run_id, mode, store.database)
+        log.warning("The run %s of %s is not in %s any more: %s.", run_id, mode, store.database, then)
         return None
     if found.data.tags.get("mode") != mode:
         raise MobiusError(

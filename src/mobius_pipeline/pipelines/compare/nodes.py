@@ -89,8 +89,7 @@ def report(comparison: dict[str, Any], real_videos: Path, work: Path) -> str:
     if comparison["paired_step_times"]:  # what runs show of a step's time is what their comparison says
         for column in comparison["columns"].values():
             for run_id in column["run_ids"]:
-                with tracking.attached_run(run_id, column["mode"]) as training:
-                    training.log_metrics({"time/step_s": column["step_s"]})
+                tracking.log_later(run_id, column["mode"], {"time/step_s": column["step_s"]})
     with tracking.comparison_run(params=params, tags=tags, description=note) as run:
         if len(others) == 1:  # ratios of several would need the columns' names in their keys
             relative = comparison["relative_percent"][others[0]]
