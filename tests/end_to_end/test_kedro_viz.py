@@ -41,14 +41,15 @@ def node_id(graph: dict[str, Any], name: str) -> str:
 def test_the_graph_shows_layers_modes_and_named_steps(graph: dict[str, Any]) -> None:
     assert graph["layers"] == LAYERS
     data = {node["name"]: node["layer"] for node in graph["nodes"] if node["type"] == "data"}
-    assert {name for name, layer in data.items() if layer is None} == {"work"}  # every step's, so of no layer
+    places = {"work", "project"}  # of no layer: many steps are given them
+    assert {name for name, layer in data.items() if layer is None} == places
     assert data["serial.samples"] == "model_output"
     modes = {node["name"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
     assert modes == {"serial", "parallel"}
     steps = {node["name"] for node in graph["nodes"] if node["type"] == "task"}
     assert steps >= {"render_sample_clips", "encode_clips", "train", "sample", "evaluate", "compare"}
     assert not [step for step in steps if "lambda" in step]
-    assert {tag["id"] for tag in graph["tags"]} == {"serial", "parallel", "gpu", "report"}
+    assert {tag["id"] for tag in graph["tags"]} == {"serial", "parallel", "gpu", "report", "tracked"}
 
 
 def test_every_dataset_has_a_preview(address: str, graph: dict[str, Any]) -> None:

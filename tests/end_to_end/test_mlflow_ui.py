@@ -231,7 +231,7 @@ def test_a_run_says_what_it_is_and_what_made_it(ui: Ui, page: Any, artifacts: Pa
     page.goto(ui.run_page("serial"))
     page.get_by_text(re.compile(r"Serial: peak memory .* 8 steps of 2 clips, seed 0, cpu")).wait_for()
     page.get_by_text("Samples that show their prompt").wait_for()
-    page.get_by_text("kedro run --pipelines=train_serial").wait_for()
+    page.get_by_text("kedro run --env=base --pipelines=train_serial").wait_for()
     page.screenshot(path=artifacts / "mlflow-run.png")
     page.get_by_text(re.compile(r"^latents \(")).click()
     page.get_by_text("data/05_model_input/latents").wait_for()

@@ -28,7 +28,7 @@ def project(tmp_path: Path, mlflow_template: Path) -> Path:
 @pytest.fixture
 def without_git(project: Path) -> Path:
     """The project, after what `make demo` runs before its stages."""
-    before = run(project, "make", "--dry-run", "demo").partition("dvc repro")[0]
+    before = run(project, "make", "--no-print-directory", "--dry-run", "demo").partition("dvc repro")[0]
     run(project, "sh", "-euc", before)
     return project
 
@@ -40,7 +40,7 @@ def test_the_demo_needs_no_git(without_git: Path) -> None:
 
 def test_with_git_dvc_uses_it(project: Path) -> None:
     run(project, "git", "init", "-q")
-    assert "core.no_scm false" in run(project, "make", "--dry-run", "demo")
+    assert "core.no_scm false" in run(project, "make", "--no-print-directory", "--dry-run", "demo")
 
 
 def test_the_shells_environment_changes_no_stage(without_git: Path, monkeypatch: pytest.MonkeyPatch) -> None:
