@@ -129,13 +129,14 @@ def test_stopped_in_two_it_goes_on_in_one(
         config = tiny.train_config(**long | changes)
         return read_metrics(train_mode(store, tiny_base, model, config, **folders, listener=listener))
 
+    before = signal.getsignal(signal.SIGTERM)
     with sigterm_raises(), pytest.raises(Terminated):
         run("broken", Listener(metrics=stop_at_three), num_processes=2)
     saved = newest_checkpoint(tmp_path / "broken/state")
     assert saved is not None
     assert 3 <= saved.step < 60
     assert heard == list(range(1, saved.step + 1))
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
     resumed, straight = run("broken"), run("straight")
     assert "2 processes saved it and 1 go on" in caplog.text
