@@ -35,5 +35,7 @@ def clip_row(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def rejected_row(number: int) -> dict[str, Any]:
-    told = {"path": f"bad{number}.mp4", "status": "rejected", "reason": "not a video", "split": "train"}
-    return dict.fromkeys(clip_row(0)) | {"clip_id": f"bad{number}", "source_sha256": "", "caption": ""} | told
+    known = {"path": f"bad{number}.mp4", "status": "rejected", "reason": "not a video", "split": "train"}
+    return (
+        dict.fromkeys(clip_row(0)) | {"clip_id": f"bad{number}", "source_sha256": "", "caption": ""} | known
+    )

@@ -45,8 +45,8 @@ TEXTS = (
 HARMLESS = (
     "Running stage 'train@serial':",
     "Loading data from raw_clips@source (FolderDataset)",
-    "sqlite:////home/me@work/my project/mlruns/mlflow.db",
-    "file:///home/me@work/mlruns/artifacts",
+    "sqlite:////data/me@work/my project/mlruns/mlflow.db",
+    "file:///data/me@work/mlruns/artifacts",
     "http://127.0.0.1:5000/#/experiments/1/runs/abc",
     "text_tokens: 77, tokenizer: clip.json, pass: 1.5 s",
     "a red ring: it moves @ 8 fps",

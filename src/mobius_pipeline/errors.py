@@ -24,9 +24,9 @@ def in_plain_words(error: BaseException) -> str | None:
             return redacted(str(cause))
         said = str(cause).partition("\n")[0]
         if found := _NO_SPACE.search(said):
-            told = redacted(said) if len(said) < _LONG else found[0]
+            shown = redacted(said) if len(said) < _LONG else found[0]
             return (
-                f"The disk is full ({told}). Make room on it, then give the same command again. "
+                f"The disk is full ({shown}). Make room on it, then give the same command again. "
                 "What was finished before is kept."
             )
         cause = cause.__cause__ or cause.__context__

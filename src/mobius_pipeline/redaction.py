@@ -32,7 +32,7 @@ _RULES = (
 
 
 def redacted(text: str) -> str:
-    """`text` with the secrets that can be told by their look or their place replaced by an ellipsis."""
+    """`text` with the secrets that show by their look or their place replaced by an ellipsis."""
     for pattern, shown in _RULES:
         text = pattern.sub(shown, text)
     return text

@@ -94,7 +94,7 @@ def _obstacle(
 def paired_step_times(
     configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path, steps: int
 ) -> dict[str, StepTimer]:
-    """Train anew for a few steps, the trainings taking turns, and time every step.
+    """Train for a few steps from the start, in turns, and time every step.
 
     On an accelerator one training at a time is resident; the others wait in the host's memory.
 

@@ -129,7 +129,7 @@ def refuse_other_schema(store: Store) -> None:
     except sqlite3.DatabaseError as error:
         raise MobiusError(
             f"{store.database} is no whole SQLite database ({error}). Put a backup in its place, or remove "
-            "it: runs are recorded anew then; trainings and their checkpoints do not depend on it."
+            "it: a new one records what comes then; trainings and their checkpoints do not depend on it."
         ) from error
     newest, known = _schemas()
     if found == [newest] or not found:

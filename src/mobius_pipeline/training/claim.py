@@ -117,7 +117,7 @@ def _described(state: Path) -> Description:
 
 
 def _unreadable(state: Path) -> str | None:
-    """Why it cannot be told whose resume state a folder holds, or None."""
+    """Why it is not known whose resume state a folder holds, or None."""
     try:
         _described(state)
     except MobiusError as error:

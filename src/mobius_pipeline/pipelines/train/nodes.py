@@ -26,8 +26,8 @@ def train(
     from mobius_pipeline.pipelines.notes import training_note
     from mobius_pipeline.planning.base import read_unet_config
     from mobius_pipeline.planning.equal import with_equal_compute
-    from mobius_pipeline.training.claim import forked_at, read_description
-    from mobius_pipeline.training.run import fingerprints, read_metrics, summary_metrics, train_mode
+    from mobius_pipeline.training.claim import read_description
+    from mobius_pipeline.training.run import fingerprints, read_metrics, train_mode
 
     store = LatentsStore(latents)
     unet = read_unet_config(base_model)
@@ -66,15 +66,23 @@ def train(
             notes={"run_id": run.id},
             earlier=work.glob(f"*/{model.mode}"),
         )
-        first = forked_at(state)
-        if first is not None:
-            run.set_tags({"forked_at": str(first)})
-        run.refill(_losses(state, after=-1 if first is None else first))
-        run.log_metrics(summary_metrics(output))
+        _record_result(run, state, output)
         if known.get("described") != run.id:  # else it may already say how its samples scored
             run.describe(training_note(model.mode, read_metrics(output), read_description(output)))
     write_json(run_file, {"run_id": run.id, "described": run.id})  # all of it was delivered
     return output
+
+
+def _record_result(run: Run, state: Path, output: Path) -> None:
+    """Record what a finished training measured, and the losses of steps that its run lacks."""
+    from mobius_pipeline.training.claim import forked_at
+    from mobius_pipeline.training.run import summary_metrics
+
+    first = forked_at(state)
+    if first is not None:
+        run.set_tags({"forked_at": str(first)})
+    run.refill(_losses(state, after=-1 if first is None else first))
+    run.log_metrics(summary_metrics(output))
 
 
 def _losses(state: Path, after: int) -> dict[str, list[tuple[int, float]]]:
@@ -90,7 +98,7 @@ def _losses(state: Path, after: int) -> dict[str, list[tuple[int, float]]]:
 
 
 def _known_run(file: Path) -> dict[str, str]:
-    """The run that a training was begun in; where that cannot be told, it goes on in a new one."""
+    """The run that a training was begun in; where that is not known, it goes on in a new one."""
     from mobius_pipeline.errors import MobiusError
     from mobius_pipeline.files import read_document
 
