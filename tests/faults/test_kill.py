@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, count
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from mobius_pipeline.models.variant import Mode
 SAVING_KILLS, OTHER_KILLS = 24, 16  # of each mode
 LANES = 2  # trainings at a time
 MOST_RUNS = 100  # of a lane
+EXIT_STATUSES = Lock()  # a process that starts reads the others' exit status, which can be read only once
 Start = Callable[[Path, int | None], BaseProcess]  # of a training in a folder, with its deadly call
 
 
@@ -32,10 +35,18 @@ def start(request: pytest.FixtureRequest, processes: Any, tiny_store: Path, tiny
         process: BaseProcess = processes.Process(
             target=victim.train, args=(mode, tiny_store, tiny_base, folder, deadly)
         )
-        process.start()
+        with EXIT_STATUSES:
+            process.start()
         return process
 
     return begin
+
+
+def exit_status(process: BaseProcess) -> int | None:
+    """Wait for a process to end while other threads may start some."""
+    wait([process.sentinel])
+    with EXIT_STATUSES:
+        return process.exitcode
 
 
 @dataclass(frozen=True)
@@ -52,8 +63,7 @@ def straight(start: Start, tmp_path: Path) -> Straight:
     folder = tmp_path / "straight"
     began = time.monotonic()
     process = start(folder, None)
-    process.join()
-    assert process.exitcode == 0
+    assert exit_status(process) == 0
     result = json.loads((folder / "result.json").read_text())
     return Straight(result["hashes"], result["calls"], time.monotonic() - began)
 
@@ -70,18 +80,15 @@ def kill_and_go_on(
     """
     killed, ended, folder = 0, [], next(folders)
     for _ in range(MOST_RUNS):
-        process = run(folder)
-        process.join()
-        assert process.exitcode in (0, -signal.SIGKILL)
-        if process.exitcode == 0:
+        status = exit_status(run(folder))
+        assert status in (0, -signal.SIGKILL)
+        if status == 0:
             ended.append(folder)
             folder = next(folders)
             continue
         killed += 1
         if killed == kills:
-            process = run_to_the_end(folder)
-            process.join()
-            assert process.exitcode == 0
+            assert exit_status(run_to_the_end(folder)) == 0
             return [*ended, folder]
     pytest.fail(f"{killed} kills in {MOST_RUNS} runs")
 
@@ -116,7 +123,7 @@ def test_killed_at_a_call_into_the_system_while_saving(
 def test_killed_at_any_moment(start: Start, straight: Straight, tmp_path: Path) -> None:
     def run(folder: Path, draw: random.Random) -> BaseProcess:
         process = start(folder, None)
-        process.join(draw.uniform(0, straight.seconds))
+        wait([process.sentinel], draw.uniform(0, straight.seconds))
         process.kill()
         return process
 
