@@ -39,8 +39,8 @@ test: .venv/installed
 	lint-imports
 	pytest --numprocesses=auto
 
-FAULTS := tests/faults tests/clips/media tests/clips/ingest tests/latents tests/training tests/test_errors.py \
-	tests/test_signals.py tests/test_tracking.py tests/test_tracking_store.py tests/test_redaction.py tests/models/test_pretrained.py tests/end_to_end/test_dvc.py \
+FAULTS := tests/faults tests/media tests/ingest tests/latents tests/training tests/runtime/test_errors.py \
+	tests/runtime/test_signals.py tests/tracking/test_tracking.py tests/tracking/test_tracking_store.py tests/runtime/test_redaction.py tests/models/test_pretrained.py tests/end_to_end/test_dvc.py \
 	tests/end_to_end/test_dirty_folder.py tests/end_to_end/test_stopped_stages.py \
 	tests/end_to_end/test_surroundings.py tests/end_to_end/test_stages.py tests/end_to_end/test_hostile_texts.py
 

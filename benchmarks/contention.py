@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from mobius_pipeline.threads import SPIN_COUNT
+from mobius_pipeline.runtime.threads import SPIN_COUNT
 
 DEFAULT = "300000"  # libgomp's: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
 COUNTS = (DEFAULT, "30000", SPIN_COUNT, "1000", "0")

@@ -26,12 +26,12 @@ import av
 import numpy as np
 import pandas as pd
 
-from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.describe import describe
-from mobius_pipeline.clips.ingest.table import tabulate
-from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.describe import describe
+from mobius_pipeline.ingest.table import tabulate
+from mobius_pipeline.media.clip import load_clip
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.media.write import write_gif, write_mp4, write_webm
 
 HEIGHT, WIDTH, FRAMES, FPS = 360, 640, 96, 24
 CLIP = ClipFormat(frames=32, height=256, width=256, fps=8)

@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.levers import USUAL
@@ -33,6 +32,7 @@ from mobius_pipeline.planning.predict import (
     model_inputs,
     training_step,
 )
+from mobius_pipeline.runtime.errors import MobiusError
 
 # The ModelScope layout at a fifth of its width. Weights grow with the square of the width, activations with
 # the width alone: with these sizes their proportion is near that of the full layout, 2 clips of 16 x 32 x 32.

@@ -28,11 +28,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.files import write_json
 from mobius_pipeline.latents.index import CLIPS, TEXTS, Places, placed, write_index
 from mobius_pipeline.latents.shards import is_whole, mapped, write_shard
 from mobius_pipeline.latents.store import CURRENT, Clip, LatentsStore
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.files import write_json
 from mobius_pipeline.training.draws import Batches
 
 CLIPS_PER_SHARD, BATCH = 32, 4

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from mobius_pipeline import tracking
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.predict import StepShape, model_inputs, training_step
-from mobius_pipeline.runs import FLUSH_SECONDS, Run
+from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking.run import FLUSH_SECONDS, Run
 
 # The embedded default of conf/base.
 UNET: dict[str, Any] = {

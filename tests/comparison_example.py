@@ -73,7 +73,7 @@ def mode(name: str, memory: float, step: float, loss: float) -> dict[str, Any]:
 
 
 def comparison() -> dict[str, Any]:
-    from mobius_pipeline.evaluation import verdict
+    from mobius_pipeline.comparison import verdict
 
     modes = {"serial": mode("serial", 2.08, 0.412, 0.2214), "parallel": mode("parallel", 1.23, 0.287, 0.2241)}
     reals = [{"prompt": p, "mp4": f"real/{i:03}.mp4" if i < 3 else None} for i, p in enumerate(PROMPTS)]
@@ -118,7 +118,7 @@ def points(columns: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
 
 
 def relative(example: dict[str, Any]) -> dict[str, Any]:
-    from mobius_pipeline.evaluation import summary
+    from mobius_pipeline.comparison import summary
 
     first, *others = example["columns"]
     serial, reached = example["columns"][first], example["points"]
@@ -129,7 +129,7 @@ def relative(example: dict[str, Any]) -> dict[str, Any]:
 
 def several() -> dict[str, Any]:
     """The comparison with ladder widths as further columns, one of them of three seeds: as many as fit."""
-    from mobius_pipeline.evaluation import verdict
+    from mobius_pipeline.comparison import verdict
 
     example = comparison()
     serial, parallel = example["columns"].values()

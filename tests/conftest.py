@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import comparison_example
-from mobius_pipeline import telemetry
+from mobius_pipeline.runtime import telemetry
 
 telemetry.silence()
 # Tiny models gain nothing from threads, and golden losses must not depend on how many there are.
@@ -29,7 +29,7 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tracked_project(tmp_path: Path, mlflow_template: Path) -> Iterator[Path]:
     """A project folder with tracking configured, and its state put back afterwards."""
-    from mobius_pipeline import tracking
+    from mobius_pipeline.tracking import api as tracking
 
     (tmp_path / "mlruns").mkdir()
     shutil.copy(mlflow_template, tmp_path / "mlruns/mlflow.db")
@@ -56,7 +56,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 sample clips in all four formats, with `captions.csv`."""
     import golden
-    from mobius_pipeline.clips.sample_set import write_set
+    from mobius_pipeline.sources.sample_clips import write_set
 
     folder = tmp_path_factory.mktemp("clips")
     write_set(folder, golden.CLIPS)
@@ -82,7 +82,7 @@ def tiny_store(
 ) -> Path:
     """The sample clips' latents under the tiny base model."""
     import tiny
-    from mobius_pipeline.latents.encode import update_store
+    from mobius_pipeline.latents.update import update_store
 
     root = tmp_path_factory.mktemp("latents")
     update_store(root, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())

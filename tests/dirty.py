@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, write_webp
+from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_webp
 from own_clips import write_own_clips
 
 FPS = 12

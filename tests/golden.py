@@ -17,13 +17,13 @@ import torch
 
 import tiny
 from ingested import ingested
-from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.sample_set import SampleConfig, write_set
-from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import build_trainer
+from mobius_pipeline.sources.sample_clips import SampleConfig, write_set
+from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.train_mode import build_trainer
 
 FILE = Path(__file__).parent / "training/golden_losses.json"
 TOLERANCE = 2e-3  # between machines, whose kernels sum in other orders; 20 steps let it grow

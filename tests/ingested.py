@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from mobius_pipeline.clips.ingest.captions import Captions
-from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.sources import Sources, find_media
-from mobius_pipeline.clips.ingest.table import tabulate
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.ingest.captions import Captions
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.sources import Sources, find_media
+from mobius_pipeline.ingest.table import tabulate
+from mobius_pipeline.media.clip_format import ClipFormat
 
 
 def ingested(folder: Path, config: IngestConfig, clip: ClipFormat, work: Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, write_webp
+from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_webp
 
 
 def write_own_clips(folder: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobius_pipeline.clips.media.decode import Limits, MediaError, end_of, opened
+from mobius_pipeline.media.decode import Limits, MediaError, end_of, opened
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.training.callbacks import Listener
 from mobius_pipeline.training.launch import Job
 from mobius_pipeline.training.processes import Processes
-from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import build_trainer
+from mobius_pipeline.training.train_mode import build_trainer
 from mobius_pipeline.training.trainer import Trainer
 
 

@@ -11,8 +11,8 @@ import pytest
 
 import comparison_example
 from mobius_pipeline import cli, tracking
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.evaluation import summary
+from mobius_pipeline.comparison import summary
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 @pytest.fixture

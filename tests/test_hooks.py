@@ -12,10 +12,11 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node
 
-from mobius_pipeline import settings, telemetry, tracking
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline import settings, tracking
 from mobius_pipeline.hooks import ProjectHooks
 from mobius_pipeline.pipelines.datasets import FolderDataset
+from mobius_pipeline.runtime import telemetry
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 def context(section: dict[str, object], path: Path) -> SimpleNamespace:

@@ -8,13 +8,13 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.base_model.text_to_image import build_scheduler
+from mobius_pipeline.base_model.train import write_text_encoder
 from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.models.variant import Mode, Variant
-from mobius_pipeline.training.base import write_text_encoder
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
-from mobius_pipeline.training.text_to_image import build_scheduler
 
 PARALLEL = Variant("parallel", tail=1, width=0.5)
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)

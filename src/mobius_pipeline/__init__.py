@@ -1,6 +1,6 @@
 """Fine-tune a text-to-video 3D-UNet serially and in parallel streams, and compare cost and quality."""
 
-from mobius_pipeline.threads import spin_briefly
+from mobius_pipeline.runtime.threads import spin_briefly
 
 __version__ = "0.2.0"
 

@@ -18,11 +18,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from mobius_pipeline import telemetry, tracking
-from mobius_pipeline.errors import MobiusError, in_plain_words
-from mobius_pipeline.evaluation import summary
-from mobius_pipeline.files import read_document
-from mobius_pipeline.redaction import guard_logs, redacted_traceback
+from mobius_pipeline.comparison import summary
+from mobius_pipeline.runtime import telemetry
+from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
+from mobius_pipeline.runtime.files import read_document
+from mobius_pipeline.runtime.redaction import guard_logs, redacted_traceback
+from mobius_pipeline.tracking import api as tracking
 
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
@@ -109,7 +110,7 @@ def export_command_line(trained: Path, base: Path, output: Path) -> None:
 @click.argument("job", type=click.Path(path_type=Path))
 def join_command_line(job: Path) -> None:
     """Run this machine's processes of the training that `job` was written for."""
-    from mobius_pipeline.training.run import join_training  # torch takes seconds to load
+    from mobius_pipeline.training.train_mode import join_training  # torch takes seconds to load
 
     join_training(job)
 

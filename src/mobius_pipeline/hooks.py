@@ -15,13 +15,14 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
 
-from mobius_pipeline import telemetry, tracking
-from mobius_pipeline.errors import MobiusError, in_plain_words
-from mobius_pipeline.files import remove_leftovers
-from mobius_pipeline.locks import only_writer
-from mobius_pipeline.redaction import guard_logs, redacted, redacted_traceback
-from mobius_pipeline.runs import flatten
-from mobius_pipeline.signals import end_with_dvc, sigterm_ends_children
+from mobius_pipeline.runtime import telemetry
+from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
+from mobius_pipeline.runtime.files import remove_leftovers
+from mobius_pipeline.runtime.locks import only_writer
+from mobius_pipeline.runtime.mappings import flatten
+from mobius_pipeline.runtime.redaction import guard_logs, redacted, redacted_traceback
+from mobius_pipeline.runtime.signals import end_with_dvc, sigterm_ends_children
+from mobius_pipeline.tracking import api as tracking
 
 log = logging.getLogger(__name__)
 

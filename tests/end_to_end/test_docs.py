@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from mobius_pipeline.files import sha256
+from mobius_pipeline.runtime.files import sha256
 from own_clips import write_own_clips
 from project import ROOT, merged, run
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mobius_pipeline.files import read_json
+from mobius_pipeline.runtime.files import read_json
 from project import change, commit, environment, finished, run
 
 ALL = {"sample_data", "ingest", "validate", "base", "encode", "plan", "compare"} | {

@@ -17,14 +17,14 @@ import viz
 from clip_rows import clip_row, rejected_row
 from hostile import TEXTS, watched
 from mobius_pipeline import cli, tracking
-from mobius_pipeline.clips.validate.expectations import validate_clips
-from mobius_pipeline.clips.validate.rules import ValidateConfig
-from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.evaluation import verdict
-from mobius_pipeline.evaluation.report import render_report
-from mobius_pipeline.pipelines.notes import comparison_note, training_note
-from mobius_pipeline.tracking.store import page_of
+from mobius_pipeline.comparison import verdict
+from mobius_pipeline.comparison.notes import comparison_note, training_note
+from mobius_pipeline.comparison.report import render_report
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking.backend import page_of
+from mobius_pipeline.validation.expectations import validate_clips
+from mobius_pipeline.validation.rules import ValidateConfig
 from project import make_project
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)

@@ -11,8 +11,8 @@ import yaml
 from click.testing import CliRunner
 from kedro.framework.cli.cli import KedroCLI
 
-from mobius_pipeline import tracking
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking import api as tracking
 from project import make_project
 
 Kedro = Callable[..., str]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import comparison_example
-from mobius_pipeline.evaluation.report import render_report
+from mobius_pipeline.comparison.report import render_report
 
 PLAYING = """() => [...document.querySelectorAll("video")].slice(0, 6)
   .every(video => video.videoWidth > 0 && video.currentTime > 0)"""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mobius_pipeline.files import digest, sha256
+from mobius_pipeline.runtime.files import digest, sha256
 from project import environment, run
 
 pytestmark = pytest.mark.faults_slow

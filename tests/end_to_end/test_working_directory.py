@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mobius_pipeline.files import folder_digest
 from mobius_pipeline.pipeline_registry import CHAIN
+from mobius_pipeline.runtime.files import folder_digest
 from project import environment, finished
 
 RUN = """

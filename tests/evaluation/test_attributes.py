@@ -8,8 +8,17 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from mobius_pipeline.clips.sample import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Scene, caption, render, scenes
 from mobius_pipeline.evaluation.attributes import Recognised, recognise, score, scores
+from mobius_pipeline.sources.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    Scene,
+    caption,
+    render,
+    scenes,
+)
 
 SCENES = scenes(108, seed=3)
 PROMPTS = [caption(scene) for scene in SCENES]

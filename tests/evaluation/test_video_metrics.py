@@ -7,8 +7,6 @@ import pytest
 import torch
 
 import tiny
-from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
 from mobius_pipeline.evaluation.video_metrics import (
     compare_to_real,
@@ -18,6 +16,8 @@ from mobius_pipeline.evaluation.video_metrics import (
     video_features,
 )
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.media.clip import load_clip
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 def grey_video(*levels: int) -> np.ndarray:

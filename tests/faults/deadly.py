@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.latents.source import read_sized
+from mobius_pipeline.latents.ingested_source import read_sized
+from mobius_pipeline.runtime.errors import MobiusError
 
 FAULTS = "MOBIUS_TEST_FAULTS"  # names the file; which of its clips were tried is written beside it
 

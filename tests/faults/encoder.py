@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 
 import tiny
-from mobius_pipeline.engine import EngineConfig
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.latents.encode import update_store
-from mobius_pipeline.latents.flow import encode_clips  # noqa: F401, loaded before the processes are forked
+from mobius_pipeline.latents.dataflow import encode_clips  # noqa: F401, loaded before the processes are forked
+from mobius_pipeline.latents.update import update_store
+from mobius_pipeline.runtime.daft_runner import EngineConfig
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "native") -> None:

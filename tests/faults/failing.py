@@ -10,9 +10,9 @@ import torch
 from deadly import failing, key_of, read
 
 import tiny
-from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.latents import flow
-from mobius_pipeline.latents.base import to_unit
+from mobius_pipeline.base_model.load import to_unit
+from mobius_pipeline.latents import dataflow as flow
+from mobius_pipeline.media.clip import load_clip
 
 
 def install() -> None:

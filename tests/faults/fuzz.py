@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobius_pipeline.clips.media.decode import Limits, MediaError, opened
+from mobius_pipeline.media.decode import Limits, MediaError, opened
 
 LIMITS = Limits(pixels=4_000_000, frames=2000, seconds=600)
 SECONDS = 120  # of the processor

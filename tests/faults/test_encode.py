@@ -14,9 +14,9 @@ import failing
 import pandas as pd
 import pytest
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.shards import row_names
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.runtime.errors import MobiusError
 
 Start = Callable[..., BaseProcess]  # of an encode into a folder
 CLIPS = 12
@@ -201,7 +201,7 @@ def test_a_second_encode_is_refused_by_the_first_ones_process(
     start: Start, tmp_path: Path, sample_table: pd.DataFrame, sample_clips: Path, tiny_base: Path
 ) -> None:
     import tiny
-    from mobius_pipeline.latents.encode import update_store
+    from mobius_pipeline.latents.update import update_store
 
     process = start(tmp_path)
     while not shards(tmp_path):

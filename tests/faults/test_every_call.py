@@ -12,9 +12,9 @@ import injector
 import pytest
 import torch
 
-from mobius_pipeline import files
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import folder_digest, move_folder, read_json, whole_folder, write_json
+from mobius_pipeline.runtime import files
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import folder_digest, move_folder, read_json, whole_folder, write_json
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 
 

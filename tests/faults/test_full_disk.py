@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import tiny
-from mobius_pipeline import tracking
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json
 from mobius_pipeline.pipelines.train.nodes import train
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_json
+from mobius_pipeline.tracking import api as tracking
 
 STEPS = 30
 
@@ -38,7 +38,7 @@ def small_disk(tracked_project: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobius_pipeline.runs.LAST_WAIT", 2.0)
+    monkeypatch.setattr("mobius_pipeline.tracking.run.LAST_WAIT", 2.0)
 
 
 def fill(folder: Path) -> Path:

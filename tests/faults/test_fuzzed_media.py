@@ -10,11 +10,11 @@ from pathlib import Path
 import fuzz
 import numpy as np
 import pytest
-
 from clips.media.counted import encode
-from mobius_pipeline.clips.media.decode import MediaError
-from mobius_pipeline.clips.media.write import write_gif, write_mp4, write_webm, write_webp
-from mobius_pipeline.clips.sample import Scene, render
+
+from mobius_pipeline.media.decode import MediaError
+from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_webp
+from mobius_pipeline.sources.scenes import Scene, render
 
 # A format's damaged copies, in percent, that may give other frames or times without an error: a little more
 # than was measured over 1,250 copies. APNG holds checksums, and so does Matroska as FFmpeg writes it. The

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import tiny
-from mobius_pipeline.errors import MobiusError, in_plain_words
-from mobius_pipeline.files import folder_digest, whole_folder
-from mobius_pipeline.latents.base_check import import_base
-from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.base_model.check import import_base
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.latents.update import update_store
+from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
+from mobius_pipeline.runtime.files import folder_digest, whole_folder
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 
 KIB = 1024

@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 import tiny
-from mobius_pipeline.clips.tables import CLIPS, MANIFEST, QUARANTINE
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_document, write_json
-from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.ingest.schema import CLIPS, MANIFEST, QUARANTINE
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.pipelines.datasets import TableDataset
-from mobius_pipeline.sampling.run import read_samples
-from mobius_pipeline.tables import CHECKSUMS, Table, read_table
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_document, write_json
+from mobius_pipeline.runtime.tables import CHECKSUMS, Table, read_table
+from mobius_pipeline.sampling.sample import read_samples
 
 SEEDS = range(40)
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -80,7 +80,7 @@ def test_a_changed_table_is_refused_or_holds_the_same(manifest: pd.DataFrame, tm
 
 def test_whole_tables_come_back_as_pandas_reads_them(manifest: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "a=1/table.parquet"
-    dataset = TableDataset(filepath=str(path), holds="mobius_pipeline.clips.tables.MANIFEST")
+    dataset = TableDataset(filepath=str(path), holds="mobius_pipeline.ingest.schema.MANIFEST")
     dataset.save(manifest)
     pd.testing.assert_frame_equal(dataset.load(), pd.read_parquet(path, partitioning=None))
 

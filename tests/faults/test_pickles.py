@@ -15,14 +15,14 @@ from pyarrow import parquet
 
 import tiny
 from ingested import ingested
-from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.media.write import write_gif
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import sha256, write_json
-from mobius_pipeline.latents.base_check import check_base
+from mobius_pipeline.base_model.check import check_base
+from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.latents.shards import mapped
+from mobius_pipeline.media.write import write_gif
 from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.models.pretrained import build_from_base, load_trained, save_trained
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import sha256, write_json
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 
 INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)

@@ -9,12 +9,12 @@ import soak
 
 import tiny
 from ingested import ingested
-from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.media.write import write_gif
-from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import build_trainer
+from mobius_pipeline.latents.update import update_store
+from mobius_pipeline.media.write import write_gif
+from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.train_mode import build_trainer
 
 pytestmark = pytest.mark.faults_slow
 

@@ -15,8 +15,8 @@ from safetensors.torch import save
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import build_trainer
+from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.train_mode import build_trainer
 from mobius_pipeline.training.trainer import Trainer
 
 SYSTEM = ("posix", "_safetensors_rust")  # modules whose functions reach the disk

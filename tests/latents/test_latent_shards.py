@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents import shards
 from mobius_pipeline.latents.shards import is_whole, mapped, row_names, write_shard
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 def test_a_shard_says_what_it_holds(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import tiny
-from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.latents.base import load_vae, posterior_moments, to_unit
-from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.latents.update import update_store
+from mobius_pipeline.media.clip import load_clip
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 @pytest.fixture

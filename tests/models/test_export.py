@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 import tiny
 from mobius_pipeline.cli import main
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.export import export
 from mobius_pipeline.models.factory import start_of
 from mobius_pipeline.models.pretrained import build_from_base, load_trained, save_trained
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 def write_trained(folder: Path, base: Path, mode: Mode) -> Path:

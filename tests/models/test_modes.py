@@ -6,10 +6,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 import tiny
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model, start_of, trainable_parameters
 from mobius_pipeline.models.serial import is_temporal
 from mobius_pipeline.models.variant import Mode, Variant
+from mobius_pipeline.runtime.errors import MobiusError
 
 LAYOUTS = {
     "linear projections, heads per level": {},

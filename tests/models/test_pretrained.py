@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import tiny
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import start_of, trainable_parameters
 from mobius_pipeline.models.pretrained import (
     CONFIG,
@@ -23,6 +22,7 @@ from mobius_pipeline.models.pretrained import (
     save_trained,
 )
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.runtime.errors import MobiusError
 
 VARIANTS = [
     tiny.PARALLEL,

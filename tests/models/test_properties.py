@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 import tiny
 from mobius_pipeline.models.factory import build_model, start_of, trainable_parameters
-from mobius_pipeline.models.frames import spread
 from mobius_pipeline.models.frozen import decoder, front_modules, frozen_features, time_embedding
 from mobius_pipeline.models.layers import Conditioning
 from mobius_pipeline.models.layout import BaseUNet
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.video_unet import spread
 
 few = settings(max_examples=12, deadline=None, derandomize=True)  # a model each: seconds, not milliseconds
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tiny
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.latents.base import TextEncoder
+from mobius_pipeline.base_model.load import TextEncoder
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.runtime.errors import MobiusError
 
 PROMPTS = ["a red circle falling", "a blue ring growing"]
 

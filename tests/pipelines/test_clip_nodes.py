@@ -13,15 +13,15 @@ import yaml
 from kedro.io import DatasetError
 from PIL import Image
 
-from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.media.write import write_mp4
-from mobius_pipeline.clips.sample_set import SampleConfig
-from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.engine import NATIVE
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.pipelines.datasets import CurveDataset, FolderDataset, VideosDataset
 from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
 from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
+from mobius_pipeline.runtime.daft_runner import NATIVE
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.sources.sample_clips import SampleConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -23,7 +23,7 @@ FULL = """
     import resource, sys
     import pandas as pd
     from kedro.io import DatasetError
-    from mobius_pipeline.errors import in_plain_words
+    from mobius_pipeline.runtime.errors import in_plain_words
     from mobius_pipeline.pipelines.datasets import {kind}
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # bytes of a file; beyond them, as on a full disk

@@ -8,10 +8,10 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from mobius_pipeline.clips.validate.rules import COLUMNS, ValidateConfig
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.datasets import FolderDataset
 from mobius_pipeline.pipelines.validate import create_pipeline
+from mobius_pipeline.validation.rules import COLUMNS, ValidateConfig
 
 
 def clip_table(count: int) -> pd.DataFrame:

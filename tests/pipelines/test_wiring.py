@@ -14,7 +14,7 @@ from kedro.utils import load_obj
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
 from mobius_pipeline.pipelines.datasets import FolderDataset, PlaceDataset, RecordDataset, TableDataset
 from mobius_pipeline.planning.levers import USUAL
-from mobius_pipeline.tables import Table
+from mobius_pipeline.runtime.tables import Table
 from mobius_pipeline.training.config import ModelConfig
 
 if TYPE_CHECKING:

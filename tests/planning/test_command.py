@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from test_pipeline import UNET, write_base
 
-from mobius_pipeline import tracking
 from mobius_pipeline.cli import main
+from mobius_pipeline.tracking import api as tracking
 
 SIZES = ["--frames", "2", "--height", "16", "--width", "32", "--batch", "1", "--text-tokens", "5"]
 

@@ -9,7 +9,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 import tiny
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.plan import create_pipeline
 from mobius_pipeline.planning.config import PlanConfig
 

@@ -11,7 +11,6 @@ import torch
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
 
 import tiny
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Mode, Variant
@@ -26,6 +25,7 @@ from mobius_pipeline.planning.predict import (
     predict_training,
     training_step,
 )
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import count_flops
 
 TINY: dict[str, Any] = {

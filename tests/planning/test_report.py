@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.planning.base import latent_scale
+from mobius_pipeline.base_model.unet_config import latent_scale
 from mobius_pipeline.planning.predict import Cost, StepShape
 from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, smallest_fit
+from mobius_pipeline.runtime.errors import MobiusError
 
 GIB = 2**30
 

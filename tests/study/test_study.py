@@ -10,7 +10,7 @@ import yaml
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
-from mobius_pipeline.study import run
+from mobius_pipeline.study import grid as run
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.config import StudyConfig
 from mobius_pipeline.study.config import name as name_of

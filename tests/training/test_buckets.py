@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import tiny
-from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.config import ClipFormat, ClipSize
-from mobius_pipeline.latents.base import load_vae, posterior_moments, to_unit
-from mobius_pipeline.latents.encode import update_store
+from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.latents.update import update_store
+from mobius_pipeline.media.clip import load_clip
+from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import build_trainer, training_metrics
+from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.train_mode import build_trainer, training_metrics
 from mobius_pipeline.training.trainer import Trainer
 
 SQUARE = ClipSize(frames=4, height=16, width=16)

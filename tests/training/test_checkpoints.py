@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import sha256, write_json
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import sha256, write_json
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 
 
@@ -44,7 +44,7 @@ def test_keeps_the_round_ones_too(tmp_path: Path) -> None:
 FULL = """
     import resource, sys, torch
     from pathlib import Path
-    from mobius_pipeline.errors import MobiusError
+    from mobius_pipeline.runtime.errors import MobiusError
     from mobius_pipeline.training.checkpoints import Checkpoint, save_checkpoint
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # bytes of a file; beyond them, as on a full disk

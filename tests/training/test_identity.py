@@ -10,7 +10,7 @@ from pydantic import BaseModel
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.run import read_metrics, train_mode
+from mobius_pipeline.training.train_mode import read_metrics, train_mode
 
 # Another value of every setting.
 DECIDING: dict[str, Any] = {

@@ -14,15 +14,15 @@ import pytest
 
 import several
 import tiny
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.signals import Terminated, sigterm_raises
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
+from mobius_pipeline.training.callbacks import Listener
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.launch import Job, launch
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import read_metrics, train_mode
+from mobius_pipeline.training.train_mode import read_metrics, train_mode
 
 BATCH = {"batch_size": 8, "steps": 4, "evaluate_every": 2}
 

@@ -11,16 +11,21 @@ import torch
 
 import golden
 import tiny
-from mobius_pipeline.clips.grid import GAP
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.media.grid import GAP
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.signals import Terminated, sigterm_raises
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
+from mobius_pipeline.training.callbacks import Listener
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.previews import Preview, picture
-from mobius_pipeline.training.report import Listener
-from mobius_pipeline.training.run import build_trainer, fingerprints, start_heldout_loss, training_metrics
+from mobius_pipeline.training.train_mode import (
+    build_trainer,
+    fingerprints,
+    start_heldout_loss,
+    training_metrics,
+)
 from mobius_pipeline.training.trainer import Trainer, moving_average
 
 MODES = ("serial", "parallel")

@@ -7,14 +7,13 @@ import pytest
 import golden
 import tiny
 from ingested import ingested
-from mobius_pipeline.clips.sample_set import write_set
-from mobius_pipeline.latents.encode import update_store
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.models.export import export
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.training import train_mode
-from mobius_pipeline.training.run import read_metrics, start_heldout_loss
+from mobius_pipeline.sources.sample_clips import write_set
+from mobius_pipeline.training.train_mode import read_metrics, start_heldout_loss, train_mode
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mobius_pipeline.clips.sample import COLOURS, MOTION_S, MOTIONS, SHAPES, Scene, parse_caption, render
+from mobius_pipeline.sources.scenes import COLOURS, MOTION_S, MOTIONS, SHAPES, Scene, parse_caption, render
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from mobius_pipeline.config import Config, Seed
+from mobius_pipeline.runtime.config import Config, Seed
 
 
 class EvaluateConfig(Config):

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobius_pipeline.clips.media.clip import load_clip
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.evaluation.attributes import scores
 from mobius_pipeline.evaluation.video_metrics import (
     Encode,
@@ -23,9 +22,10 @@ from mobius_pipeline.evaluation.video_metrics import (
     latent_features,
     video_features,
 )
-from mobius_pipeline.latents.base import load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.progress import track
+from mobius_pipeline.media.clip import load_clip
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.progress import track
 
 
 def vae_encoder(base: Path) -> Encode:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.runtime.errors import MobiusError
 
 Pixels = npt.NDArray[np.uint8]
 Encode = Callable[[Pixels], Tensor]  # frames, uint8 (F, H, W, 3) -> posterior means (F, C, h, w)

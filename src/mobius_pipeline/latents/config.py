@@ -4,8 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.config import Config
-from mobius_pipeline.devices import Device
+from mobius_pipeline.runtime.config import Config
+from mobius_pipeline.runtime.devices import Device
 
 
 class EncodeConfig(Config):

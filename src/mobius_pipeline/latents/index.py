@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import unusable
 from mobius_pipeline.latents.shards import HASH_DIGITS, REMEDY, SUFFIX, replacing, row_names
-from mobius_pipeline.tables import (
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import unusable
+from mobius_pipeline.runtime.tables import (
     CHECKSUMS,
     Rule,
     Table,

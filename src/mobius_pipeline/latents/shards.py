@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import sha256, sync, whole_file
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import sha256, sync, whole_file
 
 SUFFIX = ".safetensors"
 PARTIAL = ".partial"  # as `whole_file` ends the names of what is being written

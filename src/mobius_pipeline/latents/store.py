@@ -21,11 +21,11 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from mobius_pipeline.config import ClipFormat, ClipSize
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest, read_document, unusable
 from mobius_pipeline.latents.index import INDEX, read_index
 from mobius_pipeline.latents.shards import HASH_DIGITS, REMEDY, mapped, row_names
+from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import digest, read_document, unusable
 
 STORE_VERSION = 1
 CURRENT = "current.json"

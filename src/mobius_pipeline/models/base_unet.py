@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json
 from mobius_pipeline.models.layout import UNETS, BaseUNet, complete_config
 from mobius_pipeline.models.weights import load_exactly
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_json
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import diffusers
 from diffusers import UNet3DConditionModel
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json, whole_folder, write_json
 from mobius_pipeline.models.base_unet import CONFIG, WEIGHTS, load_base
 from mobius_pipeline.models.layout import BaseUNet, read_layout
 from mobius_pipeline.models.pretrained import load_trained
 from mobius_pipeline.models.text_to_video import TRAINED
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_json, whole_folder, write_json
 
 _PARTS = ("vae", "text_encoder", "tokenizer", "scheduler")
 _PIPELINE = "TextToVideoSDPipeline"

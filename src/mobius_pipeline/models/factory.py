@@ -6,13 +6,13 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from mobius_pipeline.models.frames import spread
 from mobius_pipeline.models.layers import to_clips
 from mobius_pipeline.models.layout import BaseUNet
 from mobius_pipeline.models.mobius import MobiusUNet3DConditionModel
 from mobius_pipeline.models.serial import build_serial
 from mobius_pipeline.models.sum import SumUNet3DConditionModel
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.video_unet import spread
 
 
 def build_model(variant: Variant, base: BaseUNet, *, seed: int) -> nn.Module:

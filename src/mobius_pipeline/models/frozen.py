@@ -16,10 +16,10 @@ import torch
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from torch import Tensor, nn
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.layers import Conditioning
 from mobius_pipeline.models.layout import BaseUNet
 from mobius_pipeline.models.variant import SpatialDtype, Variant
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
 
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.runtime.errors import MobiusError
 
 # The video models know these settings at these values only.
 _REQUIRED = {

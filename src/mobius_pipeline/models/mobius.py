@@ -7,7 +7,6 @@ import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
 
-from mobius_pipeline.models.frames import VideoUNet, spread
 from mobius_pipeline.models.frozen import (
     DecoderLayer,
     decoder,
@@ -20,6 +19,7 @@ from mobius_pipeline.models.layout import BaseUNet, Layout, read_layout
 from mobius_pipeline.models.stream import Stream, StreamConfig
 from mobius_pipeline.models.tail import Tail
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.video_unet import VideoUNet, spread
 
 
 class Fuse(nn.Module):

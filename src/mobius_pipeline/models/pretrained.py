@@ -9,12 +9,12 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import folder_digest, write_json
 from mobius_pipeline.models.base_unet import CONFIG, WEIGHTS, load_base, read_config
 from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.models.weights import copy_exactly
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import folder_digest, write_json
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import Tensor, nn
 
-from mobius_pipeline.models.frames import train_head
 from mobius_pipeline.models.layers import run_layer, zero
 from mobius_pipeline.models.layout import BaseUNet, read_layout
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.video_unet import train_head
 from mobius_pipeline.models.weights import copy_exactly
 
 # The attributes of UNet3DConditionModel's blocks that hold its layers.

@@ -8,8 +8,6 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.models.frames import VideoUNet, spread
 from mobius_pipeline.models.frozen import FrozenLayer, decoder, layers, time_embedding, upsampled
 from mobius_pipeline.models.layers import (
     AttentionBranch,
@@ -20,6 +18,8 @@ from mobius_pipeline.models.layers import (
 )
 from mobius_pipeline.models.layout import BaseUNet, Layout, read_layout
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.video_unet import VideoUNet, spread
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 class SumPair(nn.Module):

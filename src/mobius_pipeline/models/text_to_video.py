@@ -17,10 +17,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor, nn
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_json
 from mobius_pipeline.models.pretrained import load_trained, save_trained
 from mobius_pipeline.models.text import encode_text
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_json
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 OutputType = Literal["pil", "np", "pt", "latent"]

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import unusable
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import unusable
 
 
 def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:

@@ -22,9 +22,9 @@ from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.text import TextDataset
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import move_folder, read_document, whole_file
-from mobius_pipeline.tables import CHECKSUMS, Table, read_table
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import move_folder, read_document, whole_file
+from mobius_pipeline.runtime.tables import CHECKSUMS, Table, read_table
 
 MEND = (
     "Run the pipeline that writes it (see `kedro registry list`), or mend its `filepath` in "
@@ -316,7 +316,7 @@ def _strips(paths: list[Path], count: int) -> bytes:
     import numpy as np
     from PIL import Image
 
-    from mobius_pipeline.clips.media.decode import opened
+    from mobius_pipeline.media.decode import opened
 
     rows = []
     for path in paths:

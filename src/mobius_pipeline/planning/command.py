@@ -5,14 +5,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import write_json
-from mobius_pipeline.planning.base import USUAL_SCALE, find_latent_scale, read_unet_config
+from mobius_pipeline.base_model.unet_config import USUAL_SCALE, find_latent_scale, read_unet_config
 from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.plan import make_plan
 from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.record import record_plan
 from mobius_pipeline.planning.report import print_plan
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import write_json
 
 MEMORY_GIB = (8, 12, 16, 24, 40, 80)
 RESERVE_GIB = 1.0  # context, workspaces and fragments beside the live tensors

@@ -2,8 +2,8 @@
 
 from pydantic import Field, field_validator
 
-from mobius_pipeline.config import Config
 from mobius_pipeline.planning.levers import LEVERS
+from mobius_pipeline.runtime.config import Config
 
 
 class PlanConfig(Config):

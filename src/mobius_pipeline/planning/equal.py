@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.predict import StepShape, predict_training
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.batches import by_size
 from mobius_pipeline.training.config import TrainConfig
 

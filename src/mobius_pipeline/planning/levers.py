@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.runtime.errors import MobiusError
 
 PlannedMode = Literal["serial", "parallel"]
 Models = Mapping[PlannedMode, Variant]

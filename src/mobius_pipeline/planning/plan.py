@@ -11,7 +11,7 @@ from mobius_pipeline.planning.levers import LEVERS, Models, Recipe
 from mobius_pipeline.planning.predict import Cost, StepShape, predictor
 from mobius_pipeline.planning.report import GIB, plan_report
 from mobius_pipeline.planning.search import largest_fit
-from mobius_pipeline.progress import track
+from mobius_pipeline.runtime.progress import track
 
 Predict = Callable[[StepShape], Cost]
 

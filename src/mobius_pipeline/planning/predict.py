@@ -13,9 +13,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import (
     CPU_ATTENTION,
     Category,

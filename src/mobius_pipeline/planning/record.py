@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mobius_pipeline import tracking
-from mobius_pipeline.files import write_json
+from mobius_pipeline.runtime.files import write_json
+from mobius_pipeline.tracking import api as tracking
 
 
 def record_plan(report: Mapping[str, Any]) -> None:

@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import digest
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.equal import with_equal_compute
-from mobius_pipeline.training.claim import read_description
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import digest
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
-from mobius_pipeline.training.run import Fingerprints, fingerprints, read_metrics, train_mode
+from mobius_pipeline.training.resume_identity import read_description
+from mobius_pipeline.training.train_mode import Fingerprints, fingerprints, read_metrics, train_mode
 
 log = logging.getLogger(__name__)
 

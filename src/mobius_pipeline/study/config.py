@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from mobius_pipeline.config import Config, Seed
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.runtime.config import Config, Seed
 
 
 class StudyConfig(Config):

@@ -5,7 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.files import whole_folder
+from mobius_pipeline.runtime.files import whole_folder
 
 _MARKERS = "soD^vP*X"  # serial, and a tail each
 _SIZE = (7.5, 5.2)  # inches

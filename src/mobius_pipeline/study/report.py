@@ -5,12 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.evaluation.points import points
-from mobius_pipeline.evaluation.records import Record
-from mobius_pipeline.evaluation.uncertainty import paired_change
+from mobius_pipeline.comparison.points import points
+from mobius_pipeline.comparison.records import Record
+from mobius_pipeline.comparison.uncertainty import paired_change
 from mobius_pipeline.study.cells import Cell, Laboratory
-from mobius_pipeline.study.run import Studied
-from mobius_pipeline.training.claim import read_description
+from mobius_pipeline.study.grid import Studied
+from mobius_pipeline.training.resume_identity import read_description
 
 SERIAL = "serial"
 MOST_AT_EQUAL_STEPS = 1.03  # of serial's loss

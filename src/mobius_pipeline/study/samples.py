@@ -6,11 +6,11 @@ from typing import Any
 
 from mobius_pipeline.evaluation.quality import quality
 from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
-from mobius_pipeline.files import digest, read_document, write_json
+from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
-from mobius_pipeline.sampling.run import read_samples, sample_videos
+from mobius_pipeline.sampling.sample import read_samples, sample_videos
 from mobius_pipeline.study.cells import Cell, Laboratory
-from mobius_pipeline.study.run import Studied
+from mobius_pipeline.study.grid import Studied
 
 
 def scores(

@@ -5,8 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.tracking.store import Store, refuse_other_schema
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking.backend import Store, refuse_other_schema
 
 _PLACES = (
     ("experiments", "artifact_location"),

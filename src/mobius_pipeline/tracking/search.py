@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.runs import MODES
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking.run import MODES
 
 log = logging.getLogger(__name__)
 

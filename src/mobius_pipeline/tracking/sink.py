@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.delivery import UnavailableError
-from mobius_pipeline.runs import Entry, Input, Sink
+from mobius_pipeline.tracking.outbox import UnavailableError
 from mobius_pipeline.tracking.page import NOTE
-from mobius_pipeline.tracking.source import source_tags
+from mobius_pipeline.tracking.provenance import source_tags
+from mobius_pipeline.tracking.run import Entry, Input, Sink
 
 DIGEST_LENGTH = 12  # characters, shown behind a data set's name; MLflow takes 36
 _CHECKPOINT_NOTE = (

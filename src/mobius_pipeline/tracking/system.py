@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mobius_pipeline.runs import Run
+from mobius_pipeline.tracking.run import Run
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_document, sha256, sync, whole_folder, write_json
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_document, sha256, sync, whole_folder, write_json
 
 log = logging.getLogger(__name__)
 

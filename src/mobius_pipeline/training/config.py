@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.config import Config, Seed
-from mobius_pipeline.devices import Device
 from mobius_pipeline.models.variant import Blocks, Mode, SpatialDtype, Variant
+from mobius_pipeline.runtime.config import Config, Seed
+from mobius_pipeline.runtime.devices import Device
 
 
 class ObjectiveConfig(Config):

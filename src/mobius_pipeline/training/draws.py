@@ -3,7 +3,6 @@
 So serial and parallel see the same draws, and a resumed run sees those that it would have seen.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,8 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
+
+from mobius_pipeline.runtime.rng import generator
 
 T = TypeVar("T")
 
@@ -24,12 +25,6 @@ class Draw:
     posterior: Tensor
     offset: Tensor  # (C, 1, 1, 1) standard normal, for the noise offset
     drop_caption: bool
-
-
-def generator(*key: object) -> torch.Generator:
-    """A CPU generator seeded by a hash of `key`."""
-    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big", signed=True)
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(

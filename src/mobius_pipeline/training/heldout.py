@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mobius_pipeline.latents.store import Clip, LatentsStore, of_one_size
-from mobius_pipeline.training.draws import generator
-from mobius_pipeline.training.objective import Objective
+from mobius_pipeline.models.objective import Objective
+from mobius_pipeline.runtime.rng import generator
 from mobius_pipeline.training.processes import ALONE, Processes
 
 BUCKETS = 4

@@ -18,14 +18,14 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from mobius_pipeline.config import Config
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.files import read_document, write_json
-from mobius_pipeline.redaction import guard_logs
-from mobius_pipeline.signals import Terminated, signals_noted
+from mobius_pipeline.runtime.config import Config
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_document, write_json
+from mobius_pipeline.runtime.redaction import guard_logs
+from mobius_pipeline.runtime.signals import Terminated, signals_noted
+from mobius_pipeline.training.callbacks import Listener
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.processes import Processes, processes_of_torchrun
-from mobius_pipeline.training.report import Listener
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mobius_pipeline.errors import MobiusError
+from mobius_pipeline.runtime.errors import MobiusError
 
 _SIGNED = {"exp_avg": True, "exp_avg_sq": False}  # the second moment is never negative
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from mobius_pipeline.clips.grid import grid
-from mobius_pipeline.clips.media.write import write_mp4
-from mobius_pipeline.latents.base import decode, quiet_loading
+from mobius_pipeline.base_model.load import decode, quiet_loading
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.media.grid import grid
+from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.training.config import PreviewConfig
 

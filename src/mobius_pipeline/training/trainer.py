@@ -14,23 +14,23 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mobius_pipeline.errors import MobiusError
 from mobius_pipeline.latents.store import Clip, LatentsStore
 from mobius_pipeline.models.factory import trainable_parameters
-from mobius_pipeline.progress import stage
-from mobius_pipeline.signals import Terminated, noted_signal, signals_wait
+from mobius_pipeline.models.objective import Objective
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.progress import stage
+from mobius_pipeline.runtime.signals import Terminated, noted_signal, signals_wait
 from mobius_pipeline.training.batches import Batch, BatchSource, by_size
+from mobius_pipeline.training.callbacks import History, Listener
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import Batches
 from mobius_pipeline.training.heldout import BUCKETS, HeldOutLoss, bucket_name, bucket_of, heldout_loss
 from mobius_pipeline.training.loader import Loader
 from mobius_pipeline.training.meters import StepTimer, count_flops, measure_step
-from mobius_pipeline.training.objective import Objective
 from mobius_pipeline.training.optimizer import build_optimizer, set_learning_rate
 from mobius_pipeline.training.previews import Preview
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.report import History, Listener
 from mobius_pipeline.training.schedule import learning_rates
 from mobius_pipeline.training.state import packed, unpack
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.errors import MobiusError
-from mobius_pipeline.training.base_config import BaseConfig
+from mobius_pipeline.base_model.config import BaseConfig
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 def make_base(
@@ -18,7 +18,7 @@ def make_base(
         MobiusError: If there is neither, or the model cannot be used.
     """
     if source.is_dir():
-        from mobius_pipeline.latents.base_check import import_base
+        from mobius_pipeline.base_model.check import import_base
 
         return import_base(source, work / "base")
     if not source.is_file():
@@ -26,6 +26,6 @@ def make_base(
             f"There is no {source}. Name a model's folder in `base_model` of conf/base/globals.yml, relative "
             "to the project or absolute; or conf/base/parameters_base.yml, to train a small one as that says."
         )
-    from mobius_pipeline.training.base import train_base
+    from mobius_pipeline.base_model.train import train_base
 
     return train_base(manifest, raw_clips, clip, base, work / "base")

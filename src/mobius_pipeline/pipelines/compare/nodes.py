@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from mobius_pipeline.config import ClipFormat
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
+from mobius_pipeline.media.clip_format import ClipFormat
 
 
 def compare(
@@ -33,11 +33,11 @@ def compare(
         The comparison; its costs, a row a column; and a folder with the prompts' real clips, written as the
         samples are.
     """
-    from mobius_pipeline import tracking
-    from mobius_pipeline.evaluation.comparison import compare_trainings, costs, write_real_videos
-    from mobius_pipeline.evaluation.records import columns, read_record, record_of
+    from mobius_pipeline.comparison.comparison import compare_trainings, costs, write_real_videos
+    from mobius_pipeline.comparison.records import columns, read_record, record_of
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.revision import describe
+    from mobius_pipeline.tracking import api as tracking
+    from mobius_pipeline.tracking.git import describe
 
     if compare.chooses:
         records = [read_record(run) for run in tracking.recorded_trainings(compare.runs, compare.filter)]
@@ -74,9 +74,9 @@ def report(comparison: dict[str, Any], real_videos: Path, work: Path) -> str:
 
     Step times that were measured in turns are written into the runs of the trainings, too.
     """
-    from mobius_pipeline import tracking
-    from mobius_pipeline.evaluation.report import render_report
-    from mobius_pipeline.pipelines.notes import comparison_note
+    from mobius_pipeline.comparison.notes import comparison_note
+    from mobius_pipeline.comparison.report import render_report
+    from mobius_pipeline.tracking import api as tracking
 
     html = render_report(comparison, real_videos.parent)
     first, *others = comparison["columns"]

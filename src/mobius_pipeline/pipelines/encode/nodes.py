@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.engine import EngineConfig
 from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.daft_runner import EngineConfig
 
 
 def encode_clips(
@@ -19,7 +19,7 @@ def encode_clips(
     latents_store: Path,
 ) -> Path:
     """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
-    from mobius_pipeline.latents.encode import update_store
+    from mobius_pipeline.latents.update import update_store
 
     update_store(latents_store, manifest, raw_clips, base_model, clip, encode, engine)
     return latents_store

@@ -25,13 +25,13 @@ def evaluate(
     Returns:
         The mode's metrics; of them the figures that decide; the curves of its training and held-out loss.
     """
-    from mobius_pipeline import tracking
-    from mobius_pipeline.evaluation import records
-    from mobius_pipeline.evaluation.curves import thinned
+    from mobius_pipeline.comparison import records
+    from mobius_pipeline.comparison.curves import thinned
+    from mobius_pipeline.comparison.notes import training_note
     from mobius_pipeline.evaluation.quality import quality, reference_features, vae_encoder
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.pipelines.notes import training_note
-    from mobius_pipeline.sampling.run import read_samples
+    from mobius_pipeline.sampling.sample import read_samples
+    from mobius_pipeline.tracking import api as tracking
 
     listing, frames = read_samples(samples)
     encode = vae_encoder(base_model)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mobius_pipeline.clips.fetch import FetchConfig, fetch
+from mobius_pipeline.sources.emoji import FetchConfig, fetch
 
 
 def fetch_clips(fetch_config: FetchConfig, work: Path) -> Path:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mobius_pipeline.clips.ingest.config import IngestConfig
-from mobius_pipeline.clips.ingest.table import tabulate
-from mobius_pipeline.config import ClipFormat
-from mobius_pipeline.engine import EngineConfig
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.table import tabulate
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.daft_runner import EngineConfig
 
 
 def ingest_clips(

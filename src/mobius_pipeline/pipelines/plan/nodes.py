@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.config import PlanConfig
 from mobius_pipeline.training.config import ModelConfig
@@ -33,7 +33,7 @@ def plan_training(
     """
     from rich.console import Console
 
-    from mobius_pipeline.planning.base import latent_scale, read_unet_config
+    from mobius_pipeline.base_model.unet_config import latent_scale, read_unet_config
     from mobius_pipeline.planning.plan import make_plan
     from mobius_pipeline.planning.predict import StepShape
     from mobius_pipeline.planning.record import record_plan

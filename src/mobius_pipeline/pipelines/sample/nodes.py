@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.sampling.config import SampleConfig
 
 
@@ -11,7 +11,7 @@ def sample(
 ) -> Path:
     """Sample videos from a training's EMA weights."""
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.sampling.run import sample_videos
+    from mobius_pipeline.sampling.sample import sample_videos
 
     target = work / "samples" / weights.name
     return sample_videos(weights, base_model, LatentsStore(latents), sample, clip.rate, target)

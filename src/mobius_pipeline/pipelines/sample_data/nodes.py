@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from mobius_pipeline.clips.sample_set import SampleConfig, is_complete, write_set
-from mobius_pipeline.files import whole_folder
+from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.sources.sample_clips import SampleConfig, is_complete, write_set
 
 log = logging.getLogger(__name__)
 

@@ -22,15 +22,15 @@ def run_study(
 
     A study that was stopped goes on where it was; what was trained with the same settings is not again.
     """
+    from mobius_pipeline.base_model.unet_config import read_unet_config
+    from mobius_pipeline.comparison.timing import paired_step_times
     from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
-    from mobius_pipeline.evaluation.timing import paired_step_times
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.planning.base import read_unet_config
-    from mobius_pipeline.study import run
+    from mobius_pipeline.study import grid as run
     from mobius_pipeline.study.cells import Cell, Laboratory
     from mobius_pipeline.study.report import SERIAL, report
     from mobius_pipeline.study.samples import scores
-    from mobius_pipeline.training.claim import read_description
+    from mobius_pipeline.training.resume_identity import read_description
 
     store, unet = LatentsStore(latents), read_unet_config(base_model)
     laboratory = Laboratory(store, base_model, unet, train, work / "study")

@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobius_pipeline.runs import Run
+from mobius_pipeline.tracking.run import Run
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from mobius_pipeline.training.report import Listener
+    from mobius_pipeline.training.callbacks import Listener
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +20,14 @@ def train(
 
     `serial` is the model whose compute the mode may spend.
     """
-    from mobius_pipeline import tracking
-    from mobius_pipeline.files import write_json
+    from mobius_pipeline.base_model.unet_config import read_unet_config
+    from mobius_pipeline.comparison.notes import training_note
     from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.pipelines.notes import training_note
-    from mobius_pipeline.planning.base import read_unet_config
     from mobius_pipeline.planning.equal import with_equal_compute
-    from mobius_pipeline.training.claim import read_description
-    from mobius_pipeline.training.run import fingerprints, read_metrics, train_mode
+    from mobius_pipeline.runtime.files import write_json
+    from mobius_pipeline.tracking import api as tracking
+    from mobius_pipeline.training.resume_identity import read_description
+    from mobius_pipeline.training.train_mode import fingerprints, read_metrics, train_mode
 
     store = LatentsStore(latents)
     unet = read_unet_config(base_model)
@@ -75,8 +75,8 @@ def train(
 
 def _record_result(run: Run, state: Path, output: Path) -> None:
     """Record what a finished training measured, and the losses of steps that its run lacks."""
-    from mobius_pipeline.training.claim import forked_at
-    from mobius_pipeline.training.run import summary_metrics
+    from mobius_pipeline.training.resume_identity import forked_at
+    from mobius_pipeline.training.train_mode import summary_metrics
 
     first = forked_at(state)
     if first is not None:
@@ -99,8 +99,8 @@ def _losses(state: Path, after: int) -> dict[str, list[tuple[int, float]]]:
 
 def _known_run(file: Path) -> dict[str, str]:
     """The run that a training was begun in; where that is not known, it goes on in a new one."""
-    from mobius_pipeline.errors import MobiusError
-    from mobius_pipeline.files import read_document
+    from mobius_pipeline.runtime.errors import MobiusError
+    from mobius_pipeline.runtime.files import read_document
 
     if not file.is_file():
         return {}
@@ -115,9 +115,9 @@ def _known_run(file: Path) -> dict[str, str]:
 
 def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
     """Hand a training's figures, checkpoints and previews to its run."""
-    from mobius_pipeline import tracking
+    from mobius_pipeline.tracking import api as tracking
+    from mobius_pipeline.training.callbacks import Listener
     from mobius_pipeline.training.previews import Preview, picture, write_previews
-    from mobius_pipeline.training.report import Listener
 
     def show(previews: list[Preview], step: int) -> None:
         videos = state / "previews" / f"step-{step:08d}"

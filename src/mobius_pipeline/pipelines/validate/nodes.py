@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mobius_pipeline.clips.validate.expectations import validate_clips
-from mobius_pipeline.clips.validate.heldout import trained_on
-from mobius_pipeline.clips.validate.rules import ValidateConfig
-from mobius_pipeline.config import ClipFormat
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.validation.expectations import validate_clips
+from mobius_pipeline.validation.heldout import trained_on
+from mobius_pipeline.validation.rules import ValidateConfig
 
 
 def make_manifest(

@@ -1,0 +1,156 @@
+"""What a base model's configuration files may say: settings that nothing here applies are refused.
+
+A setting that changes the mathematics and is read nowhere would train another model than its author's.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from diffusers import AutoencoderKL, DDPMScheduler
+
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_json
+
+# Schedulers over a discrete schedule of betas: they sample in different ways from what is trained in one.
+_SCHEDULERS = {
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+}
+_PREDICTIONS = ("epsilon", "v_prediction")
+# What only decides how a scheduler samples; here DDIM does.
+_OF_SAMPLING = {
+    "algorithm_type",
+    "disable_corrector",
+    "euler_at_final",
+    "final_sigmas_type",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "lower_order_final",
+    "predict_x0",
+    "set_alpha_to_one",
+    "sigma_max",
+    "sigma_min",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_p",
+    "solver_type",
+    "steps_offset",
+    "timestep_type",
+    "use_beta_sigmas",
+    "use_exponential_sigmas",
+    "use_karras_sigmas",
+    "use_lu_lambdas",
+}
+# What would change training, at the values at which it does not.
+_AT_REST: dict[str, tuple[Any, ...]] = {
+    "flow_shift": (None, 1),
+    "latents_mean": (None,),
+    "latents_std": (None,),
+    "shift_factor": (None, 0),
+    "shift_terminal": (None,),
+    "time_shift_type": (None, "exponential"),
+    "use_dynamic_shifting": (None, False),
+    "use_flow_sigmas": (None, False),
+}
+
+
+def check_scheduler(folder: Path) -> None:
+    """Check that a noise schedule is one of those that objective and sampling know.
+
+    Raises:
+        MobiusError: With the file, what it says, and what is known.
+    """
+    path = folder / "scheduler_config.json"
+    config = _read(path)
+    if config.get("_class_name") not in _SCHEDULERS:
+        raise MobiusError(
+            f"{path} names the class {config.get('_class_name')}. Flow matching and EDM are not trained "
+            f"here; known are {', '.join(sorted(_SCHEDULERS))}."
+        )
+    if config.get("prediction_type", "epsilon") not in _PREDICTIONS:
+        raise MobiusError(
+            f"{path} has prediction_type {config['prediction_type']!r}; known are "
+            f"{' and '.join(_PREDICTIONS)}."
+        )
+    _refuse_unknown(path, config, _parameters(DDPMScheduler) | _OF_SAMPLING)
+
+
+def check_vae(folder: Path) -> None:
+    """Check that a VAE is an `AutoencoderKL` whose latents are scaled by one factor.
+
+    Raises:
+        MobiusError: With the file and what it says.
+    """
+    path = folder / "config.json"
+    config = _read(path)
+    if config.get("_class_name") != "AutoencoderKL":
+        raise MobiusError(
+            f"{path} names the class {config.get('_class_name')}; latents are made with an AutoencoderKL. "
+            "Take a model with one."
+        )
+    _refuse_unknown(path, config, _parameters(AutoencoderKL))
+
+
+def scaling_factor(base: Path) -> float:
+    """What the latents of a base's VAE are multiplied by, from its configuration alone.
+
+    Raises:
+        MobiusError: As `check_vae`.
+    """
+    folder = base / "vae"
+    check_vae(folder)
+    default = inspect.signature(AutoencoderKL.__init__).parameters["scaling_factor"].default
+    return float(_read(folder / "config.json").get("scaling_factor", default))
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Read `model_index.json`: the class of each part.
+
+    Raises:
+        MobiusError: If it is missing, or no JSON object.
+    """
+    return _read(folder / "model_index.json")
+
+
+def _parameters(cls: type[Any]) -> set[str]:
+    """What a class of diffusers applies by itself."""
+    return set(inspect.signature(cls.__init__).parameters)
+
+
+def _refuse_unknown(path: Path, config: dict[str, Any], applied: set[str]) -> None:
+    unknown = {
+        key: value
+        for key, value in config.items()
+        if not key.startswith("_")
+        and (value not in _AT_REST[key] if key in _AT_REST else value is not None and key not in applied)
+    }
+    if unknown:
+        said = ", ".join(f"{key}: {value}" for key, value in unknown.items())
+        raise MobiusError(
+            f"{path} has {said}, which nothing here applies: the model would be trained on other numbers "
+            "than its author's. Take another base."
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
+        raise MobiusError(
+            f"Cannot read {path} ({error}). Take the model from its publisher again."
+        ) from error
+    if not isinstance(config, dict):
+        raise MobiusError(f"{path} holds no JSON object. Take the model from its publisher again.")
+    return config

@@ -1,0 +1,71 @@
+"""What a run's page in MLflow says of it: a first line that tables of runs show, then the figures.
+
+The page reads Markdown, which may hold HTML: settings and labels are written so that it shows them as they
+are.
+"""
+
+import re
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from mobius_pipeline.comparison import summary
+
+Json = Mapping[str, Any]
+
+
+def training_note(mode: str, metrics: Json, config: Json, quality: Json | None = None) -> str:
+    """Describe a finished training.
+
+    Args:
+        mode: Its name.
+        metrics: Its `metrics.json`.
+        config: Its `training.json`.
+        quality: How its samples scored, once they were evaluated.
+    """
+    train, start, end = config["train"], metrics["heldout_loss_start"], metrics["heldout_loss"]
+    lines = [
+        f"{_plain(mode.capitalize())}: peak memory {summary.size(metrics['peak_memory_bytes'])}, "
+        f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
+        f"(untrained {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
+        f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
+        f"{_plain(' then '.join(config['devices']))}, "
+        f"{summary.count(metrics['trainable_parameters'])} trainable parameters, "
+        f"{summary.duration(metrics['training_s'])} of training."
+    ]
+    if quality is not None:
+        names = {"prompt_match": "all of it", "colour": "colour", "shape": "shape", "motion": "motion"}
+        scores = [f"{word} {summary.share(quality.get(name))}" for name, word in names.items()]
+        lines.append(f"Samples that show their prompt: {', '.join(scores)}. Artifacts: `samples/`.")
+    return "\n\n".join(lines)
+
+
+def comparison_note(comparison: Json) -> str:
+    """Describe a comparison: the changes of each column, the table, the verdict in words."""
+    first, *others = map(_plain, comparison["columns"])
+    rows, change = summary.rows(comparison), comparison["relative_percent"].values()
+    names = {
+        "peak_memory_bytes": "peak memory",
+        "step_s": "median step",
+        "loss_at_steps": "loss at equal steps",
+        "loss_at_compute": "at equal compute",
+    }
+    changes = [
+        f"{summary.begun(label)} against {first}: "
+        + ", ".join(f"{name} {summary.percent(changed[key])}" for key, name in names.items())
+        for label, changed in zip(others, change, strict=True)
+    ]
+    titles = ["", "base, untrained", first, *others, *(f"{label} vs {first}" for label in others)]
+    lines = [
+        titles,
+        ["---"] * len(titles),
+        *([row.name, row.start, *row.values, *row.changes] for row in rows),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    report = "The report, with every sampled video: Artifacts, `comparison.html`."
+    return "\n\n".join([f"{'. '.join(changes)}.", table, _plain(comparison["verdict"]), report])
+
+
+def _plain(text: str) -> str:
+    """Write a text so that Markdown shows it as it is: no HTML, no link, no picture, no cell of a table."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(text, quote=False))

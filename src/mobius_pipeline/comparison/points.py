@@ -1,0 +1,126 @@
+"""Where trainings are compared: after equal steps, after equal compute, after equal training time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from mobius_pipeline.comparison.records import Record
+from mobius_pipeline.comparison.uncertainty import paired_change, reach
+
+Point = Literal["steps", "compute", "time"]
+POINTS: tuple[Point, ...] = get_args(Point)
+Columns = Mapping[str, Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A training's held-out loss at a step, and by clip where that is known."""
+
+    loss: float
+    by_clip: Mapping[str, float] | None = None
+
+
+def points(columns: Columns, step_s: Mapping[str, float]) -> dict[str, Any]:
+    """Compare every column with the first where all have spent the same, as far as the one that spent least.
+
+    Args:
+        columns: Trainings that differ in their seed alone share one.
+        step_s: Seconds of a step of each column, measured in one run.
+
+    Returns:
+        For each of `POINTS`: `steps`, `seconds` and `flops` that each column had spent, its `losses`, half
+        their 95% interval over seeds (`beside`), and how they differ from the first column's (`against`).
+        Losses are over all held-out clips where every column was measured there, else read off the curves,
+        over the clips that were watched.
+    """
+    rates = {
+        "steps": dict.fromkeys(columns, 1.0),
+        "compute": {label: float(records[0].metrics["flops_per_step"]) for label, records in columns.items()},
+        "time": dict(step_s),
+    }
+    return {point: _point(columns, rates[point], rates) for point in POINTS}
+
+
+def _point(columns: Columns, rate: Mapping[str, float], rates: Mapping[str, Any]) -> dict[str, Any]:
+    most = {label: rate[label] * records[0].metrics["steps"] for label, records in columns.items()}
+    budget = min(most.values())
+    steps = {label: budget / rate[label] for label in columns}
+    exact = all(at(record, steps[label]) for label, records in columns.items() for record in records)
+    reached = {
+        label: [(at(one, steps[label]) if exact else None) or read_off(one, steps[label]) for one in records]
+        for label, records in columns.items()
+    }
+    first, *others = columns
+    return {
+        "steps": {label: round(count) for label, count in steps.items()},
+        "seconds": {label: count * rates["time"][label] for label, count in steps.items()},
+        "flops": {label: count * rates["compute"][label] for label, count in steps.items()},
+        "losses": {label: float(np.mean([one.loss for one in ones])) for label, ones in reached.items()},
+        "beside": {label: reach([one.loss for one in ones]) for label, ones in reached.items()},
+        "against": {
+            label: against(columns[first], reached[first], columns[label], reached[label]) for label in others
+        },
+    }
+
+
+def at(record: Record, step: float) -> Reached | None:
+    """The loss over all held-out clips that was measured at a step, or one step beside it at most."""
+    metrics = record.metrics
+    if abs(step - metrics["steps"]) <= 1:
+        return Reached(metrics["heldout_loss"], metrics["heldout_by_clip"]["end"])
+    at_steps = metrics.get("heldout_at_steps")
+    if at_steps and abs(step - record.config["train"]["steps"]) <= 1:
+        return Reached(at_steps["loss"], at_steps["by_clip"])
+    return None
+
+
+def read_off(record: Record, step: float) -> Reached:
+    """The loss at a step on the curve of the held-out clips that were watched, on the line between two.
+
+    By clip too, but for trainings of versions whose curves hold the means alone.
+    """
+    history = record.metrics["history"]["heldout"]
+    steps, losses = [point[0] for point in history], [point[1] for point in history]
+    watched = record.metrics.get("heldout_watched", [])
+    by_clip = None
+    if [point[0] for point in watched] == steps:
+        clips = watched[0][1]
+        by_clip = {clip: float(np.interp(step, steps, [one[clip] for _, one in watched])) for clip in clips}
+    return Reached(float(np.interp(step, steps, losses)), by_clip)
+
+
+def against(
+    first: Sequence[Record],
+    first_reached: Sequence[Reached],
+    other: Sequence[Record],
+    other_reached: Sequence[Reached],
+) -> dict[str, Any]:
+    """How the losses of `other` differ from those of `first`.
+
+    Over seeds where both were trained with the same several ones, else over the clips that both held out,
+    with the mean of each column's runs; without an interval where there is neither.
+    """
+    by_seed = [
+        {str(record.seed): one.loss for record, one in zip(records, reached, strict=True)}
+        for records, reached in ((first, first_reached), (other, other_reached))
+    ]
+    if by_seed[0].keys() == by_seed[1].keys() and len(by_seed[0]) > 1:
+        return {**paired_change(*by_seed), "over": "seeds"}
+    clips = [_by_clip(reached) for reached in (first_reached, other_reached)]
+    shared = [clip for clip in clips[0] if clip in clips[1]]
+    if not shared:
+        losses = [float(np.mean(list(losses.values()))) for losses in by_seed]
+        percent = 100 * (losses[1] / losses[0] - 1)
+        return {"percent": percent, "low": None, "high": None, "pairs": 0, "over": "clips"}
+    return {**paired_change(*({clip: one[clip] for clip in shared} for one in clips)), "over": "clips"}
+
+
+def _by_clip(reached: Sequence[Reached]) -> dict[str, float]:
+    """The mean loss of each clip over a column's runs; empty where one's is not known."""
+    known = [one.by_clip for one in reached if one.by_clip is not None]
+    if len(known) < len(reached):
+        return {}
+    shared = [clip for clip in known[0] if all(clip in one for one in known)]
+    return {clip: float(np.mean([one[clip] for one in known])) for clip in shared}

@@ -1,0 +1,145 @@
+"""Evaluated trainings as records that outlive their files in `data/`, and their grouping into columns."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import digest, read_document, write_json
+from mobius_pipeline.runtime.mappings import flatten
+from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.resume_identity import CONFIG, FORKED, Trained, read_description
+from mobius_pipeline.training.train_mode import METRICS, read_metrics
+
+FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
+_FOLLOWS = "train.last_step"  # from the model, at equal compute
+_RECORDED = (
+    "Sample and evaluate that training while it is the one in data/06_models (`kedro run "
+    "--pipelines=sample_<mode>,evaluate_<mode>`), or leave its run out of compare.runs."
+)
+MOST_COLUMNS = 8  # as many as the report has colours for
+
+
+@with_config(ConfigDict(extra="allow"))
+class Evaluated(TypedDict):
+    """What is measured of a training in its evaluation, at least."""
+
+    run_id: str
+    quality: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """An evaluated training.
+
+    Attributes:
+        config: Its `training.json`: model, train, fingerprints.
+        metrics: What was measured in training and evaluation, with the history and the loss by clip.
+        samples: The folder of its samples.
+    """
+
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    samples: Path
+
+    @property
+    def mode(self) -> str:
+        """Serial, parallel or sum."""
+        return str(self.config["model"]["mode"])
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return int(self.config["train"]["seed"])
+
+
+def record_of(weights: Path, samples: Path, metrics: Mapping[str, Any]) -> Record:
+    """The record of the training that lies in `weights`, with what `evaluate` measured."""
+    return Record(_of_today(read_description(weights)), {**read_metrics(weights), **metrics}, samples)
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Write what `read_record` reads, but for the samples."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, record.config)
+    write_json(folder / METRICS, record.metrics)
+    return folder
+
+
+def read_record(artifacts: Path) -> Record:
+    """Read a record from the artifacts of a run.
+
+    Raises:
+        MobiusError: If there is none, since the training was never evaluated, or it is damaged.
+    """
+    folder, remedy = artifacts / FOLDER, _RECORDED
+    if not (folder / CONFIG).is_file():
+        raise MobiusError(f"There is no record of an evaluation in {artifacts}. {remedy}")
+    config = read_document(folder / CONFIG, Trained, remedy)
+    return Record(_of_today(config), read_document(folder / METRICS, Evaluated, remedy), artifacts / SAMPLES)
+
+
+def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A `training.json`; earlier versions had the settings of the runtime among those of the training."""
+    if "runtime" in config:
+        return dict(config)
+    of_runtime = TrainConfig.runtime_keys() & config["train"].keys()
+    train = {key: value for key, value in config["train"].items() if key not in of_runtime}
+    runtime = {key: config["train"][key] for key in of_runtime}
+    return {**config, "train": train, "runtime": runtime, "devices": [runtime["device"]]}
+
+
+def columns(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Group trainings that differ in their seed alone; each group under what tells it from the others.
+
+    The label is the mode and, where a mode has several groups, every setting in which those differ. Groups
+    stand in the order of their first record; a seed that was trained twice counts twice.
+
+    Raises:
+        MobiusError: If there are fewer than two groups, or more than the report has colours for.
+    """
+    settings = [dict(flatten(_settings(record))) for record in records]
+    groups: dict[str, list[int]] = {}
+    for index, setting in enumerate(settings):
+        groups.setdefault(digest(setting), []).append(index)
+    if not 2 <= len(groups) <= MOST_COLUMNS:
+        raise MobiusError(
+            f"{len(records)} trainings were chosen, which make {len(groups)} columns (those that differ in "
+            f"their seed alone share one); a comparison has 2 to {MOST_COLUMNS}. Mend compare.runs or "
+            "compare.filter."
+        )
+    firsts = [settings[indices[0]] for indices in groups.values()]
+    return {
+        _label(setting, firsts): [records[index] for index in indices]
+        for setting, indices in zip(firsts, groups.values(), strict=True)
+    }
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """What a training depends on, but for its seed."""
+    found = {name: dict(record.config[name]) for name in ("model", "train", "fingerprints")}
+    del found["train"]["seed"]
+    del found["fingerprints"]["config"]  # a digest of what stands beside it
+    return {**found, FORKED: record.config[FORKED], "processes": record.config["processes"]}
+
+
+def _label(setting: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    alike = [other for other in others if other["model.mode"] == setting["model.mode"]]
+    keys = dict.fromkeys(key for other in alike for key in other)
+    differing = [key for key in keys if len({digest(other.get(key)) for other in alike}) > 1]
+    if len(differing) > 1 and _FOLLOWS in differing:
+        differing.remove(_FOLLOWS)
+    words = [f"{key.rpartition('.')[2].replace('_', ' ')} {_value(setting.get(key))}" for key in differing]
+    return f"{setting['model.mode']} ({', '.join(words)})" if words else str(setting["model.mode"])
+
+
+def _value(value: Any) -> str:
+    """A setting's value as a label has it; a digest shows its beginning."""
+    if isinstance(value, str):
+        return value[:8] if len(value) == 64 else value
+    return json.dumps(value)

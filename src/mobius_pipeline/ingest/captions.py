@@ -1,0 +1,200 @@
+"""Captions of clips: from the listing, tables, tar shards, text files beside the clips, folders' names."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.listing import READERS, columns_of, find_table, read_table
+from mobius_pipeline.ingest.meant import Meant, plain, spelled
+from mobius_pipeline.ingest.named import Named, Said
+from mobius_pipeline.ingest.sources import LISTING, SHARD, SUFFIXES, Sources
+from mobius_pipeline.ingest.texts import LINES, MAX_BYTES, captions_in, distinct
+from mobius_pipeline.media.folder import SEQUENCE
+
+log = logging.getLogger(__name__)
+
+TABLE, METADATA = "captions", "metadata"
+# Where captions may stand that are not read.
+_MAY_HOLD = {*LINES, *READERS, ".json", ".tsv", ".srt", ".vtt", ".cls", ".xml", ".yaml", ".yml"}
+_NAMED = 5  # of such files in the log
+
+
+class Captions:
+    """Captions of clips, looked for when they are asked for.
+
+    The first of these that has any for a clip counts: the listing; `captions.csv`, `.jsonl` or `.parquet`;
+    a `metadata.csv` (or so) in a folder above the clip, as Hugging Face has them; the clip's tar shard; a
+    `<name>.txt` or `<name>.caption` beside the clip, a line a caption; with `caption_from_folder` the name
+    of the folder that it lies in.
+    """
+
+    def __init__(self, folder: Path, sources: Sources, config: IngestConfig) -> None:
+        """Read the tables of captions, if there are any.
+
+        Raises:
+            MobiusError: If a line of it is damaged or lacks a column, or it is no UTF-8 text.
+        """
+        self._tree, self._without = sources.tree, 0
+        self._tables = _Tables(folder, sources)
+        self._listed = sources.listed
+        self._members = sources.members
+        self._texts = _Texts(folder, sources)
+        self._from_folder = config.caption_from_folder
+
+    def of(self, path: str) -> list[str]:
+        """The distinct captions of a source, in their order; none if there are none."""
+        name, beside = plain(path), self._texts.beside(path)
+        found = (
+            distinct(self._listed.captions(name) if self._listed else [])
+            or distinct(self._tables.captions(name))
+            or distinct(self._members.captions(path))
+            or distinct(self._texts.of(beside))
+            or (_folder_name(path) if self._from_folder else [])
+        )
+        self._without += not found
+        return found
+
+    def group_of(self, path: str) -> str:
+        """The group that the listing, or else the table, gives a source; "" for none.
+
+        Raises:
+            MobiusError: If one of them gives it several.
+        """
+        name = plain(path)
+        return (self._listed.group(name) if self._listed else "") or self._tables.group(name)
+
+    def tell(self) -> None:
+        """Once those of all sources were asked for, say what could not be read, is not read or strays."""
+        self._texts.tell(strays=self._listed is None)
+        read = {*self._texts.used, *self._tables.names}
+        others = [
+            name
+            for name in self._tree.files
+            if PurePosixPath(name).suffix.lower() in _MAY_HOLD
+            and name not in read
+            and PurePosixPath(name).name != SEQUENCE
+        ]
+        if self._without and others:
+            log.warning(
+                "%d sources have no caption. %d files that may hold some are not read: %s%s. See "
+                "docs/your_clips.md for what is.",
+                self._without,
+                len(others),
+                ", ".join(others[:_NAMED]),
+                " …" if len(others) > _NAMED else "",
+            )
+
+
+class _Tables:
+    """What tables say of sources: `captions` at the top, then each `metadata` of what lies in its folder."""
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self._sources = sources
+        self._there = {plain(source) for source in chain(sources.paths, sources.refused)}
+        self._tables: list[Named] = []
+        self.names = [name for name in sources.tree.files if PurePosixPath(name.lower()).stem == LISTING]
+        if captions := find_table(folder, sources.tree, TABLE):
+            self._add(captions, captions.name, read_table(captions, captioned=True))
+        for name in sources.tree.files:
+            path = PurePosixPath(name.lower())
+            if path.stem == METADATA and path.suffix in READERS:
+                self._add_metadata(folder / name, name)
+
+    def captions(self, name: str) -> list[str]:
+        """Those of the first table that has any."""
+        return next(filter(None, (table.captions(name) for table in self._tables)), [])
+
+    def group(self, name: str) -> str:
+        """That of the first table that has one."""
+        return next(filter(None, (table.group(name) for table in self._tables)), "")
+
+    def _add_metadata(self, path: Path, name: str) -> None:
+        if not {"file", "caption"} <= columns_of(path):
+            log.warning("%s is not read: it has no columns `file_name` and `text`.", name)
+            return
+        below = PurePosixPath(name).parent
+        rows = read_table(path, captioned=True)
+        self._add(path, name, (row._replace(file=str(below / row.file)) for row in rows))
+
+    def _add(self, path: Path, name: str, rows: Iterable[Said]) -> None:
+        """Take a table in; names of files that are not there are counted in the log."""
+        table = Named(row._replace(file=spelled(row.file, self._there)) for row in rows)
+        for source in self._there:
+            table.claim(source)
+        if strays := list(table.unclaimed()):
+            log.warning(
+                "%s captions %d files that are not there%s, %s for instance.%s",
+                name,
+                len(strays),
+                " or not in the listing" if self._sources.listed is not None else "",
+                strays[0],
+                Meant(self._sources.paths).question(strays[0]),
+            )
+        self._tables.append(table)
+        self.names.append(name)
+
+
+class _Texts:
+    """The text files beside clips; what is wrong with them is collected, to be said once."""
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self._folder = folder
+        self._there, self._refused = set[str](), sources.tree.refused
+        self._spellings = defaultdict[str, list[str]](list)
+        for name in sources.tree.files:
+            if (suffix := PurePosixPath(name).suffix).lower() in LINES:
+                self._there.add(name)
+                self._spellings[name.removesuffix(suffix) + suffix.lower()].append(name)
+        for name in self._refused:
+            suffix = PurePosixPath(name).suffix
+            self._spellings[name.removesuffix(suffix) + suffix.lower()].append(name)
+        self.used: set[str] = set()
+        self._unread: dict[str, str] = {}
+
+    def beside(self, path: str) -> list[str]:
+        """`a/b.txt` and `a/b.caption`, their endings in any case, for `a/b.mp4` as for a folder `a/b`."""
+        names = [name for suffix in LINES for name in self._spellings.get(_stem(path) + suffix, ())]
+        self.used.update(names)
+        return names
+
+    def of(self, names: list[str]) -> list[str]:
+        """The lines of the first of those files that has any."""
+        return next(filter(None, (distinct(self._lines(name)) for name in names)), [])
+
+    def _lines(self, name: str) -> list[str]:
+        if name in self._refused:
+            self._unread[name] = self._refused[name]
+            return []
+        try:
+            with (self._folder / name).open("rb") as file:
+                return captions_in(LINES[0], file.read(MAX_BYTES + 1))
+        except OSError as error:
+            self._unread[name] = error.strerror or str(error)
+        except UnicodeDecodeError:
+            self._unread[name] = "it is not UTF-8 text. Save it as UTF-8."
+        except ValueError as error:
+            self._unread[name] = str(error)
+        return []
+
+    def tell(self, strays: bool) -> None:
+        """Say which could not be read and, if asked for, which belong to no clip."""
+        for name, reason in self._unread.items():
+            log.warning("%s gives its clip no caption: %s", name, reason)
+        unused = sorted(self._there - self.used)
+        if strays and unused:
+            log.warning("%d text files stand beside no clip, %s for instance.", len(unused), unused[0])
+
+
+def _stem(path: str) -> str:
+    source = PurePosixPath(path)
+    stem = source.stem if source.suffix.lower() in SUFFIXES else source.name  # a folder's name may hold dots
+    return str(source.with_name(stem))
+
+
+def _folder_name(path: str) -> list[str]:
+    """The name of the folder that a clip lies in, underscores as spaces; a tar shard is no such folder."""
+    folders = [part for part in PurePosixPath(path).parts[:-1] if not part.lower().endswith(SHARD)]
+    return distinct([folders[-1].replace("_", " ")]) if folders else []

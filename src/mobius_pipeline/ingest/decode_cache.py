@@ -1,0 +1,122 @@
+"""What earlier runs found out about sources, so that only new or changed ones are decoded."""
+
+import json
+import logging
+import sqlite3
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.files import digest
+
+log = logging.getLogger(__name__)
+
+# Part of every database's name: raise it when the rows that `describe` makes of the same bytes change, or if
+# a source that was read is now refused.
+_ROWS_VERSION = 4
+_HASH = 32  # bytes
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: no such column
+Rows = list[dict[str, Any]]
+
+
+class KnownSources:
+    """Rows by the hash of a source's bytes, in a database that holds every source as soon as it was read."""
+
+    def __init__(self, folder: Path, config: IngestConfig, clip: ClipFormat) -> None:
+        """Open the database below `folder` of what decides the rows: other settings have another."""
+        settings = {
+            "rows": _ROWS_VERSION,
+            "ingest": config.model_dump(include={"scenes", "windows"}),
+            "clip": clip.model_dump(include={"fps", "stride", "background"}),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{digest(settings)[:20]}.sqlite"
+
+    def __enter__(self) -> "KnownSources":
+        try:
+            self._sources = _opened(self._path)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in _DAMAGE:  # a full disk, say
+                raise
+            log.warning(
+                "%s is damaged (%s). It is made anew: all sources are decoded again.", self._path, error
+            )
+            self._path.unlink()
+            self._sources = _opened(self._path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sources.close()
+
+    def hashes(self) -> "Hashes":
+        """Of the sources' bytes, where their rows are whole; the others are decoded again."""
+        every = self._sources.execute("SELECT sha256, rows FROM sources ORDER BY sha256")
+        return Hashes(key for key, rows in every if len(key) == _HASH and _is_whole(rows))
+
+    def rows_of(self, source: str, row: Mapping[str, Any]) -> Rows:
+        """The rows of a source with the hash of `row`, under whatever name its bytes were read."""
+        found = self._sources.execute("SELECT rows FROM sources WHERE sha256 = ?", [_key(row)]).fetchone()
+        rows = json.loads(zlib.decompress(found[0]))
+        return [{**known, "source": source, "path": source + known["path"]} for known in rows]
+
+    def add(self, source: str, rows: Rows) -> None:
+        """Keep the rows of a source that was read; one that could not be is read again the next time."""
+        if any(row["status"] == "rejected" for row in rows):
+            return
+        of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
+        self._sources.execute(
+            "INSERT OR REPLACE INTO sources VALUES (?, ?)",
+            [_key(rows[0]), zlib.compress(json.dumps(of_bytes).encode())],
+        )
+
+
+class Hashes:
+    """A set of SHA-256 digests that takes 32 bytes each, wherever it is sent."""
+
+    def __init__(self, digests: Iterable[bytes]) -> None:
+        """Take them in ascending order."""
+        self._bytes = b"".join(digests)
+
+    def __len__(self) -> int:
+        return len(self._bytes) // _HASH
+
+    def __getitem__(self, place: int) -> bytes:
+        return self._bytes[place * _HASH : (place + 1) * _HASH]
+
+    def __contains__(self, sha256: object) -> bool:
+        """Whether a digest, in hex, is one of them."""
+        one = bytes.fromhex(str(sha256))
+        return self[bisect_left(self, one)] == one  # past the last one are no bytes
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    sources = sqlite3.connect(path, isolation_level=None)
+    # No row waits for the disk: a killed process loses none, and what a power cut spoils can be made anew.
+    sources.execute("PRAGMA synchronous = OFF")
+    sources.execute("PRAGMA journal_mode = TRUNCATE")
+    if (state := sources.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        sources.close()
+        raise sqlite3.DatabaseError(state)
+    sources.execute("CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY, rows BLOB NOT NULL)")
+    sources.execute("SELECT sha256, rows FROM sources LIMIT 1")  # a database of something else has none
+    return sources
+
+
+def _is_whole(rows: Any) -> bool:
+    """Whether the rows of a source are those that were kept, which zlib's checksum tells."""
+    try:
+        zlib.decompress(rows)
+    except (TypeError, zlib.error):
+        return False
+    return True
+
+
+def _key(row: Mapping[str, Any]) -> bytes:
+    return bytes.fromhex(row["source_sha256"])

@@ -1,0 +1,121 @@
+"""One source as rows of the table of clips: what its file is, and what each clip in it holds."""
+
+import logging
+import os
+from bisect import bisect_left
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.segments import SceneCuts, Span, spans
+from mobius_pipeline.ingest.watch import Watch
+from mobius_pipeline.media.address import with_fragment
+from mobius_pipeline.media.bytes import open_bytes
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.media.decode import MediaError, Opened, end_of, opened
+from mobius_pipeline.media.identity import source_sha256
+
+log = logging.getLogger(__name__)
+
+# The columns that a row is made of, with the value of each in a row that was rejected.
+ROW: dict[str, Any] = {
+    "source": "",
+    "source_sha256": "",
+    "bytes": 0,
+    "path": "",
+    "start_frame": 0,
+    "end_frame": 0,
+    "frames": 0,
+    "fps": 0.0,
+    "duration_s": 0.0,
+    "width": 0,
+    "height": 0,
+    "aspect": 0.0,
+    "container": "",
+    "codec": "",
+    "motion": 0.0,
+    "static_share": 0.0,
+    "black_share": 0.0,
+    "flicker": 0.0,
+    "likeness": "",
+    "status": "rejected",
+    "reason": "",
+}
+KNOWN = "known"
+
+
+def rejected(source: str, reason: str, **known: Any) -> dict[str, Any]:
+    """The row of a source that cannot be used."""
+    return {**ROW, "source": source, "path": source, "reason": reason, **known}
+
+
+def describe(
+    folder: Path, source: str, config: IngestConfig, clip: ClipFormat, known: Container[str] = ()
+) -> list[dict[str, Any]]:
+    """The clips of one source, decoded once; one that cannot be read is one rejected row, never an error.
+
+    Args:
+        folder: That the source is named from.
+        source: A file, a member of a tar shard or a folder of images.
+        config: How it is cut.
+        clip: At which rate, and on which background, it is measured.
+        known: Hashes of bytes that need not be decoded: one row with the status `KNOWN` answers for them.
+    """
+    identity: dict[str, Any] = {}
+    try:
+        identity = _identity(folder / source)
+        if identity["source_sha256"] in known:
+            return [{**ROW, **identity, "source": source, "status": KNOWN}]
+        with opened(folder / source, clip.background) as media:
+            return [{**row, **identity} for row in _clips(source, media, config, clip.rate)]
+    except MediaError as error:
+        return [rejected(source, str(error), **identity)]
+    except OSError as error:  # no permission, a broken link, a failing disk
+        return [rejected(source, f"cannot be read: {error.strerror}", **identity)]
+    except Exception as error:  # whatever else a library raises for odd bytes costs this source, not the run
+        log.debug("%s", source, exc_info=True)
+        return [rejected(source, f"cannot be read: {type(error).__name__}: {error}", **identity)]
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    else:
+        with open_bytes(path) as file:
+            size = file.seek(0, os.SEEK_END)
+    return {"source_sha256": source_sha256(path), "bytes": size}
+
+
+def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> list[dict[str, Any]]:
+    cutter = SceneCuts(config.scenes) if config.scenes else None
+    watch = Watch(rate, media.tick)
+    for shown in media.frames:
+        watch.see(shown)
+        if cutter:
+            cutter.see(shown.start, shown.rgb())
+    if len(watch.starts) < 2:
+        raise MediaError(f"{Path(source).name}: a still picture (one frame), not a clip")
+    end_s = end_of(list(zip(watch.starts, watch.durations, strict=True)))
+    found = spans(watch.starts, end_s, cutter.cuts() if cutter else [], config.windows)
+    about = {"container": media.container, "codec": media.codec, "width": media.width, "height": media.height}
+    about["aspect"] = round(media.width / media.height, 4)
+    return [
+        {**ROW, "source": source, **about, **_segment(source, watch, span, len(found) == 1), "status": "ok"}
+        for span in found
+    ]
+
+
+def _segment(source: str, watch: Watch, span: Span, is_whole: bool) -> dict[str, Any]:
+    start_s, end_s = span
+    first, last = (bisect_left(watch.starts, at - 1e-6) for at in span)
+    seconds = end_s - start_s
+    return {
+        "path": source if is_whole else with_fragment(source, start_s, end_s),
+        "start_frame": first,
+        "end_frame": last,
+        "frames": last - first,
+        "fps": round((last - first) / seconds, 3),
+        "duration_s": round(seconds, 6),
+        **watch.measures(start_s, end_s),
+    }

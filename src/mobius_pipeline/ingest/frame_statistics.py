@@ -1,0 +1,78 @@
+"""Frames watched as they pass: what is measured of each, so that no film need be held in memory.
+
+Measures see a clip as the model does: at the model's rate, in grey, 64 px across.
+"""
+
+import imagehash
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mobius_pipeline.media.decode import Pixels, Shown
+
+_ACROSS = 64  # px
+_STILL = 0.5  # grey levels: less is what compression changes in a frame that stands still
+_BLACK = 32  # grey level
+_OF_A_BLACK_FRAME = 98  # percent of its pixels that are darker
+
+Floats = npt.NDArray[np.float64]
+
+
+class Watch:
+    """Times of all frames of a source, and what was measured of those that the model would see."""
+
+    def __init__(self, rate: float, tick: float) -> None:
+        """Measure the first frame in each 1 / `rate` seconds; times are rounded to `tick` seconds."""
+        self._rate, self._tick, self._due = rate, tick, 0
+        self._before: Floats | None = None
+        self.starts: list[float] = []  # seconds from the first frame's start, of every frame
+        self.durations: list[float] = []  # seconds, of every frame; 0 where the file does not say
+        self._seen: list[float] = []  # seconds at which the measured frames start; below one entry for each
+        self._brightness: list[float] = []  # mean grey level, 0 to 255
+        self._change: list[float] = []  # mean absolute difference from the one before, in grey levels
+        self._black: list[bool] = []
+        self._hashes: list[str] = []  # perceptual, hex
+
+    def see(self, shown: Shown) -> None:
+        """Take the next frame."""
+        self.starts.append(shown.start)
+        self.durations.append(shown.duration)
+        step = int((shown.start + self._tick / 2) * self._rate + 1e-3)
+        if step >= self._due:
+            self._due = step + 1
+            self._measure(shown)
+
+    def measures(self, start_s: float, end_s: float) -> dict[str, float | str]:
+        """The columns of a segment; where it is too short for a measure that is 0."""
+        first, last = np.searchsorted(self._seen, [start_s - 1e-6, end_s - 1e-6])
+        first = min(first, len(self._seen) - 1)  # a segment may fall between two measured frames
+        last = max(last, first + 1)
+        change, brightness = np.array(self._change[first + 1 : last]), np.array(self._brightness[first:last])
+        middle = self._hashes[(first + last - 1) // 2]
+        return {
+            "motion": _mean(change),
+            "static_share": _mean(change < _STILL),
+            "black_share": _mean(np.array(self._black[first:last])),
+            "flicker": _mean(np.abs(np.diff(brightness, n=2))),
+            "likeness": self._hashes[first] + middle + self._hashes[last - 1],
+        }
+
+    def _measure(self, shown: Shown) -> None:
+        small = thumbnail(shown.rgb())
+        grey = np.asarray(small.convert("L"), np.float64)
+        self._seen.append(shown.start)
+        self._brightness.append(float(grey.mean()))
+        self._change.append(0.0 if self._before is None else float(np.abs(grey - self._before).mean()))
+        self._black.append(bool(np.percentile(grey, _OF_A_BLACK_FRAME) < _BLACK))
+        self._hashes.append(str(imagehash.phash(small)))
+        self._before = grey
+
+
+def thumbnail(pixels: Pixels) -> Image.Image:
+    """A frame of 64 px or a little more across its shorter side, by averaging; smaller ones as they are."""
+    image = Image.fromarray(pixels)
+    return image.reduce(max(1, min(image.size) // _ACROSS))
+
+
+def _mean(values: npt.NDArray[np.float64] | npt.NDArray[np.bool_]) -> float:
+    return round(float(np.mean(values)), 4) if len(values) else 0.0

@@ -1,0 +1,49 @@
+"""Folders outside of the clips' own that links in it may lead into: DVC's cache, and what the user allows."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from mobius_pipeline.runtime.errors import MobiusError
+
+
+class Allowed:
+    """The folders that links may lead into; they are looked up when the first link leads out."""
+
+    def __init__(self, folders: Sequence[str] = (), project: Path | None = None) -> None:
+        """Allow `folders`, relative to `project`, and the cache of the project's DVC; without one, that."""
+        self._named, self._project = folders, project
+
+    @cached_property
+    def _folders(self) -> list[Path]:
+        base = self._project or Path()
+        named = [(base / Path(folder).expanduser()).resolve() for folder in self._named]
+        return named + ([cache.resolve() for cache in dvc_caches(self._project)] if self._project else [])
+
+    def __contains__(self, target: object) -> bool:
+        """Whether a path without links in it lies in one of them, or is one."""
+        return any(Path(str(target)).is_relative_to(folder) for folder in self._folders)
+
+
+def dvc_caches(project: Path) -> list[Path]:
+    """The folder that DVC keeps the project's data in, as it is configured; none without DVC.
+
+    With `cache.type symlink` DVC puts a link into it where a file was.
+
+    Raises:
+        MobiusError: If DVC's configuration cannot be read.
+    """
+    from dvc.config import Config, ConfigError
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        folder = Repo.find_dvc_dir(str(project))
+        return [Path(Config(folder)["cache"].get("dir") or Path(folder, "cache"))]
+    except NotDvcRepoError:
+        return []
+    except ConfigError as error:
+        raise MobiusError(
+            f"A link leads outside of the folder of clips. Whether into DVC's cache cannot be seen, since "
+            f"DVC's configuration for {project} is damaged ({error}): see `dvc config --list`."
+        ) from error

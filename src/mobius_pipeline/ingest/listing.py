@@ -1,0 +1,180 @@
+"""Tables that name files and their captions: CSV, JSON lines or parquet, a row a file or a caption.
+
+| column | what it holds |
+| --- | --- |
+| file, or file_name | relative to the folder of clips, POSIX |
+| caption, or text | a text, or nothing |
+| captions | a list of texts (JSON lines and parquet; in CSV a file takes several rows) |
+| group | a text or nothing; all files of a group fall on one side of the split |
+| sha256 | in a listing: of the file's bytes, hex, or nothing; a file with other bytes is rejected |
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mobius_pipeline.ingest.folder import Tree
+from mobius_pipeline.ingest.named import Said
+from mobius_pipeline.runtime.errors import MobiusError
+
+_COLUMNS = ("file", "caption", "captions", "group", "sha256")
+_OTHER_NAMES = {"file_name": "file", "text": "caption"}  # as Hugging Face calls them
+_SEPARATORS = re.compile("[;|\t]")  # of columns, but none that is read
+_SHA256 = re.compile("[0-9a-f]{64}")
+_ROWS_AT_ONCE = 10_000
+
+Numbered = Iterator[tuple[int, Any]]  # the line or row in the file, from 1, and what stands there
+
+
+def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
+    """`name`.csv, `name`.jsonl or `name`.parquet at the top of `folder`, in any case; None if there is none.
+
+    Raises:
+        MobiusError: If there are two of them, or it must not be opened.
+    """
+    names = {f"{name}{suffix}" for suffix in READERS}
+    if refused := [table for table in tree.refused if table.lower() in names]:
+        raise MobiusError(f"{folder / refused[0]}: {tree.refused[refused[0]]}")
+    found = [table for table in tree.files if table.lower() in names]
+    if len(found) > 1:
+        raise MobiusError(f"{folder} holds {' and '.join(found)}. Keep one of them.")
+    return folder / found[0] if found else None
+
+
+def read_table(path: Path, captioned: bool) -> Iterator[Said]:
+    """Yield what each row says of a file, whose name is as it is written there.
+
+    Args:
+        path: A file whose suffix says its format.
+        captioned: Whether a row without a column of captions is an error.
+
+    Raises:
+        MobiusError: If a line is damaged or lacks a column, with its number.
+    """
+    suffix = path.suffix.lower()
+    place = "row" if suffix == ".parquet" else "line"
+    try:
+        for number, written in READERS[suffix](path):
+            record = _by_our_names(written)
+            try:
+                yield Said(
+                    _file(record, captioned, written), captions_of(record), _sha256(record), _group(record)
+                )
+            except ValueError as error:
+                raise MobiusError(f"{path}, {place} {number}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise MobiusError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    except OSError as error:
+        raise MobiusError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def columns_of(path: Path) -> set[str]:
+    """The columns of a table's first row, by the names above; none if there is no such row."""
+    try:
+        _, first = next(READERS[path.suffix.lower()](path))
+    except (StopIteration, MobiusError, UnicodeDecodeError, OSError):
+        return set()
+    return set(_by_our_names(first)) if isinstance(first, dict) else set()
+
+
+def _by_our_names(record: Any) -> Any:
+    if not isinstance(record, dict):
+        return record
+    return {ours: record[name] for name, ours in _OTHER_NAMES.items() if name in record} | record
+
+
+def _csv_rows(path: Path) -> Numbered:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, strict=True)
+        try:
+            yield from ((rows.line_num, row) for row in rows)
+        except csv.Error as error:
+            begun = rows.line_num + 1  # an open quote takes in all that follows
+            raise MobiusError(f"{path}, line {begun}: damaged ({error})") from error
+
+
+def _json_lines(path: Path) -> Numbered:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise MobiusError(f"{path}, line {number}: damaged JSON ({error})") from error
+
+
+def _parquet_rows(path: Path) -> Numbered:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = [name for name in file.schema_arrow.names if name in {*_COLUMNS, *_OTHER_NAMES}]
+            batches = file.iter_batches(_ROWS_AT_ONCE, columns=columns)
+            yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
+    except pa.ArrowException as error:
+        raise MobiusError(f"{path} is damaged or no parquet file ({error})") from error
+
+
+READERS: dict[str, Callable[[Path], Numbered]] = {
+    ".csv": _csv_rows,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet_rows,
+}
+
+
+def _file(record: Any, captioned: bool, written: Any) -> str:
+    if not isinstance(record, dict):
+        raise ValueError('not an object such as {"file": "a.mp4", "caption": "a cat"}')
+    missing = ["caption"] if captioned and record.keys().isdisjoint({"caption", "captions"}) else []
+    if missing := [*missing, *({"file"} - record.keys())]:
+        raise ValueError(f"lacks the column {' and '.join(missing)}. {_header(written)}")
+    if None in record:  # where the reader of CSV puts them
+        raise ValueError("more fields than columns. Put a caption with commas in double quotes.")
+    if not isinstance(record["file"], str) or not record["file"]:
+        raise ValueError(f"`file` must be a path, not {record['file']!r}")
+    return _text(record["file"])
+
+
+def _header(record: dict[str, Any]) -> str:
+    """What was seen in place of the columns that are missing."""
+    seen = [name for name in record if name is not None]
+    hint = " Separate columns by commas." if any(map(_SEPARATORS.search, seen)) else ""
+    return f"It has {', '.join(map(repr, seen)) or 'none'}.{hint}"
+
+
+def captions_of(record: dict[str, Any]) -> list[str]:
+    """The texts in `caption`, then in `captions`; ValueError if they are no texts."""
+    one, several = record.get("caption"), record.get("captions") or []
+    if not isinstance(several, list):
+        raise ValueError("`captions` must be a list of texts. In CSV give each its own row, as `caption`.")
+    captions = [caption for caption in [one, *several] if caption is not None]
+    if wrong := [caption for caption in captions if not isinstance(caption, str)]:
+        raise ValueError(f"a caption must be a text, not {wrong[0]!r}")
+    return [_text(caption) for caption in captions]
+
+
+def _sha256(record: dict[str, Any]) -> str:
+    said = str(record.get("sha256") or "").strip().lower()
+    if said and not _SHA256.fullmatch(said):
+        raise ValueError(f"`sha256` must be 64 hexadecimal digits or nothing, not {record['sha256']!r}")
+    return said
+
+
+def _group(record: dict[str, Any]) -> str:
+    said = record.get("group")
+    if said is not None and not isinstance(said, str):
+        raise ValueError(f"`group` must be a text or nothing, not {said!r}")
+    return _text((said or "").strip())
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half a character (a lone surrogate) in {value!r}") from error
+    return value

@@ -1,0 +1,76 @@
+"""What tables say of files, on disk: a listing may name more of them than there is memory for."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mobius_pipeline.runtime.errors import MobiusError
+
+
+class Said(NamedTuple):
+    """A row of a table: a file, its captions, the SHA-256 of its bytes (hex) or "", its group or ""."""
+
+    file: str
+    captions: list[str]
+    sha256: str = ""
+    group: str = ""
+
+
+class Named:
+    """Files by name, in a temporary database that goes with the process."""
+
+    def __init__(self, rows: Iterable[Said] = ()) -> None:
+        """Take in rows, several of which may be of one file."""
+        self._table = sqlite3.connect("", isolation_level=None)  # SQLite's name for a file that it deletes
+        self._table.execute("PRAGMA journal_mode = OFF")  # nobody goes on with it
+        self._table.execute(
+            "CREATE TABLE said (file TEXT, caption TEXT, sha256 TEXT, grouped TEXT, claimed INTEGER)"
+        )
+        self._table.execute("CREATE INDEX by_file ON said (file)")
+        self.add(rows)
+
+    def add(self, rows: Iterable[Said]) -> None:
+        """Take in more rows."""
+        nothing: list[str | None] = [None]
+        several = (
+            (row.file, caption, row.sha256, row.group) for row in rows for caption in row.captions or nothing
+        )
+        self._table.execute("BEGIN")
+        self._table.executemany("INSERT INTO said VALUES (?, ?, ?, ?, 0)", several)
+        self._table.execute("COMMIT")
+
+    def count(self) -> int:
+        """How many files are named."""
+        (count,) = self._table.execute("SELECT COUNT(DISTINCT file) FROM said").fetchone()
+        return int(count)
+
+    def captions(self, file: str) -> list[str]:
+        """Those of a file, in the rows' order."""
+        asked = "SELECT caption FROM said WHERE file = ? AND caption IS NOT NULL ORDER BY rowid"
+        return [caption for (caption,) in self._table.execute(asked, (file,))]
+
+    def hashes(self, file: str) -> list[str]:
+        """What is said of the hash of a file's bytes: nothing, or one or several values."""
+        asked = "SELECT DISTINCT sha256 FROM said WHERE file = ? AND sha256 != ''"
+        return [sha256 for (sha256,) in self._table.execute(asked, (file,))]
+
+    def group(self, file: str) -> str:
+        """The group of a file, "" if none is given.
+
+        Raises:
+            MobiusError: If it is given several.
+        """
+        asked = "SELECT DISTINCT grouped FROM said WHERE file = ? AND grouped != '' ORDER BY grouped"
+        found = [group for (group,) in self._table.execute(asked, (file,))]
+        if len(found) > 1:
+            raise MobiusError(f"{file} is given the groups {' and '.join(found)}. Give it one.")
+        return found[0] if found else ""
+
+    def claim(self, file: str) -> bool:
+        """Whether a file is named; it is not `unclaimed` from then on."""
+        return self._table.execute("UPDATE said SET claimed = 1 WHERE file = ?", (file,)).rowcount > 0
+
+    def unclaimed(self) -> Iterator[str]:
+        """The other names, sorted."""
+        asked = "SELECT DISTINCT file FROM said WHERE NOT claimed ORDER BY file"
+        return (file for (file,) in self._table.execute(asked))

@@ -1,0 +1,71 @@
+"""All sources of a folder as rows: those whose bytes are known are not decoded again."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.describe import KNOWN, ROW, describe, rejected
+from mobius_pipeline.ingest.flow import each
+from mobius_pipeline.ingest.known import KnownSources, Rows
+from mobius_pipeline.ingest.sources import Sources
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.daft_runner import EngineConfig
+from mobius_pipeline.runtime.progress import stage
+
+log = logging.getLogger(__name__)
+
+
+def read_sources(
+    folder: Path, sources: Sources, config: IngestConfig, engine: EngineConfig, clip: ClipFormat, work: Path
+) -> Iterator[Rows]:
+    """Yield the rows of each source, in their order; of one that cannot be read a rejected row.
+
+    Args:
+        folder: That the sources are named from.
+        sources: Files, members of tar shards and folders of images, and what the listing says of their bytes.
+        config: How they are cut and read.
+        engine: On which they are read.
+        clip: At which rate, and on which background, they are measured.
+        work: Folder that keeps what was found out about their bytes.
+    """
+    paths = sources.paths
+    with KnownSources(work, config, clip) as known, stage("ingest", len(paths), "files") as bar:
+        task = partial(describe, folder, config=config, clip=clip, known=known.hashes())
+        reused = 0
+
+        def done() -> Iterator[tuple[str, Rows]]:
+            nonlocal reused
+            for source, rows, failure in each(task, paths, ROW, config, engine):
+                bar.advance()
+                if failure:
+                    rows = [rejected(source, failure)]
+                elif rows[0]["status"] == KNOWN:
+                    rows = known.rows_of(source, rows[0])
+                    reused += 1
+                else:
+                    known.add(source, rows)
+                yield source, rows
+
+        for source, rows in zip(paths, in_order(done(), paths), strict=True):
+            yield as_promised(source, rows, sources.promised(source))
+    log.info("%d of %d sources were known by their bytes and not decoded again.", reused, len(paths))
+
+
+def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator[Rows]:
+    """Hand on, in the order of `names`, what comes in any order; what comes too early waits in memory."""
+    coming, waiting = iter(done), dict[str, Rows]()
+    for name in names:
+        while name not in waiting:
+            waiting.update([next(coming)])
+        yield waiting.pop(name)
+
+
+def as_promised(source: str, rows: Rows, promised: Sequence[str]) -> Rows:
+    """The rows of a source, or a rejected one if its bytes have another SHA-256 than a listing promises."""
+    about = {name: rows[0][name] for name in ("source_sha256", "bytes")}
+    if rows[0]["status"] == "rejected" or all(one == about["source_sha256"] for one in promised):
+        return rows
+    reason = f"its SHA-256 is {about['source_sha256']}, and the listing promises {' and '.join(promised)}"
+    return [rejected(source, reason, **about)]

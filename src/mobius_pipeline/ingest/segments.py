@@ -1,0 +1,92 @@
+"""Where a source is cut: at changes of scene, found by PySceneDetect, and into windows of one length."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mobius_pipeline.ingest.config import ScenesConfig, WindowsConfig
+from mobius_pipeline.ingest.watch import thumbnail
+from mobius_pipeline.media.decode import Pixels
+
+# PySceneDetect counts frames of a constant rate; at this one the number of a frame is its time.
+_MILLISECONDS = 1000.0
+
+if TYPE_CHECKING:
+    from scenedetect.common import FrameTimecode
+    from scenedetect.detector import SceneDetector
+
+Floats = npt.NDArray[np.float64]
+Span = tuple[float, float]  # seconds from the first frame's start, the end exclusive
+
+
+class SceneCuts:
+    """Finds cuts in frames as they pass. PySceneDetect opens no file here: its reader knows no limits."""
+
+    def __init__(self, config: ScenesConfig) -> None:
+        self._detector = _detector(config)
+        self._last = self._at(0.0)
+        self._found: list[FrameTimecode] = []
+
+    def see(self, start_s: float, pixels: Pixels) -> None:
+        """Take the next frame, uint8 RGB (H, W, 3)."""
+        self._last = self._at(start_s)
+        small = np.ascontiguousarray(np.asarray(thumbnail(pixels))[..., ::-1])  # BGR, as OpenCV has it
+        self._found += self._detector.process_frame(self._last, small)
+
+    def cuts(self) -> list[float]:
+        """Seconds at which a scene begins, but for the first; no frame may come afterwards."""
+        found = self._found + self._detector.post_process(self._last)
+        return sorted({cut.frame_num / _MILLISECONDS for cut in found})
+
+    @staticmethod
+    def _at(seconds: float) -> "FrameTimecode":
+        from scenedetect.common import FrameTimecode
+
+        return FrameTimecode(round(seconds * _MILLISECONDS), fps=_MILLISECONDS)
+
+
+def _detector(config: ScenesConfig) -> "SceneDetector":
+    from scenedetect.detectors import AdaptiveDetector, ContentDetector
+
+    least = round(config.min_length_s * _MILLISECONDS)
+    if config.detector == "content":
+        return ContentDetector(threshold=config.threshold, min_scene_len=least)
+    return AdaptiveDetector(adaptive_threshold=config.threshold, min_scene_len=least)
+
+
+def spans(
+    starts: Sequence[float], end_s: float, cuts: Sequence[float], windows: WindowsConfig | None
+) -> list[Span]:
+    """The segments of a source, each from a frame's start to a frame's start or the end.
+
+    Args:
+        starts: Of every frame, in seconds.
+        end_s: At which the last one ends.
+        cuts: Seconds near the starts of frames that begin a scene.
+        windows: Cuts each scene further; what no window holds at its end is a segment too.
+    """
+    times = np.asarray(starts)
+    exact = [float(times[np.abs(times - cut).argmin()]) for cut in cuts]
+    scenes = pairwise([0.0, *(cut for cut in exact if cut > 0), end_s])
+    return [span for scene in scenes for span in (_windows(scene, windows, times) if windows else [scene])]
+
+
+def _windows(scene: Span, config: WindowsConfig, times: Floats) -> Iterator[Span]:
+    start, end = scene
+    covered = start
+    slack = 1e-3  # seconds: times are sums of rounded ticks
+    while start + config.length_s <= end + slack:
+        covered = min(_frame_at(start + config.length_s, times), end)
+        yield _frame_at(start, times), covered
+        start += config.stride_s
+    if max(start, covered) < end - slack:
+        yield _frame_at(start, times), end
+
+
+def _frame_at(seconds: float, times: Floats) -> float:
+    """The start of the first frame that does not start before; past the last one, the time itself."""
+    place = int(np.searchsorted(times, seconds - 1e-3))
+    return float(times[place]) if place < len(times) else seconds

@@ -1,0 +1,169 @@
+"""What lies below a folder of raw clips: media files, folders of numbered pictures, tar shards."""
+
+import logging
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mobius_pipeline.ingest.describe import rejected
+from mobius_pipeline.ingest.folder import Tree, walk
+from mobius_pipeline.ingest.listing import find_table, read_table
+from mobius_pipeline.ingest.meant import Meant, plain, spelled
+from mobius_pipeline.ingest.named import Named, Said
+from mobius_pipeline.ingest.sequences import find_sequences
+from mobius_pipeline.ingest.shards import read_shard
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.progress import track
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng", ".png"}
+SHARD = ".tar"
+LISTING = "listing"
+# Captions and provenance: no clips, and nothing to wonder about.
+_BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".parquet"}
+
+
+@dataclass
+class Sources:
+    """The sources of clips below a folder, by name: relative to it, POSIX, a tar shard taken as a folder.
+
+    Attributes:
+        paths: Those to be read, sorted.
+        refused: Those that are not opened, and why.
+        tree: What else lies there.
+        listed: What a listing says of them, by plain name; None without a listing.
+        members: What tar shards say of theirs, by path.
+    """
+
+    tree: Tree
+    paths: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    listed: Named | None = None
+    members: Named = field(default_factory=Named)
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """The refused ones as rows of the table of clips."""
+        return [rejected(path, reason) for path, reason in self.refused.items()]
+
+    def promised(self, path: str) -> list[str]:
+        """The SHA-256 that the listing gives for a source: nothing, one, or several that disagree."""
+        return self.listed.hashes(plain(path)) if self.listed else []
+
+
+def find_media(folder: Path, allowed: Container[str] = ()) -> Sources:
+    """Find all sources below `folder`, or those that its listing names; what is passed over is logged.
+
+    Links may lead out of it into `allowed`.
+
+    Raises:
+        MobiusError: If there are none, or the listing is damaged.
+    """
+    tree = walk(folder, allowed)
+    listing = find_table(folder, tree, LISTING)
+    found = Sources(tree)
+    _add_files(found, folder)
+    _add_shards(found, folder)
+    found.paths.sort()
+    if listing:
+        _keep_listed(found, listing)
+    if not folder.is_dir() or not (found.paths or found.refused):
+        raise MobiusError(
+            f"There are no clips in {folder}. Put {', '.join(sorted(SUFFIXES))} files there, tar shards of "
+            "such or folders of numbered pictures, or name another folder in `clips` of "
+            "conf/base/globals.yml."
+        )
+    return found
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _is_clip(tree: Tree, name: str) -> bool:
+    return name in tree.folders or _suffix(name) in SUFFIXES | {SHARD}
+
+
+def _add_files(found: Sources, folder: Path) -> None:
+    tree = found.tree
+    sequences, frames = find_sequences(folder, tree, SUFFIXES)
+    media = [name for name in tree.files if _suffix(name) in SUFFIXES and name not in frames]
+    found.paths += media + [name for name, reason in sequences.items() if not reason]
+    found.refused |= {name: tree.refused[name] for name in tree.refused if _is_clip(tree, name)}
+    found.refused |= {name: reason for name, reason in sequences.items() if reason}
+    for name in frames:
+        found.refused.pop(name, None)  # its folder stands there
+    passed = frames.union(media)
+    _tell_others(tree, [name for name in tree.files if name not in passed])
+
+
+def _add_shards(found: Sources, folder: Path) -> None:
+    names = [name for name in found.tree.files if _suffix(name) == SHARD]
+    spoiled = []
+    for name in track(names, "tar shards", len(names), "shards") if names else ():
+        shard = read_shard(folder / name, SUFFIXES)
+        found.paths += [f"{name}/{clip}" for clip in shard.clips]
+        found.members.add(Said(f"{name}/{clip}", captions) for clip, captions in shard.clips.items())
+        found.refused |= {f"{name}/{member}": reason for member, reason in shard.refused.items()}
+        if shard.damage:
+            found.refused[name] = shard.damage
+        spoiled += [f"{name}/{member}" for member in shard.spoiled]
+    if spoiled:
+        log.warning(
+            "%d text members of tar shards cannot be used (no UTF-8 text, damaged JSON or too long), %s for "
+            "instance.",
+            len(spoiled),
+            spoiled[0],
+        )
+
+
+def _keep_listed(found: Sources, listing: Path) -> None:
+    sources = {plain(name) for name in (*found.paths, *found.refused)}
+    rows = read_table(listing, captioned=False)
+    named = Named(row._replace(file=spelled(row.file, sources)) for row in rows)
+    kept = [path for path in found.paths if named.claim(plain(path))]
+    missing = set(named.unclaimed())
+    unnamed = len(found.paths) + len(found.refused) - len(kept) - len(found.refused.keys() & missing)
+    log.log(
+        logging.WARNING if unnamed else logging.INFO,
+        "%s names %d sources; %d others in the folder are left out.",
+        listing.name,
+        named.count(),
+        unnamed,
+    )
+    reasons = found.tree.refused | found.refused
+    there = {plain(name) for name in found.tree.files} if missing else set()
+    meant = Meant(found.paths if missing else ())
+    found.refused = {name: _why_missing(name, reasons, there) + meant.question(name) for name in missing}
+    found.paths, found.listed = kept, named
+
+
+def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        return (
+            "an absolute path or one with `..`; nothing there is opened. Name it from the folder of clips on."
+        )
+    if above := next((part for part in [name, *map(str, path.parents)] if part in refused), None):
+        return refused[above] if above == name else f"{above}: {refused[above]}"
+    if name in there:
+        return "is listed, but is no clip: neither media by its suffix nor a folder of pictures"
+    return "is listed, but is not there."
+
+
+def _tell_others(tree: Tree, names: list[str]) -> None:
+    """Count what is neither a clip nor belongs to one."""
+    suffixes = Counter(_suffix(name) or "(none)" for name in names)
+    if other := {suffix: n for suffix, n in suffixes.items() if suffix not in _BESIDE | {SHARD}}:
+        log.warning("Files that are no media by their suffix, passed over: %s.", other)
+    if closed := [name for name in tree.refused if not _is_clip(tree, name)]:
+        log.warning(
+            "%d files that are no clips are not opened either, %s for instance: %s",
+            len(closed),
+            closed[0],
+            tree.refused[closed[0]],
+        )
+    if tree.hidden:
+        log.info("%d hidden files and folders passed over.", tree.hidden)

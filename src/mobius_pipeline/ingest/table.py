@@ -1,0 +1,173 @@
+"""A folder of media files as a table, one row a clip.
+
+| column | what it holds |
+| --- | --- |
+| clip_id | SHA-256 of (media bytes, start frame, end frame) |
+| source_sha256 | SHA-256 of the source's bytes |
+| source | file, member of a tar shard or folder of images, relative to the folder, POSIX |
+| path | the source, or a segment of it: `a/b.mp4#t=1.5,3` in seconds; unique among clips |
+| caption | the first of `captions`, "" where there is none |
+| captions | all distinct ones, a list of texts |
+| words | of letters, in `caption` |
+| start_frame, end_frame | the clip's frames in its source, the end exclusive |
+| frames | decoded frames |
+| model_frames | frames that the clip gives at the model's rate |
+| width, height | px as displayed |
+| aspect | width / height |
+| fps | mean frames a second |
+| duration_s | seconds |
+| container, codec | as FFmpeg or Pillow name them |
+| motion | mean change of a pixel from frame to frame, at the model's rate, in grey levels (0 to 255) |
+| static_share | of those pairs of frames, the share that changes by less than half a grey level |
+| black_share | share of frames that are nearly black |
+| flicker | mean change of the change of a frame's brightness, in grey levels |
+| likeness | perceptual hashes of the first, the middle and the last frame, hex |
+| bytes | of the source |
+| group | what the captions or the listing say of it; all sources of a group fall on one side of the split |
+| split | "train" or "heldout", by the hash of the group, or of the source where it has none |
+| status, reason | "ok", or "rejected" and why |
+"""
+
+import hashlib
+import heapq
+import logging
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mobius_pipeline.ingest.captions import Captions
+from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.describe import ROW
+from mobius_pipeline.ingest.links import Allowed
+from mobius_pipeline.ingest.read import read_sources
+from mobius_pipeline.ingest.sources import find_media
+from mobius_pipeline.ingest.split import split_of
+from mobius_pipeline.media.clip import steps_within
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.daft_runner import NATIVE, EngineConfig
+from mobius_pipeline.runtime.files import whole_file
+from mobius_pipeline.runtime.tables import CHECKSUMS
+
+log = logging.getLogger(__name__)
+
+_NAMED = 50  # rejected rows in the log
+_ROWS_AT_ONCE = 1024  # in memory, and in a row group of the file
+_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+_SCHEMA = pa.schema(
+    [
+        *((name, _TYPES[type(value)]) for name, value in ROW.items()),
+        ("captions", pa.list_(pa.string())),
+        ("caption", pa.string()),
+        ("words", pa.int64()),
+        ("model_frames", pa.int64()),
+        ("group", pa.string()),
+        ("split", pa.string()),
+        ("clip_id", pa.string()),
+    ]
+)
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def tabulate(
+    folder: Path,
+    config: IngestConfig,
+    clip: ClipFormat,
+    work: Path,
+    engine: EngineConfig = NATIVE,
+    project: Path | None = None,
+) -> Path:
+    """Read every source below `folder` into a table of its clips, sorted by source and time.
+
+    Rows are written as they come: of a folder of any size only the names are in memory.
+
+    Args:
+        folder: The raw clips.
+        config: How they are cut and read.
+        clip: What the model sees of them.
+        work: Folder of the table, and of what was found out about sources: the next run decodes only new
+            bytes.
+        engine: On which the sources are read.
+        project: Whose DVC's cache links may lead into; `config.linked_folders` are relative to it.
+
+    Returns:
+        A Parquet file below `work`.
+
+    Raises:
+        MobiusError: If there are no sources of clips, or the listing or the captions cannot be read.
+    """
+    sources = find_media(folder, Allowed(config.linked_folders, project))
+    captions = Captions(folder, sources, config)
+    read = read_sources(folder, sources, config, engine, clip, work)
+    refused = ([row] for row in sorted(sources.rejected(), key=_source))
+    work.mkdir(parents=True, exist_ok=True)
+    table = work / "clips.parquet"
+    with whole_file(table) as partial:
+        _write(
+            (
+                {**row, **_derived(row, said, group, config, clip)}
+                for rows in heapq.merge(read, refused, key=lambda rows: _source(rows[0]))
+                for said, group in [(captions.of(_source(rows[0])), captions.group_of(_source(rows[0])))]
+                for row in rows
+            ),
+            partial,
+        )
+    captions.tell()
+    _tell(table, folder)
+    return table
+
+
+def _source(row: dict[str, Any]) -> str:
+    return str(row["source"])
+
+
+def _derived(
+    row: dict[str, Any], captions: list[str], group: str, config: IngestConfig, clip: ClipFormat
+) -> dict[str, Any]:
+    """The columns that follow from a clip's others and from its captions."""
+    caption = next(iter(captions), "")
+    return {
+        "captions": captions,
+        "caption": caption,
+        "words": len(_WORD.findall(caption)),
+        "model_frames": steps_within(row["duration_s"], clip.rate),
+        "group": group,
+        "split": split_of(group or row["source_sha256"], config.heldout_share),
+        "clip_id": clip_id(row["source_sha256"], row["start_frame"], row["end_frame"]),
+    }
+
+
+def _write(rows: Iterator[dict[str, Any]], path: Path) -> None:
+    with pq.ParquetWriter(path, _SCHEMA, **CHECKSUMS) as writer:
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(batch, _SCHEMA))
+
+
+def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
+    """SHA-256 of the media bytes' digest and the frame range: the clip's name wherever its file lies."""
+    return hashlib.sha256(f"{source_sha256}:{start_frame}:{end_frame}".encode()).hexdigest()
+
+
+def _tell(table: Path, folder: Path) -> None:
+    """Count what was read, and name what was not."""
+    rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", "rejected")])
+    uncaptioned = pq.read_table(
+        table, columns=[], filters=[("status", "=", "ok"), ("caption", "=", "")]
+    ).num_rows
+    clips = pq.read_metadata(table).num_rows
+    log.info(
+        "%d clips in %s: %d read, %d rejected, %d without a caption.",
+        clips,
+        folder,
+        clips - len(rejected),
+        len(rejected),
+        uncaptioned,
+    )
+    for row in rejected.slice(0, _NAMED).to_pylist():
+        log.warning("Rejected: %s (%s)", row["path"], row["reason"])
+    if len(rejected) > _NAMED:
+        log.warning("… and %d more; the quarantine names them all.", len(rejected) - _NAMED)

@@ -1,0 +1,150 @@
+"""Work on one clip that may fail without taking the run with it: tried again, then told.
+
+A clip is decoded in a watched process (`clips.media.worker`). The VAE stays in Daft's worker, whose GPU it
+holds. On Ray, Daft restarts one that dies and repeats what it was at, but does not say what killed it: a
+clip that always does would be tried for ever. So it is written down, outside of the worker, what was begun.
+"""
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+
+import torch
+
+from mobius_pipeline.media.errors import MediaError
+from mobius_pipeline.media.worker import Failed
+from mobius_pipeline.runtime.daft_runner import EngineConfig
+from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
+
+T = TypeVar("T")
+
+_DIED = "its process was killed or crashed each time"
+_LONGEST = 200  # letters of a reason
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How often work is tried again; it is sent to the workers.
+
+    Args:
+        retries: Of one piece of work.
+        begun: The name of the `Begun` that tells of deaths; None where a worker's death is the run's.
+    """
+
+    retries: int
+    begun: str | None = None
+
+    def one_at_a_time(self, clip_id: str, work: Callable[[], T]) -> tuple[T | None, str]:
+        """What `attempt` says of work on a clip that has its worker for itself.
+
+        Raises:
+            Exception: What is no clip's own failure, and would meet the next one too.
+        """
+        try:
+            return self._watched(clip_id, lambda: attempt(work, self.retries))
+        except _Deadly:
+            return None, _DIED
+
+    def of_the_run(self, name: str, work: Callable[[], T]) -> T:
+        """What `work` returns, without which the run cannot go on; on each worker it is a piece of its own.
+
+        Raises:
+            MobiusError: If its process did not survive it, each time that it was tried.
+        """
+        try:
+            return self._watched(f"{name} {_worker()}" if self.begun else name, work)
+        except _Deadly as error:
+            raise MobiusError(
+                f"The process that worked on {name} was killed or crashed each time; perhaps its machine "
+                "is short of memory. What is finished stays, and `kedro run --pipelines=encode` goes on from "
+                "there."
+            ) from error
+
+    def _watched(self, name: str, work: Callable[[], T]) -> T:
+        if self.begun is None:
+            return work()
+        import ray
+
+        begun = ray.get_actor(self.begun)
+        if ray.get(begun.begin.remote(name)) > self.retries:
+            raise _Deadly
+        try:
+            return work()
+        finally:
+            ray.get(begun.end.remote(name))
+
+
+class _Deadly(Exception):  # noqa: N818 (nobody but this module sees it)
+    """So many processes died of a piece of work that it is not tried again."""
+
+
+class Begun:
+    """What was begun and has not ended, and how often; an actor of Ray's that outlives those that tell it."""
+
+    def __init__(self, retries: int) -> None:
+        self._retries = retries
+        self._times: Counter[str] = Counter()
+
+    def begin(self, name: str) -> int:
+        """Return how often it was begun before; count it as begun, if it may be that once more."""
+        deaths = self._times[name]
+        if deaths <= self._retries:
+            self._times[name] += 1
+        return deaths
+
+    def end(self, name: str) -> None:
+        """Forget it: its process has survived it."""
+        del self._times[name]
+
+
+@contextmanager
+def attempts(retries: int, engine: EngineConfig) -> Iterator[Attempts]:
+    """Yield what workers of the engine, which must run already, try work by."""
+    if engine.name == "native":
+        yield Attempts(retries)
+        return
+    import ray
+
+    name = f"begun-{uuid4().hex}"  # a handle of it could not be sent by a client of a cluster
+    begun = ray.remote(num_cpus=0)(Begun).options(name=name).remote(retries)
+    try:
+        yield Attempts(retries, name)
+    finally:
+        ray.kill(begun)
+
+
+def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
+    """What `work` returns and "", or None and the reason that it failed the last time.
+
+    A media file that cannot be used stays so, and is not tried again; a process that died was already.
+
+    Raises:
+        Exception: An error of ours, a full disk, a missing module, a GPU that takes no more work.
+    """
+    reason = ""
+    for _ in range(retries + 1):
+        try:
+            return work(), ""
+        except (MediaError, Failed) as error:
+            return None, str(error)
+        except Exception as error:
+            if isinstance(error, (ImportError, torch.AcceleratorError)) or in_plain_words(error):
+                raise
+            reason = _told(error)  # not the error itself: its traceback would keep the tensors
+    return None, reason
+
+
+def _told(error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]
+    kind = type(error).__name__
+    return textwrap.shorten(f"{kind}: {first}" if first else kind, _LONGEST, placeholder=" ...")
+
+
+def _worker() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().get_actor_id())  # stays when it is restarted

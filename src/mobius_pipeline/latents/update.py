@@ -1,0 +1,190 @@
+"""Bring the latents store up to date with a manifest: encode what is missing, and nothing else."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mobius_pipeline.base_model.load import encoder_fingerprint
+from mobius_pipeline.ingest.schema import TO_ENCODE
+from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.latents.dataflow import encode_captions, encode_clips
+from mobius_pipeline.latents.index import CLIPS, SIZE, TEXTS, Places, find, write_index
+from mobius_pipeline.latents.orphans import remove_partial, tell_leftovers
+from mobius_pipeline.latents.shard_builder import ClipShards, TextShards
+from mobius_pipeline.latents.shards import is_whole, writing
+from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.daft_runner import NATIVE, EngineConfig
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import write_json
+from mobius_pipeline.runtime.locks import only_writer
+from mobius_pipeline.runtime.progress import stage
+from mobius_pipeline.runtime.tables import check_frame
+
+log = logging.getLogger(__name__)
+
+CAPTIONS_PER_BATCH = 64  # that the text encoder reads at once
+NAMED = 5  # clips in an error
+
+Row = dict[str, Any]
+
+
+def update_store(
+    root: Path,
+    manifest: pd.DataFrame,
+    raw_clips: Path,
+    base: Path,
+    clip: ClipFormat,
+    config: EncodeConfig,
+    engine: EngineConfig = NATIVE,
+) -> None:
+    """Encode the clips and captions of `manifest` that the store lacks, then publish a new index.
+
+    A shard counts as soon as it is written: a run that is stopped, or that meets a clip which it cannot
+    encode, leaves what it finished to the next one.
+
+    Args:
+        root: The store's root, created if missing.
+        manifest: A row a clip, with `clip_id`, `path`, `source_sha256`, `caption`, `split`, `model_frames`,
+            `height`, `width`, `captions` and what else `TO_ENCODE` asks for.
+        raw_clips: The folder that `path` is relative to.
+        base: The T2I model in diffusers format.
+        clip: How clips are decoded, and their buckets.
+        config: Shard and batch sizes, device.
+        engine: On which the work is done.
+
+    Raises:
+        MobiusError: If the manifest is not as it must be, clips cannot be decoded or encoded, the disk is
+            full, another process writes here, or GPUs of a cluster are asked for without one.
+    """
+    check_frame(manifest, TO_ENCODE, "The manifest", "Run `kedro run --pipelines=validate`.")
+    if config.gpus and engine.name != "ray":
+        raise MobiusError(
+            f"encode.gpus is {config.gpus}: GPUs of a cluster need engine.name: ray in "
+            "conf/base/parameters.yml. Without one set gpus: 0, and the model runs on encode.device."
+        )
+    fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
+    folder = root / fingerprint[:20]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = root.with_name(f".{root.name}.lock")  # beside the store: DVC hashes what lies in it
+    with only_writer(lock, f"The latents store {root}"):
+        remove_partial(folder)
+        captions = pd.Series(captions_of(manifest), manifest.index)
+        manifest = manifest.assign(**_sizes(manifest, clip), captions=captions)
+        clips = _update_clips(folder, manifest, raw_clips, base, clip, config, engine)
+        texts = _update_texts(folder, manifest, base, config, engine)
+        write_index(folder, manifest, clips, texts)
+        current = {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()}
+        with writing(root / CURRENT):
+            write_json(root / CURRENT, current)
+        tell_leftovers(root, folder, config.remove_orphans)
+
+
+def captions_of(manifest: pd.DataFrame) -> list[list[str]]:
+    """The distinct captions of each clip, its first one first."""
+    return [list(dict.fromkeys(captions)) for captions in manifest["captions"]]
+
+
+def _sizes(manifest: pd.DataFrame, clip: ClipFormat) -> dict[str, list[int]]:
+    """The columns of the size that each clip is encoded at; how many clips are in which bucket is told."""
+    rows = manifest[["model_frames", "height", "width"]].itertuples(index=False, name=None)
+    # a clip that is too short for all of them is refused when it is decoded, with its length
+    sizes = [clip.size_for(*map(int, row)) or clip.sizes[0] for row in rows]
+    if clip.buckets:
+        for size in clip.sizes:
+            name = f"{size.height} x {size.width} px x {size.frames} frames"
+            log.info("Bucket %s: %d clips.", name, sizes.count(size))
+    return {name: [getattr(size, name) for size in sizes] for name in SIZE}
+
+
+def _update_clips(
+    folder: Path,
+    manifest: pd.DataFrame,
+    raw_clips: Path,
+    base: Path,
+    clip: ClipFormat,
+    config: EncodeConfig,
+    engine: EngineConfig,
+) -> Places:
+    """Where every clip of the manifest is, once those are encoded that the store lacked.
+
+    Raises:
+        MobiusError: If some cannot be decoded or encoded; all others are encoded then.
+    """
+    places = find(folder, CLIPS, manifest["clip_id"], _usable(folder))
+    missing = manifest[~manifest["clip_id"].isin(places.keys())].drop_duplicates("clip_id")
+    log.info("Clips: %d already encoded, %d to encode.", len(places), len(missing))
+    if missing.empty:
+        return places
+    groups = list(_of_a_shard(missing, config.clips_per_shard))
+    filling = ClipShards(folder, [[row["clip_id"] for row in group] for group in groups])
+    rows = {row["clip_id"]: row for group in groups for row in group}
+    failed = {}
+    with stage("encode", len(rows), "clips") as bar:
+        for encoded in encode_clips(list(rows.values()), raw_clips, base, clip, config, engine):
+            if encoded.error:
+                path = rows[encoded.clip_id]["path"]
+                failed[path] = encoded.error
+                log.warning("%s cannot be encoded: %s", path, encoded.error)
+            places |= filling.take(encoded)
+            bar.advance()
+    if failed:
+        raise MobiusError(_cannot_be_encoded(raw_clips, failed))
+    return places
+
+
+def _of_a_shard(missing: pd.DataFrame, clips: int) -> Iterator[list[Row]]:
+    """Rows of at most `clips` clips of one size."""
+    for _, rows in missing.groupby(list(SIZE), sort=True):
+        yield from _chunks(rows.to_dict("records"), clips)
+
+
+def _cannot_be_encoded(raw_clips: Path, failed: dict[str, str]) -> str:
+    named = "; ".join(f"{path} ({reason})" for path, reason in list(failed.items())[:NAMED])
+    end = " ..." if len(failed) > NAMED else "."
+    return (
+        f"{len(failed)} clips in {raw_clips} cannot be encoded: {named}{end} All others are encoded. Put "
+        "back files that changed, or take up what lies there now: `kedro run --pipelines=ingest,validate`; "
+        "where memory is short, lower `encode.frames_per_batch`. To leave a clip out, take it out of that "
+        "folder or of its listing, and run `kedro run --pipelines=ingest,validate`. Then run `encode` again "
+        "for these alone."
+    )
+
+
+def _update_texts(
+    folder: Path, manifest: pd.DataFrame, base: Path, config: EncodeConfig, engine: EngineConfig
+) -> Places:
+    """Where every caption and the empty one are, once those are encoded that the store lacked."""
+    captions = {"", *manifest["captions"].explode()}
+    places = find(folder, TEXTS, captions, _usable(folder))
+    missing = sorted(captions - places.keys())
+    log.info("Captions: %d already encoded, %d to encode.", len(places), len(missing))
+    if not missing:
+        return places
+    cut, waiting = 0, TextShards(folder, list(_chunks(missing, CAPTIONS_PER_BATCH)))
+    for encoded in encode_captions(waiting.batches, base, config, engine):
+        places |= waiting.take(encoded)
+        cut += encoded.cut
+    if cut:
+        log.warning("%d captions are longer than the text encoder reads and are cut.", cut)
+    return places
+
+
+def _usable(folder: Path) -> Callable[[str], bool]:
+    """Whether a shard is whole; that one is not is told."""
+
+    def usable(shard: str) -> bool:
+        if is_whole(folder / shard):
+            return True
+        log.warning("Shard %s is missing or damaged: what it held is encoded again.", shard)
+        return False
+
+    return usable
+
+
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,67 @@
+"""One clip in: its frames at the model's rate and size."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.media.decode import Limits, MediaError, Pixels, end_of, opened
+
+# Of a source that ingestion has let in, a model's clip is a small part, and no more is read.
+_ANY_LENGTH = Limits(frames=sys.maxsize, seconds=math.inf)
+
+
+def steps_within(seconds: float, fps: float) -> int:
+    """Count the times 0, 1/fps, 2/fps … before `seconds`: the frames that a clip of that length gives."""
+    # A thousandth of a step of slack: durations are sums of rounded ticks.
+    return math.ceil(seconds * fps - 1e-3)
+
+
+def load_clip(path: Path, clip: ClipFormat) -> Pixels:
+    """Read `clip.frames` frames at `clip.rate`, whatever the file's own rate, constant or not.
+
+    Step k takes the frame on screen k / rate seconds after the first one appeared. Frames are scaled to cover
+    `clip.height` x `clip.width` (bicubic, antialiased) and cropped at the centre. Of a segment (`address.py`)
+    the first step is its own first frame.
+
+    Returns:
+        uint8 (frames, height, width, 3).
+
+    Raises:
+        MediaError: If the file is damaged, no media file, or too short.
+    """
+    return np.stack([_fitted(pixels, clip) for pixels in _picked(path, clip)])
+
+
+def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
+    picked: list[Pixels] = []
+    times: list[tuple[float, float]] = []
+    with opened(path, clip.background, _ANY_LENGTH) as media:
+        current = None
+        for shown in media.frames:
+            # Stamps are rounded to the container's tick (10 ms in GIF): half a tick late is in time.
+            while (
+                current
+                and len(picked) < clip.frames
+                and len(picked) / clip.rate < shown.start - media.tick / 2
+            ):
+                picked.append(current.rgb())
+            if len(picked) == clip.frames:
+                return picked
+            current = shown
+            times.append((shown.start, shown.duration))
+        seconds = end_of(times)
+        if current is None or steps_within(seconds, clip.rate) < clip.frames:
+            raise MediaError(
+                f"{path.name}: too short, {seconds:.2f} s give {steps_within(seconds, clip.rate)} "
+                f"frames at {clip.rate:g} a second and {clip.frames} are needed"
+            )
+        return picked + [current.rgb()] * (clip.frames - len(picked))
+
+
+def _fitted(pixels: Pixels, clip: ClipFormat) -> Pixels:
+    image = ImageOps.fit(Image.fromarray(pixels), (clip.width, clip.height), Image.Resampling.BICUBIC)
+    return np.asarray(image)

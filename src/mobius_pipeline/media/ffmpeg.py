@@ -1,0 +1,322 @@
+"""Videos, GIF and APNG to frames, by FFmpeg (PyAV).
+
+FFmpeg hides damage by default. Here a damaged file raises: decoders run with `err_detect=explode`, what they
+only log as an error counts as damage, corrupt frames are refused, and so is a file that ends before its own
+index does or gives fewer frames than that promises.
+
+Times are a player's: of an MP4 with an edit list, frames before its start are decoded and not shown.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
+from typing import Any, BinaryIO, NoReturn
+
+import av
+
+from mobius_pipeline.media.errors import MediaError
+from mobius_pipeline.media.ffmpeg_log import captured, refuse
+from mobius_pipeline.media.frames import (
+    DEFAULT_DELAY_MS,
+    SHORTEST_DELAY_MS,
+    Limits,
+    Opened,
+    Reading,
+    Shown,
+)
+from mobius_pipeline.media.packets import begins_open, packets_of
+from mobius_pipeline.media.pixels import Upright, deinterlaced
+from mobius_pipeline.media.video_stream import crop_of, film_of
+from mobius_pipeline.media.whole import boxes_are_cut, is_cut, sums_disagree
+
+# Demuxers that a clip may use. Without this list a text file named .mp4 can make FFmpeg open other files.
+_DEMUXERS = "mov,matroska,avi,gif,apng"
+# Here a packet leans on whatever came before it: no place to start but the first.
+_NO_SEEKING = {"gif", "apng"}
+# APNG's delays as browsers have them; GIF's demuxer takes no such options.
+_APNG_DELAYS = {
+    "max_fps": str(1000 // SHORTEST_DELAY_MS - 1),
+    "default_fps": str(1000 // DEFAULT_DELAY_MS),
+}
+# Seconds. Segments are named to the microsecond; AVI counts in frames, whose times are exact.
+_SHORTEST_TICK, _LONGEST_TICK = 2e-6, 0.01
+_BUFFER = 1 << 16
+_CUT = "cut off, bytes are missing at its end"
+
+# What H.264's decoder misses in an open group whose first pictures were cut away.
+_AFTER_A_CUT = "mmco: unref short failure"
+# A decoded frame with the seconds at which it starts, from the first one, and lasts.
+_Timed = tuple[float, float, Any]
+
+
+@contextmanager
+def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
+    """Open what FFmpeg reads; see `decode.opened`."""
+    if boxes_are_cut(file):
+        raise MediaError(_CUT)
+    limit = {"err_detect": "explode", "max_pixels": str(reading.limits.pixels)}
+    with captured() as said:
+        container = av.open(
+            file,
+            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none", **_APNG_DELAYS, **limit},
+            io_open=_refuse_other_files,
+            metadata_errors="replace",
+            buffer_size=_BUFFER,
+        )
+    with container:
+        stream = film_of(container)
+        context = stream.codec_context
+        refuse(said, _names(context), reading.limits)
+        _check_header(container, stream, reading.limits)
+        # One decoding thread: more gain nothing beside one worker a core, and can deadlock when a clip is
+        # left early (PyAV issue 1962).
+        context.thread_type, context.thread_count = "NONE", 1
+        context.options = limit
+        if is_cut(file, container.format.name, stream.index_entries):
+            raise MediaError(_CUT)
+        decoding = _Decoding(container, stream, reading.limits)
+        first = next(decoding, None)
+        if first is None:
+            raise MediaError(f"its video stream ({context.name}) holds no frame that can be decoded")
+        upright = Upright(first, stream.sample_aspect_ratio, reading.background, crop_of(container, stream))
+        reading.limits.allow_size(upright.width, upright.height)
+        yield Opened(
+            container=container.format.name,
+            codec=context.codec.canonical_name,
+            width=upright.width,
+            height=upright.height,
+            tick=min(max(float(stream.time_base), _SHORTEST_TICK), _LONGEST_TICK),
+            frames=_proved(file, container, _shown(container, stream, first, decoding, upright, reading)),
+        )
+
+
+def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise MediaError(f"it refers to another file ({url[:100]}), which is not opened")
+
+
+def _names(context: Any) -> set[str]:
+    """Under which a stream's codec speaks in FFmpeg's log."""
+    return {context.name, context.codec.canonical_name}
+
+
+def _check_header(container: Any, stream: Any, limits: Limits) -> None:
+    limits.allow_size(stream.codec_context.width, stream.codec_context.height)
+    limits.allow_length(stream.frames, _told_seconds(container, stream))
+    if ("alpha_mode", "1") in {(key.lower(), value) for key, value in stream.metadata.items()}:
+        raise MediaError(
+            "VP8 and VP9 with transparency are not read: compose it on a background first, "
+            "or write it as animated WebP"
+        )
+
+
+def _told_seconds(container: Any, stream: Any) -> float:
+    of_stream = float(stream.duration * stream.time_base) if stream.duration else 0.0
+    return max(of_stream, float(container.duration or 0) / float(av.time_base))
+
+
+class _Decoding:
+    """The frames of a stream from where its container stands, in the order of their presentation.
+
+    Attributes:
+        leaning: Packets at the start that lean on pictures before it, which were cut away or not sought.
+    """
+
+    def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
+        self._stream, self._limits = stream, limits
+        self._packets = packets_of(container, stream)
+        self._times_are_shown = container.format.name != "avi"
+        is_vp9 = stream.codec_context.codec.canonical_name == "vp9"
+        self._decoder = _libvpx(stream) if is_vp9 else stream.codec_context
+        self._names = _names(stream.codec_context) | _names(self._decoder)
+        self._shown_from: int | None = None  # when the first packet is shown, if it is a key frame
+        self._is_open = False
+        self.leaning = self._given = 0
+        self._frames = self._decoded()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._frames
+
+    def __next__(self) -> Any:
+        return next(self._frames)
+
+    def _decoded(self) -> Iterator[Any]:
+        for number, packet in enumerate(self._packets):
+            if number == 0 and packet.is_keyframe:
+                self._shown_from = packet.pts
+                self._is_open = begins_open(packet, self._stream.codec_context)
+            for frame in self._frames_of(packet):
+                if frame.is_corrupt:
+                    raise MediaError("damaged: a frame of it is corrupt")
+                self._given += 1
+                yield frame
+
+    def _frames_of(self, packet: Any) -> list[Any]:
+        leans = self._leans(packet)
+        self.leaning += leans
+        try:
+            with captured() as said:
+                frames: list[Any] = self._decoder.decode(packet if packet.size else None)
+            if self._is_open:
+                said = [line for line in said if not line[2].startswith(_AFTER_A_CUT)]
+            refuse(said, self._names, self._limits)
+        except (av.error.FFmpegError, MediaError):
+            if not (leans and self._is_open):
+                raise
+            return []
+        return frames
+
+    def _leans(self, packet: Any) -> bool:
+        """Whether it is shown before the first key frame, behind which it stands."""
+        if self._shown_from is None or packet.pts is None or packet.is_keyframe:
+            return False
+        # AVI does not say when a packet is shown: there, until a frame has come out.
+        return packet.pts < self._shown_from if self._times_are_shown else not self._given
+
+
+def _libvpx(stream: Any) -> Any:
+    """The decoder for VP9 that notices most damage; FFmpeg's own takes nearly any bits."""
+    decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    decoder.options = stream.codec_context.options
+    for name in ("color_primaries", "color_trc"):  # the container tells these, not the stream
+        setattr(decoder, name, getattr(stream.codec_context, name))
+    return decoder
+
+
+def _proved(file: BinaryIO, container: Any, frames: Iterator[Shown]) -> Iterator[Shown]:
+    """The frames; behind the last one the container's checksums must agree.
+
+    Matroska's cover sound as well, which never decides about a film.
+    """
+    yield from frames
+    if len(container.streams) == 1 and sums_disagree(file, container.format.name):
+        raise MediaError("damaged: its bytes are not those that its checksums are of")
+
+
+def _shown(
+    container: Any, stream: Any, first: Any, rest: _Decoding, upright: Upright, reading: Reading
+) -> Iterator[Shown]:
+    # bwdif looks at a frame's neighbours: interlaced video is read from its start, so that a segment's frames
+    # are those of the whole.
+    seeks = reading.start_s > 0 and not first.interlaced_frame and container.format.name not in _NO_SEEKING
+    # AVI holds decoding times alone.
+    reorders = container.format.name == "avi" and stream.codec_context.has_b_frames
+    if seeks and not reorders and first.pts is not None:
+        frames = _from(container, stream, first.pts, reading)
+    else:
+        frames = _all(container, stream, first, rest)
+    alike = _alike(frames, first, upright)
+    if reorders:
+        stamped, origin = _by_decoding_time(alike), first.dts
+    elif container.format.name == "gif":
+        stamped, origin = _by_delay(alike, stream.time_base), 0
+    else:
+        stamped, origin = ((frame.pts, frame) for frame in alike), first.pts
+    timed = _timed(stamped, origin, stream.time_base, reading.limits)
+    if first.interlaced_frame:
+        timed = deinterlaced(timed, stream.time_base)
+    for start, duration, frame in timed:
+        yield Shown(start, duration, lambda frame=frame: upright.rgb(frame))  # type: ignore[misc]
+
+
+def _all(container: Any, stream: Any, first: Any, rest: _Decoding) -> Iterator[Any]:
+    """The frames from the first on; when they end they have proved that all the index promises are there."""
+    count = 0
+    for frame in chain([first], rest):
+        count += 1
+        yield frame
+    # Only MP4's index has one entry a frame, and marks those that an edit list hides.
+    promised = sum(not entry.is_discard for entry in stream.index_entries) - rest.leaning
+    if container.format.name.startswith("mov") and count < promised:
+        raise MediaError(f"damaged: its index promises {promised} frames, and it gives {count}")
+
+
+def _by_decoding_time(frames: Iterator[Any]) -> Iterator[tuple[int | None, Any]]:
+    """Frames with the decoding times of the packets that brought them out: one tick apart where none is lost.
+
+    Those that wait in the decoder for the stream's end have none, and follow one another.
+    """
+    stamp = 0
+    for frame in frames:
+        stamp = stamp + 1 if frame.dts is None else frame.dts
+        yield stamp, frame
+
+
+def _by_delay(frames: Iterator[Any], time_base: Fraction) -> Iterator[tuple[int | None, Any]]:
+    """Frames of a GIF one after another, each for as long as browsers show it."""
+    stamp = 0
+    for frame in frames:
+        if frame.duration * time_base <= Fraction(SHORTEST_DELAY_MS, 1000):
+            frame.duration = int(Fraction(DEFAULT_DELAY_MS, 1000) / time_base)
+        yield stamp, frame
+        stamp += frame.duration
+
+
+def _from(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
+    """Frames from a key frame on that is shown no later than `reading.start_s` seconds after `origin`.
+
+    Where groups of pictures are open, the first ones behind a key frame lean on the group before, and some
+    decoders then raise: what they do not give is read from the file's start, where damage raises again.
+    """
+    given = None
+    try:
+        for frame in _sought(container, stream, origin, reading):
+            yield frame
+            given = frame.pts
+    except (av.error.FFmpegError, MediaError):
+        pass
+    else:
+        return
+    container.seek(min(origin, 0), stream=stream)
+    for frame in _Decoding(container, stream, reading.limits):
+        if given is None or frame.pts is None or frame.pts > given:
+            yield frame
+
+
+def _sought(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
+    """Frames from a key frame on that is shown in time.
+
+    Containers seek by decoding time, and a key frame may be shown after frames that are decoded behind it: if
+    the one found is shown too late, an earlier one is looked for.
+
+    Raises:
+        MediaError: If there is none: an edit list may hide it.
+    """
+    target, back = origin + int(reading.start_s / stream.time_base), 0.0
+    while back < reading.start_s:
+        container.seek(target - int(back / stream.time_base), stream=stream)
+        frames = _Decoding(container, stream, reading.limits)
+        key = next((frame for frame in frames if frame.key_frame), None)
+        if key is not None and key.pts is not None and key.pts <= target:
+            return chain([key], frames)
+        back = back * 2 or 1.0
+    raise MediaError("no key frame before the segment")
+
+
+def _alike(frames: Iterator[Any], first: Any, upright: Upright) -> Iterator[Any]:
+    """The frames, each of which is like the first."""
+    for frame in frames:
+        if frame.interlaced_frame and not first.interlaced_frame:
+            raise MediaError("progressive at first, then interlaced: deinterlace it first (ffmpeg -vf bwdif)")
+        upright.check(frame)
+        yield frame
+
+
+def _timed(
+    frames: Iterator[tuple[int | None, Any]], origin: int | None, time_base: Fraction, limits: Limits
+) -> Iterator[_Timed]:
+    """Frames, each behind its stamp in ticks, in seconds; one that another replaces at once is not shown."""
+    tick, held = float(time_base), None
+    for count, (stamp, frame) in enumerate(frames):
+        if stamp is None or origin is None:
+            raise MediaError(f"frame {count} has no presentation time: write it as MP4 or MKV first")
+        start = (stamp - origin) * tick
+        limits.allow_length(count + 1, start)
+        if held and start < held[0]:
+            raise MediaError(f"frame {count} is shown before the one before it: write it as MP4 or MKV first")
+        if held and start > held[0]:
+            yield held
+        held = (start, (frame.duration or 0) * tick, frame)
+    if held:
+        yield held

@@ -1,0 +1,107 @@
+"""What every reader of media gives: frames, each with its time, and how much a file may unfold to."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mobius_pipeline.media.errors import MediaError
+
+Pixels = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+# Browsers show a frame of an animated picture that asks for 10 ms or less for 100 ms (WebKit bug 36082).
+SHORTEST_DELAY_MS, DEFAULT_DELAY_MS = 10, 100
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A decoded frame.
+
+    Attributes:
+        start: Seconds from the presentation of the clip's first frame.
+        duration: Seconds that the file says it is shown for; 0 if it does not say.
+        rgb: Gives the upright pixels, uint8 (H, W, 3), square, transparent ones composed on the background.
+    """
+
+    start: float
+    duration: float
+    rgb: Callable[[], Pixels]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open clip: size in px as displayed; `tick` is how exact its times are, in seconds."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    tick: float
+    frames: Iterator[Shown]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a file may unfold to: a small one could fill the memory or the day (a "bomb").
+
+    Attributes:
+        pixels: Of a frame; 8K video has 33 million.
+        frames: Of a file.
+        seconds: Of a file.
+    """
+
+    pixels: int = 40_000_000
+    frames: int = 1_000_000
+    seconds: float = 4 * 3600.0
+
+    def allow_size(self, width: int, height: int) -> None:
+        """Raise a MediaError if a frame of that size is too large."""
+        if width * height > self.pixels:
+            raise MediaError(
+                f"a frame of {width} x {height} px has more than {self.pixels:,} pixels, the limit"
+            )
+
+    def allow_length(self, frames: int, seconds: float) -> None:
+        """Raise a MediaError if there are too many frames or seconds."""
+        if frames > self.frames:
+            raise MediaError(f"more than {self.frames:,} frames, the limit: split it first")
+        if seconds > self.seconds:
+            raise MediaError(f"longer than {self.seconds:g} s, the limit: split it first")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is read.
+
+    Attributes:
+        background: RGB, 0 to 255, that transparent pixels are composed on.
+        limits: What it may unfold to.
+        start_s: Frames that end before this may be left out, in seconds from the first frame's start.
+    """
+
+    background: Colour = WHITE
+    limits: Limits = Limits()
+    start_s: float = 0.0
+
+
+def end_of(frames: list[tuple[float, float]]) -> float:
+    """Seconds at which the last of `frames`, (start, duration) each, leaves the screen.
+
+    WebM need not store the last frame's duration: it then is the median of the gaps before it.
+    """
+    start, duration = frames[-1]
+    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(frames)]
+    return start + (duration or float(np.median(gaps or [0.0])))
+
+
+def composed(rgba: Pixels, background: Colour) -> Pixels:
+    """Compose straight-alpha `rgba` uint8 (H, W, 4) on a colour: uint8 (H, W, 3)."""
+    if rgba[..., 3].min() == 255:  # most pictures that could be transparent are not
+        return np.asarray(Image.fromarray(rgba).convert("RGB"))  # drops it, in a third of NumPy's time
+    colour, alpha = rgba[..., :3].astype(np.uint32), rgba[..., 3:].astype(np.uint32)
+    behind = np.asarray(background, np.uint32)
+    return ((colour * alpha + behind * (255 - alpha) + 127) // 255).astype(np.uint8)

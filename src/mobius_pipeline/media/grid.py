@@ -1,0 +1,18 @@
+"""Videos as one still picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from einops import rearrange
+
+from mobius_pipeline.media.decode import Pixels
+
+GAP = 2  # px between frames
+_GREY = 200
+
+
+def grid(videos: Sequence[Pixels]) -> Pixels:
+    """One picture of videos of one size, uint8 (F, H, W, 3): a row a video, its frames from left to right."""
+    framed = np.pad(np.stack(videos), ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=_GREY)
+    picture: Pixels = rearrange(framed, "n f h w c -> (n h) (f w) c")[:-GAP, :-GAP]
+    return picture

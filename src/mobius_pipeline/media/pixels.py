@@ -1,0 +1,192 @@
+"""Decoded frames to upright RGB: matrix and range, depth, pixel shape, rotation, alpha, HDR."""
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.filter import Graph
+from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
+
+from mobius_pipeline.media.errors import MediaError
+from mobius_pipeline.media.frames import Colour, Pixels, composed
+from mobius_pipeline.media.video_stream import Crop
+
+_UNSPECIFIED = 2  # of ISO/IEC 23091-2's matrix coefficients
+_HDR = {ColorTrc.SMPTE2084: "smpte2084", ColorTrc.ARIB_STD_B67: "arib-std-b67"}
+
+
+class Upright:
+    """Turns the frames of one stream into upright RGB with square pixels.
+
+    Attributes:
+        width: Displayed width in px.
+        height: Displayed height in px.
+    """
+
+    def __init__(
+        self,
+        first: Any,
+        pixel_aspect: Fraction | None,
+        background: Colour,
+        crop: Crop = Crop(),  # noqa: B008
+    ) -> None:
+        """Take what all frames share.
+
+        Args:
+            first: A decoded frame of the stream.
+            pixel_aspect: The width of a pixel over its height.
+            background: RGB, 0 to 255, that transparent pixels are composed on.
+            crop: What of the stored pixels is not shown.
+
+        Raises:
+            MediaError: If nothing of the frame is shown, or it is turned by no multiple of 90 degrees.
+        """
+        self._stored = first.width, first.height
+        self._square = max(1, round(first.width * (pixel_aspect or 1)))
+        left, right = (round(side * self._square / first.width) for side in (crop.left, crop.right))
+        self._rows = slice(crop.top, first.height - crop.bottom)
+        self._columns = slice(left, self._square - right)
+        self._scaling = _scaling(first, self._square)
+        self._matrix = _display_matrix(first)
+        self._background = background
+        self._reformatter = VideoReformatter()
+        self._tone_map: ToneMap | None = None
+        self._is_hdr = first.color_trc in _HDR
+        turned = self._matrix is not None and self._matrix[0, 0] == 0
+        sides = (max(0, self._columns.stop - left), max(0, self._rows.stop - crop.top))
+        if 0 in sides:
+            raise MediaError(f"its container crops all of a frame of {first.width} x {first.height} px")
+        self.width, self.height = reversed(sides) if turned else sides
+
+    def check(self, frame: Any) -> None:
+        """Raise a MediaError if `frame` is of another size than the first: a clip has one."""
+        if (frame.width, frame.height) != self._stored:
+            raise MediaError(
+                f"a frame of {frame.width} x {frame.height} px among ones of "
+                f"{self._stored[0]} x {self._stored[1]}: scale it to one size first"
+            )
+
+    def rgb(self, frame: Any) -> Pixels:
+        """Upright pixels, uint8 (height, width, 3)."""
+        if self._is_hdr:
+            self._tone_map = self._tone_map or ToneMap(frame)  # made when needed: its table takes seconds
+            frame = self._tone_map(frame)
+        has_alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
+        pixels = self._converted(frame, "rgba" if has_alpha else "rgb24")[self._rows, self._columns]
+        return _turned(composed(pixels, self._background) if has_alpha else pixels, self._matrix)
+
+    def _converted(self, frame: Any, form: str) -> Pixels:
+        shown = self._reformatter.reformat(
+            frame,
+            width=self._square,
+            format=form,
+            src_colorspace=_matrix_of(frame),
+            interpolation=self._scaling,
+            threads=1,
+        )
+        return np.asarray(shown.to_ndarray(), np.uint8)
+
+
+def _scaling(first: Any, width: int) -> int | None:
+    """How swscale works: its fast default is off by up to two levels where there are more than 8 bits."""
+    is_deep = any(part.bits > 8 for part in first.format.components)
+    if is_deep or width != first.width:
+        return Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    return None
+
+
+def _matrix_of(frame: Any) -> int | None:
+    """The YUV matrix; where the file does not say, BT.709 from HD upwards, as players do, else BT.601."""
+    is_hd = frame.width >= 1280 or frame.height > 576
+    return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and is_hd else None
+
+
+def _display_matrix(frame: Any) -> Any:
+    """The 2 x 2 turn or mirroring that the file asks for, entries -1, 0, 1; None if it asks for none.
+
+    Row vector times matrix, x to the right, y down (ISO/IEC 14496-12, 6.2.2).
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    matrix = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2]
+    signs = np.sign(matrix)
+    if np.abs(signs).sum() != 2 or not np.linalg.det(signs):
+        raise MediaError("its rotation is no multiple of 90 degrees: turn it upright first")
+    return signs
+
+
+def _turned(pixels: Pixels, matrix: Any) -> Pixels:
+    if matrix is None:
+        return pixels
+    if matrix[0, 0] == 0:
+        pixels, matrix = pixels.swapaxes(0, 1), matrix[::-1]
+    return np.ascontiguousarray(pixels[:: matrix[1, 1], :: matrix[0, 0]])
+
+
+class ToneMap:
+    """Maps frames of HDR video (PQ or HLG) to BT.709 for a usual screen, by FFmpeg's `scale` filter.
+
+    The filter compresses luminance and gamut perceptually (`intent=perceptual`), from the mastering display's
+    peak where the file tells it, else from the transfer function's.
+    """
+
+    def __init__(self, first: Any) -> None:
+        """`first` says the format of all frames."""
+        self._graph = _graph(
+            first,
+            Fraction(1, 1000),
+            (
+                "scale",
+                f"in_transfer={_HDR[first.color_trc]}:in_primaries=bt2020:in_color_matrix=bt2020nc"
+                ":out_transfer=bt709:out_primaries=bt709:out_range=pc:intent=perceptual",
+            ),
+            ("format", "pix_fmts=rgb24"),
+        )
+
+    def __call__(self, frame: Any) -> Any:
+        """The frame as rgb24."""
+        self._graph.vpush(frame)
+        return self._graph.vpull()
+
+
+def deinterlaced(
+    frames: Iterator[tuple[float, float, Any]], time_base: Fraction
+) -> Iterator[tuple[float, float, Any]]:
+    """Interlaced frames, (start, duration, frame) each, as progressive ones: one for one, at the same times.
+
+    By FFmpeg's bwdif, which looks at the frame before and the one behind.
+    """
+    graph, times = None, deque[tuple[float, float]]()
+    for start, duration, frame in frames:
+        graph = graph or _graph(frame, time_base, ("bwdif", "mode=send_frame:deint=interlaced"))
+        times.append((start, duration))
+        graph.vpush(frame)
+        yield from _pulled(graph, times)
+    if graph:
+        graph.vpush(None)
+        yield from _pulled(graph, times)
+    assert not times, "bwdif gives a frame for each"
+
+
+def _pulled(graph: Graph, times: deque[tuple[float, float]]) -> Iterator[tuple[float, float, Any]]:
+    while True:
+        try:
+            frame = graph.vpull()
+        except (BlockingIOError, EOFError):
+            return
+        yield (*times.popleft(), frame)
+
+
+def _graph(first: Any, time_base: Fraction, *steps: tuple[str, str]) -> Graph:
+    graph = Graph()
+    graph.threads = 1
+    source = graph.add(
+        "buffer",
+        f"video_size={first.width}x{first.height}:pix_fmt={first.format.name}:time_base={time_base}"
+        f":colorspace={int(first.colorspace)}:range={int(first.color_range)}",
+    )
+    graph.link_nodes(source, *(graph.add(*step) for step in steps), graph.add("buffersink")).configure()
+    return graph

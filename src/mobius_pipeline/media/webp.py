@@ -1,0 +1,95 @@
+"""Animated WebP to frames, by Pillow: FFmpeg does not read it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mobius_pipeline.media.errors import MediaError
+from mobius_pipeline.media.frames import (
+    DEFAULT_DELAY_MS,
+    SHORTEST_DELAY_MS,
+    Opened,
+    Reading,
+    Shown,
+    composed,
+)
+
+_ANIMATION_FLAG = 0x02
+
+
+def is_webp(head: bytes) -> bool:
+    """Say whether a file that starts so is WebP."""
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+@contextmanager
+def opened_webp(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
+    """Open an animated WebP; see `decode.opened`."""
+    durations = _durations(file, reading)
+    file.seek(0)
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError as error:
+        raise MediaError("damaged WebP") from error
+    with image:
+        if getattr(image, "n_frames", 1) != len(durations):
+            raise MediaError(f"damaged WebP: it holds {len(durations)} frames and only some can be read")
+        frames = _frames(image, durations, reading)
+        yield Opened("webp", "webp", image.width, image.height, 0.001, frames)
+
+
+def _durations(file: BinaryIO, reading: Reading) -> list[int]:
+    """Each frame's duration in ms, by the container alone (RFC 9649): bombs are known before a decoder runs.
+
+    Raises:
+        MediaError: If it is a still picture, too large, too long, or cut off.
+    """
+    durations: list[int] = []
+    for kind, body, size in _chunks(file):
+        if kind == b"VP8X":
+            reading.limits.allow_size(
+                1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+            )
+            if not body[0] & _ANIMATION_FLAG:
+                break
+        if kind == b"ANMF":
+            if size < 16:
+                raise MediaError(f"damaged WebP: frame {len(durations)} is too small")
+            asked = int.from_bytes(body[12:15], "little")
+            durations.append(asked if asked > SHORTEST_DELAY_MS else DEFAULT_DELAY_MS)
+    if len(durations) < 2:
+        raise MediaError("a still picture (WebP without animation), not a clip")
+    reading.limits.allow_length(len(durations), sum(durations) / 1000)
+    return durations
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, int]]:
+    """The chunks of a RIFF file: identifier, first 16 bytes of the body, size of the body in bytes."""
+    end = file.seek(0, 2)
+    file.seek(4)
+    at, riff_end = 12, 8 + int.from_bytes(file.read(4), "little")
+    if riff_end > end:
+        raise MediaError(f"cut off: {end:,} of {riff_end:,} bytes are there")
+    while at + 8 <= riff_end:
+        file.seek(at)
+        kind, size = file.read(4), int.from_bytes(file.read(4), "little")
+        if at + 8 + size > riff_end:
+            raise MediaError(f"damaged WebP: the chunk at byte {at} is longer than the file")
+        yield kind, file.read(min(size, 16)), size
+        at += 8 + size + size % 2
+
+
+def _frames(image: Image.Image, durations: list[int], reading: Reading) -> Iterator[Shown]:
+    start = 0.0
+    for index, duration in enumerate(durations):
+        image.seek(index)
+        pixels = np.asarray(image.convert("RGBA"))
+        yield Shown(
+            start,
+            duration / 1000,
+            lambda pixels=pixels: composed(pixels, reading.background),  # type: ignore[misc]
+        )
+        start += duration / 1000

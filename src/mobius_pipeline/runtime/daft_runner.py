@@ -1,0 +1,93 @@
+"""Which engine runs Daft's dataflows: its native one in this process, or a Ray cluster."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mobius_pipeline.runtime.config import Config
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.redaction import redacted
+
+
+class EngineConfig(Config):
+    """`engine` of `conf/<env>/parameters.yml`: one for every pipeline, since a process has but one."""
+
+    name: Literal["native", "ray"] = "native"
+    address: str | None = Field(
+        default=None,
+        description="of a running Ray cluster; null: one on this machine, started if there is none",
+    )
+
+    @model_validator(mode="after")
+    def _an_address_is_rays(self) -> Self:
+        if self.address is not None and self.name != "ray":
+            raise ValueError("engine.address is read with engine.name: ray alone; set that, or address: null")
+        return self
+
+
+NATIVE = EngineConfig()
+_READY_S = 600  # for workers that load a model; Daft's 120 s are too short on a busy machine
+
+
+def use_engine(engine: EngineConfig) -> None:
+    """Have dataflows run on an engine; a process has one, which its first dataflow settles.
+
+    Raises:
+        MobiusError: If this process uses another engine already, or Ray is not installed.
+    """
+    import daft
+
+    if engine.name == "ray":
+        _start_ray(engine.address)
+        runner = daft.set_runner_ray(noop_if_initialized=True)
+        daft.set_execution_config(actor_udf_ready_timeout=_READY_S)
+    else:
+        runner = daft.runners.get_or_create_runner()
+    if runner.name != engine.name:
+        raise MobiusError(
+            f"This process runs Daft's engine {runner.name} already, and cannot change to {engine.name}. "
+            "Look whether DAFT_RUNNER is set, and run each engine's work in a process of its own."
+        )
+
+
+def rows_of(flow: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a dataflow, as they are done.
+
+    Raises:
+        Exception: What a worker raised, itself; Ray wraps it once for each process that it came through.
+    """
+    try:
+        yield from flow.iter_rows()
+    except Exception as error:
+        first: BaseException = error
+        while isinstance(cause := getattr(first, "cause", None), Exception):
+            first = cause
+        if first is error:
+            raise
+        raise first from error
+
+
+def _start_ray(address: str | None) -> None:
+    try:
+        import ray
+    except ImportError as error:
+        raise MobiusError("engine.name: ray needs Ray: `pip install 'mobius-pipeline[cluster]'`.") from error
+    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # the stage has one of its own
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not ray.is_initialized():
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            if signal.getsignal(signal.SIGTERM) is not before:  # Ray has set its own
+                signal.signal(signal.SIGTERM, before)
+            where = f"the cluster at engine.address ({redacted(address)})" if address else "a Ray of its own"
+            # Ray takes an address apart, and would show one half of a password.
+            said = "" if "@" in (address or "") else f": {str(error).strip().partition(chr(10))[0]}"
+            raise MobiusError(
+                f"engine.name: ray cannot use {where}{said}. Name a running cluster as host:port or "
+                "ray://host:port, or set engine.address: null."
+            ) from error

@@ -1,0 +1,187 @@
+"""The project's own tables: Parquet with checksums, checked where they are read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from mobius_pipeline.runtime.files import OUTSIDE, unusable
+
+CHECKSUMS = {"write_page_checksum": True}  # with which all are written: else a changed bit is another value
+_LETTERS = 80  # of a value in an error
+
+
+class Rule(NamedTuple):
+    """What every row keeps: `holds` gives a mask of the rows, and an error shows the row's `column`."""
+
+    column: str
+    holds: Callable[[pa.Table], Any]
+    required: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table must hold.
+
+    Attributes:
+        columns: That it must have, among others; one that is not nullable has no nulls, nor have its lists.
+        unique: Columns whose values are all different.
+        rules: What else every row keeps; asked when columns and types are right.
+    """
+
+    columns: pa.Schema
+    unique: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+
+def read_table(path: Path, kind: Table, remedy: str) -> pa.Table:
+    """Read a table of the project's own.
+
+    Args:
+        path: The file.
+        kind: What it must hold.
+        remedy: What makes the file again, as a sentence with the command.
+
+    Raises:
+        MobiusError: If it is missing, damaged or not as it must be: the file, the row and the column, and the
+            remedy.
+    """
+    table = load_table(path, remedy)
+    check_table(table, kind, path, remedy)
+    return table
+
+
+def load_table(path: Path, remedy: str) -> pa.Table:
+    """Read a table whose bytes must be whole, whatever it holds; Arrow's metadata are left out.
+
+    Raises:
+        MobiusError: If it is missing or damaged.
+    """
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read().replace_schema_metadata()
+        table.validate(full=True)
+    except FileNotFoundError as error:
+        raise unusable(path, "there is no such file", remedy) from error
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        raise unusable(path, str(error).partition("\n")[0].rstrip("."), remedy) from error
+    return table
+
+
+def check_frame(frame: pd.DataFrame, kind: Table, what: str, remedy: str) -> None:
+    """Refuse a data frame that does not hold what a table must.
+
+    Raises:
+        MobiusError: As `check_table`.
+    """
+    names = [name for name in kind.columns.names if name in frame]
+    try:
+        table = pa.Table.from_pandas(frame[names], preserve_index=False)
+    except pa.ArrowException as error:  # a column of several types, say
+        raise unusable(what, " ".join(map(str, error.args)), remedy) from error
+    check_table(table, kind, what, remedy)
+
+
+def check_table(table: pa.Table, kind: Table, path: Path | str, remedy: str) -> None:
+    """Refuse a table that does not hold what it must.
+
+    Raises:
+        MobiusError: With the first row and the column that are wrong.
+    """
+    for field in kind.columns:
+        count = table.schema.names.count(field.name)
+        if count != 1:
+            what = "is missing" if count == 0 else "stands there twice"
+            raise unusable(path, f"the column {field.name} {what}", remedy)
+        found = table.schema.field(field.name).type
+        if not _fits(found, field.type, len(table)):
+            raise unusable(path, f"the column {field.name} holds {found}, not {field.type}", remedy)
+    if len(table) == 0:
+        return  # whose columns may have no type: there is no value to read it off
+    for rule in (*_filled(kind), *(_all_different(column) for column in kind.unique), *kind.rules):
+        holds = np.asarray(pc.fill_null(rule.holds(table), False)).astype(bool)
+        if not holds.all():
+            row = int(holds.argmin())
+            value = repr(table[rule.column][row].as_py())
+            shown = value if len(value) <= _LETTERS else f"{value[:_LETTERS]}…"
+            more = f" (and {count} other rows)" if (count := int((~holds).sum()) - 1) else ""
+            what = f"row {row} (the first is 0), column {rule.column}: {shown} is not {rule.required}{more}"
+            raise unusable(path, what, remedy)
+
+
+def _fits(found: pa.DataType, asked: pa.DataType, rows: int) -> bool:
+    """Whether a column's type is the one asked for, in whatever of Arrow's layouts of it."""
+    if pa.types.is_null(found):
+        return rows == 0
+    if pa.types.is_string(asked):
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+    if pa.types.is_list(asked):
+        if not (pa.types.is_list(found) or pa.types.is_large_list(found)):
+            return False
+        inner = found.value_type
+        return pa.types.is_null(inner) or _fits(inner, asked.value_type, rows)
+    if pa.types.is_struct(asked):
+        return bool(pa.types.is_struct(found) and all(found.get_field_index(one.name) >= 0 for one in asked))
+    return bool(found == asked)
+
+
+def _filled(kind: Table) -> list[Rule]:
+    """The rules of columns that are not nullable."""
+    required = [field for field in kind.columns if not field.nullable]
+    return [
+        *(_present(field.name) for field in required),
+        *(
+            in_lists(field.name, pc.is_valid, "a list without nulls")
+            for field in required
+            if pa.types.is_list(field.type)
+        ),
+    ]
+
+
+def _present(column: str) -> Rule:
+    return Rule(column, lambda table: pc.is_valid(table[column]), "a value")
+
+
+def _all_different(column: str) -> Rule:
+    def holds(table: pa.Table) -> Any:
+        return pa.array(~pd.Series(table[column].to_pylist(), dtype="object").duplicated().to_numpy())
+
+    return Rule(column, holds, "in one row alone")
+
+
+def in_lists(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
+    """A rule of every element of a column's lists."""
+
+    def of_rows(table: pa.Table) -> Any:
+        lists = table[column].combine_chunks()
+        bad = pc.invert(pc.fill_null(holds(pc.list_flatten(lists)), False))
+        kept = np.ones(len(table), dtype=bool)
+        kept[np.asarray(pc.list_parent_indices(lists).filter(bad))] = False
+        return pa.array(kept)
+
+    return Rule(column, of_rows, required)
+
+
+def matching(column: str, pattern: str, required: str) -> Rule:
+    """A rule of texts: each matches a regular expression."""
+    return Rule(column, lambda table: pc.match_substring_regex(table[column], pattern), required)
+
+
+def inside(column: str, folder: str) -> Rule:
+    """A rule of paths: none leads out of the folder that they are relative to."""
+    return Rule(
+        column,
+        lambda table: pc.invert(pc.match_substring_regex(table[column], OUTSIDE)),
+        f"a path inside {folder}",
+    )
+
+
+def at_least(column: str, least: int) -> Rule:
+    """A rule of numbers."""
+    return Rule(column, lambda table: pc.greater_equal(table[column], least), f"{least} or more")

@@ -1,0 +1,139 @@
+"""From a finished training and prompts to videos."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mobius_pipeline.base_model.load import base_fingerprint, decode, quiet_loading
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.media.grid import grid
+from mobius_pipeline.media.write import write_gif, write_mp4
+from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
+from mobius_pipeline.models.weights import read_tensors
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import Inside, read_document, unusable, whole_folder, write_json
+from mobius_pipeline.runtime.progress import stage
+from mobius_pipeline.sampling.config import SampleConfig
+from mobius_pipeline.training.resume_identity import read_description
+
+log = logging.getLogger(__name__)
+
+FRAMES, LISTING, GRID = "frames.safetensors", "samples.json", "grid.png"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sampled video; `clip` is the path of the real clip with that caption, if the prompt came from one."""
+
+    prompt: str
+    seed: int
+    mp4: Inside
+    gif: Inside
+    clip: Inside | None
+
+
+def load_pipeline(weights: Path, base: Path) -> MobiusTextToVideoPipeline:
+    """Put a training's EMA weights over its base model, with DDIM (Song et al. 2021).
+
+    Raises:
+        MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
+    """
+    if read_description(weights)["fingerprints"]["base"] != base_fingerprint(base):
+        raise MobiusError(
+            f"{weights} was trained on another base model than {base}. "
+            "Run its training again, or bring that base back."
+        )
+    quiet_loading()
+    return MobiusTextToVideoPipeline.from_pretrained(base, weights)
+
+
+def first_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Standard normal noise, (B, *shape): each video's from its own seed, whatever the batch."""
+    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str, str | None]]:
+    """The prompts, each with the path of the real clip that it captions, if any."""
+    if config.prompts is not None:
+        return [(prompt, None) for prompt in config.prompts]
+    clips = store.clips(config.split)
+    if len(clips) < config.count:
+        log.warning(
+            "Only %d clips in the split %s: as many are sampled, not %d.",
+            len(clips),
+            config.split,
+            config.count,
+        )
+    long_enough = store.clip.frames  # a clip of a shorter bucket is no example to lay beside a sample
+    return [
+        (clip.caption, clip.path if clip.frames >= long_enough else None) for clip in clips[: config.count]
+    ]
+
+
+def sample_videos(
+    weights: Path, base: Path, store: LatentsStore, config: SampleConfig, fps: float, target: Path
+) -> Path:
+    """Sample a video for each prompt with the EMA weights and write them to `target`.
+
+    Each as mp4 and gif, and the exact frames of all; a picture of all, a row a prompt, for `dvc plots`.
+    """
+    prompts = choose_prompts(store, config)
+    frames = _sample([prompt for prompt, _ in prompts], load_pipeline(weights, base), store, config)
+    large = frames.repeat_interleave(config.magnify, 2).repeat_interleave(config.magnify, 3).numpy()
+    with whole_folder(target) as partial:
+        samples = []
+        for i, ((prompt, clip), video) in enumerate(zip(prompts, large, strict=True)):
+            samples.append(Sample(prompt, config.seed + i, f"{i:03d}.mp4", f"{i:03d}.gif", clip))
+            write_mp4(partial / samples[-1].mp4, video, fps)
+            write_gif(partial / samples[-1].gif, video, fps)
+        Image.fromarray(grid(list(large))).save(partial / GRID)
+        save_file({"frames": frames}, partial / FRAMES)
+        write_json(partial / LISTING, [asdict(sample) for sample in samples])
+    return target
+
+
+def read_samples(folder: Path) -> tuple[list[Sample], Tensor]:
+    """The samples of a folder and their exact frames, uint8 (N, F, H, W, 3).
+
+    Raises:
+        MobiusError: If a file is missing or damaged, or names one outside of its folder.
+    """
+    remedy = f"Sample again: `kedro run --pipelines=sample_{folder.name}`."
+    samples = read_document(folder / LISTING, list[Sample], remedy)
+    frames = read_tensors(folder / FRAMES, remedy).get("frames", torch.empty(0))
+    if len(frames) != len(samples):
+        raise unusable(folder / FRAMES, f"it holds {len(frames)} videos of {len(samples)}", remedy)
+    return samples, frames
+
+
+def _sample(
+    prompts: Sequence[str], pipe: MobiusTextToVideoPipeline, store: LatentsStore, config: SampleConfig
+) -> Tensor:
+    """uint8 (N, F, H, W, 3)."""
+    pipe = pipe.to(config.device)
+    pipe.set_progress_bar_config(disable=True)  # the stage has its own
+    clip, scale = store.clip, pipe.vae_scale_factor
+    shape = (pipe.unet.config.in_channels, clip.frames, clip.height // scale, clip.width // scale)
+    videos = []
+    with stage("sample", len(prompts), "videos") as bar:
+        for start in range(0, len(prompts), config.batch_size):
+            batch = list(prompts[start : start + config.batch_size])
+            noise = first_noise([config.seed + start + i for i in range(len(batch))], shape)
+            (latents,) = pipe(
+                batch,
+                num_frames=shape[1],
+                latents=noise,
+                num_inference_steps=config.steps,
+                guidance_scale=config.guidance_scale,
+                output_type="latent",
+                return_dict=False,
+            )
+            videos.append(decode(pipe.vae, latents))
+            bar.advance(len(batch))
+    return torch.cat(videos)

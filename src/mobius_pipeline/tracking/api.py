@@ -1,0 +1,308 @@
+"""Runs, recorded in MLflow: the only code that knows it.
+
+MLflow is imported when the first run starts, so importing this module is cheap. Until `configure` is called
+(Kedro's hook calls it) runs record nothing and say so once: the library works without a project around it.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
+from mobius_pipeline.tracking.backend import (
+    HOST,
+    PORT,
+    Store,
+    TrackingConfig,
+    experiment_id,
+    open_client,
+    page_of,
+    store_of,
+)
+from mobius_pipeline.tracking.moved import relocate
+from mobius_pipeline.tracking.outbox import patiently
+from mobius_pipeline.tracking.owner import close_orphans, owner_tags
+from mobius_pipeline.tracking.page import NOTE, VIEW
+from mobius_pipeline.tracking.project_root import home
+from mobius_pipeline.tracking.provenance import dvc_tags, project_tags, source_tags
+from mobius_pipeline.tracking.run import LAST_WAIT, Input, Run, Sink
+from mobius_pipeline.tracking.search import artifacts_of, chosen_runs
+from mobius_pipeline.tracking.sink import MlflowSink, telling_if_unavailable
+from mobius_pipeline.tracking.system import next_sample, system_metrics
+
+__all__ = [
+    "HOST",
+    "PORT",
+    "VIEW",
+    "Input",
+    "MlflowSink",
+    "Store",
+    "TrackingConfig",
+    "attached_run",
+    "check",
+    "comparison_run",
+    "configure",
+    "dvc_tags",
+    "experiment_id",
+    "experiment_name",
+    "log_later",
+    "project",
+    "recorded_trainings",
+    "relocate",
+    "reset",
+    "run_page",
+    "store_of",
+    "training_run",
+    "within_project",
+]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass
+class _State:
+    store: Store | None = None
+    source: Path | None = None  # the project whose code and data run
+    said: bool = False
+
+
+_state = _State()
+
+
+def configure(config: TrackingConfig, root: Path) -> None:
+    """Record runs from now on in the store of the project at `root`. Imports and writes nothing yet.
+
+    The copy of a project that DVC runs a queued experiment in records in the project's own store.
+    """
+    _state.store, _state.source = store_of(config, home(root)), root
+
+
+def reset() -> None:
+    """Forget the configured project: runs record nothing from now on."""
+    _state.store, _state.source, _state.said = None, None, False
+
+
+def check() -> None:
+    """See that runs can be recorded, before anything is computed that they would record.
+
+    Raises:
+        MobiusError: If the project was moved, or its database is another MLflow's or cannot be reached.
+    """
+    store = _state.store
+    if store is not None and store.database.exists():
+        _patiently(lambda: experiment_id(store))
+
+
+def project() -> Path:
+    """The project whose code and data run; the working directory where none is configured."""
+    return _state.source or Path.cwd()
+
+
+def within_project(path: Path) -> str:
+    """`path` as seen from the project: another machine has the project elsewhere."""
+    root = project()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def experiment_name() -> str:
+    """The experiment that runs are recorded in; "" where none is configured."""
+    return _state.store.name if _state.store else ""
+
+
+def run_page(run_id: str) -> str | None:
+    """Where MLflow's UI shows a run, while it is served on its usual port; None where none is configured."""
+    store = _state.store
+    return None if store is None else page_of(experiment_id(store), run_id)
+
+
+def recorded_trainings(names: Sequence[str] | None, filter: str | None) -> list[Path]:
+    """The folders of artifacts of finished trainings, by their names or a search (see `chosen_runs`).
+
+    Raises:
+        MobiusError: If no project is configured, a name fits none, or MLflow cannot read the filter.
+    """
+    if _state.store is None:
+        raise MobiusError(
+            "No project is configured (mobius_pipeline.tracking.api.configure): no run is known."
+        )
+    client = open_client(_state.store)
+    return [
+        artifacts_of(client, run) for run in chosen_runs(client, experiment_id(_state.store), names, filter)
+    ]
+
+
+@contextmanager
+def training_run(
+    mode: str,
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    inputs: Mapping[str, Input],
+    resume_run_id: str | None = None,
+) -> Iterator[Run]:
+    """Record a training as the run `mode`; `inputs` are the data sets it reads, by name.
+
+    The run ends FINISHED, KILLED (Ctrl-C, or SIGTERM, which becomes exit status 143) or FAILED; what MLflow
+    did not take within a minute of its end is an error, and leaves it RUNNING. In a thread
+    other than the main one SIGTERM cannot be caught, and leaves the run RUNNING. With `resume_run_id` that
+    run goes on and keeps the steps that it already holds; if the store has lost it, a new one starts, said
+    aloud.
+    """
+    store = _store()
+    with sigterm_raises():
+        begun = _patiently(lambda: _resumed(store, resume_run_id, mode))
+        run = begun or _new_run(store, mode, f"Training of the {mode} model.")
+        with _ending_truthfully(run, run.end):
+            run.set_tags({"mode": mode, **tags})
+            run.log_params({"mode": mode, **params})
+            for name, read in inputs.items():
+                run.log_dataset(name, read)
+            every = store.system_metrics_every if store else None
+            with system_metrics(run, every, next_sample(run)):
+                yield run
+
+
+@contextmanager
+def attached_run(run_id: str, mode: str) -> Iterator[Run]:
+    """Write into the run of a training that has ended; its status stays as it is.
+
+    If the store has lost it (`mlruns/` was removed), a new run named `mode` takes its place, said aloud.
+
+    Raises:
+        MobiusError: If the run belongs to another mode.
+    """
+    store = _store()
+    sink = _patiently(lambda: _existing(store, run_id, mode))
+    if sink is not None:
+        run = Run(run_id, sink)
+        with _ending_truthfully(run, lambda status: run.close()):
+            yield run
+        return
+    with sigterm_raises():
+        run = _new_run(store, mode, f"Evaluation of the {mode} model; the run of its training is gone.")
+        with _ending_truthfully(run, run.end):
+            run.set_tags({"mode": mode})
+            yield run
+
+
+def log_later(run_id: str, mode: str, metrics: Mapping[str, float]) -> None:
+    """Record metrics with a training that has ended; if the store has lost its run, there is nothing to do.
+
+    Raises:
+        MobiusError: If the run belongs to another mode.
+    """
+    store = _store()
+    sink = _patiently(lambda: _existing(store, run_id, mode, "its page gets no later figures"))
+    if sink is not None:
+        run = Run(run_id, sink)
+        with _ending_truthfully(run, lambda status: run.close()):
+            run.log_metrics(metrics)
+
+
+@contextmanager
+def comparison_run(
+    name: str = "comparison",
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    description: str = "Comparison of the modes: ratios and the report.",
+) -> Iterator[Run]:
+    """Record a comparison of trainings as a run of its own, ended as `training_run` ends."""
+    with sigterm_raises():
+        run = _new_run(_store(), name, description)
+        with _ending_truthfully(run, run.end):
+            run.set_tags(tags)
+            run.log_params(params)
+            yield run
+
+
+def _store() -> Store | None:
+    if _state.store is None and not _state.said:
+        log.warning(
+            "No project is configured (mobius_pipeline.tracking.api.configure): runs are not recorded."
+        )
+        _state.said = True
+    return _state.store
+
+
+def _new_run(store: Store | None, name: str, description: str) -> Run:
+    if store is None or _state.source is None:
+        return Run("untracked", Sink())
+    tags = {NOTE: description, **owner_tags(), **source_tags(), **project_tags(_state.source)}
+    if queued := os.environ.get("DVC_EXP_NAME"):
+        name = f"{name} ({queued})"
+
+    def create() -> Run:
+        experiment = experiment_id(store)
+        client = open_client(store)
+        close_orphans(client, experiment)
+        run_id = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+        return Run(run_id, MlflowSink(client, run_id, experiment))
+
+    return _patiently(create)
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Wait for MLflow, where a run has not begun and nothing is held up."""
+    return patiently("MLflow", telling_if_unavailable()(ask), LAST_WAIT)
+
+
+def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
+    sink = _existing(store, run_id, mode) if run_id is not None else None
+    if store is None or sink is None or run_id is None:
+        return None
+    client = open_client(store)
+    client.update_run(run_id, status="RUNNING")
+    run = Run(run_id, sink, sink.stored_steps())
+    run.set_tags(owner_tags())
+    run.flush()  # or it would be taken for the orphan of the process that began it
+    close_orphans(client, experiment_id(store))
+    return run
+
+
+def _existing(
+    store: Store | None, run_id: str, mode: str, then: str = "a new run starts"
+) -> MlflowSink | None:
+    """Return the sink of a run that the store still holds, else say that it is gone, and what follows."""
+    if store is None:
+        return None
+    from mlflow.exceptions import MlflowException
+
+    experiment = experiment_id(store)
+    client = open_client(store)
+    try:
+        found = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        found = None
+    if found is None or found.info.lifecycle_stage != "active":
+        log.warning("The run %s of %s is not in %s any more: %s.", run_id, mode, store.database, then)
+        return None
+    if found.data.tags.get("mode") != mode:
+        raise MobiusError(
+            f"The run {run_id} is of mode {found.data.tags.get('mode')}, not {mode}: train {mode} again."
+        )
+    return MlflowSink(client, run_id, experiment)
+
+
+@contextmanager
+def _ending_truthfully(run: Run, end: Callable[[str], None]) -> Iterator[None]:
+    """Call `end` with the run's final status; what could not be recorded fails the block, too."""
+    try:
+        yield
+        run.flush()
+    except BaseException as error:
+        try:
+            end("KILLED" if isinstance(error, KeyboardInterrupt | Terminated) else "FAILED")
+        except MobiusError as lost:
+            log.error("%s", lost)  # beside the error that ends the block
+        raise
+    end("FINISHED")

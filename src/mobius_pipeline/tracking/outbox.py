@@ -1,0 +1,144 @@
+"""Records on their way: sent in order by a thread of their own, and kept while nobody takes them."""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from mobius_pipeline.runtime.errors import MobiusError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s between tries; each is twice the one before
+
+
+class UnavailableError(Exception):
+    """The receiver cannot take a record now; later it may."""
+
+
+def patiently(receiver: str, ask: Callable[[], T], seconds: float) -> T:
+    """Return what `ask` does, tried again for `seconds`: for what must be known before work begins.
+
+    Raises:
+        MobiusError: If `receiver` cannot be reached until then.
+    """
+    deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
+    while True:
+        try:
+            return ask()
+        except UnavailableError as error:
+            left = deadline - time.monotonic()
+            if left < 0:
+                raise MobiusError(
+                    f"{receiver} cannot be reached ({error}), tried for {seconds:.0f} s. Nothing was begun: "
+                    "see what holds it, and give the same command again."
+                ) from error
+            log.warning("%s cannot be reached (%s): waiting for it, %.0f s more.", receiver, error, left)
+            time.sleep(min(pause, max(left, 0.0)))
+            pause *= 2
+
+
+class Delivery:
+    """Sends records one after the other, without holding up whoever makes them.
+
+    A record that the receiver cannot take now is tried again, and those after it wait. Any other error of a
+    record is raised at the next call here, and the record is dropped.
+    """
+
+    def __init__(self, receiver: str) -> None:
+        """Deliver to `receiver`, as messages name it."""
+        self._receiver = receiver
+        self._waiting: deque[tuple[str, int, Callable[[], None]]] = deque()
+        self._changed = threading.Condition()
+        self._error: Exception | None = None
+        self._why = ""  # the receiver did not take the record that waits
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name=f"deliver to {receiver}", daemon=True)
+        self._thread.start()
+
+    def put(self, kind: str, count: int, send: Callable[[], None]) -> None:
+        """Have `send` called; it stands for `count` records of a `kind`."""
+        self._raise()
+        with self._changed:
+            self._waiting.append((kind, count, send))
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until everything is delivered, for at most `seconds`; return whether it is."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting or self._error, seconds)
+        self._raise()
+        return not self._waiting
+
+    def close(self, seconds: float) -> None:
+        """Wait for at most `seconds`, then stop.
+
+        Raises:
+            MobiusError: With what is not delivered by then, and why.
+        """
+        try:
+            self.wait(seconds)
+        finally:
+            with self._changed:
+                self._closed = True
+                self._changed.notify_all()
+        if lost := self._lost():
+            raise MobiusError(
+                f"{self._receiver} could not be reached to the end ({self._why}). Not recorded: {lost}. Make "
+                "room, or see what holds it, and give the same command again: what was finished before is "
+                "kept."
+            )
+
+    def _lost(self) -> str:
+        counts: Counter[str] = Counter()
+        for kind, count, _ in list(self._waiting):
+            counts[kind] += count
+        return ", ".join(f"{count} x {kind}" for kind, count in counts.items())
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _work(self) -> None:
+        while send := self._next():
+            pause = FIRST_PAUSE
+            while not self._sent(send, pause) and not self._rest(pause):
+                pause = min(2 * pause, LONGEST_PAUSE)
+            with self._changed:
+                if not self._closed:
+                    self._waiting.popleft()
+                    self._changed.notify_all()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            return None if self._closed else self._waiting[0][2]
+
+    def _sent(self, send: Callable[[], None], pause: float) -> bool:
+        try:
+            send()
+        except UnavailableError as error:
+            self._why = str(error)
+            if pause == FIRST_PAUSE:
+                log.warning(
+                    "%s cannot be reached (%s). Work goes on; records are kept and tried again.",
+                    self._receiver,
+                    error,
+                )
+            return False
+        except Exception as error:  # raised where the next record is made
+            self._error = error
+        else:
+            if pause > FIRST_PAUSE:
+                log.warning("%s can be reached again; what was kept is delivered.", self._receiver)
+        return True
+
+    def _rest(self, pause: float) -> bool:
+        """Rest between two tries; return whether there is no further one."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed, pause)

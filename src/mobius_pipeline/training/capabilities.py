@@ -1,0 +1,43 @@
+"""Memory levers that the device at hand cannot run."""
+
+from typing import Literal
+
+from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.runtime.errors import MobiusError
+
+
+def refuse_impossible(variant: Variant, autocast: Literal["bfloat16"] | None, device: str) -> None:
+    """Refuse levers that cannot work on a device.
+
+    Raises:
+        MobiusError: With the lever, the reason and the mend.
+    """
+    if variant.compile_spatial and (reason := _no_compiler(device)):
+        raise MobiusError(
+            f"compile_spatial: true cannot work here ({reason}). Install a compiler, or set it to false."
+        )
+    if device.startswith("cuda") and (autocast or variant.spatial_dtype == "bfloat16"):
+        import torch
+
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            name = torch.cuda.get_device_name(device)
+            raise MobiusError(
+                f"autocast: bfloat16 and spatial_dtype: bfloat16 cannot work on {name}, which lacks it. "
+                "Set autocast: null, and spatial_dtype: float16 or float32."
+            )
+
+
+def _no_compiler(device: str) -> str | None:
+    """Why torch.compile cannot make code for the device, or None."""
+    if device.startswith("cuda"):
+        from importlib.util import find_spec
+
+        return None if find_spec("triton") else "triton is not installed"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        return str(error).splitlines()[0]
+    return None

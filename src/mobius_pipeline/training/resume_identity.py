@@ -1,0 +1,161 @@
+"""Whose resume state a folder holds: the same training goes on, another is refused or, if asked, forked."""
+
+import logging
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
+from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_document, remove_leftovers, whole_folder, write_json
+from mobius_pipeline.runtime.mappings import flatten
+from mobius_pipeline.training.checkpoints import newest_whole, step_of
+from mobius_pipeline.training.config import OnMismatch
+
+log = logging.getLogger(__name__)
+
+CONFIG, FORKED = "training.json", "forked_at"
+_SHAPE = ("model.", "fingerprints.base")  # what a checkpoint fits no other value of
+
+
+@with_config(ConfigDict(extra="allow"))
+class Description(TypedDict):
+    """What `training.json` holds: of which training a folder is, and the step of what it was forked from."""
+
+    model: dict[str, Any]
+    train: dict[str, Any]
+    fingerprints: dict[str, str]
+    forked_at: int | None
+
+
+@with_config(ConfigDict(extra="allow"))
+class Trained(Description):
+    """What `training.json` of a finished training holds."""
+
+    processes: int
+
+
+def claim(
+    state: Path, description: Mapping[str, Any], steps: int, on_mismatch: OnMismatch, earlier: Iterable[Path]
+) -> None:
+    """Write what `state` is the resume state of, once, and settle what happens to earlier training.
+
+    Args:
+        state: The folder.
+        description: Configuration and fingerprints, nested.
+        steps: Of the whole training.
+        on_mismatch: Of an earlier one with other settings: "afresh" leaves it alone, "refuse" stops, "fork"
+            goes on from its newest checkpoint.
+        earlier: Folders of earlier trainings of the mode; the one that was saved last counts.
+
+    Raises:
+        MobiusError: If `state` or, with "refuse", the earlier training is another one's, a fork cannot be, or
+            what says whose resume state it is, is damaged.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    for left in state.glob(".step-*"):
+        remove_leftovers(state / left.stem.removeprefix("."))
+    begun = (state / CONFIG).is_file()
+    other = state if begun else _last_saved(path for path in earlier if path != state)
+    if other and not begun and on_mismatch == "afresh" and (reason := _unreadable(other)):
+        log.warning("Starting afresh. %s", reason)
+        other = None
+    changes = _differing(_described(other), description) if other else {}
+    if begun and not changes:
+        return
+    if other and changes and on_mismatch == "fork":
+        write_json(state / CONFIG, {**description, FORKED: _fork(other, state, changes, steps)})
+        return
+    if other and changes:
+        told = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
+        if begun or on_mismatch == "refuse":
+            raise MobiusError(
+                f"{told} Go back to that; or name another folder, or train.on_mismatch=afresh, to start "
+                "afresh; or train.on_mismatch=fork to go on from its newest checkpoint."
+            )
+        log.info("Starting afresh. %s", told)
+    write_json(state / CONFIG, {**description, FORKED: None})
+
+
+def forked_at(state: Path) -> int | None:
+    """The step of the checkpoint of another training that this one began with, if any."""
+    return _described(state)["forked_at"]
+
+
+def read_description(folder: Path) -> Trained:
+    """The settings and fingerprints of a finished training.
+
+    Raises:
+        MobiusError: If they are missing or damaged.
+    """
+    return read_document(folder / CONFIG, Trained, written_again(folder))
+
+
+def written_again(folder: Path) -> str:
+    """How the result of a training is written again."""
+    pipeline = (
+        f"`kedro run --pipelines=train_{folder.name}`" if folder.name in get_args(Mode) else "`train_mode`"
+    )
+    return (
+        f"Run {pipeline} with the same settings: it goes on from the newest checkpoint and writes it again."
+    )
+
+
+def _described(state: Path) -> Description:
+    """Whose resume state a folder holds."""
+    path = state / CONFIG
+    remedy = (
+        f"It says whose resume state {state} is. If you have changed no setting since, delete this file "
+        f"(`rm '{path}'`) and give the same command again: the training goes on from its newest checkpoint, "
+        "though no longer marked as a fork if it was one. Else delete the folder, and it starts at step 0."
+    )
+    return read_document(path, Description, remedy)
+
+
+def _unreadable(state: Path) -> str | None:
+    """Why it is not known whose resume state a folder holds, or None."""
+    try:
+        _described(state)
+    except MobiusError as error:
+        return str(error)
+    return None
+
+
+def _last_saved(folders: Iterable[Path]) -> Path | None:
+    """The folder with the newest checkpoint by the clock."""
+    saved = {path: path.stat().st_mtime for folder in folders if (path := newest_whole(folder)) is not None}
+    return max(saved, key=lambda path: saved[path]).parent if saved else None
+
+
+def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """What differs between two descriptions, told by key; a digest that follows from other keys is not."""
+    old, new = (dict(flatten(one)) for one in (there, here))
+    keys = sorted((old | new).keys() - {FORKED, "fingerprints.config"})
+    return {
+        key: f"{key} is {new.get(key)!r} and was {old.get(key)!r}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    }
+
+
+def _fork(other: Path, state: Path, changes: Mapping[str, str], steps: int) -> int:
+    """Copy the newest checkpoint of another training, to go on from it, and return its step."""
+    if unfit := [told for key, told in changes.items() if key.startswith(_SHAPE)]:
+        raise MobiusError(f"{other} cannot be forked, its weights would not fit: {'; '.join(unfit)}.")
+    checkpoint = newest_whole(other)
+    if checkpoint is None:
+        raise MobiusError(f"{other} cannot be forked: it holds no whole checkpoint.")
+    if step_of(checkpoint) >= steps:
+        raise MobiusError(
+            f"{other} cannot be forked: it was saved at step {step_of(checkpoint)}, and this training ends "
+            f"at {steps}. Raise train.steps."
+        )
+    log.warning("Forking %s: %s.", checkpoint, "; ".join(changes.values()))
+    if other != state:
+        with whole_folder(state / checkpoint.name) as partial:
+            shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
+    return step_of(checkpoint)

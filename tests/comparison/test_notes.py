@@ -1,0 +1,56 @@
+"""What runs say of themselves on their pages in MLflow."""
+
+import comparison_example
+from mobius_pipeline.comparison.notes import comparison_note, training_note
+
+METRICS = {
+    "peak_memory_bytes": 3 * 2**29,
+    "step_s": 0.25,
+    "training_s": 75.0,
+    "heldout_loss_start": 0.2,
+    "heldout_loss": 0.15,
+    "steps": 300,
+    "trainable_parameters": 1_500_000,
+}
+CONFIG = {"train": {"batch_size": 4, "seed": 7}, "devices": ["cuda"]}
+
+
+def test_a_training_says_what_it_cost_and_reached_in_its_first_words() -> None:
+    note = training_note("parallel", METRICS, CONFIG)
+    cost = "Parallel: peak memory 1.50 GiB, median step 250 ms, held-out loss 0.1500 (untrained 0.2000, "
+    assert note.startswith(cost)
+    assert "300 steps of 4 clips, seed 7, cuda, 1.50 M trainable parameters, 75.0 s of training" in note
+    assert "Samples" not in note
+
+
+def test_an_evaluated_training_says_how_its_samples_scored_as_far_as_they_were() -> None:
+    scored = training_note("serial", METRICS, CONFIG, {"prompt_match": 0.25, "colour": 1.0, "motion": None})
+    assert "all of it 25%, colour 100%, shape \N{EN DASH}, motion \N{EN DASH}" in scored
+
+
+def test_a_comparison_begins_with_the_changes_and_holds_table_and_verdict() -> None:
+    comparison = comparison_example.comparison()
+    first, table, verdict, _ = comparison_note(comparison).split("\n\n")
+    minus = "\N{MINUS SIGN}"
+    cost = f"peak memory {minus}40.9%, median step {minus}30.3%"
+    assert first == f"Parallel against serial: {cost}, loss at equal steps +1.2%, at equal compute +1.2%."
+    assert f"| Peak memory |  | 2.08 GiB | 1.23 GiB | {minus}40.9% |" in table.splitlines()
+    assert verdict == comparison["verdict"]
+
+
+def test_texts_of_others_are_no_markdown() -> None:
+    comparison = comparison_example.comparison()
+    label = "parallel <img src=x onerror=alert(1)> | [a](javascript:alert(2)) `b` *c*"
+    for key in ("columns", "relative_percent"):
+        comparison[key][label] = comparison[key].pop("parallel")
+    for found in comparison["points"].values():
+        for values in found.values():
+            if "parallel" in values:
+                values[label] = values.pop("parallel")
+    shown = "parallel &lt;img src=x onerror=alert(1)&gt; \\| \\[a\\](javascript:alert(2)) \\`b\\` \\*c\\*"
+    note = comparison_note({**comparison, "verdict": f"{label} is best."})
+    assert f"{shown} is best." in note
+    assert f"| {shown} | {shown} vs serial |" in note
+    assert label not in note
+    hostile = CONFIG | {"devices": ["cuda<script>"]}
+    assert "cuda&lt;script&gt;" in training_note("serial", METRICS, hostile)

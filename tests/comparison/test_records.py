@@ -1,0 +1,160 @@
+"""Trainings as records, and which of them share a column."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mobius_pipeline.comparison.comparison import fairness, heldout_change, mean_of
+from mobius_pipeline.comparison.points import points
+from mobius_pipeline.comparison.records import Record, columns, read_record, write_record
+from mobius_pipeline.runtime.errors import MobiusError
+
+
+def record(
+    mode: str = "serial",
+    seed: int = 0,
+    loss: float = 0.1,
+    data: str = "d",
+    end: int | None = None,
+    **train: Any,
+) -> Record:
+    config = {
+        "model": {"mode": mode, "width": train.pop("width", 1.0), "checkpoint_temporal": False},
+        "train": {"seed": seed, "steps": 8, "batch_size": 2, "objective": {}, "optimizer": {"state_bits": 32},
+                  "ema_decay": 0.9, "ema_warmup_power": None, "autocast": None, **train},
+        "fingerprints": {"config": f"{seed}", "base": "b" * 64, "data": data * 64},
+        "forked_at": None, "processes": 1, "devices": ["cpu"], "runtime": {"device": "cpu"},
+    }  # fmt: skip
+    by_clip = {"start": {"x": 0.2, "y": 0.4}, "end": {"x": loss, "y": loss + 0.2}}
+    at_steps = {"loss": loss + 0.12, "by_clip": {"x": loss + 0.02, "y": loss + 0.22}}
+    metrics = {
+        "run_id": "r", "quality": {},
+        "heldout_loss": loss + 0.1, "heldout_loss_start": 0.3, "heldout_by_clip": by_clip,
+        "heldout_at_steps": at_steps if end else {"loss": loss + 0.1, "by_clip": by_clip["end"]},
+        "steps": end or config["train"]["steps"], "flops_per_step": 1.0 if end is None else 8 / end,
+        "history": {"heldout": [[0, 0.3, 0.0], [8, loss + 0.12, 1.0], [end or 8, loss + 0.1, 2.0]]},
+        "heldout_watched": [[0, by_clip["start"]], [8, at_steps["by_clip"]], [end or 8, by_clip["end"]]],
+    }  # fmt: skip
+    return Record(config, metrics, Path("samples"))
+
+
+def against(first: list[Record], other: list[Record], point: str = "steps") -> Any:
+    found = points({"first": first, "other": other}, {"first": 1.0, "other": 0.8})
+    return found[point]["against"]["other"]
+
+
+def test_what_differs_names_the_columns() -> None:
+    records = [record(), record("parallel"), record("parallel", width=0.25), record("parallel", steps=16)]
+    assert list(columns(records)) == [
+        "serial",
+        "parallel (width 1.0, steps 8)",
+        "parallel (width 0.25, steps 8)",
+        "parallel (width 1.0, steps 16)",
+    ]
+    assert list(columns(records[:2])) == ["serial", "parallel"]
+    longer = record("parallel", width=0.25, last_step=12)  # which follows from the width
+    assert list(columns([record(), record("parallel", last_step=9), longer])) == [
+        "serial",
+        "parallel (width 1.0)",
+        "parallel (width 0.25)",
+    ]
+    others = columns([record(), record(data="e")])
+    assert list(others) == ["serial (data dddddddd)", "serial (data eeeeeeee)"]
+
+
+def test_seeds_share_a_column() -> None:
+    grouped = columns(
+        [record(seed=0), record("parallel", seed=0), record(seed=1), record("parallel", seed=1)]
+    )
+    assert [[one.seed for one in records] for records in grouped.values()] == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("number", [0, 1, 9])
+def test_too_few_or_too_many_columns_are_refused(number: int) -> None:
+    with pytest.raises(MobiusError, match=rf"make {number} columns.*compare.runs"):
+        columns([record(steps=step) for step in range(1, number + 1)])
+
+
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    write_record(tmp_path / "record", record())
+    assert read_record(tmp_path) == Record(record().config, record().metrics, tmp_path / "samples")
+    with pytest.raises(MobiusError, match="no record of an evaluation"):
+        read_record(tmp_path / "elsewhere")
+
+
+def test_a_record_of_an_earlier_version_has_its_runtime_apart(tmp_path: Path) -> None:
+    now = record()
+    runtime = {"device": "cuda", "keep_last": 3}
+    before = {key: value for key, value in now.config.items() if key not in ("runtime", "devices")}
+    before["train"] = {**now.config["train"], **runtime}
+    write_record(tmp_path / "record", Record(before, now.metrics, Path()))
+    assert read_record(tmp_path).config == {**now.config, "runtime": runtime, "devices": ["cuda"]}
+
+
+def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:
+    serial, parallel = record(), record("parallel", loss=0.15)
+    assert against([serial], [parallel])["over"] == "clips"
+    several = [record(seed=seed, loss=0.1 + seed / 100) for seed in range(3)]
+    others = [record("parallel", seed=seed, loss=0.15 + seed / 100) for seed in (2, 1, 0)]
+    found = against(several, others)
+    assert (found["over"], found["pairs"]) == ("seeds", 3)
+    assert found["percent"] == pytest.approx(100 * 0.05 / 0.21)
+    assert found["high"] - found["low"] == pytest.approx(0, abs=1e-9)  # each pair differs by the same
+    assert heldout_change(several)["over"] == "seeds"
+    assert against(several, [parallel])["over"] == "clips"
+
+
+def test_losses_are_compared_where_all_have_spent_the_same() -> None:
+    """A step of parallel costs 8/12 of the FLOPs and 0.8 of the time of serial's, and it trained 12 steps."""
+    serial, parallel = record(), record("parallel", loss=0.08, end=12)
+    found = points({"serial": [serial], "parallel": [parallel]}, {"serial": 1.0, "parallel": 0.8})
+    assert found["steps"]["steps"] == {"serial": 8, "parallel": 8}
+    assert found["steps"]["losses"] == pytest.approx({"serial": 0.2, "parallel": 0.2})
+    assert found["steps"]["seconds"] == pytest.approx({"serial": 8.0, "parallel": 6.4})
+    assert found["compute"]["steps"] == {"serial": 8, "parallel": 12}
+    assert found["compute"]["losses"] == pytest.approx({"serial": 0.2, "parallel": 0.18})
+    assert found["compute"]["flops"] == pytest.approx({"serial": 8.0, "parallel": 8.0})
+    assert found["compute"]["against"]["parallel"]["pairs"] == 2
+    # After 8 s parallel had made 10 steps: between its two evaluations, on the curves of both.
+    assert found["time"]["steps"] == {"serial": 8, "parallel": 10}
+    assert found["time"]["losses"]["parallel"] == pytest.approx(0.19)
+    change = found["time"]["against"]["parallel"]
+    assert change["pairs"] == 2
+    both_clips_fell_by_the_same = pytest.approx(100 * (0.19 / 0.2 - 1))
+    assert [change[end] for end in ("low", "percent", "high")] == [both_clips_fell_by_the_same] * 3
+
+
+def test_curves_without_clips_give_no_interval() -> None:
+    """Those of a training of version 0.1.0 hold the means alone."""
+    serial, parallel = record(), record("parallel", loss=0.08, end=12)
+    del parallel.metrics["heldout_watched"]
+    change = against([serial], [parallel], "time")
+    assert (change["low"], change["pairs"]) == (None, 0)
+    assert change["percent"] == pytest.approx(100 * (0.19 / 0.2 - 1))
+
+
+def test_other_held_out_clips_give_no_interval() -> None:
+    other = record("parallel", loss=0.15)
+    moved = {
+        key: {f"other {clip}": loss for clip, loss in by.items()}
+        for key, by in other.metrics["heldout_by_clip"].items()
+    }
+    found = against(
+        [record()],
+        [Record(other.config, {**other.metrics, "heldout_by_clip": moved}, other.samples)],
+    )
+    assert (found["low"], found["pairs"]) == (None, 0)
+    assert found["percent"] == pytest.approx(25)
+
+
+def test_the_mean_of_runs_keeps_what_is_equal_and_says_nothing_of_what_is_missing() -> None:
+    runs = [{"a": 1.0, "b": [1, 4], "c": "cpu", "d": None}, {"a": 2.0, "b": [3, 4], "c": "cpu", "d": 1.0}]
+    assert mean_of(runs) == {"a": 1.5, "b": [2.0, 4], "c": "cpu", "d": None}
+
+
+def test_other_seeds_and_other_steps_are_not_fair() -> None:
+    pair = {"serial": [record(seed=0)], "parallel": [record("parallel", seed=1)]}
+    assert [name for name, same in fairness(pair).items() if not same] == ["same_draws"]
+    pair["parallel"] = [record("parallel", steps=9)]
+    assert [name for name, same in fairness(pair).items() if not same] == ["same_steps"]

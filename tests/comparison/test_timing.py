@@ -1,0 +1,124 @@
+"""Which trainings can be run again for a few steps, to be timed taking turns."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from mobius_pipeline.comparison import timing
+from mobius_pipeline.comparison.timing import move, paired_step_times, spoiled, time_in_turns
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.meters import StepTimer
+from mobius_pipeline.training.train_mode import build_trainer, fingerprints
+
+
+def config_of(store: LatentsStore, base: Path) -> dict[str, Any]:
+    model, train = tiny.model_config("parallel"), tiny.train_config()
+    marks = fingerprints(store, base, model, train)
+    return {
+        "model": model.model_dump(mode="json"),
+        "train": train.identity(),
+        "runtime": train.runtime(),
+        "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
+        "processes": 1,
+    }
+
+
+def timed(
+    store: LatentsStore, base: Path, steps: int | None = 2, own_s: float = 10.0, **configs: dict[str, Any]
+) -> tuple[dict[str, StepTimer], str]:
+    return time_in_turns(configs, dict.fromkeys(configs, own_s), store, base, steps)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "reason"),
+    [
+        (
+            "model",
+            {"stream_spatial": True},
+            "other cannot be run here (stream_spatial: Extra",
+        ),  # of version 0.1.0
+        ("train", {"batch_size": 0}, "other cannot be run here (batch_size: Input"),
+        ("runtime", {"device": "cuda:9"}, "other cannot be run here (device: cuda:9"),
+        ("fingerprints", {"base": "0" * 64}, "other was trained with another base than is here"),
+        ("fingerprints", {"data": "0" * 64}, "other was trained with another data than is here"),
+    ],
+)
+def test_what_cannot_be_run_here_is_not_timed(
+    part: str, changes: dict[str, Any], reason: str, tiny_store: Path, tiny_base: Path
+) -> None:
+    store = LatentsStore(tiny_store)
+    own = config_of(store, tiny_base)
+    timers, note = timed(store, tiny_base, own=own, other=own | {part: own[part] | changes})
+    assert timers == {}
+    assert reason in note
+
+
+def test_a_machine_at_rest_times_in_turns(tiny_store: Path, tiny_base: Path) -> None:
+    store = LatentsStore(tiny_store)
+    own = config_of(store, tiny_base)
+    timers = paired_step_times({"one": own, "other": own}, store, tiny_base, 3)
+    assert {name: len(timer.seconds) for name, timer in timers.items()} == {"one": 5, "other": 5}
+
+
+def test_no_turns_where_none_are_asked_for(tiny_store: Path, tiny_base: Path) -> None:
+    store = LatentsStore(tiny_store)
+    timers, note = timed(store, tiny_base, None, own=config_of(store, tiny_base))
+    assert (timers, note) == (
+        {},
+        "Step times were measured in each training on its own, since compare.paired_steps is null.",
+    )
+
+
+def test_a_failure_becomes_a_note(tiny_store: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 25 GiB\nmore")
+
+    monkeypatch.setattr(timing, "build_trainer", out_of_memory)
+    store = LatentsStore(tiny_store)
+    timers, note = timed(store, tiny_base, own=config_of(store, tiny_base))
+    assert timers == {}
+    assert note.endswith("since timing them in turns failed (CUDA out of memory. Tried to allocate 25 GiB).")
+
+
+def test_steps_much_slower_than_the_training_s_own_are_not_published(
+    tiny_store: Path, tiny_base: Path
+) -> None:
+    store = LatentsStore(tiny_store)
+    timers, note = timed(store, tiny_base, own_s=1e-6, own=config_of(store, tiny_base))
+    assert timers == {}
+    assert "since the machine was busy while they were timed in turns: steps of own" in note
+
+
+@pytest.mark.parametrize(
+    ("seconds", "own_s", "busy"),
+    [
+        ([1.0, 1.1, 1.0, 1.2, 1.1], 1.0, False),
+        ([1.0, 1.1, 1.0, 1.2, 1.1], 0.3, True),
+        ([1.0, 1.1, 1.0, 1.2, 1.1], 9.0, False),  # it was the training that was disturbed
+        ([1.0, 3.0, 1.0, 3.0, 1.1], 1.0, True),
+    ],
+)
+def test_a_busy_machine_is_recognised(seconds: list[float], own_s: float, busy: bool) -> None:
+    assert spoiled(StepTimer(seconds=seconds), own_s) is busy
+
+
+def test_a_waiting_training_leaves_nothing_on_its_device(tiny_store: Path, tiny_base: Path) -> None:
+    trainer = build_trainer(
+        LatentsStore(tiny_store),
+        tiny_base,
+        tiny.model_config("parallel"),
+        tiny.train_config(),
+        Path("state"),
+        Listener(),
+    )
+    trainer.update(trainer.batch(0))
+    states = trainer.optimizer.state.values()
+    assert len(states) == len(trainer.trained)
+    move(trainer, "meta")
+    held = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.ema.shadow_params]
+    held += [value for state in states for key, value in state.items() if key != "step"]
+    assert {tensor.device.type for tensor in held} == {"meta"}

@@ -1,0 +1,67 @@
+"""Reads every clip in a folder as a worker would, with little memory and time; says how each one ended.
+
+    python examine.py FOLDER [REFERENCES]
+
+Prints JSON: of each file the reason of its MediaError, or its number of frames and how far the worst of them
+is from the one in the file of the same suffix in REFERENCES (mean absolute difference of 0 to 255). Anything
+but a MediaError ends it with a traceback.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobius_pipeline.media.decode import Limits, MediaError, opened
+
+LIMITS = Limits(pixels=4_000_000, frames=2000, seconds=600)
+SECONDS = 20  # of the processor
+MEMORY = 3 << 30  # of addresses: libraries alone take more than one
+
+
+def frames_of(path: Path, keep: bool) -> tuple[int, np.ndarray | None]:
+    """The number of frames, each made RGB; and, if they are to be kept, they themselves."""
+    count, kept = 0, []
+    with opened(path, limits=LIMITS) as media:
+        for shown in media.frames:
+            pixels = shown.rgb()
+            count += 1
+            if keep:
+                kept.append(pixels)
+    return count, np.stack(kept).astype(np.int16) if kept else None
+
+
+def examined(path: Path, references: dict[str, np.ndarray]) -> dict[str, Any]:
+    reference = references.get(path.suffix)
+    try:
+        count, frames = frames_of(path, keep=reference is not None)
+    except MediaError as error:
+        return {"reason": str(error)}
+    if frames is None or reference is None or frames.shape != reference.shape:
+        return {"frames": count, "off": None}
+    return {"frames": count, "off": float(np.abs(frames - reference).mean(axis=(1, 2, 3)).max())}
+
+
+def peak_mib() -> float:
+    """The most that was resident; `ru_maxrss` would count the process that this one was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
+
+
+def main(folder: Path, references: Path | None = None) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    known = {}
+    for path in references.iterdir() if references else ():
+        if (frames := frames_of(path, keep=True)[1]) is not None:
+            known[path.suffix] = frames
+    before = peak_mib()
+    results = {path.name: examined(path, known) for path in sorted(folder.iterdir())}
+    print(json.dumps({"results": results, "grown_mib": peak_mib() - before}))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""A full disk is told in words, whoever meets it; any other error keeps its traceback."""
+
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from sqlalchemy import create_engine, text
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
+
+Write = Callable[[Path], object]
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file of this process may grow beyond 64 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def by_python(path: Path) -> None:
+    path.write_bytes(bytes(99))
+
+
+def by_safetensors(path: Path) -> None:
+    save_file({"x": torch.zeros(99)}, path)
+
+
+def by_tokenizers(path: Path) -> None:
+    Tokenizer(WordLevel({"x": 0}, "x")).save(str(path))
+
+
+def by_sqlalchemy(path: Path) -> None:
+    with create_engine("sqlite://").connect() as database:
+        database.execute(text("PRAGMA max_page_count = 1"))
+        database.execute(text("CREATE TABLE t (x)"))
+
+
+def by_another_error(path: Path) -> None:
+    try:
+        by_python(path)
+    except OSError as error:
+        raise RuntimeError("the step failed") from error
+
+
+@pytest.mark.parametrize("write", [by_python, by_safetensors, by_tokenizers, by_sqlalchemy, by_another_error])
+@pytest.mark.usefixtures("no_room")
+def test_a_full_disk_is_told_whoever_meets_it(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever the library raises
+        write(tmp_path / "file")
+    words = in_plain_words(caught.value)
+    assert words is not None
+    assert words.startswith("The disk is full (")
+    assert "give the same command again" in words
+    assert "\n" not in words
+
+
+def test_a_long_story_is_cut_to_what_matters() -> None:
+    story = shutil.Error([("from/here", "to/there", "[Errno 28] No space left on device")] * 9)
+    assert str(in_plain_words(story)).startswith("The disk is full (No space left). ")
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    assert in_plain_words(OSError(5, "Input/output error")) is None
+    with closing(sqlite3.connect(":memory:")) as database, pytest.raises(sqlite3.Error) as caught:
+        database.execute("SELECT x FROM nothing")
+    assert in_plain_words(caught.value) is None
+
+
+def test_an_error_of_ours_is_its_own_words_whoever_wraps_it() -> None:
+    wrapped = RuntimeError("a step failed")
+    wrapped.__cause__ = MobiusError("Mend this.")
+    assert in_plain_words(wrapped) == in_plain_words(wrapped.__cause__) == "Mend this."
+
+
+def test_a_kedro_run_prints_the_words_alone() -> None:
+    code = "import mobius_pipeline.hooks\nwith open('/dev/full', 'w') as file: file.write('x')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("\nmobius: The disk is full (")
+    assert "Traceback" not in done.stderr

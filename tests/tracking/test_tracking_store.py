@@ -1,0 +1,161 @@
+"""A store that cannot be used is refused at once, with what to do, which works."""
+
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import OrderedDict
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.pipeline import Pipeline, node
+
+from mobius_pipeline import cli, tracking
+from mobius_pipeline.hooks import ProjectHooks
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking.backend import open_client
+
+CONFIG = tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns"))
+NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
+
+
+def store_of(project: Path) -> tracking.Store:
+    return tracking.store_of(CONFIG, project)
+
+
+def begins(node_tag: str) -> None:
+    """Begin a run of a pipeline, as Kedro does."""
+    hooks = ProjectHooks()
+    hooks._catalog_reads = set()
+    hooks.before_pipeline_run({"runtime_params": {}}, Pipeline([node(len, "a", "b", tags=node_tag)]), [])
+
+
+@pytest.fixture
+def recorded(tracked_project: Path) -> str:
+    """The id of a finished training with an artifact and a checkpoint."""
+    (tracked_project / "conf/base").mkdir(parents=True)
+    (tracked_project / "conf/base/mlflow.yml").write_text("experiment: mobius\nfolder: mlruns\n")
+    note = tracked_project / "note.txt"
+    note.write_text("kept")
+    with tracking.training_run("serial", **NOTHING) as run:
+        run.log_artifact(note, "record")
+        run.log_checkpoint("serial-1", 1, Path("data/step-1"))
+    return run.id
+
+
+def moved_by(how: str, project: Path, target: Path) -> Path:
+    if how == "moved":
+        shutil.move(project, target)
+    else:
+        shutil.copytree(project, target)
+    return target
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_moved_or_copied_project_gets_its_runs_back(
+    how: str,
+    recorded: str,
+    tracked_project: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    there = moved_by(how, tracked_project, tmp_path_factory.mktemp("else where") / "ü %20 #project")
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._artifact_repos_cache", OrderedDict())
+    tracking.configure(CONFIG, there)  # as a process does that knows nothing of the old place
+    begins("report")  # records nothing
+    with pytest.raises(MobiusError, match="mobius relocate"):
+        begins("tracked")
+    monkeypatch.chdir(there)
+    assert cli.main(["relocate"]) == 0
+    assert "1 runs were kept elsewhere" in capsys.readouterr().out
+    begins("tracked")
+    (folder,) = tracking.recorded_trainings([recorded], None)
+    assert folder.is_relative_to(there)
+    assert (folder / "record/note.txt").read_text() == "kept"
+    with tracking.attached_run(recorded, "serial") as run:
+        run.log_artifact(there / "note.txt", "again")
+    assert (there / "mlruns/artifacts" / recorded / "artifacts/again/note.txt").is_file()
+    (model,) = open_client(store_of(there)).search_logged_models(["1"])
+    assert model.artifact_location.startswith(f"{store_of(there).artifacts.as_uri()}/")
+    assert not (tracked_project / "mlruns/artifacts" / recorded / "artifacts/again").exists()
+    assert cli.main(["relocate"]) == 0
+    assert "0 runs" in capsys.readouterr().out
+
+
+def test_files_that_lie_elsewhere_on_purpose_stay_there(recorded: str, tracked_project: Path) -> None:
+    client = open_client(store_of(tracked_project))
+    bucket = client.create_experiment("bucket", artifact_location="s3://mine/artifacts")
+    assert tracking.relocate(store_of(tracked_project)) == 0
+    assert client.get_experiment(bucket).artifact_location == "s3://mine/artifacts"
+
+
+def an_earlier_database(path: Path) -> str:
+    """Make MLflow's database as it was one migration ago; return that schema."""
+    code = """if True:
+        import sys
+        from alembic import command
+        from alembic.script import ScriptDirectory
+        from mlflow.store.db import utils
+        from mlflow.store.tracking.dbmodels.initial_models import Base
+        from sqlalchemy import create_engine
+
+        url = f"sqlite:///{sys.argv[1]}"
+        engine = create_engine(url)
+        Base.metadata.create_all(engine)
+        config = utils._get_alembic_config(url)
+        scripts = ScriptDirectory.from_config(config)
+        earlier = scripts.get_revision(scripts.get_current_head()).down_revision
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, earlier)
+        print(earlier)
+    """
+    words = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
+
+
+def test_an_earlier_mlflows_database_is_refused_at_once_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobius_pipeline.tracking.LAST_WAIT", 0)  # there is nothing to wait for
+    project = tmp_path / "my project"
+    (project / "mlruns").mkdir(parents=True)
+    schema = an_earlier_database(project / "mlruns/mlflow.db")
+    tracking.configure(CONFIG, project)
+    try:
+        with pytest.raises(MobiusError, match=f"schema {schema}.*then run: mlflow db upgrade") as refused:
+            begins("tracked")
+        command = shlex.split(str(refused.value).partition("then run: ")[2])
+        program = [sys.executable, "-m", *command]
+        subprocess.run(program, check=True, capture_output=True)
+        begins("tracked")
+    finally:
+        tracking.reset()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: later(file), "of a later MLflow than"),
+        (lambda file: file.write_bytes(b"garbage " * 999), "is no whole SQLite database"),
+    ],
+)
+def test_a_database_that_nothing_upgrades_is_refused_at_once(
+    spoil: Any, said: str, recorded: str, tracked_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mobius_pipeline.tracking.LAST_WAIT", 0)
+    spoil(tracked_project / "mlruns/mlflow.db")
+    with pytest.raises(MobiusError, match=said):
+        begins("tracked")
+    with pytest.raises(MobiusError, match=said), tracking.training_run("serial", **NOTHING):
+        pass
+
+
+def later(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
