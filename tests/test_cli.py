@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 import comparison_example
-from mobius_pipeline import cli, tracking
+from mobius_pipeline import cli
 from mobius_pipeline.comparison import summary
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking import ui
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_the_ui_wants_recorded_runs(tmp_path: Path) -> None:
     (tmp_path / "conf/base").mkdir(parents=True)
     (tmp_path / "conf/base/mlflow.yml").write_text("experiment: mobius\nfolder: mlruns\n")
     with pytest.raises(MobiusError, match="Nothing was recorded yet"):
-        cli.recorded_store(tmp_path)
+        ui.recorded_store(tmp_path)
     assert not (tmp_path / "mlruns").exists()
 
 
@@ -80,15 +82,15 @@ def test_a_taken_port_is_passed_over() -> None:
         taken.bind((tracking.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert cli.free_port(port) > port
+        assert ui.free_port(port) > port
 
 
 def test_the_server_answers_this_machine_only_and_unpickles_nothing(tmp_path: Path) -> None:
-    words = cli.ui_command(tracking.Store("mobius", tmp_path), 5001)
+    words = ui.ui_command(tracking.Store("mobius", tmp_path), 5001)
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert words[words.index("--allowed-hosts") + 1] == "localhost:5001,127.0.0.1:5001"
-    assert cli.ui_environment()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
-    assert cli.ui_environment()["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert ui.ui_environment()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert ui.ui_environment()["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 
 def test_an_answer_that_is_no_http_is_not_the_server_yet() -> None:
@@ -108,8 +110,8 @@ def test_an_answer_that_is_no_http_is_not_the_server_yet() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         command = [sys.executable, "-c", "import time; time.sleep(60)"]
-        with cli.running_server(command, dict(os.environ)) as server:
-            cli.wait_until_up(server, listening.getsockname()[1])
+        with ui.running_server(command, dict(os.environ)) as server:
+            ui.wait_until_up(server, listening.getsockname()[1])
         thread.join(timeout=10)
     assert not left
 
@@ -118,7 +120,7 @@ def test_a_server_that_ends_at_once_is_an_error_and_leaves_nothing() -> None:
     command = [sys.executable, "-c", "raise SystemExit(3)"]
     with (
         pytest.raises(MobiusError, match="status 3"),
-        cli.running_server(command, dict(os.environ)) as server,
+        ui.running_server(command, dict(os.environ)) as server,
     ):
-        cli.wait_until_up(server, 1)
+        ui.wait_until_up(server, 1)
     assert server.poll() == 3

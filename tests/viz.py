@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 
-from mobius_pipeline import cli, tracking
+from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking import ui
 
 # Kedro-Viz asks PyPI for its newest version when it starts; here nothing outside this machine is asked.
 NO_WAY_OUT = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": tracking.HOST}
@@ -20,11 +21,11 @@ FONTS = ("https://fonts.googleapis.com", "https://fonts.gstatic.com")  # which i
 @contextmanager
 def serving(project: Path) -> Iterator[str]:
     """Its address, while it lasts."""
-    port = cli.free_port(4141)
+    port = ui.free_port(4141)
     address = f"http://{tracking.HOST}:{port}"
     options = ["--no-browser", f"--host={tracking.HOST}", f"--port={port}"]
     words = [sys.executable, "-m", "kedro", "viz", "run", *options]
-    with chdir(project), cli.running_server(words, {**os.environ, **NO_WAY_OUT}) as server:
+    with chdir(project), ui.running_server(words, {**os.environ, **NO_WAY_OUT}) as server:
         wait_until_up(server, address)
         yield address
 

@@ -108,9 +108,9 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         lambda project: change(project / "conf/base/globals.yml", {"clip": {"fps": 4}}),
         ALL - {"sample_data"},
     ),
-    "rendering": (source("clips/sample.py"), ALL),
-    "expectations": (source("clips/validate/expectations.py"), FROM_VALIDATE),
-    "encoding": (source("latents/encode.py"), FROM_TRAIN | {"encode"}),
+    "rendering": (source("sources/scenes.py"), ALL),
+    "expectations": (source("validation/expectations.py"), FROM_VALIDATE),
+    "encoding": (source("latents/update.py"), FROM_TRAIN | {"encode"}),
     "serial, whose compute parallel may spend": (
         parameter("train", {"serial": {"model": {"checkpoint_temporal": True}}}),
         FROM_TRAIN | {"plan"},
@@ -118,8 +118,8 @@ CHANGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "planning": (source("planning/report.py"), {"plan"}),
     "predicting": (source("planning/predict.py"), FROM_TRAIN | {"plan"}),
     "trainer": (source("training/trainer.py"), FROM_TRAIN),
-    "sampling": (source("sampling/run.py"), FROM_SAMPLE),
-    "report": (source("evaluation/report.py"), {"compare"}),
+    "sampling": (source("sampling/sample.py"), FROM_SAMPLE),
+    "report": (source("comparison/report.py"), {"compare"}),
     "tracking": (source("tracking/sink.py"), set()),
 }
 

@@ -16,12 +16,13 @@ import comparison_example
 import viz
 from clip_rows import clip_row, rejected_row
 from hostile import TEXTS, watched
-from mobius_pipeline import cli, tracking
 from mobius_pipeline.comparison import verdict
 from mobius_pipeline.comparison.notes import comparison_note, training_note
 from mobius_pipeline.comparison.report import render_report
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking import ui
 from mobius_pipeline.tracking.backend import page_of
 from mobius_pipeline.validation.expectations import validate_clips
 from mobius_pipeline.validation.rules import ValidateConfig
@@ -268,9 +269,9 @@ def mlflow_runs(
                 ids[name] = run.id
     finally:
         tracking.reset()
-    port = cli.free_port(5700)
-    with cli.running_server(cli.ui_command(store, port), cli.ui_environment()) as server:
-        cli.wait_until_up(server, port)
+    port = ui.free_port(5700)
+    with ui.running_server(ui.ui_command(store, port), ui.ui_environment()) as server:
+        ui.wait_until_up(server, port)
         experiment = tracking.experiment_id(store)
         yield {name: page_of(experiment, run, port) for name, run in ids.items()}
 

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from mobius_pipeline import cli, tracking
+from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking.ui import free_port
 
 MODES = ("serial", "parallel")
 COLUMNS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "quality/prompt_match")
@@ -68,7 +69,7 @@ def ui(finished_project: Path) -> Iterator[Ui]:
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     with socket.socket() as taken:
-        port = cli.free_port(5600)  # below those that the system hands out, to connections among others
+        port = free_port(5600)  # below those that the system hands out, to connections among others
         taken.bind((tracking.HOST, port))
         taken.listen()
         command = [sys.executable, "-m", "mobius_pipeline.cli", "ui", "--port", str(port)]

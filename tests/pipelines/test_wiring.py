@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 # Modules that change nothing of what a stage writes: they refuse, record, show, or publish it.
 WITHOUT_EFFECT = (
-    "delivery", "devices", "engine", "errors", "home", "pipelines.notes", "progress", "redaction", "revision",
-    "runs", "locks", "signals", "tracking", "training.previews",
+    "comparison.notes", "runtime.daft_runner", "runtime.devices", "runtime.errors", "runtime.locks",
+    "runtime.progress", "runtime.redaction", "runtime.signals", "tracking", "training.previews",
 )  # fmt: skip
 
 

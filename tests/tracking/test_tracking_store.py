@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from kedro.pipeline import Pipeline, node
 
-from mobius_pipeline import cli, tracking
+from mobius_pipeline import cli
 from mobius_pipeline.hooks import ProjectHooks
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.backend import open_client
 
 CONFIG = tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns"))

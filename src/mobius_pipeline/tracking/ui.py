@@ -1,0 +1,149 @@
+"""MLflow's UI on this machine only: a server that starts, is waited for, and ends with what it started."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
+from pathlib import Path
+
+import yaml
+
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking.backend import HOST, Store, TrackingConfig, experiment_id, store_of
+from mobius_pipeline.tracking.page import VIEW
+
+PORTS_TRIED = 50
+START_SECONDS = 120.0  # the server takes 12 s on an idle machine
+PROJECT_SETTINGS = "conf/base/mlflow.yml"
+
+
+def serve(project: Path, port: int) -> None:
+    """Serve MLflow's UI on this machine only, until it is interrupted.
+
+    Raises:
+        MobiusError: If this is no project, nothing was recorded yet, or the server does not start.
+    """
+    store = recorded_store(project)
+    chosen = free_port(port)
+    if chosen != port:
+        print(f"Port {port} is taken: using {chosen}.")
+    print("Starting the MLflow UI (about 15 s) ...", flush=True)
+    with running_server(ui_command(store, chosen), ui_environment()) as server:
+        experiment = experiment_id(store)  # loads MLflow, as the server does meanwhile
+        wait_until_up(server, chosen)
+        page = runs_page(chosen, experiment)
+        print(f"Open    {page}  (Ctrl-C stops it)\nCharts  {page}&compareRunsMode=CHART", flush=True)
+        server.wait()
+
+
+def runs_page(port: int, experiment: str) -> str:
+    """Return the address of the experiment's runs in the view of both modes.
+
+    MLflow's front page is about GenAI traces, and its own columns show no metric.
+    """
+    view = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
+    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?{view}"
+
+
+def recorded_store(project: Path) -> Store:
+    """Return the store of the project, which must hold a database.
+
+    Raises:
+        MobiusError: If `project` is no project of this package, or nothing was recorded yet.
+    """
+    settings = project / PROJECT_SETTINGS
+    if not settings.is_file():
+        raise MobiusError(
+            f"There is no {settings}. Give this command (or `make ui`) in the project's folder."
+        )
+    store = store_of(read_tracking(settings), project)
+    if not store.database.is_file():
+        raise MobiusError(
+            f"Nothing was recorded yet: there is no {store.database}. Train first, with `make demo`."
+        )
+    return store
+
+
+def read_tracking(settings: Path) -> TrackingConfig:
+    """Read a project's `conf/base/mlflow.yml`."""
+    return TrackingConfig.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
+
+
+def free_port(first: int) -> int:
+    """Return the first free port from `first` on.
+
+    Raises:
+        MobiusError: If none of the next ports is free.
+    """
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        with closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise MobiusError(
+        f"No port from {first} to {first + PORTS_TRIED - 1} is free. Name another one with --port."
+    )
+
+
+def ui_command(store: Store, port: int) -> list[str]:
+    """Return the server's command line; its own default would also answer to foreign host names."""
+    words = {
+        "--backend-store-uri": store.uri,
+        "--host": HOST,
+        "--port": str(port),
+        "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
+        "--workers": "1",
+        "--uvicorn-opts": "--log-level warning",
+    }
+    return [sys.executable, "-m", "mlflow", "ui", *(word for pair in words.items() for word in pair)]
+
+
+def ui_environment() -> dict[str, str]:
+    """Return the environment of a server that unpickles nothing and runs no jobs."""
+    own = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return {**os.environ, **own}
+
+
+@contextmanager
+def running_server(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server, and end it with every process that it started, also on SIGTERM."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(143)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        yield server
+    finally:
+        with suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+        signal.signal(signal.SIGTERM, previous)
+
+
+def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until the server answers.
+
+    Raises:
+        MobiusError: If it ends or stays silent for `START_SECONDS`.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise MobiusError(f"The MLflow UI ended with status {server.returncode}; its words stand above.")
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
+                return
+        except (OSError, HTTPException):  # the latter where a socket to a port without a server met itself
+            time.sleep(0.3)
+    raise MobiusError(f"The MLflow UI did not answer on port {port} within {START_SECONDS:.0f} s.")
