@@ -10,7 +10,8 @@ from pydantic import BaseModel
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.train_mode import read_metrics, train_mode
+from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.train_mode import train_mode
 
 # Another value of every setting.
 DECIDING: dict[str, Any] = {

@@ -7,7 +7,8 @@ import pytest
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.training.train_mode import read_metrics, train_mode
+from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.train_mode import train_mode
 
 
 def test_resume_state_of_another_training_is_refused(

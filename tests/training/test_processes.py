@@ -22,7 +22,8 @@ from mobius_pipeline.training.callbacks import Listener
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.launch import Job, launch
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.train_mode import read_metrics, train_mode
+from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.train_mode import train_mode
 
 BATCH = {"batch_size": 8, "steps": 4, "evaluate_every": 2}
 

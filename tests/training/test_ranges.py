@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.training.train_mode import read_metrics, train_mode
+from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.train_mode import train_mode
 
 
 @pytest.mark.parametrize("seed", [2**64, 2**63, -1])

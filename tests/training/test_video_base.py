@@ -13,7 +13,8 @@ from mobius_pipeline.models.export import export
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.sources.sample_clips import write_set
-from mobius_pipeline.training.train_mode import read_metrics, start_heldout_loss, train_mode
+from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.train_mode import start_heldout_loss, train_mode
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.resume_identity import CONFIG, FORKED, Trained, read_description
-from mobius_pipeline.training.train_mode import METRICS, read_metrics
+from mobius_pipeline.training.result import METRICS, Trained, read_description, read_metrics
+from mobius_pipeline.training.resume_identity import CONFIG, FORKED
 
 FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
 _FOLLOWS = "train.last_step"  # from the model, at equal compute

@@ -20,7 +20,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import Inside, read_document, unusable, whole_folder, write_json
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
-from mobius_pipeline.training.resume_identity import read_description
+from mobius_pipeline.training.result import read_description
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from mobius_pipeline.planning.equal import with_equal_compute
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
-from mobius_pipeline.training.resume_identity import read_description
-from mobius_pipeline.training.train_mode import Fingerprints, fingerprints, read_metrics, train_mode
+from mobius_pipeline.training.result import read_description, read_metrics
+from mobius_pipeline.training.train_mode import Fingerprints, fingerprints, train_mode
 
 log = logging.getLogger(__name__)
 

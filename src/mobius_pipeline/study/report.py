@@ -10,7 +10,7 @@ from mobius_pipeline.comparison.records import Record
 from mobius_pipeline.comparison.uncertainty import paired_change
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
-from mobius_pipeline.training.resume_identity import read_description
+from mobius_pipeline.training.result import read_description
 
 SERIAL = "serial"
 MOST_AT_EQUAL_STEPS = 1.03  # of serial's loss

@@ -4,12 +4,11 @@ import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, remove_leftovers, whole_folder, write_json
 from mobius_pipeline.runtime.mappings import flatten
@@ -30,13 +29,6 @@ class Description(TypedDict):
     train: dict[str, Any]
     fingerprints: dict[str, str]
     forked_at: int | None
-
-
-@with_config(ConfigDict(extra="allow"))
-class Trained(Description):
-    """What `training.json` of a finished training holds."""
-
-    processes: int
 
 
 def claim(
@@ -84,25 +76,6 @@ def claim(
 def forked_at(state: Path) -> int | None:
     """The step of the checkpoint of another training that this one began with, if any."""
     return _described(state)["forked_at"]
-
-
-def read_description(folder: Path) -> Trained:
-    """The settings and fingerprints of a finished training.
-
-    Raises:
-        MobiusError: If they are missing or damaged.
-    """
-    return read_document(folder / CONFIG, Trained, written_again(folder))
-
-
-def written_again(folder: Path) -> str:
-    """How the result of a training is written again."""
-    pipeline = (
-        f"`kedro run --pipelines=train_{folder.name}`" if folder.name in get_args(Mode) else "`train_mode`"
-    )
-    return (
-        f"Run {pipeline} with the same settings: it goes on from the newest checkpoint and writes it again."
-    )
 
 
 def _described(state: Path) -> Description:

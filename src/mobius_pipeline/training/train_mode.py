@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, with_config
 from safetensors.torch import save_file
-from typing_extensions import TypedDict
 
 from mobius_pipeline.base_model.load import base_fingerprint, load_scheduler
 from mobius_pipeline.base_model.settings import scaling_factor
@@ -18,7 +16,7 @@ from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.factory import start_of
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
-from mobius_pipeline.runtime.files import digest, read_document, whole_folder, write_json
+from mobius_pipeline.runtime.files import digest, whole_folder, write_json
 from mobius_pipeline.training.callbacks import Listener
 from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
@@ -26,32 +24,9 @@ from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
 from mobius_pipeline.training.previews import sample_previews
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.resume_identity import CONFIG, FORKED, claim, forked_at, written_again
+from mobius_pipeline.training.result import LAST_WEIGHTS, METRICS
+from mobius_pipeline.training.resume_identity import CONFIG, FORKED, claim, forked_at
 from mobius_pipeline.training.trainer import Trainer
-
-GIB = 2**30
-Number = int | float
-WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
-
-
-@with_config(ConfigDict(extra="allow"))
-class Metrics(TypedDict):
-    """What `metrics.json` of a finished training holds: `training_metrics`, and the losses of its end."""
-
-    heldout_loss: Number
-    heldout_loss_start: Number
-    heldout_loss_by_timestep: dict[str, Number]
-    heldout_at_steps: dict[str, Any] | None
-    history: dict[str, list[Any]]
-    steps: int
-    trainable_parameters: int
-    total_parameters: int
-    peak_memory_bytes: Number
-    memory_breakdown_bytes: dict[str, Number]
-    step_s: Number
-    training_s: Number
-    frames_per_s: Number
-    flops_per_step: Number
 
 
 @dataclass(frozen=True)
@@ -252,7 +227,8 @@ def write_result(
     with whole_folder(folder) as partial:
         names = list(trainer.trained)
         save_file(
-            {name: trainer.trained[name].detach().contiguous().cpu() for name in names}, partial / WEIGHTS
+            {name: trainer.trained[name].detach().contiguous().cpu() for name in names},
+            partial / LAST_WEIGHTS,
         )
         shadows = dict(zip(names, trainer.ema.shadow_params, strict=True))
         save_trained(trainer.model, partial, base, shadows)
@@ -266,35 +242,3 @@ def write_result(
         }
         write_json(partial / CONFIG, {**description, **ran})
     return folder
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """The metrics of a finished training.
-
-    Raises:
-        MobiusError: If they are missing or damaged.
-    """
-    return dict(read_document(folder / METRICS, Metrics, written_again(folder)))
-
-
-def summary_metrics(folder: Path) -> dict[str, float]:
-    """The figures of a finished training under the names of the tracking (GiB, seconds)."""
-    metrics = read_metrics(folder)
-    breakdown, at_steps = metrics["memory_breakdown_bytes"], metrics["heldout_at_steps"]
-    return {
-        **({} if at_steps is None else {"eval/loss_at_steps": at_steps["loss"]}),
-        "eval/loss": metrics["heldout_loss"],
-        "eval/loss_start": metrics["heldout_loss_start"],
-        **{f"eval/loss_{bucket}": value for bucket, value in metrics["heldout_loss_by_timestep"].items()},
-        "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,
-        **{f"memory/{name}_gib": value / GIB for name, value in breakdown.items()},
-        "time/step_s": metrics["step_s"],
-        "time/step_alone_s": metrics["step_s"],  # stays when a comparison times the step again
-        "time/training_s": metrics["training_s"],
-        "time/data_s": metrics["data_s"],
-        "throughput/frames_per_s": metrics["frames_per_s"],
-        "flops/step": metrics["flops_per_step"],
-        "flops/training": metrics["flops_per_step"] * metrics["steps"],
-        "parameters/trainable": metrics["trainable_parameters"],
-        "parameters/total": metrics["total_parameters"],
-    }

@@ -30,7 +30,7 @@ def run_study(
     from mobius_pipeline.study.cells import Cell, Laboratory
     from mobius_pipeline.study.report import SERIAL, report
     from mobius_pipeline.study.samples import scores
-    from mobius_pipeline.training.resume_identity import read_description
+    from mobius_pipeline.training.result import read_description
 
     store, unet = LatentsStore(latents), read_unet_config(base_model)
     laboratory = Laboratory(store, base_model, unet, train, work / "study")

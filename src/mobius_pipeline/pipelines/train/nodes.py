@@ -26,8 +26,8 @@ def train(
     from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.runtime.files import write_json
     from mobius_pipeline.tracking import api as tracking
-    from mobius_pipeline.training.resume_identity import read_description
-    from mobius_pipeline.training.train_mode import fingerprints, read_metrics, train_mode
+    from mobius_pipeline.training.result import read_description, read_metrics
+    from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
     store = LatentsStore(latents)
     unet = read_unet_config(base_model)
@@ -75,8 +75,8 @@ def train(
 
 def _record_result(run: Run, state: Path, output: Path) -> None:
     """Record what a finished training measured, and the losses of steps that its run lacks."""
+    from mobius_pipeline.training.result import summary_metrics
     from mobius_pipeline.training.resume_identity import forked_at
-    from mobius_pipeline.training.train_mode import summary_metrics
 
     first = forked_at(state)
     if first is not None:

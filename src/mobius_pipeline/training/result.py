@@ -1,0 +1,99 @@
+"""What a finished training leaves, as later stages read it.
+
+<folder>/config.json, diffusion_pytorch_model.safetensors    EMA weights, as `load_trained` takes them
+         weights.safetensors                                 the last step's weights
+         metrics.json                                        losses, times (s), memory (bytes)
+         training.json                                       model, settings, fingerprints, devices
+"""
+
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
+from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.runtime.files import read_document
+from mobius_pipeline.training.resume_identity import CONFIG, Description
+
+GIB = 2**30
+Number = int | float
+LAST_WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
+
+
+@with_config(ConfigDict(extra="allow"))
+class Trained(Description):
+    """What `training.json` of a finished training holds."""
+
+    processes: int
+
+
+@with_config(ConfigDict(extra="allow"))
+class Metrics(TypedDict):
+    """What `metrics.json` of a finished training holds: `training_metrics`, and the losses of its end."""
+
+    heldout_loss: Number
+    heldout_loss_start: Number
+    heldout_loss_by_timestep: dict[str, Number]
+    heldout_at_steps: dict[str, Any] | None
+    history: dict[str, list[Any]]
+    steps: int
+    trainable_parameters: int
+    total_parameters: int
+    peak_memory_bytes: Number
+    memory_breakdown_bytes: dict[str, Number]
+    step_s: Number
+    training_s: Number
+    frames_per_s: Number
+    flops_per_step: Number
+
+
+def read_description(folder: Path) -> Trained:
+    """The settings and fingerprints of a finished training.
+
+    Raises:
+        MobiusError: If they are missing or damaged.
+    """
+    return read_document(folder / CONFIG, Trained, written_again(folder))
+
+
+def written_again(folder: Path) -> str:
+    """How the result of a training is written again."""
+    pipeline = (
+        f"`kedro run --pipelines=train_{folder.name}`" if folder.name in get_args(Mode) else "`train_mode`"
+    )
+    return (
+        f"Run {pipeline} with the same settings: it goes on from the newest checkpoint and writes it again."
+    )
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics of a finished training.
+
+    Raises:
+        MobiusError: If they are missing or damaged.
+    """
+    return dict(read_document(folder / METRICS, Metrics, written_again(folder)))
+
+
+def summary_metrics(folder: Path) -> dict[str, float]:
+    """The figures of a finished training under the names of the tracking (GiB, seconds)."""
+    metrics = read_metrics(folder)
+    breakdown, at_steps = metrics["memory_breakdown_bytes"], metrics["heldout_at_steps"]
+    return {
+        **({} if at_steps is None else {"eval/loss_at_steps": at_steps["loss"]}),
+        "eval/loss": metrics["heldout_loss"],
+        "eval/loss_start": metrics["heldout_loss_start"],
+        **{f"eval/loss_{bucket}": value for bucket, value in metrics["heldout_loss_by_timestep"].items()},
+        "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,
+        **{f"memory/{name}_gib": value / GIB for name, value in breakdown.items()},
+        "time/step_s": metrics["step_s"],
+        "time/step_alone_s": metrics["step_s"],  # stays when a comparison times the step again
+        "time/training_s": metrics["training_s"],
+        "time/data_s": metrics["data_s"],
+        "throughput/frames_per_s": metrics["frames_per_s"],
+        "flops/step": metrics["flops_per_step"],
+        "flops/training": metrics["flops_per_step"] * metrics["steps"],
+        "parameters/trainable": metrics["trainable_parameters"],
+        "parameters/total": metrics["total_parameters"],
+    }
