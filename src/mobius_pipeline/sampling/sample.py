@@ -1,7 +1,10 @@
-"""From a finished training and prompts to videos."""
+"""From a model and prompts to frames, and to files.
+
+Shapes: `N` prompts, `B` of them in a batch, `F` frames of `H` x `W` px, latents (B, C, F, h, w).
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,17 +13,16 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mobius_pipeline.base_model.load import base_fingerprint, decode, quiet_loading
+from mobius_pipeline.base_model.load import decode
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.media.clip_format import ClipSize
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_gif, write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.weights import read_tensors
-from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import Inside, read_document, unusable, whole_folder, write_json
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
-from mobius_pipeline.training.result import read_description
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +40,50 @@ class Sample:
     clip: Inside | None
 
 
-def load_pipeline(weights: Path, base: Path) -> MobiusTextToVideoPipeline:
-    """Put a training's EMA weights over its base model, with DDIM (Song et al. 2021).
-
-    Raises:
-        MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
-    """
-    if read_description(weights)["fingerprints"]["base"] != base_fingerprint(base):
-        raise MobiusError(
-            f"{weights} was trained on another base model than {base}. "
-            "Run its training again, or bring that base back."
-        )
-    quiet_loading()
-    return MobiusTextToVideoPipeline.from_pretrained(base, weights)
-
-
 def first_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Standard normal noise, (B, *shape): each video's from its own seed, whatever the batch."""
     return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def sample_frames(
+    pipe: MobiusTextToVideoPipeline,
+    prompts: Sequence[str],
+    size: ClipSize,
+    *,
+    seed: int,
+    steps: int,
+    guidance_scale: float,
+    batch_size: int,
+) -> Iterator[Tensor]:
+    """Sample a video for each prompt, the i-th from the noise of `seed` + i.
+
+    Args:
+        pipe: The model with its base's other parts, where it is to run.
+        prompts: N texts.
+        size: Frames, height and width in px.
+        seed: Of the first prompt's noise.
+        steps: DDIM steps.
+        guidance_scale: Of classifier-free guidance; 1 is without.
+        batch_size: B, videos that are sampled at once.
+
+    Yields:
+        The videos of a batch, uint8 (B, F, H, W, 3).
+    """
+    scale = pipe.vae_scale_factor
+    shape = (pipe.unet.config.in_channels, size.frames, size.height // scale, size.width // scale)
+    pipe.set_progress_bar_config(disable=True)  # a stage or a training shows its own
+    for start in range(0, len(prompts), batch_size):
+        batch = list(prompts[start : start + batch_size])
+        (latents,) = pipe(
+            batch,
+            num_frames=size.frames,
+            latents=first_noise([seed + start + i for i in range(len(batch))], shape),
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            output_type="latent",
+            return_dict=False,
+        )
+        yield decode(pipe.vae, latents)
 
 
 def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str, str | None]]:
@@ -77,14 +105,14 @@ def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str,
 
 
 def sample_videos(
-    weights: Path, base: Path, store: LatentsStore, config: SampleConfig, fps: float, target: Path
+    pipe: MobiusTextToVideoPipeline, store: LatentsStore, config: SampleConfig, fps: float, target: Path
 ) -> Path:
-    """Sample a video for each prompt with the EMA weights and write them to `target`.
+    """Sample a video for each prompt and write them to `target`.
 
     Each as mp4 and gif, and the exact frames of all; a picture of all, a row a prompt, for `dvc plots`.
     """
     prompts = choose_prompts(store, config)
-    frames = _sample([prompt for prompt, _ in prompts], load_pipeline(weights, base), store, config)
+    frames = _all_frames([prompt for prompt, _ in prompts], pipe.to(config.device), store, config)
     large = frames.repeat_interleave(config.magnify, 2).repeat_interleave(config.magnify, 3).numpy()
     with whole_folder(target) as partial:
         samples = []
@@ -112,28 +140,21 @@ def read_samples(folder: Path) -> tuple[list[Sample], Tensor]:
     return samples, frames
 
 
-def _sample(
+def _all_frames(
     prompts: Sequence[str], pipe: MobiusTextToVideoPipeline, store: LatentsStore, config: SampleConfig
 ) -> Tensor:
-    """uint8 (N, F, H, W, 3)."""
-    pipe = pipe.to(config.device)
-    pipe.set_progress_bar_config(disable=True)  # the stage has its own
-    clip, scale = store.clip, pipe.vae_scale_factor
-    shape = (pipe.unet.config.in_channels, clip.frames, clip.height // scale, clip.width // scale)
-    videos = []
+    """uint8 (N, F, H, W, 3), with progress."""
+    videos: list[Tensor] = []
     with stage("sample", len(prompts), "videos") as bar:
-        for start in range(0, len(prompts), config.batch_size):
-            batch = list(prompts[start : start + config.batch_size])
-            noise = first_noise([config.seed + start + i for i in range(len(batch))], shape)
-            (latents,) = pipe(
-                batch,
-                num_frames=shape[1],
-                latents=noise,
-                num_inference_steps=config.steps,
-                guidance_scale=config.guidance_scale,
-                output_type="latent",
-                return_dict=False,
-            )
-            videos.append(decode(pipe.vae, latents))
+        for batch in sample_frames(
+            pipe,
+            prompts,
+            store.clip,
+            seed=config.seed,
+            steps=config.steps,
+            guidance_scale=config.guidance_scale,
+            batch_size=config.batch_size,
+        ):
+            videos.append(batch)
             bar.advance(len(batch))
     return torch.cat(videos)

@@ -11,6 +11,7 @@ from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample import read_samples, sample_videos
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
+from mobius_pipeline.training.result import load_pipeline
 
 
 def scores(
@@ -43,8 +44,7 @@ def _scores(
     file = place / f"quality-{digest(given)[:12]}.json"
     if not file.is_file():
         samples = sample_videos(
-            place / "trained",
-            laboratory.base,
+            load_pipeline(place / "trained", laboratory.base),
             laboratory.store,
             config,
             laboratory.store.clip.rate,

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
-from mobius_pipeline.base_model.load import decode, quiet_loading
+from mobius_pipeline.base_model.load import quiet_loading
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
+from mobius_pipeline.sampling.sample import sample_frames
 from mobius_pipeline.training.config import PreviewConfig
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,20 +41,16 @@ def sample_previews(
     quiet_loading()
     prompts = config.prompts or [clip.caption for clip in store.clips("heldout")[: config.count]]
     pipe = MobiusTextToVideoPipeline.around(model, base).to(device)
-    pipe.set_progress_bar_config(disable=True)
-    (latents,) = pipe(
+    (videos,) = sample_frames(
+        pipe,
         prompts,
-        num_frames=store.clip.frames,
-        height=store.clip.height,
-        width=store.clip.width,
-        num_inference_steps=config.steps,
+        store.clip,
+        seed=config.seed,
+        steps=config.steps,
         guidance_scale=config.guidance_scale,
-        generator=[torch.Generator().manual_seed(config.seed + i) for i in range(len(prompts))],
-        output_type="latent",
-        return_dict=False,
+        batch_size=len(prompts),
     )
-    videos = decode(pipe.vae, latents).numpy()
-    return [Preview(prompt, video) for prompt, video in zip(prompts, videos, strict=True)]
+    return [Preview(prompt, video) for prompt, video in zip(prompts, videos.numpy(), strict=True)]
 
 
 def picture(previews: Sequence[Preview]) -> Pixels:

@@ -12,7 +12,10 @@ from typing import Any, get_args
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
+from mobius_pipeline.base_model.load import base_fingerprint, quiet_loading
+from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
 from mobius_pipeline.training.resume_identity import CONFIG, Description
 
@@ -97,3 +100,18 @@ def summary_metrics(folder: Path) -> dict[str, float]:
         "parameters/trainable": metrics["trainable_parameters"],
         "parameters/total": metrics["total_parameters"],
     }
+
+
+def load_pipeline(weights: Path, base: Path) -> MobiusTextToVideoPipeline:
+    """Put a training's EMA weights over its base model, with DDIM (Song et al. 2021).
+
+    Raises:
+        MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
+    """
+    if read_description(weights)["fingerprints"]["base"] != base_fingerprint(base):
+        raise MobiusError(
+            f"{weights} was trained on another base model than {base}. "
+            "Run its training again, or bring that base back."
+        )
+    quiet_loading()
+    return MobiusTextToVideoPipeline.from_pretrained(base, weights)

@@ -12,6 +12,8 @@ def sample(
     """Sample videos from a training's EMA weights."""
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.sampling.sample import sample_videos
+    from mobius_pipeline.training.result import load_pipeline
 
     target = work / "samples" / weights.name
-    return sample_videos(weights, base_model, LatentsStore(latents), sample, clip.rate, target)
+    pipe = load_pipeline(weights, base_model)
+    return sample_videos(pipe, LatentsStore(latents), sample, clip.rate, target)
