@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from mobius_pipeline.validation.likeness import first_alike
 
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.table import tabulate
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.write import write_gif
+from mobius_pipeline.validation.near_duplicates import first_alike
 
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
 INGEST = IngestConfig(heldout_share=0.1, files_per_batch=64)

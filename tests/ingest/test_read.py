@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from mobius_pipeline.ingest.known import Hashes
-from mobius_pipeline.media.worker import Failed, Limits, Worker
 
 from ingested import ingested
-from mobius_pipeline.ingest import flow
+from mobius_pipeline.ingest import dataflow
 from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.decode_cache import Hashes
 from mobius_pipeline.ingest.read import in_order
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.media.isolated_worker import Failed, Limits, Worker
 from mobius_pipeline.media.write import write_gif
 from mobius_pipeline.runtime.daft_runner import NATIVE
 from mobius_pipeline.runtime.errors import MobiusError
@@ -123,7 +123,7 @@ def test_one_bad_file_takes_no_other_with_it(tmp_path: Path) -> None:
     names = ["good", "crash", "fine", "exit", "flaky", "well"]
     done = {
         name: (rows, failure)
-        for name, rows, failure in flow.each(
+        for name, rows, failure in dataflow.each(
             partial(misbehave, tmp_path), names, {"name": ""}, config(), NATIVE
         )
     }

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mobius_pipeline.media.address import split_fragment, with_fragment
 
 from mobius_pipeline.media.errors import MediaError
+from mobius_pipeline.media.media_fragment import split_fragment, with_fragment
 
 
 @given(st.integers(0, 10**10), st.integers(1, 10**10))

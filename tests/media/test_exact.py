@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 from counted import counted, encode, number_of
-from mobius_pipeline.media.address import with_fragment
 
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import Limits, MediaError, opened
+from mobius_pipeline.media.media_fragment import with_fragment
 from mobius_pipeline.media.write import write_gif, write_webp
 from probing import probe
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips.media.counted import counted, encode, number_of
-from mobius_pipeline.media.bytes import members_of, open_bytes
 from PIL import Image
 
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import MediaError, opened
+from mobius_pipeline.media.open_source import members_of, open_bytes
 from mobius_pipeline.media.write import write_gif, write_webp
 from probing import probe
 

@@ -11,7 +11,6 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 import yaml
-from mobius_pipeline.validation.entries import decision, in_words
 from pydantic import ValidationError
 
 from clip_rows import clip_row, rejected_row
@@ -20,6 +19,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.validation.data_docs import Expectation
 from mobius_pipeline.validation.expectations import Validated, validate_clips
 from mobius_pipeline.validation.rules import Range, ValidateConfig
+from mobius_pipeline.validation.user_expectations import decision, in_words
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
 

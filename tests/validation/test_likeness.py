@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from mobius_pipeline.validation.likeness import first_alike
 from PIL import Image
 
 from ingested import ingested
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.write import write_gif, write_mp4, write_webm
+from mobius_pipeline.validation.near_duplicates import first_alike
 
 SIZE = 96
 CLIP = ClipFormat(frames=8, height=64, width=64, fps=8)

@@ -7,12 +7,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.file_names import Meant, plain, spelled
 from mobius_pipeline.ingest.listing import READERS, columns_of, find_table, read_table
-from mobius_pipeline.ingest.meant import Meant, plain, spelled
-from mobius_pipeline.ingest.named import Named, Said
+from mobius_pipeline.ingest.listing_index import Named, Said
 from mobius_pipeline.ingest.sources import LISTING, SHARD, SUFFIXES, Sources
 from mobius_pipeline.ingest.texts import LINES, MAX_BYTES, captions_in, distinct
-from mobius_pipeline.media.folder import SEQUENCE
+from mobius_pipeline.media.image_sequence import SEQUENCE
 
 log = logging.getLogger(__name__)
 

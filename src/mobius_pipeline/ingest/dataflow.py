@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.media.worker import Failed, Limits, Workers
+from mobius_pipeline.media.isolated_worker import Failed, Limits, Workers
 from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engine
 
 

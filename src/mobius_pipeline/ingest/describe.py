@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.frame_statistics import Watch
 from mobius_pipeline.ingest.segments import SceneCuts, Span, spans
-from mobius_pipeline.ingest.watch import Watch
-from mobius_pipeline.media.address import with_fragment
-from mobius_pipeline.media.bytes import open_bytes
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import MediaError, Opened, end_of, opened
 from mobius_pipeline.media.identity import source_sha256
+from mobius_pipeline.media.media_fragment import with_fragment
+from mobius_pipeline.media.open_source import open_bytes
 
 log = logging.getLogger(__name__)
 

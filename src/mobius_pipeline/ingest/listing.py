@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.ingest.folder import Tree
-from mobius_pipeline.ingest.named import Said
+from mobius_pipeline.ingest.listing_index import Said
+from mobius_pipeline.ingest.walk import Tree
 from mobius_pipeline.runtime.errors import MobiusError
 
 _COLUMNS = ("file", "caption", "captions", "group", "sha256")

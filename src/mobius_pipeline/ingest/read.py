@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.dataflow import each
+from mobius_pipeline.ingest.decode_cache import KnownSources, Rows
 from mobius_pipeline.ingest.describe import KNOWN, ROW, describe, rejected
-from mobius_pipeline.ingest.flow import each
-from mobius_pipeline.ingest.known import KnownSources, Rows
 from mobius_pipeline.ingest.sources import Sources
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.daft_runner import EngineConfig

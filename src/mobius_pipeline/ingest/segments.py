@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobius_pipeline.ingest.config import ScenesConfig, WindowsConfig
-from mobius_pipeline.ingest.watch import thumbnail
+from mobius_pipeline.ingest.frame_statistics import thumbnail
 from mobius_pipeline.media.decode import Pixels
 
 # PySceneDetect counts frames of a constant rate; at this one the number of a frame is its time.

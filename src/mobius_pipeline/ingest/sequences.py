@@ -6,8 +6,8 @@
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from mobius_pipeline.ingest.folder import Tree
-from mobius_pipeline.media.folder import IMAGES, SEQUENCE
+from mobius_pipeline.ingest.walk import Tree
+from mobius_pipeline.media.image_sequence import IMAGES, SEQUENCE
 
 _NO_RATE = (
     f'numbered pictures without a frame rate. Write {SEQUENCE} beside them, for instance {{"fps": 24}}.'

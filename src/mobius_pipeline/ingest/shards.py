@@ -9,8 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from mobius_pipeline.ingest.folder import NO_TEXT, printable
 from mobius_pipeline.ingest.texts import MAX_BYTES, SUFFIXES, captions_in
+from mobius_pipeline.ingest.walk import NO_TEXT, printable
 from mobius_pipeline.media import tar
 
 _EMPTY = "holds no clips: no member's name ends as a media file's does"

@@ -25,7 +25,7 @@ from mobius_pipeline.latents.ingested_source import read_sized
 from mobius_pipeline.latents.retries import Attempts, attempt, attempts
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.frames import Pixels
-from mobius_pipeline.media.worker import Limits, Workers
+from mobius_pipeline.media.isolated_worker import Limits, Workers
 from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engine
 
 Row = dict[str, Any]

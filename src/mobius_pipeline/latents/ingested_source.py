@@ -3,13 +3,13 @@
 from functools import lru_cache
 from pathlib import Path
 
-from mobius_pipeline.media.address import split_fragment
-from mobius_pipeline.media.bytes import split_member
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
 from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.frames import Pixels
 from mobius_pipeline.media.identity import source_sha256 as sha256_of
+from mobius_pipeline.media.media_fragment import split_fragment
+from mobius_pipeline.media.open_source import split_member
 
 
 def read_sized(raw_clips: Path, clip: ClipFormat, wanted: tuple[str, str, int, int, int]) -> Pixels:

@@ -16,7 +16,7 @@ from uuid import uuid4
 import torch
 
 from mobius_pipeline.media.errors import MediaError
-from mobius_pipeline.media.worker import Failed
+from mobius_pipeline.media.isolated_worker import Failed
 from mobius_pipeline.runtime.daft_runner import EngineConfig
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 

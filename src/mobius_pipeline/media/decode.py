@@ -14,11 +14,8 @@ from pathlib import Path
 import av.error
 from PIL import Image
 
-from mobius_pipeline.media.address import split_fragment
-from mobius_pipeline.media.bytes import open_bytes
 from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.ffmpeg import opened_ffmpeg
-from mobius_pipeline.media.folder import opened_folder
 from mobius_pipeline.media.frames import (
     WHITE,
     Colour,
@@ -29,6 +26,9 @@ from mobius_pipeline.media.frames import (
     Shown,
     end_of,
 )
+from mobius_pipeline.media.image_sequence import opened_folder
+from mobius_pipeline.media.media_fragment import split_fragment
+from mobius_pipeline.media.open_source import open_bytes
 from mobius_pipeline.media.webp import is_webp, opened_webp
 
 __all__ = ["Limits", "MediaError", "Opened", "Pixels", "Shown", "end_of", "opened"]

@@ -27,8 +27,8 @@ from mobius_pipeline.media.frames import (
 )
 from mobius_pipeline.media.packets import begins_open, packets_of
 from mobius_pipeline.media.pixels import Upright, deinterlaced
+from mobius_pipeline.media.truncation import boxes_are_cut, is_cut, sums_disagree
 from mobius_pipeline.media.video_stream import crop_of, film_of
-from mobius_pipeline.media.whole import boxes_are_cut, is_cut, sums_disagree
 
 # Demuxers that a clip may use. Without this list a text file named .mp4 can make FFmpeg open other files.
 _DEMUXERS = "mov,matroska,avi,gif,apng"

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from mobius_pipeline.media.bytes import open_bytes
+from mobius_pipeline.media.open_source import open_bytes
 from mobius_pipeline.runtime.files import folder_digest
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mobius_pipeline.media.bytes import open_bytes
 from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.frames import Opened, Pixels, Reading, Shown, composed
+from mobius_pipeline.media.open_source import open_bytes
 
 SEQUENCE = "sequence.json"
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}

@@ -15,9 +15,8 @@ from mobius_pipeline.validation.data_docs import (
     Expectation,
     Outcome,
 )
-from mobius_pipeline.validation.entries import MEND, check_columns, decision, shown
 from mobius_pipeline.validation.heldout import hold_out
-from mobius_pipeline.validation.likeness import first_alike
+from mobius_pipeline.validation.near_duplicates import first_alike
 from mobius_pipeline.validation.rules import (
     INTEGERS,
     NEAR_DUPLICATE,
@@ -35,6 +34,7 @@ from mobius_pipeline.validation.rules import (
     rejected_share,
     row_rules,
 )
+from mobius_pipeline.validation.user_expectations import MEND, check_columns, decision, shown
 
 log = logging.getLogger(__name__)
 

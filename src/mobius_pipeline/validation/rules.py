@@ -12,7 +12,14 @@ from pydantic import Field, model_validator
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.validation.data_docs import Expectation, expectations_known
-from mobius_pipeline.validation.entries import MEND, ClipEntry, TableEntry, check_entries, in_words, shown
+from mobius_pipeline.validation.user_expectations import (
+    MEND,
+    ClipEntry,
+    TableEntry,
+    check_entries,
+    in_words,
+    shown,
+)
 
 TEXTS = ("clip_id", "source_sha256", "path", "caption", "split", "status")
 INTEGERS = ("start_frame", "end_frame", "frames", "model_frames", "width", "height", "bytes")
