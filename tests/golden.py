@@ -22,7 +22,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.sources.sample_clips import SampleConfig, write_set
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.train_mode import build_trainer
 
 FILE = Path(__file__).parent / "training/golden_losses.json"
@@ -60,7 +60,7 @@ def machine() -> str:
 def losses(mode: Mode, store: Path, base: Path, folder: Path) -> list[float]:
     """Train 20 steps and return their losses."""
     config = tiny.train_config(steps=STEPS, evaluate_every=STEPS, checkpoint_every=STEPS)
-    trainer = build_trainer(LatentsStore(store), base, tiny.model_config(mode), config, folder, Listener())
+    trainer = build_trainer(LatentsStore(store), base, tiny.model_config(mode), config, folder, Callbacks())
     trainer.train()
     return [loss for _, loss, _ in trainer.history.loss]
 

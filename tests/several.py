@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.launch import Job
 from mobius_pipeline.training.processes import Processes
 from mobius_pipeline.training.train_mode import build_trainer
 from mobius_pipeline.training.trainer import Trainer
 
 
-def in_float64(job: Job, listener: Listener, processes: Processes) -> Trainer:
+def in_float64(job: Job, callbacks: Callbacks, processes: Processes) -> Trainer:
     """Train in float64, so that the order of sums hardly matters, and write what there is to compare."""
     torch.set_num_threads(1)
     store = LatentsStore(job.latents)
-    one = build_trainer(store, job.base, job.model, job.config, job.state, listener, processes)
+    one = build_trainer(store, job.base, job.model, job.config, job.state, callbacks, processes)
     one.model.double()
     one = Trainer(
         one.model,
@@ -28,7 +28,7 @@ def in_float64(job: Job, listener: Listener, processes: Processes) -> Trainer:
         job.config,
         scaling=one.source.scaling,
         folder=job.state,
-        listener=listener,
+        callbacks=callbacks,
         processes=processes,
     )
     one.train()
@@ -52,10 +52,10 @@ def write(one: Trainer, folder: Path) -> None:
     (folder / "found.json").write_text(json.dumps(found))
 
 
-def killed_at_three(job: Job, listener: Listener, processes: Processes) -> None:
+def killed_at_three(job: Job, callbacks: Callbacks, processes: Processes) -> None:
     """Train, the last process dying of SIGKILL in its third step."""
     trainer = build_trainer(
-        LatentsStore(job.latents), job.base, job.model, job.config, job.state, listener, processes
+        LatentsStore(job.latents), job.base, job.model, job.config, job.state, callbacks, processes
     )
     if processes.rank == processes.count - 1:
         update = trainer.update

@@ -10,7 +10,7 @@ import tiny
 from mobius_pipeline.comparison import timing
 from mobius_pipeline.comparison.timing import move, paired_step_times, spoiled, time_in_turns
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.train_mode import build_trainer, fingerprints
 
@@ -113,9 +113,9 @@ def test_a_waiting_training_leaves_nothing_on_its_device(tiny_store: Path, tiny_
         tiny.model_config("parallel"),
         tiny.train_config(),
         Path("state"),
-        Listener(),
+        Callbacks(),
     )
-    trainer.update(trainer.batch(0))
+    trainer.train_step(trainer.batch(0))
     states = trainer.optimizer.state.values()
     assert len(states) == len(trainer.trained)
     move(trainer, "meta")

@@ -13,7 +13,7 @@ from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.media.write import write_gif
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.train_mode import build_trainer
 
 pytestmark = pytest.mark.faults_slow
@@ -25,7 +25,7 @@ LEAST_SEEN = 40  # moments
 def test_five_thousand_steps(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     config = tiny.train_config(steps=STEPS, checkpoint_every=250, evaluate_every=500)
     model = tiny.model_config("parallel")
-    trainer = build_trainer(LatentsStore(tiny_store), tiny_base, model, config, tmp_path, Listener())
+    trainer = build_trainer(LatentsStore(tiny_store), tiny_base, model, config, tmp_path, Callbacks())
     seen = soak.followed(trainer.train)
     assert trainer.step == STEPS
     assert len(list(tmp_path.glob("step-*"))) == config.keep_last

@@ -15,7 +15,7 @@ from safetensors.torch import save
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.train_mode import build_trainer
 from mobius_pipeline.training.trainer import Trainer
 
@@ -77,7 +77,7 @@ def train(mode: Mode, store: Path, base: Path, folder: Path, deadly: int | None)
     """Train to the end, or to the deadly call; then write the state's hashes and the number of calls."""
     torch.set_num_threads(1)
     config, model = tiny.train_config(**SETTINGS), tiny.model_config(mode)
-    trainer = build_trainer(LatentsStore(store), base, model, config, folder, Listener())
+    trainer = build_trainer(LatentsStore(store), base, model, config, folder, Callbacks())
     trainer.__class__ = WatchedTrainer
     assert isinstance(trainer, WatchedTrainer)
     trainer.calls = Calls(deadly)

@@ -189,18 +189,18 @@ PLAYLISTS = {
 
 
 @pytest.fixture
-def listener() -> Any:
+def callbacks() -> Any:
     """A TCP port that counts who calls."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         yield server
 
 
-def test_nothing_else_is_opened(listener: Any, tmp_path: Path) -> None:
+def test_nothing_else_is_opened(callbacks: Any, tmp_path: Path) -> None:
     folder, canary = tmp_path / "in", tmp_path / "canary.mp4"
     folder.mkdir()
     encode(canary, counted(6))
-    port = listener.getsockname()[1]
+    port = callbacks.getsockname()[1]
     for name, text in PLAYLISTS.items():
         url = f"http://127.0.0.1:{port}/x.mp4"
         (folder / name).write_text(text.format(canary=canary, url=url, port=port))
@@ -209,7 +209,7 @@ def test_nothing_else_is_opened(listener: Any, tmp_path: Path) -> None:
     results, _ = examine(folder)
     assert [name for name, result in results.items() if "reason" not in result] in ([], ["elsewhere.mov"])
     with pytest.raises(BlockingIOError):
-        listener.accept()
+        callbacks.accept()
 
 
 @pytest.mark.skipif(not Path("/usr/bin/strace").exists(), reason="strace shows which files are opened")

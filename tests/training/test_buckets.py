@@ -14,7 +14,7 @@ from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.train_mode import build_trainer, training_metrics
 from mobius_pipeline.training.trainer import Trainer
 
@@ -41,7 +41,7 @@ def trainer(
     store: LatentsStore, base: Path, folder: Path, mode: Mode = "parallel", **changes: Any
 ) -> Trainer:
     config = tiny.train_config(**changes)
-    return build_trainer(store, base, tiny.model_config(mode), config, folder, Listener())
+    return build_trainer(store, base, tiny.model_config(mode), config, folder, Callbacks())
 
 
 def test_each_clip_is_encoded_at_its_size(store: LatentsStore, tiny_base: Path, sample_clips: Path) -> None:

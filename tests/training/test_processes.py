@@ -18,7 +18,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.launch import Job, launch
 from mobius_pipeline.training.processes import ALONE, Processes
@@ -58,18 +58,18 @@ def found(job: Job) -> Any:
 
 
 def run_alone(job: Job) -> Any:
-    several.in_float64(job, Listener(), ALONE)
+    several.in_float64(job, Callbacks(), ALONE)
     return found(job)
 
 
 def run_several(job: Job) -> Any:
     job.state.mkdir(parents=True)
-    launch(several.in_float64, job, Listener())
+    launch(several.in_float64, job, Callbacks())
     return found(job)
 
 
 def test_shares_cover_a_batch_once() -> None:
-    shares = [Processes(rank, 4).share(range(8)) for rank in range(4)]
+    shares = [Processes(rank, 4).shard(range(8)) for rank in range(4)]
     assert [item for share in shares for item in share] == list(range(8))
 
 
@@ -105,7 +105,7 @@ def test_the_end_of_one_ends_all(job: Any) -> None:
     dying.state.mkdir(parents=True)
     began = time.monotonic()
     with pytest.raises(MobiusError, match=r"Process 1 of the training failed.*SIGKILL"):
-        launch(several.killed_at_three, dying, Listener())
+        launch(several.killed_at_three, dying, Callbacks())
     assert time.monotonic() - began < 90
     saved = newest_checkpoint(dying.state)
     assert saved is not None
@@ -124,15 +124,15 @@ def test_stopped_in_two_it_goes_on_in_one(
             if step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    def run(folder: str, listener: Listener | None = None, **changes: Any) -> dict[str, Any]:
+    def run(folder: str, callbacks: Callbacks | None = None, **changes: Any) -> dict[str, Any]:
         long = {"batch_size": 4, "steps": 60, "checkpoint_every": 60, "evaluate_every": 60}
         folders = {"state": tmp_path / folder / "state", "output": tmp_path / folder / "output"}
         config = tiny.train_config(**long | changes)
-        return read_metrics(train_mode(store, tiny_base, model, config, **folders, listener=listener))
+        return read_metrics(train_mode(store, tiny_base, model, config, **folders, callbacks=callbacks))
 
     before = signal.getsignal(signal.SIGTERM)
     with sigterm_raises(), pytest.raises(Terminated):
-        run("broken", Listener(metrics=stop_at_three), num_processes=2)
+        run("broken", Callbacks(metrics=stop_at_three), num_processes=2)
     saved = newest_checkpoint(tmp_path / "broken/state")
     assert saved is not None
     assert 3 <= saved.step < 60

@@ -16,7 +16,7 @@ from mobius_pipeline.media.grid import GAP
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.previews import Preview, picture
@@ -32,11 +32,11 @@ MODES = ("serial", "parallel")
 
 
 def trainer(
-    mode: Mode, store: Path, base: Path, folder: Path, listener: Listener | None = None, **changes: Any
+    mode: Mode, store: Path, base: Path, folder: Path, callbacks: Callbacks | None = None, **changes: Any
 ) -> Trainer:
     config = tiny.train_config(**changes)
     return build_trainer(
-        LatentsStore(store), base, tiny.model_config(mode), config, folder, listener or Listener()
+        LatentsStore(store), base, tiny.model_config(mode), config, folder, callbacks or Callbacks()
     )
 
 
@@ -80,7 +80,7 @@ def test_goes_on_exactly_after_a_break(mode: Mode, tiny_store: Path, tiny_base: 
             raise BrokenError
 
     with pytest.raises(BrokenError):
-        trainer(mode, tiny_store, tiny_base, tmp_path / "broken", Listener(metrics=break_at_five)).train()
+        trainer(mode, tiny_store, tiny_base, tmp_path / "broken", Callbacks(metrics=break_at_five)).train()
     resumed = trainer(mode, tiny_store, tiny_base, tmp_path / "broken")
     resumed.train()
 
@@ -112,7 +112,7 @@ def test_stopped_by_hand_it_saves_and_goes_on(
         if step == 3 and during in metrics:
             signal.raise_signal(number)
 
-    stopped = trainer("parallel", tiny_store, tiny_base, tmp_path / "stopped", Listener(metrics=stop))
+    stopped = trainer("parallel", tiny_store, tiny_base, tmp_path / "stopped", Callbacks(metrics=stop))
     with pytest.raises(raised), sigterm_raises():
         stopped.train()
     assert "Stopped at step 3 of 6. The same command goes on from there" in caplog.text
@@ -153,7 +153,7 @@ def test_not_a_number_stops_before_the_update(tiny_store: Path, tiny_base: Path,
     (batch,) = one.batch(0)
     before = {name: tensor.clone() for name, tensor in weights(one).items()}
     with pytest.raises(MobiusError, match=r"Step 0: the loss is nan.*there is no checkpoint yet.*\w{12} \("):
-        one.update([replace(batch, noise=batch.noise * float("nan"))])
+        one.train_step([replace(batch, noise=batch.noise * float("nan"))])
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
 
 
@@ -242,7 +242,7 @@ def test_losses_by_timestep_make_up_the_loss(tiny_store: Path, tiny_base: Path, 
         tiny_store,
         tiny_base,
         tmp_path,
-        Listener(metrics=lambda metrics, _: heard.append(metrics)),
+        Callbacks(metrics=lambda metrics, _: heard.append(metrics)),
     )
     one.train()
     width = one.objective.timesteps // 4
@@ -271,8 +271,8 @@ def test_previews_are_the_same_prompts_from_the_same_noise(
 
     plain = trainer(mode, tiny_store, tiny_base, tmp_path / "plain", steps=5)
     plain.train()
-    listener = Listener(preview=show)
-    one = trainer(mode, tiny_store, tiny_base, tmp_path / "shown", listener, steps=5, previews=settings)
+    callbacks = Callbacks(preview=show)
+    one = trainer(mode, tiny_store, tiny_base, tmp_path / "shown", callbacks, steps=5, previews=settings)
     one.train()
     assert [loss for _, loss, _ in one.history.loss] == [loss for _, loss, _ in plain.history.loss]
     assert list(shown) == [2, 4, 5]

@@ -11,7 +11,7 @@ from mobius_pipeline.base_model.load import base_fingerprint
 from mobius_pipeline.comparison.summary import listed
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.progress import stage
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.train_mode import build_trainer
@@ -108,7 +108,7 @@ def paired_step_times(
     for name, config in configs.items():
         state = Path(name)  # is named in errors only: single steps save nothing
         train = in_one_process(config)
-        trainers[name] = build_trainer(store, base, ModelConfig(**config["model"]), train, state, Listener())
+        trainers[name] = build_trainer(store, base, ModelConfig(**config["model"]), train, state, Callbacks())
         timers[name] = StepTimer(warmup=WARMUP, device=trainers[name].timer.device)
         move(trainers[name], "cpu")
     with stage("compare: step times", WARMUP + steps, "rounds") as bar:
@@ -117,7 +117,7 @@ def paired_step_times(
                 move(trainer, trainer.config.device)
                 parts = trainer.batch(step)
                 with timers[name]:
-                    trainer.update(parts)
+                    trainer.train_step(parts)
                 move(trainer, "cpu")
             bar.advance()
     return timers

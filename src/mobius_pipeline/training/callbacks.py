@@ -37,8 +37,8 @@ class History:
 
 
 @dataclass(frozen=True)
-class Listener:
-    """Where a training reports to; a listener that does nothing is a valid one."""
+class Callbacks:
+    """Where a training reports to; a callbacks that does nothing is a valid one."""
 
     metrics: Callable[[dict[str, float], int], None] = lambda metrics, step: None
     preview: Callable[[list[Preview], int], None] = lambda previews, step: None

@@ -23,7 +23,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, write_json
 from mobius_pipeline.runtime.redaction import guard_logs
 from mobius_pipeline.runtime.signals import Terminated, signals_noted
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.processes import Processes, processes_of_torchrun
 
@@ -48,16 +48,16 @@ class Job(Config):
     notes: dict[str, Any] = Field(description="written beside the metrics")
 
 
-Work = Callable[[Job, Listener, Processes], None]
+Work = Callable[[Job, Callbacks, Processes], None]
 
 
-def launch(work: Work, job: Job, listener: Listener) -> None:
+def launch(work: Work, job: Job, callbacks: Callbacks) -> None:
     """Run `work` in the processes of this machine, which leads.
 
     Args:
         work: A function of a module; every process calls it.
         job: What to do; written to its `state`, for `join`.
-        listener: What the process that leads tells, called in a thread.
+        callbacks: What the process that leads tells, called in a thread.
 
     Raises:
         MobiusError: If a process fails, with its message; the others are ended.
@@ -72,7 +72,7 @@ def launch(work: Work, job: Job, listener: Listener) -> None:
             job.config.rendezvous.endpoint,
             file,
         )
-    with _heard(listener) as words:
+    with _heard(callbacks) as words:
         _run(job.config, work, file, words)
 
 
@@ -157,7 +157,7 @@ def _process(work: Work, file: Path, words: Connection | None) -> None:
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s %(message)s")
     with signals_noted(), processes_of_torchrun(job.config.device, leads=words is not None) as processes:
         try:
-            work(job, _told(words) if words and processes.leads else Listener(), processes)
+            work(job, _told(words) if words and processes.is_main_process else Callbacks(), processes)
         except MobiusError:
             raise
         except Exception:
@@ -165,9 +165,9 @@ def _process(work: Work, file: Path, words: Connection | None) -> None:
             raise
 
 
-def _told(words: Connection) -> Listener:
-    """A listener whose words go to the process that started this one."""
-    return Listener(
+def _told(words: Connection) -> Callbacks:
+    """A callbacks whose words go to the process that started this one."""
+    return Callbacks(
         metrics=lambda *what: words.send(("metrics", what)),
         preview=lambda *what: words.send(("preview", what)),
         checkpoint=lambda *what: words.send(("checkpoint", what)),
@@ -175,8 +175,8 @@ def _told(words: Connection) -> Listener:
 
 
 @contextmanager
-def _heard(listener: Listener) -> Iterator[Connection]:
-    """Yield a connection whose words `listener` hears, in a thread; its error is raised at the end."""
+def _heard(callbacks: Callbacks) -> Iterator[Connection]:
+    """Yield a connection whose words `callbacks` hears, in a thread; its error is raised at the end."""
     from torch.multiprocessing import get_context
 
     reader, writer = get_context("spawn").Pipe(duplex=False)
@@ -189,7 +189,7 @@ def _heard(listener: Listener) -> Iterator[Connection]:
             except EOFError:  # every process has ended, the last word unfinished if it was killed
                 return
             try:
-                getattr(listener, name)(*what)
+                getattr(callbacks, name)(*what)
             except BaseException as error:
                 errors.append(error)
 

@@ -18,21 +18,21 @@ TIMEOUT = timedelta(minutes=10)  # until processes that wait for one that hangs 
 
 @dataclass(frozen=True)
 class Processes:
-    """One of `count` processes; the one that leads writes files and reports.
+    """One of `count` processes; the main process writes files and reports.
 
     Alone, everything here does nothing and costs nothing.
     """
 
     rank: int = 0
     count: int = 1
-    leads: bool = True
+    is_main_process: bool = True
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
         """This process's part of what all of them work on; the same length for each."""
         size = len(items) // self.count
         return items[self.rank * size : (self.rank + 1) * size]
 
-    def wrap(self, model: nn.Module) -> nn.Module:
+    def ddp(self, model: nn.Module) -> nn.Module:
         """`model` with its trained parameters' gradients averaged over all processes on the way back.
 
         The frozen ones have no gradients and are the same everywhere: they are never sent.
@@ -41,8 +41,8 @@ class Processes:
             return model
         return DistributedDataParallel(model, gradient_as_bucket_view=True, init_sync=False)
 
-    def mean(self, values: Tensor) -> Tensor:
-        """Mean of `values` over the processes."""
+    def all_reduce_mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` over the processes, computed in place."""
         if self.count > 1:
             distributed.all_reduce(values)
             values /= self.count
@@ -56,7 +56,7 @@ class Processes:
         distributed.all_gather_object(values, value)
         return values
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until every process is here."""
         if self.count > 1:
             distributed.barrier()

@@ -17,7 +17,7 @@ from mobius_pipeline.models.factory import start_of
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
 from mobius_pipeline.runtime.files import digest, whole_folder, write_json
-from mobius_pipeline.training.callbacks import Listener
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
@@ -67,7 +67,7 @@ def build_trainer(
     model: ModelConfig,
     config: TrainConfig,
     state: Path,
-    listener: Listener,
+    callbacks: Callbacks,
     processes: Processes = ALONE,
 ) -> Trainer:
     """A trainer of a mode over the base model, its resume state in `state`.
@@ -83,7 +83,7 @@ def build_trainer(
         config,
         scaling=scaling_factor(base),
         folder=state,
-        listener=listener,
+        callbacks=callbacks,
         processes=processes,
         preview=partial(sample_previews, base=base, store=store, config=config.previews, device=config.device)
         if config.previews
@@ -116,7 +116,7 @@ def train_mode(
     *,
     state: Path,
     output: Path,
-    listener: Listener | None = None,
+    callbacks: Callbacks | None = None,
     notes: Mapping[str, Any] | None = None,
     earlier: Iterable[Path] = (),
 ) -> Path:
@@ -129,7 +129,7 @@ def train_mode(
         config: Steps, batch size, optimiser and so on.
         state: Folder of resume state; the same one goes on, exactly.
         output: Folder for weights and metrics; replaced.
-        listener: What to tell while training.
+        callbacks: What to tell while training.
         notes: What to write beside the metrics, as JSON takes it.
         earlier: Folders of resume state of earlier trainings; see `train.on_mismatch`.
 
@@ -153,9 +153,9 @@ def train_mode(
     marks = fingerprints(store, base, model, config)
     claim(state, _description(model, config, marks), config.end, config.on_mismatch, earlier)
     if config.processes > 1:
-        launch(train_here, job, listener or Listener())
+        launch(train_here, job, callbacks or Callbacks())
     else:
-        train_here(job, listener or Listener(), ALONE)
+        train_here(job, callbacks or Callbacks(), ALONE)
     return output
 
 
@@ -164,14 +164,14 @@ def join_training(file: Path) -> None:
     join(train_here, file)
 
 
-def train_here(job: Job, listener: Listener, processes: Processes) -> None:
+def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
     """Train in this process, alone or among others; the one that leads writes what came out."""
     store = LatentsStore(job.latents)
-    trainer = build_trainer(store, job.base, job.model, job.config, job.state, listener, processes)
+    trainer = build_trainer(store, job.base, job.model, job.config, job.state, callbacks, processes)
     trainer.train()
     start = start_heldout_loss(store, job.base, job.config, processes)
     end = trainer.evaluate_all()
-    if processes.leads:
+    if processes.is_main_process:
         marks = fingerprints(store, job.base, job.model, job.config)
         results = {
             "heldout_loss": end.loss,
@@ -183,7 +183,7 @@ def train_here(job: Job, listener: Listener, processes: Processes) -> None:
             **job.notes,
         }
         write_result(trainer, job.output, job.base, job.model, marks, results)
-    processes.wait()
+    processes.barrier()
 
 
 def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -> dict[str, Any]:

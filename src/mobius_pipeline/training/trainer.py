@@ -21,7 +21,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.runtime.signals import Terminated, noted_signal, signals_wait
 from mobius_pipeline.training.batches import Batch, BatchSource, by_size
-from mobius_pipeline.training.callbacks import History, Listener
+from mobius_pipeline.training.callbacks import Callbacks, History
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import Batches
@@ -58,7 +58,7 @@ class Trainer:
         *,
         scaling: float,
         folder: Path,
-        listener: Listener,
+        callbacks: Callbacks,
         processes: Processes = ALONE,
         preview: Callable[[nn.Module], list[Preview]] | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class Trainer:
             config: Steps, batch size, optimiser and so on.
             scaling: The VAE's scaling factor.
             folder: Where resume state lives; its name must tell configuration and data.
-            listener: What to tell, and when; of the process that leads alone.
+            callbacks: What to tell, and when; of the process that leads alone.
             processes: This process among those that train together.
             preview: Samples videos with the model, where the configuration asks for previews.
 
@@ -80,7 +80,7 @@ class Trainer:
         """
         self.model = model.to(config.device).train()
         self.store, self.objective, self.config = store, objective, config
-        self.folder, self.listener, self.processes, self.preview = folder, listener, processes, preview
+        self.folder, self.callbacks, self.processes, self.preview = folder, callbacks, processes, preview
         clips, self.heldout_clips = store.clips("train"), store.clips("heldout")
         self.buckets = by_size(clips, config.batch_size)
         if not self.buckets or not self.heldout_clips:
@@ -107,13 +107,13 @@ class Trainer:
         self._saved: int | None = None  # the step of the last checkpoint
         self._shown: int | None = None  # the step of the last preview
         self._whole: tuple[int, HeldOutLoss] | None = None  # the last loss over all clips, and its step
-        self._together = processes.wrap(self.model)  # what is called in training
+        self._together = processes.ddp(self.model)  # what is called in training
 
     def train(self) -> None:
         """Train to the last step, from the newest checkpoint if there is one."""
         self._resume()
         self._note_device()
-        title, shown = f"train {self.folder.name}", self.processes.leads
+        title, shown = f"train {self.folder.name}", self.processes.is_main_process
         with stage(title, self.config.end, "steps", done=self.step, shown=shown) as bar:
             if self.step == 0:
                 self._count_flops()
@@ -158,7 +158,7 @@ class Trainer:
             self._save()
 
     def _preview_is_due(self) -> bool:
-        previews, leads = self.config.previews, self.processes.leads
+        previews, leads = self.config.previews, self.processes.is_main_process
         if previews is None or not leads or not self.step or self._shown == self.step:
             return False
         return self.step == self.config.end or self.step % previews.every == 0
@@ -166,7 +166,7 @@ class Trainer:
     def _show(self) -> None:
         assert self.preview is not None
         with self.ema_weights():
-            self.listener.preview(self.preview(self.model), self.step)
+            self.callbacks.preview(self.preview(self.model), self.step)
         self._shown = self.step
 
     @property
@@ -184,7 +184,7 @@ class Trainer:
         if self.processes.count == 1:
             return  # its signals interrupt
         asked = torch.tensor(float(noted_signal() is not None), device=self.config.device)
-        if self.processes.mean(asked) > 0:
+        if self.processes.all_reduce_mean(asked) > 0:
             raise Terminated(143)
 
     @contextmanager
@@ -208,7 +208,7 @@ class Trainer:
         return self._on_device(self._draw(step))
 
     def _draw(self, step: int) -> list[Batch]:
-        clips = self.processes.share(self.order.at(step))
+        clips = self.processes.shard(self.order.at(step))
         size = len(clips) // self.config.gradient_accumulation_steps
         return [self.source.batch(clips[start : start + size], step) for start in range(0, len(clips), size)]
 
@@ -270,11 +270,11 @@ class Trainer:
             (share * losses.mean()).backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
-    def update(self, parts: Sequence[Batch]) -> dict[str, float]:
+    def train_step(self, parts: Sequence[Batch]) -> dict[str, float]:
         """One optimiser step; returns the loss, also by timestep, and the gradient norm before clipping."""
         share, last = 1 / len(parts), len(parts) - 1
         losses = [self._backward(part, share=share, last=i == last) for i, part in enumerate(parts)]
-        loss = self.processes.mean(torch.cat(losses).mean())
+        loss = self.processes.all_reduce_mean(torch.cat(losses).mean())
         norm = nn.utils.clip_grad_norm_(self.trained.values(), self.config.optimizer.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise MobiusError(self._not_finite(float(loss), float(norm)))
@@ -291,7 +291,7 @@ class Trainer:
         sums = torch.zeros(2, BUCKETS, dtype=torch.float64)
         for step, loss in zip(steps, torch.cat(list(losses)).tolist(), strict=True):
             sums[:, bucket_of(step, timesteps)] += torch.tensor([loss, 1.0])
-        totals, counts = self.processes.mean(sums.to(losses[0].device)).tolist()
+        totals, counts = self.processes.all_reduce_mean(sums.to(losses[0].device)).tolist()
         means = enumerate(zip(totals, counts, strict=True))
         return {f"loss/{bucket_name(i, timesteps)}": total / count for i, (total, count) in means if count}
 
@@ -313,18 +313,18 @@ class Trainer:
             measured = self._instrumented_step(parts)
         else:
             with self.timer:
-                measured = self.update(parts)
+                measured = self.train_step(parts)
         rate = self.learning_rate(self.step)
         self.step += 1
         self.history.loss.append((self.step, measured["loss"], self.timer.total_s))
-        self.listener.metrics({**measured, "learning_rate": rate}, self.step)
+        self.callbacks.metrics({**measured, "learning_rate": rate}, self.step)
         return measured["loss"]
 
     def _instrumented_step(self, parts: Sequence[Batch]) -> dict[str, float]:
         """A step under the memory meter; it trains as any other, and is not timed."""
         results: list[dict[str, float]] = []
         memory = measure_step(
-            lambda: results.append(self.update(parts)),
+            lambda: results.append(self.train_step(parts)),
             weights=[*self.model.parameters(), *self.ema.shadow_params],
             optimizer=self.optimizer,
             inputs=[tensor for part in parts for tensor in part.tensors],
@@ -345,10 +345,10 @@ class Trainer:
         self.history.heldout.append((self.step, result.loss, self.timer.total_s))
         self.history.watched.append((self.step, result.by_clip))
         parts = {f"heldout_loss/{name}": value for name, value in result.by_timestep.items()}
-        self.listener.metrics({"heldout_loss": result.loss, **parts}, self.step)
+        self.callbacks.metrics({"heldout_loss": result.loss, **parts}, self.step)
 
     def _save(self) -> None:
-        if self.processes.leads:
+        if self.processes.is_main_process:
             self.history.seconds, self.history.waited = self.timer.seconds, self.loader.waited
             meta = {
                 "history": asdict(self.history),
@@ -360,7 +360,7 @@ class Trainer:
             with signals_wait():
                 path = save_checkpoint(self.folder, checkpoint, keep_last=last, keep_every=every)
                 self._saved = self.step
-            self.listener.checkpoint(path, self.step, {"heldout_loss": self.history.heldout[-1][1]})
+            self.callbacks.checkpoint(path, self.step, {"heldout_loss": self.history.heldout[-1][1]})
         self._saved = self.step
 
     def _resume(self) -> None:

@@ -8,7 +8,7 @@ from mobius_pipeline.tracking.run import Run
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from mobius_pipeline.training.callbacks import Listener
+    from mobius_pipeline.training.callbacks import Callbacks
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def train(
             train,
             state=state,
             output=output,
-            listener=_listener(run, model.mode, state, store.clip.rate),
+            callbacks=_callbacks(run, model.mode, state, store.clip.rate),
             notes={"run_id": run.id},
             earlier=work.glob(f"*/{model.mode}"),
         )
@@ -113,10 +113,10 @@ def _known_run(file: Path) -> dict[str, str]:
         return {}
 
 
-def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
+def _callbacks(run: Run, mode: str, state: Path, rate: float) -> "Callbacks":
     """Hand a training's figures, checkpoints and previews to its run."""
     from mobius_pipeline.tracking import api as tracking
-    from mobius_pipeline.training.callbacks import Listener
+    from mobius_pipeline.training.callbacks import Callbacks
     from mobius_pipeline.training.previews import Preview, picture, write_previews
 
     def show(previews: list[Preview], step: int) -> None:
@@ -125,7 +125,7 @@ def _listener(run: Run, mode: str, state: Path, rate: float) -> "Listener":
         run.log_videos(videos, step)
         run.log_image(picture(previews), "preview", step)
 
-    return Listener(
+    return Callbacks(
         metrics=run.log_metrics,
         preview=show,
         checkpoint=lambda path, step, metrics: run.log_checkpoint(
