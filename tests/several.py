@@ -32,7 +32,7 @@ def in_float64(job: Job, callbacks: Callbacks, processes: Processes) -> Trainer:
         processes=processes,
     )
     one.train()
-    if processes.leads:
+    if processes.is_main_process:
         write(one, job.output)
     return one
 
@@ -44,8 +44,8 @@ def write(one: Trainer, folder: Path) -> None:
     found = {
         "loss": [row[1] for row in history.loss],
         "heldout": [row[1] for row in history.heldout],
-        "weights": [float(weight.detach().sum()) for weight in one.trained.values()],
-        "ema": [float(shadow.sum()) for shadow in one.ema.shadow_params],
+        "weights": [float(weight.detach().sum()) for weight in one.optimization.trained.values()],
+        "ema": [float(shadow.sum()) for shadow in one.optimization.ema.shadow_params],
         "flops": history.flops,
         "parts": len(one.batch(0)),
     }

@@ -120,7 +120,7 @@ def train_config(**changes: Any) -> TrainConfig:
         "checkpoint_every": 2,
         "keep_last": 2,
         "keep_every": None,
-        "on_mismatch": "afresh",
+        "on_mismatch": "restart",
         "timer_warmup": 1,
         "device": "cpu",
     }

@@ -100,9 +100,9 @@ def join_command_line(job: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; errors that a user can mend are printed without a traceback.
+    """Run a command; errors that a user can fix are printed without a traceback.
 
-    Kedro finds `cli` in a module of this name too: its commands stand beside Kedro's own.
+    Kedro finds `cli` in a module of this name too: its commands appear beside Kedro's own.
     """
     telemetry.silence()
     guard_logs()

@@ -30,7 +30,7 @@ telemetry.silence()  # settings.py imports this module before Kedro imports any 
 
 
 def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print errors that the user can mend without the traceback, which would hide them."""
+    """Print errors that the user can fix without the traceback, which would hide them."""
     words = redacted(str(error)) if isinstance(error, ParameterValidationError) else in_plain_words(error)
     if words is not None:
         print(f"\nmobius: {words}", file=sys.stderr)
@@ -90,7 +90,7 @@ class ProjectHooks:
             raise MobiusError(
                 f"--params: nothing in this run reads {', '.join(vain)}. "
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
-                + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and what stands below them."
+                + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and what is below them."
             )
         if any("tracked" in node.tags for node in pipeline.nodes):
             tracking.check()
@@ -138,5 +138,5 @@ def catalog_parameters(conf: Path) -> set[str]:
 
 
 def is_read(name: str, read: set[str]) -> bool:
-    """Whether a dotted name is one of `read`, stands below one, or above one."""
+    """Whether a dotted name is one of `read`, is below one, or above one."""
     return any(f"{name}.".startswith(f"{one}.") or one.startswith(f"{name}.") for one in read)

@@ -28,7 +28,7 @@ MODES = ("serial", "parallel")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Collect the project's pipelines; those of a mode stand once per mode, under its namespace.
+    """Collect the project's pipelines; those of a mode exist once per mode, under its namespace.
 
     Kedro's `find_pipelines` takes a folder's name for its pipeline's, and a folder here may hold two.
     """

@@ -116,9 +116,9 @@ def test_a_waiting_training_leaves_nothing_on_its_device(tiny_store: Path, tiny_
         Callbacks(),
     )
     trainer.train_step(trainer.batch(0))
-    states = trainer.optimizer.state.values()
-    assert len(states) == len(trainer.trained)
+    states = trainer.optimization.optimizer.state.values()
+    assert len(states) == len(trainer.optimization.trained)
     move(trainer, "meta")
-    held = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.ema.shadow_params]
+    held = [*trainer.model.parameters(), *trainer.model.buffers(), *trainer.optimization.ema.shadow_params]
     held += [value for state in states for key, value in state.items() if key != "step"]
     assert {tensor.device.type for tensor in held} == {"meta"}

@@ -52,11 +52,11 @@ class WatchedTrainer(Trainer):
 
 def state_hashes(trainer: Trainer) -> dict[str, str]:
     """Of weights, EMA weights, optimiser state, losses, and what the meters read."""
-    trained = trainer.trained
-    states = {name: trainer.optimizer.state[parameter] for name, parameter in trained.items()}
+    trained = trainer.optimization.trained
+    states = {name: trainer.optimization.optimizer.state[parameter] for name, parameter in trained.items()}
     tensors = {
         "weights": {name: parameter.detach() for name, parameter in trained.items()},
-        "ema": dict(zip(trained, trainer.ema.shadow_params, strict=True)),
+        "ema": dict(zip(trained, trainer.optimization.ema.shadow_params, strict=True)),
         "optimizer": {f"{name}.{key}": one for name, state in states.items() for key, one in state.items()},
     }
     data = {
@@ -67,7 +67,7 @@ def state_hashes(trainer: Trainer) -> dict[str, str]:
     values = {
         "losses": [row[:2] for row in (*history.loss, *history.heldout)],
         "meters": [history.flops, history.memory],
-        "counts": [trainer.step, trainer.ema.optimization_step],
+        "counts": [trainer.step, trainer.optimization.ema.optimization_step],
     }
     data |= {kind: json.dumps(value, sort_keys=True).encode() for kind, value in values.items()}
     return {kind: hashlib.sha256(content).hexdigest() for kind, content in data.items()}

@@ -66,18 +66,19 @@ def test_trains_on_all_buckets_that_fill_a_batch(
     sizes = [{clip.size for clip in one.order.at(step)} for step in range(8)]
     assert all(len(size) == 1 for size in sizes)
     assert {size for step in sizes for size in step} == {SQUARE, WIDE}
-    measured = one.evaluate(one.heldout_clips)
-    assert list(measured.by_clip) == [clip.clip_id for clip in one.heldout_clips]
-    assert {clip.size for clip in one.heldout_clips} == {SQUARE, WIDE}
-    frames = training_metrics(one)["frames_per_s"] * one.timer.median_s / one.config.batch_size
+    measured = one.evaluator.measure(one.model, clips=one.evaluator.clips)
+    assert list(measured.by_clip) == [clip.clip_id for clip in one.evaluator.clips]
+    assert {clip.size for clip in one.evaluator.clips} == {SQUARE, WIDE}
+    frames = training_metrics(one)["frames_per_s"] * one.meter.timer.median_s / one.config.batch_size
     assert 4 < frames < 6
 
 
 def test_heldout_loss_of_a_clip_is_its_own(store: LatentsStore, tiny_base: Path, tmp_path: Path) -> None:
     one = trainer(store, tiny_base, tmp_path)
-    together = one.evaluate(one.heldout_clips).by_clip
-    for clip in one.heldout_clips:
-        assert one.evaluate([clip]).by_clip[clip.clip_id] == pytest.approx(together[clip.clip_id], rel=1e-5)
+    together = one.evaluator.measure(one.model, clips=one.evaluator.clips).by_clip
+    for clip in one.evaluator.clips:
+        alone = one.evaluator.measure(one.model, clips=[clip]).by_clip
+        assert alone[clip.clip_id] == pytest.approx(together[clip.clip_id], rel=1e-5)
 
 
 def test_memory_is_that_of_the_largest_bucket(

@@ -26,7 +26,7 @@ def description(**changes: Any) -> dict[str, Any]:
 def earlier(tmp_path: Path) -> Path:
     """A training that was stopped after step 4."""
     folder = tmp_path / "earlier"
-    claim(folder, description(), 10, "afresh", [])
+    claim(folder, description(), 10, "restart", [])
     save_checkpoint(folder, Checkpoint(4, {"x": torch.ones(1)}, {"at": 4}), keep_last=1)
     return folder
 
@@ -34,10 +34,10 @@ def earlier(tmp_path: Path) -> Path:
 SLOWER = description(train={"rate": 0.05})
 
 
-def test_starts_afresh_beside_it(earlier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_starts_again_beside_it(earlier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    claim(tmp_path / "new", SLOWER, 10, "afresh", [earlier])
-    assert "Starting afresh." in caplog.text
+    claim(tmp_path / "new", SLOWER, 10, "restart", [earlier])
+    assert "Starting at step 0." in caplog.text
     assert "train.rate is 0.05 and was 0.1" in caplog.text
     assert newest_checkpoint(tmp_path / "new") is None
     assert forked_at(tmp_path / "new") is None
@@ -61,7 +61,7 @@ def test_forks_the_newest_checkpoint(place: str, earlier: Path, tmp_path: Path) 
 
 def test_the_training_saved_last_counts(earlier: Path, tmp_path: Path) -> None:
     later = tmp_path / "later"
-    claim(later, description(train={"rate": 0.2}), 10, "afresh", [])
+    claim(later, description(train={"rate": 0.2}), 10, "restart", [])
     save_checkpoint(later, Checkpoint(7, {"x": torch.ones(1)}, {}), keep_last=1)
     claim(tmp_path / "new", SLOWER, 10, "fork", [earlier, later])
     assert forked_at(tmp_path / "new") == 7
@@ -82,9 +82,9 @@ def test_what_cannot_be_forked(
         claim(tmp_path / "new", description(**changes), steps, "fork", [earlier])
 
 
-def test_a_folder_of_another_training_is_not_started_afresh(earlier: Path) -> None:
+def test_a_folder_of_another_training_is_not_started_again(earlier: Path) -> None:
     with pytest.raises(MobiusError, match="of another training"):
-        claim(earlier, SLOWER, 10, "afresh", [])
+        claim(earlier, SLOWER, 10, "restart", [])
 
 
 DAMAGED = ("", "[]", "{}", '{"model": 1, "train": {}, "fingerprints": {}, "forked_at": null}', "\x00")
@@ -94,10 +94,10 @@ DAMAGED = ("", "[]", "{}", '{"model": 1, "train": {}, "fingerprints": {}, "forke
 def test_a_damaged_description_is_named_and_the_command_helps(earlier: Path, text: str) -> None:
     (earlier / "training.json").write_text(text)
     with pytest.raises(MobiusError, match=r"training\.json cannot be used") as told:
-        claim(earlier, description(), 10, "afresh", [])
+        claim(earlier, description(), 10, "restart", [])
     (command,) = re.findall("`(rm .*?)`", str(told.value))
     subprocess.run(command, shell=True, check=True)
-    claim(earlier, description(), 10, "afresh", [])
+    claim(earlier, description(), 10, "restart", [])
     checkpoint = newest_checkpoint(earlier)
     assert checkpoint is not None
     assert checkpoint.step == 4
@@ -112,7 +112,7 @@ def test_an_earlier_damaged_description_stops_only_what_needs_it(
     for on_mismatch in ("refuse", "fork"):
         with pytest.raises(MobiusError, match=r"earlier/training\.json cannot be used"):
             claim(tmp_path / "new", SLOWER, 10, on_mismatch, [earlier])
-    claim(tmp_path / "new", SLOWER, 10, "afresh", [earlier])
+    claim(tmp_path / "new", SLOWER, 10, "restart", [earlier])
     assert "earlier/training.json cannot be used" in caplog.text
     assert forked_at(tmp_path / "new") is None
 
@@ -120,6 +120,6 @@ def test_an_earlier_damaged_description_stops_only_what_needs_it(
 def test_what_a_killed_run_left_of_a_checkpoint_goes(earlier: Path) -> None:
     (earlier / ".step-00000006.filling").mkdir()
     (earlier / ".step-00000006.filling/state.safetensors").write_bytes(bytes(100))
-    claim(earlier, description(), 10, "afresh", [])
+    claim(earlier, description(), 10, "restart", [])
     assert not list(earlier.glob(".*"))
     assert newest_checkpoint(earlier) is not None

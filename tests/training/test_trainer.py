@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.optimization import moving_average
 from mobius_pipeline.training.previews import Preview, picture
 from mobius_pipeline.training.train_mode import (
     build_trainer,
@@ -26,7 +28,7 @@ from mobius_pipeline.training.train_mode import (
     start_heldout_loss,
     training_metrics,
 )
-from mobius_pipeline.training.trainer import Trainer, moving_average
+from mobius_pipeline.training.trainer import Trainer
 
 MODES = ("serial", "parallel")
 
@@ -46,7 +48,7 @@ def test_starts_at_the_loss_of_the_base(
 ) -> None:
     one = trainer(mode, tiny_store, tiny_base, tmp_path)
     start = start_heldout_loss(one.store, tiny_base, one.config)
-    measured = one.evaluate(one.store.clips("heldout"))
+    measured = one.evaluate_all()
     assert measured.loss == pytest.approx(start.loss, rel=1e-6)
     assert measured.by_timestep == pytest.approx(start.by_timestep, rel=1e-6)
     if mode == "parallel":
@@ -63,8 +65,9 @@ def test_learns(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -
 
 
 def weights(one: Trainer) -> dict[str, torch.Tensor]:
-    shadows = {f"ema.{name}": tensor for name, tensor in zip(one.trained, one.ema.shadow_params, strict=True)}
-    return {**{name: parameter.detach() for name, parameter in one.trained.items()}, **shadows}
+    trained, ema = one.optimization.trained, one.optimization.ema
+    shadows = {f"ema.{name}": tensor for name, tensor in zip(trained, ema.shadow_params, strict=True)}
+    return {**{name: parameter.detach() for name, parameter in trained.items()}, **shadows}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -141,10 +144,10 @@ def test_metrics_are_measured(tiny_store: Path, tiny_base: Path, tmp_path: Path)
     one = trainer("parallel", tiny_store, tiny_base, tmp_path)
     one.train()
     metrics = training_metrics(one)
-    trainable = sum(parameter.numel() for parameter in one.trained.values())
+    trainable = sum(parameter.numel() for parameter in one.optimization.trained.values())
     assert metrics["memory_breakdown_bytes"]["optimizer"] >= 2 * 4 * trainable  # AdamW's two moments
     assert sum(metrics["memory_breakdown_bytes"].values()) == metrics["peak_memory_bytes"]
-    assert len(one.timer.seconds) == metrics["steps"] - 1  # the instrumented step is not timed
+    assert len(one.meter.timer.seconds) == metrics["steps"] - 1  # the instrumented step is not timed
     assert metrics["flops_per_step"] > 0
 
 
@@ -171,6 +174,39 @@ def test_fingerprints_follow_what_they_name(tiny_store: Path, tiny_base: Path) -
     assert fingerprints(store, tiny_base, tiny.model_config("parallel"), config).whole != marks.whole
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda tensors, name: tensors.pop(f"model.{name}"), "missing: {name}"),
+        (lambda tensors, name: tensors.pop(f"ema.{name}"), "missing: {name}"),
+        (lambda tensors, name: tensors.pop(f"optimizer.{name}.exp_avg"), "missing or misshapen: .*{name}"),
+        (lambda tensors, name: tensors.update({f"model.{name}": torch.zeros(1, 2, 3)}), "misshapen: {name}"),
+        (
+            lambda tensors, name: tensors.update({f"optimizer.{name}.exp_avg": torch.zeros(3)}),
+            "missing or misshapen: .*{name}",
+        ),
+        (lambda tensors, name: tensors.update({"model.more": torch.zeros(1)}), "unexpected: more"),
+        (lambda tensors, name: tensors.update({"optimizer.more.step": torch.zeros(1)}), "no trained"),
+    ],
+    ids=["weight", "average", "moment", "shape", "moment's shape", "more", "more states"],
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    change: Callable[[dict[str, torch.Tensor], str], Any],
+    named: str,
+    tiny_store: Path,
+    tiny_base: Path,
+    tmp_path: Path,
+) -> None:
+    one = trainer("parallel", tiny_store, tiny_base, tmp_path)
+    one.train_step(one.batch(0))
+    state = one.state_dict()
+    name = next(iter(one.optimization.trained))
+    change(state.tensors, name)
+    match = f"The checkpoint of step 0 in .* does not fit the model.*{named.format(name=name)}"
+    with pytest.raises(MobiusError, match=match):
+        one.load_state_dict(state)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_golden_losses(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     """Refactors leave every loss as it was; `python tests/golden.py` writes the file anew."""
@@ -191,7 +227,7 @@ def test_autocast_trains_in_float32_weights(tiny_store: Path, tiny_base: Path, t
     )
     for one in (plain, half):
         one.train()
-    assert all(parameter.dtype == torch.float32 for parameter in half.trained.values())
+    assert all(parameter.dtype == torch.float32 for parameter in half.optimization.trained.values())
     losses = [[value for _, value, _ in one.history.loss] for one in (plain, half)]
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
@@ -212,7 +248,8 @@ def test_states_in_8_bits_come_back_from_a_checkpoint(
     trained("broken", optimizer=optimizer, steps=4)
     again = trained("broken", optimizer=optimizer)
     assert [row[1] for row in again.history.loss] == [row[1] for row in whole.history.loss]
-    assert all(torch.equal(again.trained[name], whole.trained[name]) for name in whole.trained)
+    pairs = zip(weights(again).values(), weights(whole).values(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
     kept = [one.history.memory["breakdown"]["optimizer"] for one in (whole, trained("exact"))]
     assert kept[0] < kept[1]
 
@@ -279,8 +316,8 @@ def test_previews_are_the_same_prompts_from_the_same_noise(
     assert all(preview.prompt == "a red ring" for (preview,) in shown.values())
     assert shown[5][0].frames.shape == (4, 16, 16, 3)
     assert (shown[2][0].frames != shown[5][0].frames).any()
-    assert one.preview is not None
-    with one.ema_weights():
-        again = one.preview(one.model)
+    assert one.previewer is not None
+    with one.optimization.ema_weights():
+        again = one.previewer.sample(one.model, 5)
     assert (again[0].frames == shown[5][0].frames).all()
     assert picture(again).shape == (64, 4 * 64 + 3 * GAP, 3)

@@ -57,7 +57,7 @@ def reconstruction_error(decoded: Tensor, images: Tensor) -> Tensor:
 def crop_content(images: Tensor, size: int, source: torch.Generator) -> Tensor:
     """Cut a square of `size` px around a pixel that differs from the image's corner; (N, 3, H, W).
 
-    On plain backgrounds nearly all of an image says nothing: a crop of what stands on it costs a quarter.
+    On plain backgrounds nearly all of an image is empty: a crop of the shape costs a quarter.
     """
     height, width = images.shape[-2:]
     content = (images - images[:, :, :1, :1]).abs().sum(1).flatten(1) + 1e-3

@@ -74,7 +74,7 @@ def import_base(source: Path, target: Path) -> Path:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise
             raise MobiusError(
-                f"Cannot copy {source} ({error}). What was there before stands: make its files readable, "
+                f"Cannot copy {source} ({error}). What was there before is kept: make its files readable, "
                 "and what links lead to, and run again."
             ) from error
     return target

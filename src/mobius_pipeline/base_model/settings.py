@@ -137,9 +137,9 @@ def _refuse_unknown(path: Path, config: dict[str, Any], applied: set[str]) -> No
         and (value not in _AT_REST[key] if key in _AT_REST else value is not None and key not in applied)
     }
     if unknown:
-        said = ", ".join(f"{key}: {value}" for key, value in unknown.items())
+        settings = ", ".join(f"{key}: {value}" for key, value in unknown.items())
         raise MobiusError(
-            f"{path} has {said}, which nothing here applies: the model would be trained on other numbers "
+            f"{path} has {settings}, which nothing here applies: the model would be trained on other numbers "
             "than its author's. Take another base."
         )
 

@@ -36,11 +36,11 @@ def find_latent_scale(source: Path) -> int | None:
     return None if base is None else latent_scale(base)
 
 
-def _read(path: Path, mend: str) -> dict[str, Any]:
+def _read(path: Path, remedy: str) -> dict[str, Any]:
     try:
         config = read_json(path)
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MobiusError(f"Cannot read {path} ({error}). {mend}") from error
+        raise MobiusError(f"Cannot read {path} ({error}). {remedy}") from error
     if not isinstance(config, dict):
         raise MobiusError(f"{path} holds no JSON object. Take it from the model's publisher again.")
     return config

@@ -109,7 +109,7 @@ def paired_step_times(
         state = Path(name)  # is named in errors only: single steps save nothing
         train = in_one_process(config)
         trainers[name] = build_trainer(store, base, ModelConfig(**config["model"]), train, state, Callbacks())
-        timers[name] = StepTimer(warmup=WARMUP, device=trainers[name].timer.device)
+        timers[name] = StepTimer(warmup=WARMUP, device=trainers[name].meter.timer.device)
         move(trainers[name], "cpu")
     with stage("compare: step times", WARMUP + steps, "rounds") as bar:
         for step in range(WARMUP + steps):
@@ -126,8 +126,8 @@ def paired_step_times(
 def move(trainer: Trainer, device: str) -> None:
     """Move all that a training holds on its device: weights, their average, the optimiser's moments."""
     trainer.model.to(device)
-    trainer.ema.to(device)
-    for state in trainer.optimizer.state.values():
+    trainer.optimization.ema.to(device)
+    for state in trainer.optimization.optimizer.state.values():
         # AdamW counts its steps on the CPU, wherever the moments are.
         state.update({key: value.to(device) for key, value in state.items() if key != "step"})
 

@@ -41,7 +41,7 @@ _TEMPLATE_BLURS = (0.0, 0.015, 0.03)  # of the frame's side
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a video shows, in the words of the sample captions; None where nothing is clear."""
+    """What a video shows, in the vocabulary of the sample captions; None where nothing is clear."""
 
     colour: str | None
     shape: str | None
@@ -199,7 +199,7 @@ def _templates(height: int, width: int) -> dict[str, list[Floats]]:
 
 
 def _template(shape: str, height: int, width: int, size: float, blur: float) -> Floats | None:
-    # A sliding shape stands in the frame's centre when half of its way is done.
+    # A sliding shape is in the frame's centre when half of its way is done.
     scene = Scene(shape=shape, colour="red", motion="sliding right", background="black")
     frames = render(scene, times=[MOTION_S / 2], height=height, width=width, size=size)
     blurred = ndimage.gaussian_filter(frames, (0, blur, blur, 0)) if blur else frames

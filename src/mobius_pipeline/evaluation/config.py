@@ -33,7 +33,7 @@ class CompareConfig(Config):
     @field_validator("runs", mode="before")
     @classmethod
     def _words(cls, runs: Any) -> Any:
-        """Take what `kedro run --params` can hand over: names parted by spaces, as it parts by commas."""
+        """Take what `kedro run --params` can hand over: names separated by spaces."""
         return runs.split() if isinstance(runs, str) else runs
 
     @model_validator(mode="after")

@@ -57,8 +57,8 @@ def flicker(videos: Pixels) -> float:
 def dynamic_degree(videos: Pixels) -> float:
     """Mean absolute difference of neighbouring frames in 0..1: how much moves.
 
-    VBench's dynamic degree (arXiv 2311.17982, §3) takes optical flow from RAFT; this is its plain stand-in
-    for a camera that stands still, and the complement of VBench's flickering score. Too little is a still,
+    VBench's dynamic degree (arXiv 2311.17982, §3) takes optical flow from RAFT; this is a plain substitute
+    for a fixed camera, and the complement of VBench's flickering score. Too little is a still,
     too much is noise: close to the real clips' value is good.
 
     Raises:

@@ -151,7 +151,7 @@ def find(folder: Path, kind: str, names: Iterable[str], is_usable: Callable[[str
     """Where the folder holds `names` already.
 
     The last index comes first, so that what it names stays where it is, if the shards say the same. Then come
-    the shards that it does not tell of: those of a run that was killed, and those that clips have left and
+    the shards that it does not list: those of a run that was killed, and those that clips have left and
     may come back to.
 
     Args:

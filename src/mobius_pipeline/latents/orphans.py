@@ -31,16 +31,16 @@ def tell_leftovers(root: Path, folder: Path, remove_orphans: bool) -> None:
     index = read_index(folder)
     used = {*index["shard"], *index["text_shards"].explode()}
     orphans = [path for path in folder.glob(f"*{SUFFIX}") if path.name not in used]
-    told = f"{len(orphans)} shards ({_size(orphans)}) in {folder} that no clip refers to any more"
+    found = f"{len(orphans)} shards ({_size(orphans)}) in {folder} that no clip refers to any more"
     if orphans and remove_orphans:
         for path in orphans:
             path.unlink()
-        log.info("Removed: %s: %s.", told, _named(orphans))
+        log.info("Removed: %s: %s.", found, _named(orphans))
     elif orphans:
         log.info(
             "%s stay, for clips and captions that come back: %s. `kedro run --pipelines=encode "
             "--params=encode.remove_orphans=true` removes them.",
-            told,
+            found,
             _named(orphans),
         )
     for other in sorted(path for path in root.iterdir() if path.is_dir() and path != folder):

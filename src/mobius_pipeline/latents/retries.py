@@ -1,4 +1,4 @@
-"""Work on one clip that may fail without taking the run with it: tried again, then told.
+"""Work on one clip that may fail without taking the run with it: tried again, then reported.
 
 A clip is decoded in a watched process (`clips.media.worker`). The VAE stays in Daft's worker, whose GPU it
 holds. On Ray, Daft restarts one that dies and repeats what it was at, but does not say what killed it: a
@@ -32,7 +32,7 @@ class Attempts:
 
     Args:
         retries: Of one piece of work.
-        begun: The name of the `Begun` that tells of deaths; None where a worker's death is the run's.
+        begun: The name of the `Begun` that counts deaths; None where a worker's death is the run's.
     """
 
     retries: int
@@ -83,7 +83,7 @@ class _Deadly(Exception):  # noqa: N818 (nobody but this module sees it)
 
 
 class Begun:
-    """What was begun and has not ended, and how often; an actor of Ray's that outlives those that tell it."""
+    """What was begun and has not ended, and how often; a Ray actor that outlives its workers."""
 
     def __init__(self, retries: int) -> None:
         self._retries = retries

@@ -70,9 +70,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
         sync(path.parent)
     except OSError as error:
-        mend = "Make room on that disk" if error.errno in _NO_SPACE else "Mend that"
+        remedy = "Make room on that disk" if error.errno in _NO_SPACE else "Repair that"
         raise MobiusError(
-            f"{path} could not be written ({error.strerror or error}). {mend} and run `kedro run "
+            f"{path} could not be written ({error.strerror or error}). {remedy} and run `kedro run "
             "--pipelines=encode` again: what is finished stays, and only the rest is encoded."
         ) from error
 

@@ -89,7 +89,7 @@ def captions_of(manifest: pd.DataFrame) -> list[list[str]]:
 
 
 def _sizes(manifest: pd.DataFrame, clip: ClipFormat) -> dict[str, list[int]]:
-    """The columns of the size that each clip is encoded at; how many clips are in which bucket is told."""
+    """The columns of the size that each clip is encoded at; logs how many clips are in which bucket."""
     rows = manifest[["model_frames", "height", "width"]].itertuples(index=False, name=None)
     # a clip that is too short for all of them is refused when it is decoded, with its length
     sizes = [clip.size_for(*map(int, row)) or clip.sizes[0] for row in rows]
@@ -174,7 +174,7 @@ def _update_texts(
 
 
 def _usable(folder: Path) -> Callable[[str], bool]:
-    """Whether a shard is whole; that one is not is told."""
+    """Return a predicate: is this shard whole? Logs a warning when it is not."""
 
     def usable(shard: str) -> bool:
         if is_whole(folder / shard):

@@ -1,6 +1,6 @@
 """The *sum* ablation: at every sublayer the spatial and a temporal layer read the same input and are added.
 
-Gradients cross both, so it saves nothing against the serial model; it tells what the wiring alone does.
+Gradients cross both, so it saves nothing against the serial model; it shows what the wiring alone does.
 """
 
 import torch

@@ -122,9 +122,9 @@ def _few(names: list[str], most: int = 5) -> str:
 
 
 def _remedy(names: Iterable[str]) -> str:
-    """What to do about keys that tell how a file came about."""
+    """What to do about keys that show how a file was made."""
     if any("_orig_mod." in name for name in names):
         return " They were saved from a compiled model: save that again without the prefix _orig_mod."
     if any("lora" in name for name in names):
-        return " LoRA layers stand in it: fuse them (`fuse_lora()`, `unload_lora_weights()`) and save again."
+        return " It holds LoRA layers: fuse them (`fuse_lora()`, `unload_lora_weights()`) and save again."
     return ""

@@ -27,7 +27,7 @@ from mobius_pipeline.runtime.files import move_folder, read_document, whole_file
 from mobius_pipeline.runtime.tables import CHECKSUMS, Table, read_table
 
 MEND = (
-    "Run the pipeline that writes it (see `kedro registry list`), or mend its `filepath` in "
+    "Run the pipeline that writes it (see `kedro registry list`), or correct its `filepath` in "
     "conf/base/catalog.yml."
 )
 
@@ -156,7 +156,7 @@ class VideosDataset(FolderDataset):
 
 
 _LISTS = (list, np.ndarray)  # as Parquet's lists come back
-# Columns of the tables of clips, as Kedro-Viz shows them from the left; the others stand between.
+# Columns of the tables of clips, as Kedro-Viz shows them from the left; the others are between.
 _READ_FIRST = ("path", "caption", "reason", "status", "split")
 _HASHES = ("likeness", "clip_id", "source_sha256")
 
@@ -177,7 +177,7 @@ class _Whole:
         """Write `data`.
 
         Raises:
-            MobiusError: If it cannot be written, as on a full disk; what was there before stands.
+            MobiusError: If it cannot be written, as on a full disk; what was there before is kept.
         """
         target = Path(self._filepath)
         try:
@@ -190,7 +190,7 @@ class _Whole:
             if not isinstance(cause, OSError):
                 raise
             raise MobiusError(
-                f"Cannot write {target} ({cause}). What was there before stands: make room, or the folder "
+                f"Cannot write {target} ({cause}). What was there before is kept: make room, or the folder "
                 "writable, and run again."
             ) from cause
 

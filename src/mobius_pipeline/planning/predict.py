@@ -66,7 +66,7 @@ class TrainingStep:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None
-    inputs: list[Tensor]  # read anew by every run
+    inputs: list[Tensor]  # read again by every run
 
     @property
     def trained(self) -> list[Tensor]:

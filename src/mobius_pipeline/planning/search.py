@@ -17,7 +17,7 @@ def largest_fit(peak: Callable[[int], int], budget: int, *, first: int, floor: i
         peak: Predicts the peak of a count, in bytes; the expensive part.
         budget: Bytes.
         first: A count to begin with, at least 1.
-        floor: Bytes that stay whatever the count; tells where to look, not what the answer is.
+        floor: Bytes that stay whatever the count; a hint where to search, not the answer.
     """
     if floor >= budget:
         return 0

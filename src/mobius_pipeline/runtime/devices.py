@@ -22,7 +22,7 @@ def usable(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise MobiusError(
-            f"device: {name} cannot be used here ({reason}). Set device: cpu, or mend the driver or the "
+            f"device: {name} cannot be used here ({reason}). Set device: cpu, or repair the driver or the "
             "installation of torch"
         ) from error
     return name

@@ -1,4 +1,4 @@
-"""The errors that a user is meant to read: each says what is wrong, where, and how to mend it."""
+"""The errors that a user is meant to read: each says what is wrong, where, and how to fix it."""
 
 import re
 
@@ -13,10 +13,10 @@ class MobiusError(ValueError):
 
 
 def in_plain_words(error: BaseException) -> str | None:
-    """What to print of an error that the user can mend; None of any other, whose traceback is wanted.
+    """What to print of an error that the user can fix; None of any other, whose traceback is wanted.
 
     Any library may wrap an error of ours, or be the one that meets a full disk: SQLite, and what is written
-    in Rust, tell of that in words alone. Secrets are left out (`redacted`).
+    in Rust, report it as text alone. Secrets are left out (`redacted`).
     """
     cause: BaseException | None = error
     while cause is not None:

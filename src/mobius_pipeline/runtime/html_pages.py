@@ -11,8 +11,8 @@ def policy(styles: Iterable[str] | None = None, scripts: Iterable[str] = (), med
     An attribute such as `onerror`, a link to a script, an element that was smuggled into the page: none runs.
 
     Args:
-        styles: What stands between the page's `<style>` tags; None allows any, style attributes among them.
-        scripts: What stands between its `<script>` tags.
+        styles: The content of the page's `<style>` tags; None allows any, style attributes among them.
+        scripts: The content of its `<script>` tags.
         media: Whether the page shows videos and pictures, which it holds as data URIs.
     """
     sources = {

@@ -1,6 +1,6 @@
 """One progress display per stage: what is done, the rate, and the time left.
 
-It is live on a terminal. Where output goes to a file, a line now and then tells that the stage goes on.
+It is live on a terminal. Where output goes to a file, a line now and then shows that the stage goes on.
 """
 
 import logging

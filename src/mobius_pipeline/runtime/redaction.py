@@ -82,7 +82,7 @@ def _record(*words: Any, **more: Any) -> logging.LogRecord:
 
 
 def redacted_traceback(error: BaseException) -> str | None:
-    """The traceback of an error that tells a secret, without it; None of any other."""
+    """The traceback of an error that holds a secret, without it; None of any other."""
     whole = "".join(traceback.format_exception(error))
     safe = redacted(whole)
     return safe if safe != whole else None

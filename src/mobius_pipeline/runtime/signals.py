@@ -57,7 +57,7 @@ class _Noting:
 
 @contextmanager
 def signals_noted() -> Iterator[None]:
-    """Let no Ctrl-C or SIGTERM interrupt the block, however many come; `noted_signal` tells."""
+    """Let no Ctrl-C or SIGTERM interrupt the block, however many come; `noted_signal` returns it."""
     with _handled_by(_Noting(), _STOPPING):
         yield
 
@@ -131,8 +131,8 @@ def signals_wait() -> Iterator[None]:
         if len(came) > 1:
             raise KeyboardInterrupt
 
-    heard = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
-    with _handled_by(note, heard):
+    handled = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    with _handled_by(note, handled):
         yield
     if came:
         signal.raise_signal(came[0])

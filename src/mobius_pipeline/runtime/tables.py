@@ -97,7 +97,7 @@ def check_table(table: pa.Table, kind: Table, path: Path | str, remedy: str) -> 
     for field in kind.columns:
         count = table.schema.names.count(field.name)
         if count != 1:
-            what = "is missing" if count == 0 else "stands there twice"
+            what = "is missing" if count == 0 else "is there twice"
             raise unusable(path, f"the column {field.name} {what}", remedy)
         found = table.schema.field(field.name).type
         if not _fits(found, field.type, len(table)):

@@ -9,12 +9,12 @@ from mobius_pipeline.runtime.files import whole_folder
 
 _MARKERS = "soD^vP*X"  # serial, and a tail each
 _SIZE = (7.5, 5.2)  # inches
-# Where a name may stand beside its point (in points), and how it is aligned there: the best comes first.
+# Where a name may be beside its point (in points), and how it is aligned there: the best comes first.
 _BESIDE = [
     ((7 * side, up), "left" if side > 0 else "right") for up in (4, -5, 13, -14, 23, -24) for side in (1, -1)
 ]
 _MARK = 8  # px of a marker, each way
-_CURVES = 6  # as many as can be told apart
+_CURVES = 6  # as many as can be distinguished
 
 
 def draw(study: Mapping[str, Any], target: Path) -> Path:

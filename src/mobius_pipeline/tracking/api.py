@@ -70,7 +70,7 @@ T = TypeVar("T")
 class _State:
     store: Store | None = None
     source: Path | None = None  # the project whose code and data run
-    said: bool = False
+    warned: bool = False
 
 
 _state = _State()
@@ -86,7 +86,7 @@ def configure(config: TrackingConfig, root: Path) -> None:
 
 def reset() -> None:
     """Forget the configured project: runs record nothing from now on."""
-    _state.store, _state.source, _state.said = None, None, False
+    _state.store, _state.source, _state.warned = None, None, False
 
 
 def check() -> None:
@@ -152,8 +152,8 @@ def training_run(
     The run ends FINISHED, KILLED (Ctrl-C, or SIGTERM, which becomes exit status 143) or FAILED; what MLflow
     did not take within a minute of its end is an error, and leaves it RUNNING. In a thread
     other than the main one SIGTERM cannot be caught, and leaves the run RUNNING. With `resume_run_id` that
-    run goes on and keeps the steps that it already holds; if the store has lost it, a new one starts, said
-    aloud.
+    run goes on and keeps the steps that it already holds; if the store has lost it, a new one starts,
+    with a warning.
     """
     store = _store()
     with sigterm_raises():
@@ -173,7 +173,7 @@ def training_run(
 def attached_run(run_id: str, mode: str) -> Iterator[Run]:
     """Write into the run of a training that has ended; its status stays as it is.
 
-    If the store has lost it (`mlruns/` was removed), a new run named `mode` takes its place, said aloud.
+    If the store has lost it (`mlruns/` was removed), a new run named `mode` takes its place, with a warning.
 
     Raises:
         MobiusError: If the run belongs to another mode.
@@ -224,11 +224,11 @@ def comparison_run(
 
 
 def _store() -> Store | None:
-    if _state.store is None and not _state.said:
+    if _state.store is None and not _state.warned:
         log.warning(
             "No project is configured (mobius_pipeline.tracking.api.configure): runs are not recorded."
         )
-        _state.said = True
+        _state.warned = True
     return _state.store
 
 

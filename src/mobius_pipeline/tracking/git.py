@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def commit(folder: Path) -> str | None:
-    """The commit that `folder` stands on; None outside of git."""
+    """The commit that `folder` is at; None outside of git."""
     return _git(folder, "rev-parse", "HEAD")
 
 
@@ -15,13 +15,13 @@ def has_changes(folder: Path) -> bool:
 
 
 def describe(folder: Path) -> str:
-    """The commit that `folder` stands on, with `-dirty` where tracked files differ; "" outside of git."""
+    """The commit that `folder` is at, with `-dirty` where tracked files differ; "" outside of git."""
     return _git(folder, "describe", "--always", "--dirty", "--abbrev=40") or ""
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:  # git is not installed
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -61,7 +61,7 @@ class Delivery:
         self._thread.start()
 
     def put(self, kind: str, count: int, send: Callable[[], None]) -> None:
-        """Have `send` called; it stands for `count` records of a `kind`."""
+        """Have `send` called; it delivers `count` records of a `kind`."""
         self._raise()
         with self._changed:
             self._waiting.append((kind, count, send))

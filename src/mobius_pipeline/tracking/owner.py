@@ -23,7 +23,7 @@ def owner_tags() -> dict[str, str]:
 def close_orphans(client: Any, experiment: str) -> None:
     """End runs as KILLED that are RUNNING and whose process is no more, with the reason in the tag `ended`.
 
-    A run of another machine, or one that names no process, is left alone: nobody here can tell.
+    A run of another machine, or one that names no process, is left alone: its state cannot be known here.
     """
     for run in client.search_runs([experiment], filter_string="attributes.status = 'RUNNING'"):
         if not is_gone(run.data.tags):

@@ -1,4 +1,4 @@
-"""How the experiment's page looks: what stands above its runs, and a saved view of columns and charts."""
+"""How the experiment's page looks: the text above its runs, and a saved view of columns and charts."""
 
 import json
 import time

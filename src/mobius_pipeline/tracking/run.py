@@ -120,7 +120,7 @@ class Run:
         """Record a nested mapping, its keys joined with dots.
 
         MLflow never changes a parameter. Where this run holds another value already (a later evaluation with
-        other settings), the new one becomes the tag `param.<key>`, said aloud.
+        other settings), the new one becomes the tag `param.<key>`, with a warning.
         """
         self.flush()  # what the run holds is read next
         new = {key: _cut(key, _text(value)) for key, value in flatten(params)}
@@ -128,7 +128,7 @@ class Run:
         changed = {f"param.{key}": value for key, value in new.items() if stored.get(key, value) != value}
         if changed:
             log.warning(
-                "Run %s keeps its first parameters; what changed stands in the tags %s.",
+                "Run %s keeps its first parameters; what changed is in the tags %s.",
                 self.id,
                 list(changed),
             )
@@ -198,13 +198,13 @@ class Run:
         self._delivery.put("checkpoint", 1, send)
 
     def log_dataset(self, name: str, read: Input) -> None:
-        """Record the data set `name`; its digest stands whole in the tag `data.<name>`."""
+        """Record the data set `name`; its whole digest is the tag `data.<name>`."""
         shown = read._replace(source=redacted(read.source))
         self._delivery.put("data set", 1, partial(self._sink.dataset, name, shown))
         self.set_tags({f"data.{name}": read.digest})
 
     def describe(self, text: str) -> None:
-        """Set what the run's page says of it, in Markdown; tables of runs show the first words."""
+        """Set the description on the run's page, in Markdown; tables of runs show its beginning."""
         self._delivery.put("description", 1, partial(self._sink.describe, redacted(text)))
 
     def flush(self) -> None:

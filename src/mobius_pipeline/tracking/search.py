@@ -18,7 +18,7 @@ def chosen_runs(client: Any, experiment: str, names: Sequence[str] | None, filte
         client: Of MLflow.
         experiment: The experiment's id.
         names: Run ids, how they begin, or names of DVC experiments (all trainings of one); in their order.
-        filter: A search in MLflow's words, where nothing is named; serial first, then in order of time.
+        filter: A search in MLflow's syntax, where nothing is named; serial first, then in order of time.
 
     Raises:
         MobiusError: If a name fits no finished training or the beginnings of several, or MLflow cannot read
@@ -68,7 +68,7 @@ def _named(name: str, trainings: Sequence[Any]) -> list[Any]:
     many = f" ({len(begins)} begin so: write more of it)" if begins else ""
     raise MobiusError(
         f"compare.runs: {name!r} is neither one finished training nor a DVC experiment{many}. `make ui` "
-        "shows the runs; a run's id stands in its page's address."
+        "shows the runs; a run's id is in its page's address."
     )
 
 

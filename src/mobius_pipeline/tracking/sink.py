@@ -20,7 +20,7 @@ _CHECKPOINT_NOTE = (
 )
 # What MLflow says of a store that is down, locked or full, rather than of the record.
 _FOR_NOW = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED")
-# What the system says of a disk that takes no artifact now; `shutil.Error` holds it in words.
+# What the system says of a disk that takes no artifact now; `shutil.Error` holds it as text.
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.ESTALE)
 
 

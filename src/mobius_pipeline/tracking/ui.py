@@ -96,7 +96,7 @@ def free_port(first: int) -> int:
 
 def ui_command(store: Store, port: int) -> list[str]:
     """Return the server's command line; its own default would also answer to foreign host names."""
-    words = {
+    options = {
         "--backend-store-uri": store.uri,
         "--host": HOST,
         "--port": str(port),
@@ -104,7 +104,7 @@ def ui_command(store: Store, port: int) -> list[str]:
         "--workers": "1",
         "--uvicorn-opts": "--log-level warning",
     }
-    return [sys.executable, "-m", "mlflow", "ui", *(word for pair in words.items() for word in pair)]
+    return [sys.executable, "-m", "mlflow", "ui", *(word for pair in options.items() for word in pair)]
 
 
 def ui_environment() -> dict[str, str]:
@@ -140,7 +140,7 @@ def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise MobiusError(f"The MLflow UI ended with status {server.returncode}; its words stand above.")
+            raise MobiusError(f"The MLflow UI ended with status {server.returncode}; its output is above.")
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
                 return

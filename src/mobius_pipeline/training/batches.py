@@ -35,7 +35,7 @@ class Batch:
 
 
 def by_size(clips: Sequence[Clip], batch_size: int) -> list[list[Clip]]:
-    """The clips of each size that fill a batch; how many of which do not is told."""
+    """Group clips by size; a size with fewer clips than a batch is dropped, with a warning."""
     groups = of_one_size(clips)
     for group in groups:
         if len(group) < batch_size and len(groups) > 1:

@@ -1,4 +1,4 @@
-"""What a training tells while it runs, and what it remembers of itself."""
+"""What a training reports while it runs, and the record that it keeps of itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

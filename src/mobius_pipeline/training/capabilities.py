@@ -10,7 +10,7 @@ def refuse_impossible(variant: Variant, autocast: Literal["bfloat16"] | None, de
     """Refuse levers that cannot work on a device.
 
     Raises:
-        MobiusError: With the lever, the reason and the mend.
+        MobiusError: With the lever, the reason and the remedy.
     """
     if variant.compile_spatial and (reason := _no_compiler(device)):
         raise MobiusError(

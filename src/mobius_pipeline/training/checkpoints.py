@@ -19,6 +19,9 @@ from torch import Tensor
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, sha256, sync, whole_folder, write_json
+from mobius_pipeline.runtime.signals import signals_wait
+from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,63 @@ class Checkpoint:
     meta: dict[str, Any]
 
 
+class Checkpointer:
+    """Saves a training after the steps that are due, and finds what it goes on from.
+
+    Attributes:
+        saved_step: The step of the last checkpoint.
+    """
+
+    def __init__(self, folder: Path, config: TrainConfig, processes: Processes) -> None:
+        """Keep checkpoints in `folder`; the main process writes them."""
+        self._folder, self._config, self._processes = folder, config, processes
+        self.saved_step: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether to save after a step, unless that was done before a break."""
+        config = self._config
+        at_step = step == config.end or step % config.checkpoint_every == 0
+        return step > 0 and at_step and self.saved_step != step
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint; a signal waits until it is whole.
+
+        Raises:
+            MobiusError: If it cannot be written; earlier ones are kept.
+        """
+        config = self._config
+        with signals_wait():
+            path = save_checkpoint(
+                self._folder, checkpoint, keep_last=config.keep_last, keep_every=config.keep_every
+            )
+            self.saved_step = checkpoint.step
+        return path
+
+    def newest(self) -> Checkpoint | None:
+        """Read the newest whole checkpoint, which every process must find.
+
+        Raises:
+            MobiusError: If the processes find different ones.
+        """
+        checkpoint = newest_checkpoint(self._folder)
+        found = self._processes.gather(checkpoint.step if checkpoint else None)
+        if len(set(found)) > 1:
+            raise MobiusError(
+                f"The processes find different checkpoints in {self._folder} (of steps {found}). Put it on a "
+                "file system that all machines share."
+            )
+        if checkpoint is not None:
+            log.info("Going on from step %d of %d (%s).", checkpoint.step, self._config.end, self._folder)
+            if (before := checkpoint.meta["processes"]) != self._processes.count:
+                log.warning(
+                    "%d processes saved it and %d go on: the same draws, their sums rounded otherwise.",
+                    before,
+                    self._processes.count,
+                )
+            self.saved_step = checkpoint.step
+        return checkpoint
+
+
 def save_checkpoint(
     folder: Path, checkpoint: Checkpoint, *, keep_last: int, keep_every: int | None = None
 ) -> Path:
@@ -47,7 +107,7 @@ def save_checkpoint(
         keep_every: Keep every one whose step is a multiple of this, too.
 
     Raises:
-        MobiusError: If it cannot be written; those before it stand.
+        MobiusError: If it cannot be written; earlier ones are kept.
     """
     target = folder / f"step-{checkpoint.step:08d}"
     try:
@@ -58,7 +118,7 @@ def save_checkpoint(
         sync(folder)
     except (OSError, SafetensorError) as error:
         raise MobiusError(
-            f"Cannot write the checkpoint {target} ({error}). Those before it stand: make room, or the "
+            f"Cannot write the checkpoint {target} ({error}). Earlier ones are kept: make room, or the "
             "folder writable, and the same command goes on from the newest."
         ) from error
     # Later ones are of before: damaged, or training would not have gone on from before them.

@@ -34,7 +34,7 @@ class OptimizerConfig(Config):
     """AdamW with a schedule of diffusers, and gradient clipping."""
 
     learning_rate: float = Field(gt=0)
-    scaling: RateScaling | None = Field(description="null: learning_rate is taken as it stands")
+    scaling: RateScaling | None = Field(description="null: learning_rate is taken unchanged")
     schedule: Schedule
     betas: tuple[float, float]
     weight_decay: float = Field(ge=0)
@@ -70,7 +70,7 @@ class PreviewConfig(Config):
     seed: Seed = Field(description="preview i is drawn with seed + i")
 
 
-OnMismatch = Literal["afresh", "refuse", "fork"]
+OnMismatch = Literal["restart", "refuse", "fork"]
 
 # What a training's result follows from; all else may change between a stop and the next start.
 # `equal_compute` acts through `last_step`; processes and device change no more than how sums are rounded.
@@ -119,7 +119,7 @@ class TrainConfig(Config):
     keep_last: int = Field(gt=0, description="checkpoints")
     keep_every: int | None = Field(gt=0, description="steps; null: the last ones alone are kept")
     on_mismatch: OnMismatch = Field(
-        description="where the mode was last trained with other settings: start afresh beside it, stop with "
+        description="where the mode was last trained with other settings: start again at step 0, stop with "
         "what differs, or go on from its newest checkpoint"
     )
     timer_warmup: int = Field(ge=0, description="first steps that the median step time leaves out")
@@ -176,7 +176,7 @@ class TrainConfig(Config):
 
 
 class ModelConfig(Config):
-    """What tells the modes apart: `serial.model` and `parallel.model` in the same file; see `Variant`."""
+    """What distinguishes the modes: `serial.model` and `parallel.model` in the same file; see `Variant`."""
 
     mode: Mode
     tail: int = Field(ge=0, description="last decoder layers that run on the fused state, with gradients")

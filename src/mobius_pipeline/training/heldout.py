@@ -1,9 +1,10 @@
 """The held-out loss: held-out clips on a fixed grid of timesteps with fixed noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import zip_longest
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from mobius_pipeline.latents.store import Clip, LatentsStore, of_one_size
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.runtime.rng import generator
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.processes import ALONE, Processes
 
-BUCKETS = 4
+TIMESTEP_BINS = 4
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,15 @@ class HeldOutLoss:
     by_clip: dict[str, float]
 
 
-def bucket_of(timestep: int, timesteps: int) -> int:
-    """Which of `BUCKETS` equal ranges of timesteps one is in; the last takes the remainder."""
-    return min(timestep // (timesteps // BUCKETS), BUCKETS - 1)
+def timestep_bin(timestep: int, timesteps: int) -> int:
+    """Which of `TIMESTEP_BINS` equal ranges of timesteps one is in; the last takes the remainder."""
+    return min(timestep // (timesteps // TIMESTEP_BINS), TIMESTEP_BINS - 1)
 
 
-def bucket_name(bucket: int, timesteps: int) -> str:
+def bin_name(index: int, timesteps: int) -> str:
     """First and last timestep of a range, as metrics are named by them."""
-    width = timesteps // BUCKETS
-    return f"{bucket * width}-{(bucket + 1) * width - 1}"
+    width = timesteps // TIMESTEP_BINS
+    return f"{index * width}-{(index + 1) * width - 1}"
 
 
 def timestep_grid(timesteps: int, points: int) -> list[int]:
@@ -92,9 +94,88 @@ def heldout_loss(
     by_step = table.mean(0).tolist()
     return HeldOutLoss(
         loss=sum(by_step) / points,
-        by_timestep=_buckets(dict(zip(grid, by_step, strict=True)), objective.timesteps),
+        by_timestep=_by_bin(dict(zip(grid, by_step, strict=True)), objective.timesteps),
         by_clip=dict(zip((clip.clip_id for clip in clips), table.mean(1).tolist(), strict=True)),
     )
+
+
+class HeldOutEvaluator:
+    """Held-out losses of a training: of the clips that are watched all along, and of all clips at its ends.
+
+    Attributes:
+        clips: All held-out clips.
+        losses: Rows of (step, loss, seconds of training so far), over the watched clips.
+        by_clip: The same by `clip_id`, with the step.
+        at_steps: The loss over all clips at `train.steps`, with that step, of a training that goes on beyond.
+    """
+
+    def __init__(
+        self,
+        store: LatentsStore,
+        objective: Objective,
+        config: TrainConfig,
+        scaling: float,
+        processes: Processes,
+    ) -> None:
+        """Evaluate as the configuration says, together with the other processes."""
+        self.clips = store.clips("heldout")
+        self.losses: list[tuple[int, float, float]] = []
+        self.by_clip: list[tuple[int, dict[str, float]]] = []
+        self.at_steps: dict[str, Any] | None = None
+        self._config, self._watched = config, self.clips[: config.evaluate_clips]
+        self._whole: tuple[int, HeldOutLoss] | None = None  # the last loss over all clips, and its step
+        self.measure = partial(
+            heldout_loss,
+            store=store,
+            objective=objective,
+            points=config.evaluate_timesteps,
+            scaling=scaling,
+            batch_size=config.batch_size // config.parts,
+            device=config.device,
+            processes=processes,
+        )
+
+    def due(self, step: int) -> bool:
+        """Whether the watched clips are to be evaluated after a step, and were not before a break."""
+        config, evaluated = self._config, self.losses[-1][0] if self.losses else None
+        compared = step in (config.end, config.steps)
+        return (compared or step % config.evaluate_every == 0) and evaluated != step
+
+    def whole_due(self, step: int) -> bool:
+        """Whether all clips are to be evaluated because modes are compared at this step, short of the end."""
+        return step == self._config.steps != self._config.end and self._at_steps_of_config() is None
+
+    def evaluate(self, model: nn.Module, step: int, training_s: float) -> HeldOutLoss:
+        """Evaluate the watched clips after a step, `training_s` seconds of training having passed."""
+        every = self._watched == self.clips
+        result = self.whole(model, step) if every else self.measure(model, clips=self._watched)
+        self.losses.append((step, result.loss, training_s))
+        self.by_clip.append((step, result.by_clip))
+        return result
+
+    def whole(self, model: nn.Module, step: int) -> HeldOutLoss:
+        """The loss over all clips, measured once a step."""
+        if self._whole is None or self._whole[0] != step:
+            self._whole = step, self.measure(model, clips=self.clips)
+        return self._whole[1]
+
+    def evaluate_at_steps(self, model: nn.Module, step: int) -> None:
+        """Keep the loss over all clips at `train.steps`."""
+        self.at_steps = {"step": step, **asdict(self.whole(model, step))}
+
+    def _at_steps_of_config(self) -> dict[str, Any] | None:
+        found = self.at_steps
+        return found if found and found["step"] == self._config.steps else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured, as JSON takes it."""
+        return {"heldout": self.losses, "watched": self.by_clip, "at_steps": self.at_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.losses, self.by_clip = list(state["heldout"]), list(state["watched"])
+        self.at_steps = state["at_steps"]
+        self.at_steps = self._at_steps_of_config()
 
 
 def _batches(clips: Sequence[Clip], grid: Sequence[int], batch_size: int) -> list[list[tuple[Clip, int]]]:
@@ -116,8 +197,8 @@ def _fixed_noise(clip: Clip, timestep: int, shape: Sequence[int]) -> Tensor:
     return torch.randn(*shape, generator=generator("held-out", timestep, clip.clip_id))
 
 
-def _buckets(by_step: dict[int, float], timesteps: int) -> dict[str, float]:
+def _by_bin(by_step: dict[int, float], timesteps: int) -> dict[str, float]:
     groups: dict[str, list[float]] = {}
     for step, value in by_step.items():
-        groups.setdefault(bucket_name(bucket_of(step, timesteps), timesteps), []).append(value)
+        groups.setdefault(bin_name(timestep_bin(step, timesteps), timesteps), []).append(value)
     return {name: sum(values) / len(values) for name, values in groups.items()}

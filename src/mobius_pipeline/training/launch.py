@@ -1,4 +1,4 @@
-"""Start the processes of a training, hear of the one that leads, and end them all if one fails.
+"""Start the processes of a training, report what the main one reports, and end them all if one fails.
 
 torch's elastic agent (what torchrun is made of) runs within this process, so there is no second command line,
 and its processes end with this one.
@@ -30,8 +30,8 @@ from mobius_pipeline.training.processes import Processes, processes_of_torchrun
 log = logging.getLogger(__name__)
 
 JOB = "job.json"
-TO_SAVE = 120  # s; what processes that are told to stop have for the step under way and a checkpoint
-STOPPED = 143  # exit status of a process that was told to stop, and did
+TO_SAVE = 120  # s; how long processes that are asked to stop have for the current step and a checkpoint
+STOPPED = 143  # exit status of a process that stopped when asked to
 CAUSE_FIRST = 2.0  # s; how long a process waits that may have failed because another one did
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # by torch's agent, for good
 
@@ -57,7 +57,7 @@ def launch(work: Work, job: Job, callbacks: Callbacks) -> None:
     Args:
         work: A function of a module; every process calls it.
         job: What to do; written to its `state`, for `join`.
-        callbacks: What the process that leads tells, called in a thread.
+        callbacks: Called in a thread with what the main process reports.
 
     Raises:
         MobiusError: If a process fails, with its message; the others are ended.
@@ -72,8 +72,8 @@ def launch(work: Work, job: Job, callbacks: Callbacks) -> None:
             job.config.rendezvous.endpoint,
             file,
         )
-    with _heard(callbacks) as words:
-        _run(job.config, work, file, words)
+    with _receiving(callbacks) as events:
+        _run(job.config, work, file, events)
 
 
 def join(work: Work, file: Path) -> None:
@@ -95,7 +95,7 @@ def join(work: Work, file: Path) -> None:
     _run(config, work, file, None)
 
 
-def _run(config: TrainConfig, work: Work, file: Path, words: Connection | None) -> None:
+def _run(config: TrainConfig, work: Work, file: Path, events: Connection | None) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
@@ -104,13 +104,13 @@ def _run(config: TrainConfig, work: Work, file: Path, words: Connection | None) 
     _refuse_missing_gpus(config)
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says is told below, in one line
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # summed up below, in one line
     try:
         with _handlers_kept():
-            elastic_launch(_agent(config), _process)(work, file, words)
+            elastic_launch(_agent(config), _process)(work, file, events)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode == STOPPED:  # it alone was told to, and all did
+        if failure.exitcode == STOPPED:  # it alone was asked to stop, and all did
             raise Terminated(STOPPED) from error
         raise MobiusError(_failure(rank, failure.message)) from error
     except RendezvousError as error:
@@ -149,15 +149,15 @@ def _refuse_missing_gpus(config: TrainConfig) -> None:
             )
 
 
-def _process(work: Work, file: Path, words: Connection | None) -> None:
+def _process(work: Work, file: Path, events: Connection | None) -> None:
     """What each process runs."""
     job = read_document(file, Job, "Start the training again: that writes it.")
     guard_logs()
-    first = os.environ["LOCAL_RANK"] == "0" and words is not None
+    first = os.environ["LOCAL_RANK"] == "0" and events is not None
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s %(message)s")
-    with signals_noted(), processes_of_torchrun(job.config.device, leads=words is not None) as processes:
+    with signals_noted(), processes_of_torchrun(job.config.device, leads=events is not None) as processes:
         try:
-            work(job, _told(words) if words and processes.is_main_process else Callbacks(), processes)
+            work(job, _sending(events) if events and processes.is_main_process else Callbacks(), processes)
         except MobiusError:
             raise
         except Exception:
@@ -165,35 +165,35 @@ def _process(work: Work, file: Path, words: Connection | None) -> None:
             raise
 
 
-def _told(words: Connection) -> Callbacks:
-    """A callbacks whose words go to the process that started this one."""
+def _sending(events: Connection) -> Callbacks:
+    """Callbacks that send their arguments to the process that started this one."""
     return Callbacks(
-        metrics=lambda *what: words.send(("metrics", what)),
-        preview=lambda *what: words.send(("preview", what)),
-        checkpoint=lambda *what: words.send(("checkpoint", what)),
+        metrics=lambda *what: events.send(("metrics", what)),
+        preview=lambda *what: events.send(("preview", what)),
+        checkpoint=lambda *what: events.send(("checkpoint", what)),
     )
 
 
 @contextmanager
-def _heard(callbacks: Callbacks) -> Iterator[Connection]:
-    """Yield a connection whose words `callbacks` hears, in a thread; its error is raised at the end."""
+def _receiving(callbacks: Callbacks) -> Iterator[Connection]:
+    """Yield a connection whose events `callbacks` gets, in a thread; its error is raised at the end."""
     from torch.multiprocessing import get_context
 
     reader, writer = get_context("spawn").Pipe(duplex=False)
     errors: list[BaseException] = []
 
-    def hear() -> None:
+    def receive() -> None:
         while True:
             try:
                 name, what = reader.recv()
-            except EOFError:  # every process has ended, the last word unfinished if it was killed
+            except EOFError:  # every process has ended, the last event unfinished if it was killed
                 return
             try:
                 getattr(callbacks, name)(*what)
             except BaseException as error:
                 errors.append(error)
 
-    thread = threading.Thread(target=hear, name="words of the training", daemon=True)
+    thread = threading.Thread(target=receive, name="events of the training", daemon=True)
     thread.start()
     try:
         yield writer
@@ -221,6 +221,6 @@ def _handlers_kept() -> Iterator[None]:
 
 def _failure(rank: int, message: Any) -> str:
     """One message of the process that failed first."""
-    said = message["message"] if isinstance(message, Mapping) else message
-    said = said.removeprefix("MobiusError: ")
-    return f"Process {rank} of the training failed, and the others were ended: {said}"
+    text = message["message"] if isinstance(message, Mapping) else message
+    text = text.removeprefix("MobiusError: ")
+    return f"Process {rank} of the training failed, and the others were ended: {text}"

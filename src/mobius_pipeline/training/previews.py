@@ -3,7 +3,7 @@
 Shapes: `F` frames, `C` latent channels, `h w` latent size, `H W` size in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,24 @@ class Preview:
 
     prompt: str
     frames: Pixels
+
+
+class Previewer:
+    """Samples previews after the steps that are due."""
+
+    def __init__(self, sample: Callable[[nn.Module], list[Preview]], every: int, end: int) -> None:
+        """Call `sample` every so many steps, and at the `end`."""
+        self._sample, self._every, self._end = sample, every, end
+        self.shown_step: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether to sample after a step, unless that was done before a break."""
+        return step > 0 and self.shown_step != step and (step == self._end or step % self._every == 0)
+
+    def sample(self, model: nn.Module, step: int) -> list[Preview]:
+        """Sample after a step, with the weights that the model holds now."""
+        self.shown_step = step
+        return self._sample(model)
 
 
 def sample_previews(

@@ -1,4 +1,4 @@
-"""The processes that train together: who has which clips, and what they tell each other."""
+"""The processes that train together: their shards of a batch, and their collectives."""
 
 import os
 from collections.abc import Iterator, Sequence

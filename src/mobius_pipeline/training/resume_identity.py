@@ -40,7 +40,7 @@ def claim(
         state: The folder.
         description: Configuration and fingerprints, nested.
         steps: Of the whole training.
-        on_mismatch: Of an earlier one with other settings: "afresh" leaves it alone, "refuse" stops, "fork"
+        on_mismatch: Of an earlier one with other settings: "restart" leaves it alone, "refuse" stops, "fork"
             goes on from its newest checkpoint.
         earlier: Folders of earlier trainings of the mode; the one that was saved last counts.
 
@@ -53,8 +53,8 @@ def claim(
         remove_leftovers(state / left.stem.removeprefix("."))
     begun = (state / CONFIG).is_file()
     other = state if begun else _last_saved(path for path in earlier if path != state)
-    if other and not begun and on_mismatch == "afresh" and (reason := _unreadable(other)):
-        log.warning("Starting afresh. %s", reason)
+    if other and not begun and on_mismatch == "restart" and (reason := _unreadable(other)):
+        log.warning("Starting at step 0. %s", reason)
         other = None
     changes = _differing(_described(other), description) if other else {}
     if begun and not changes:
@@ -63,13 +63,14 @@ def claim(
         write_json(state / CONFIG, {**description, FORKED: _fork(other, state, changes, steps)})
         return
     if other and changes:
-        told = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
+        found = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
         if begun or on_mismatch == "refuse":
             raise MobiusError(
-                f"{told} Go back to that; or name another folder, or train.on_mismatch=afresh, to start "
-                "afresh; or train.on_mismatch=fork to go on from its newest checkpoint."
+                f"{found} Go back to those settings; or name another folder, or set "
+                "train.on_mismatch=restart, to start at step 0; or "
+                "train.on_mismatch=fork to go on from its newest checkpoint."
             )
-        log.info("Starting afresh. %s", told)
+        log.info("Starting at step 0. %s", found)
     write_json(state / CONFIG, {**description, FORKED: None})
 
 
@@ -105,7 +106,7 @@ def _last_saved(folders: Iterable[Path]) -> Path | None:
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
-    """What differs between two descriptions, told by key; a digest that follows from other keys is not."""
+    """What differs between two descriptions, by key; without digests that follow from other keys."""
     old, new = (dict(flatten(one)) for one in (there, here))
     keys = sorted((old | new).keys() - {FORKED, "fingerprints.config"})
     return {
@@ -117,7 +118,7 @@ def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, s
 
 def _fork(other: Path, state: Path, changes: Mapping[str, str], steps: int) -> int:
     """Copy the newest checkpoint of another training, to go on from it, and return its step."""
-    if unfit := [told for key, told in changes.items() if key.startswith(_SHAPE)]:
+    if unfit := [change for key, change in changes.items() if key.startswith(_SHAPE)]:
         raise MobiusError(f"{other} cannot be forked, its weights would not fit: {'; '.join(unfit)}.")
     checkpoint = newest_whole(other)
     if checkpoint is None:

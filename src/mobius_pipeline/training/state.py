@@ -6,10 +6,12 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from mobius_pipeline.models.weights import copy_exactly
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.optimizer import restored_state, state_tensors
 
 
-def packed(
+def tensors_of(
     trained: Mapping[str, nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
     """Weights, their EMA, and the optimiser's states, on the CPU."""
@@ -22,16 +24,54 @@ def packed(
 
 
 @torch.no_grad()
-def unpack(
+def load_tensors(
     tensors: Mapping[str, Tensor],
     trained: Mapping[str, nn.Parameter],
     ema: EMAModel,
     optimizer: torch.optim.Optimizer,
+    complaint: str,
 ) -> None:
-    """Undo `packed`, in place."""
-    for (name, parameter), shadow in zip(trained.items(), ema.shadow_params, strict=True):
-        parameter.copy_(tensors[f"model.{name}"])
-        shadow.copy_(tensors[f"ema.{name}"])
-        prefix = f"optimizer.{name}."
-        plain = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        optimizer.state[parameter] = restored_state(plain, parameter)
+    """Undo `tensors_of`, in place.
+
+    Raises:
+        MobiusError: If tensors are missing, unexpected or misshapen: `complaint`, and their names.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = tensor
+    copy_exactly(parts.pop("model"), trained, complaint)
+    copy_exactly(parts.pop("ema"), dict(zip(trained, ema.shadow_params, strict=True)), complaint)
+    states = {name: _below(name, parts["optimizer"]) for name in trained}
+    _check_states(states, trained, sum(map(len, parts.values())), complaint)
+    for name, parameter in trained.items():
+        optimizer.state[parameter] = restored_state(states[name], parameter)
+
+
+def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _check_states(
+    states: Mapping[str, Mapping[str, Tensor]],
+    trained: Mapping[str, nn.Parameter],
+    saved: int,
+    complaint: str,
+) -> None:
+    """Refuse optimiser states that parameters lack, that belong to none, or that have another size.
+
+    An optimiser would fill in what is missing with zeros, and go on.
+    """
+    kinds = set[str]().union(*states.values())
+    missing = [name for name, state in states.items() if state.keys() != kinds or not kinds]
+    misshapen = [
+        f"{name}.{kind}"
+        for name, state in states.items()
+        for kind, value in state.items()
+        if "." not in kind and value.ndim and value.shape != trained[name].shape
+    ]
+    if missing or misshapen:
+        raise MobiusError(f"{complaint}. Optimiser states missing or misshapen: {(missing + misshapen)[:5]}.")
+    if saved != sum(map(len, states.values())):
+        raise MobiusError(f"{complaint}. It holds tensors of no trained parameter.")

@@ -129,7 +129,7 @@ def train_mode(
         config: Steps, batch size, optimiser and so on.
         state: Folder of resume state; the same one goes on, exactly.
         output: Folder for weights and metrics; replaced.
-        callbacks: What to tell while training.
+        callbacks: Called with metrics, previews and checkpoints.
         notes: What to write beside the metrics, as JSON takes it.
         earlier: Folders of resume state of earlier trainings; see `train.on_mismatch`.
 
@@ -179,7 +179,9 @@ def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
             "heldout_loss_by_timestep": end.by_timestep,
             "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
             "heldout_watched": trainer.history.watched,
-            "heldout_at_steps": asdict(end) if job.config.end == job.config.steps else trainer.at_steps,
+            "heldout_at_steps": asdict(end)
+            if job.config.end == job.config.steps
+            else trainer.evaluator.at_steps,
             **job.notes,
         }
         write_result(trainer, job.output, job.base, job.model, marks, results)
@@ -196,11 +198,11 @@ def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -
 
 def training_metrics(trainer: Trainer) -> dict[str, Any]:
     """What the meters read, in the terms of the comparison (bytes, seconds)."""
-    history, timer, config = trainer.history, trainer.timer, trainer.config
+    history, timer, config = trainer.history, trainer.meter.timer, trainer.config
     frames = statistics.mean(clip.frames for bucket in trainer.buckets for clip in bucket)
     memory = dict(history.memory)
     return {
-        "trainable_parameters": sum(parameter.numel() for parameter in trainer.trained.values()),
+        "trainable_parameters": sum(parameter.numel() for parameter in trainer.optimization.trained.values()),
         "total_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "peak_memory_bytes": memory["peak_bytes"],
         "memory_breakdown_bytes": memory["breakdown"],
@@ -225,12 +227,12 @@ def write_result(
 ) -> Path:
     """Write the EMA weights, as `load_trained` takes them, the last step's, and the metrics."""
     with whole_folder(folder) as partial:
-        names = list(trainer.trained)
+        names = list(trainer.optimization.trained)
         save_file(
-            {name: trainer.trained[name].detach().contiguous().cpu() for name in names},
+            {name: trainer.optimization.trained[name].detach().contiguous().cpu() for name in names},
             partial / LAST_WEIGHTS,
         )
-        shadows = dict(zip(names, trainer.ema.shadow_params, strict=True))
+        shadows = dict(zip(names, trainer.optimization.ema.shadow_params, strict=True))
         save_trained(trainer.model, partial, base, shadows)
         write_json(partial / METRICS, {**training_metrics(trainer), **extra})
         description = _description(model, trainer.config, marks)

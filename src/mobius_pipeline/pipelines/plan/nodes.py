@@ -57,7 +57,7 @@ def plan_training(
 
 
 def _predictable(variant: Variant) -> Variant:
-    """The model to plan: weights in 8 bits are made from real ones alone, so float32 stands for them."""
+    """The model to plan: weights in 8 bits are made from real ones alone, so float32 is predicted instead."""
     if variant.spatial_dtype != "int8":
         return variant
     log.warning("spatial_dtype: int8 cannot be predicted; the plan has float32 instead, which needs more.")
