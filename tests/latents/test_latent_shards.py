@@ -29,7 +29,7 @@ def test_equal_shards_are_equal_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["a byte", "its end", "all of it"])
-def test_damage_is_found_and_told(damage: str, tmp_path: Path) -> None:
+def test_damage_is_found_and_named(damage: str, tmp_path: Path) -> None:
     path = tmp_path / write_shard(tmp_path, "shard", ["a"], {"mean": torch.rand(1, 1000)})
     data = bytearray(path.read_bytes())
     data[-5] ^= 1

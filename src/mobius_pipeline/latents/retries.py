@@ -32,11 +32,11 @@ class Attempts:
 
     Args:
         retries: Of one piece of work.
-        begun: The name of the `Begun` that counts deaths; None where a worker's death is the run's.
+        in_flight: The name of the `InFlight` that counts deaths; None where a worker's death is the run's.
     """
 
     retries: int
-    begun: str | None = None
+    in_flight: str | None = None
 
     def one_at_a_time(self, clip_id: str, work: Callable[[], T]) -> tuple[T | None, str]:
         """What `attempt` says of work on a clip that has its worker for itself.
@@ -56,7 +56,7 @@ class Attempts:
             MobiusError: If its process did not survive it, each time that it was tried.
         """
         try:
-            return self._watched(f"{name} {_worker()}" if self.begun else name, work)
+            return self._watched(f"{name} {_worker()}" if self.in_flight else name, work)
         except _Deadly as error:
             raise MobiusError(
                 f"The process that worked on {name} was killed or crashed each time; perhaps its machine "
@@ -65,25 +65,25 @@ class Attempts:
             ) from error
 
     def _watched(self, name: str, work: Callable[[], T]) -> T:
-        if self.begun is None:
+        if self.in_flight is None:
             return work()
         import ray
 
-        begun = ray.get_actor(self.begun)
-        if ray.get(begun.begin.remote(name)) > self.retries:
+        in_flight = ray.get_actor(self.in_flight)
+        if ray.get(in_flight.begin.remote(name)) > self.retries:
             raise _Deadly
         try:
             return work()
         finally:
-            ray.get(begun.end.remote(name))
+            ray.get(in_flight.end.remote(name))
 
 
 class _Deadly(Exception):  # noqa: N818 (nobody but this module sees it)
     """So many processes died of a piece of work that it is not tried again."""
 
 
-class Begun:
-    """What was begun and has not ended, and how often; a Ray actor that outlives its workers."""
+class InFlight:
+    """How often each piece of work was begun and has not ended; a Ray actor that outlives its workers."""
 
     def __init__(self, retries: int) -> None:
         self._retries = retries
@@ -109,12 +109,12 @@ def attempts(retries: int, engine: EngineConfig) -> Iterator[Attempts]:
         return
     import ray
 
-    name = f"begun-{uuid4().hex}"  # a handle of it could not be sent by a client of a cluster
-    begun = ray.remote(num_cpus=0)(Begun).options(name=name).remote(retries)
+    name = f"in-flight-{uuid4().hex}"  # a handle of it could not be sent by a client of a cluster
+    in_flight = ray.remote(num_cpus=0)(InFlight).options(name=name).remote(retries)
     try:
         yield Attempts(retries, name)
     finally:
-        ray.kill(begun)
+        ray.kill(in_flight)
 
 
 def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
@@ -134,11 +134,11 @@ def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
         except Exception as error:
             if isinstance(error, (ImportError, torch.AcceleratorError)) or in_plain_words(error):
                 raise
-            reason = _told(error)  # not the error itself: its traceback would keep the tensors
+            reason = _reason(error)  # not the error itself: its traceback would keep the tensors
     return None, reason
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     first = str(error).strip().partition("\n")[0]
     kind = type(error).__name__
     return textwrap.shorten(f"{kind}: {first}" if first else kind, _LONGEST, placeholder=" ...")

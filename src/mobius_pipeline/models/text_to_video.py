@@ -161,15 +161,15 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         Raises:
             MobiusError: If an argument cannot be used, with the reason.
         """
-        towards = self._text(prompt, prompt_embeds, "prompt")
-        videos = len(towards) * num_videos_per_prompt
+        cond = self._text(prompt, prompt_embeds, "prompt")
+        videos = len(cond) * num_videos_per_prompt
         shape = self._latent_shape(videos, num_frames, height, width, latents)
         generator = _generators(generator, videos)
         _check_choices(num_inference_steps, output_type)
-        text = towards
+        text = cond
         if guidance_scale > 1:
-            away = self._text(negative_prompt or "", negative_prompt_embeds, "negative_prompt")
-            text = torch.cat([_one_each(away, towards).to(towards), towards])
+            uncond = self._text(negative_prompt or "", negative_prompt_embeds, "negative_prompt")
+            text = torch.cat([_one_each(uncond, cond).to(cond), cond])
         device = self._execution_device
         text = text.repeat_interleave(num_videos_per_prompt, dim=0).to(device, self.vae.dtype)
         self.scheduler.set_timesteps(num_inference_steps, device=device)
@@ -197,14 +197,14 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         prediction: Tensor = self.unet(seen.to(text.dtype), timestep, text, return_dict=False)[0].float()
         if not guided:
             return prediction
-        away, towards = prediction.chunk(2)
-        return away + scale * (towards - away)
+        uncond, cond = prediction.chunk(2)
+        return uncond + scale * (cond - uncond)
 
-    def _text(self, words: str | Sequence[str] | None, embeddings: Tensor | None, name: str) -> Tensor:
+    def _text(self, prompts: str | Sequence[str] | None, embeddings: Tensor | None, name: str) -> Tensor:
         """The text embeddings of prompts, (P, L, D), which may be given as such."""
         if embeddings is None:
-            return encode_text(self.tokenizer, self.text_encoder, _prompts(words, name))
-        if words:
+            return encode_text(self.tokenizer, self.text_encoder, _prompts(prompts, name))
+        if prompts:
             raise MobiusError(f"{name} and {name}_embeds are both given. Give one of them.")
         width = self.unet.config.cross_attention_dim
         if embeddings.ndim != 3 or embeddings.shape[2] != width:
@@ -244,15 +244,17 @@ def _prompts(prompt: str | Sequence[str] | None, name: str) -> list[str]:
     return prompts
 
 
-def _one_each(away: Tensor, towards: Tensor) -> Tensor:
+def _one_each(uncond: Tensor, cond: Tensor) -> Tensor:
     """Negative embeddings for the prompts': one for all, or one each, of the same length."""
-    count = len(towards)
-    if len(away) not in (1, count):
-        raise MobiusError(f"negative_prompt: {len(away)} of them for {count} prompts. Give one, or one each.")
-    if away.shape[1:] != towards.shape[1:]:
-        lengths = f"{away.shape[1]} and {towards.shape[1]} tokens"
+    count = len(cond)
+    if len(uncond) not in (1, count):
+        raise MobiusError(
+            f"negative_prompt: {len(uncond)} of them for {count} prompts. Give one, or one each."
+        )
+    if uncond.shape[1:] != cond.shape[1:]:
+        lengths = f"{uncond.shape[1]} and {cond.shape[1]} tokens"
         raise MobiusError(f"Negative and prompt embeddings are of {lengths}. Give both in one length.")
-    return away.expand(count, -1, -1)
+    return uncond.expand(count, -1, -1)
 
 
 def _generators(generator: Generators, videos: int) -> torch.Generator | list[torch.Generator] | None:

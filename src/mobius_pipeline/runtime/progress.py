@@ -40,15 +40,15 @@ class Stage:
     """A running stage: `advance` moves the bar, `note` shows a short word beside it (a loss, a file name)."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task, self._told = progress, task, monotonic()
+        self._progress, self._task, self._reported = progress, task, monotonic()
 
     def advance(self, by: float = 1, note: str | None = None) -> None:
         """Move the bar by `by` units and, if given, replace the note beside it."""
         fields = {} if note is None else {"note": note}
         self._progress.update(self._task, advance=by, **fields)  # type: ignore[arg-type]
         is_seen = self._progress.console.is_terminal or self._progress.disable
-        if not is_seen and monotonic() - self._told > SECONDS_PER_LINE:
-            self._told = monotonic()
+        if not is_seen and monotonic() - self._reported > SECONDS_PER_LINE:
+            self._reported = monotonic()
             task = self._progress.tasks[self._task]
             log.info("%s: %d of %d %s", task.description, task.completed, task.total, task.fields["unit"])
 
