@@ -13,8 +13,9 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.result import METRICS, Trained, read_description, read_metrics
-from mobius_pipeline.training.resume_identity import CONFIG, FORKED
+from mobius_pipeline.training.layout import METRICS, TRAINING
+from mobius_pipeline.training.result import Trained, read_description, read_metrics
+from mobius_pipeline.training.resume_identity import FORKED
 
 FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
 _FOLLOWS = "train.last_step"  # from the model, at equal compute
@@ -66,7 +67,7 @@ def record_of(weights: Path, samples: Path, metrics: Mapping[str, Any]) -> Recor
 def write_record(folder: Path, record: Record) -> Path:
     """Write what `read_record` reads, but for the samples."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, record.config)
+    write_json(folder / TRAINING, record.config)
     write_json(folder / METRICS, record.metrics)
     return folder
 
@@ -78,9 +79,9 @@ def read_record(artifacts: Path) -> Record:
         MobiusError: If there is none, since the training was never evaluated, or it is damaged.
     """
     folder, remedy = artifacts / FOLDER, _RECORDED
-    if not (folder / CONFIG).is_file():
+    if not (folder / TRAINING).is_file():
         raise MobiusError(f"There is no record of an evaluation in {artifacts}. {remedy}")
-    config = read_document(folder / CONFIG, Trained, remedy)
+    config = read_document(folder / TRAINING, Trained, remedy)
     return Record(_of_today(config), read_document(folder / METRICS, Evaluated, remedy), artifacts / SAMPLES)
 
 

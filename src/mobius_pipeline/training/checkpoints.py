@@ -1,10 +1,4 @@
-"""Resume state on the disk: whole or absent, hashed, never pickled.
-
-<folder>/step-00000100/
-state.safetensors     weights, EMA, optimiser state
-state.json            step, history, what the meters read
-manifest.json         each file's SHA-256, written last
-"""
+"""Resume state on the disk: whole or absent, hashed, never pickled."""
 
 import logging
 import re
@@ -21,12 +15,12 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, sha256, sync, whole_folder, write_json
 from mobius_pipeline.runtime.signals import signals_wait
 from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.layout import MANIFEST, META, STATE, step_folder, step_of
 from mobius_pipeline.training.processes import Processes
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-STATE, META, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ def save_checkpoint(
     Raises:
         MobiusError: If it cannot be written; earlier ones are kept.
     """
-    target = folder / f"step-{checkpoint.step:08d}"
+    target = step_folder(folder, checkpoint.step)
     try:
         with whole_folder(target) as partial:
             save_file(checkpoint.tensors, partial / STATE)
@@ -183,8 +177,3 @@ def _steps(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
     found = (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
     return sorted((path for path in found if path.is_dir()), key=step_of, reverse=True)
-
-
-def step_of(path: Path) -> int:
-    """The step that a checkpoint's folder is named by."""
-    return int(path.name.removeprefix("step-"))

@@ -25,11 +25,11 @@ from mobius_pipeline.runtime.redaction import guard_logs
 from mobius_pipeline.runtime.signals import Terminated, signals_noted
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.layout import JOB
 from mobius_pipeline.training.processes import Processes, processes_of_torchrun
 
 log = logging.getLogger(__name__)
 
-JOB = "job.json"
 TO_SAVE = 120  # s; how long processes that are asked to stop have for the current step and a checkpoint
 STOPPED = 143  # exit status of a process that stopped when asked to
 CAUSE_FIRST = 2.0  # s; how long a process waits that may have failed because another one did

@@ -1,10 +1,4 @@
-"""What a finished training leaves, as later stages read it.
-
-<folder>/config.json, diffusion_pytorch_model.safetensors    EMA weights, as `load_trained` takes them
-         weights.safetensors                                 the last step's weights
-         metrics.json                                        losses, times (s), memory (bytes)
-         training.json                                       model, settings, fingerprints, devices
-"""
+"""What a finished training leaves, as later stages read it (see `layout` for its files)."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -17,11 +11,11 @@ from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
-from mobius_pipeline.training.resume_identity import CONFIG, Description
+from mobius_pipeline.training.layout import METRICS, TRAINING
+from mobius_pipeline.training.resume_identity import Description
 
 GIB = 2**30
 Number = int | float
-LAST_WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -57,7 +51,7 @@ def read_description(folder: Path) -> Trained:
     Raises:
         MobiusError: If they are missing or damaged.
     """
-    return read_document(folder / CONFIG, Trained, written_again(folder))
+    return read_document(folder / TRAINING, Trained, written_again(folder))
 
 
 def written_again(folder: Path) -> str:

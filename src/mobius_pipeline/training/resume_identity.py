@@ -12,12 +12,13 @@ from typing_extensions import TypedDict
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, remove_leftovers, whole_folder, write_json
 from mobius_pipeline.runtime.mappings import flatten
-from mobius_pipeline.training.checkpoints import newest_whole, step_of
+from mobius_pipeline.training.checkpoints import newest_whole
 from mobius_pipeline.training.config import OnMismatch
+from mobius_pipeline.training.layout import TRAINING, step_of
 
 log = logging.getLogger(__name__)
 
-CONFIG, FORKED = "training.json", "forked_at"
+FORKED = "forked_at"
 _SHAPE = ("model.", "fingerprints.base")  # what a checkpoint fits no other value of
 
 
@@ -51,7 +52,7 @@ def claim(
     state.mkdir(parents=True, exist_ok=True)
     for left in state.glob(".step-*"):
         remove_leftovers(state / left.stem.removeprefix("."))
-    begun = (state / CONFIG).is_file()
+    begun = (state / TRAINING).is_file()
     other = state if begun else _last_saved(path for path in earlier if path != state)
     if other and not begun and on_mismatch == "restart" and (reason := _unreadable(other)):
         log.warning("Starting at step 0. %s", reason)
@@ -60,7 +61,7 @@ def claim(
     if begun and not changes:
         return
     if other and changes and on_mismatch == "fork":
-        write_json(state / CONFIG, {**description, FORKED: _fork(other, state, changes, steps)})
+        write_json(state / TRAINING, {**description, FORKED: _fork(other, state, changes, steps)})
         return
     if other and changes:
         found = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
@@ -71,7 +72,7 @@ def claim(
                 "train.on_mismatch=fork to go on from its newest checkpoint."
             )
         log.info("Starting at step 0. %s", found)
-    write_json(state / CONFIG, {**description, FORKED: None})
+    write_json(state / TRAINING, {**description, FORKED: None})
 
 
 def forked_at(state: Path) -> int | None:
@@ -81,7 +82,7 @@ def forked_at(state: Path) -> int | None:
 
 def _described(state: Path) -> Description:
     """Whose resume state a folder holds."""
-    path = state / CONFIG
+    path = state / TRAINING
     remedy = (
         f"It says whose resume state {state} is. If you have changed no setting since, delete this file "
         f"(`rm '{path}'`) and give the same command again: the training goes on from its newest checkpoint, "

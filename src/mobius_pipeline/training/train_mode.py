@@ -22,10 +22,10 @@ from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
+from mobius_pipeline.training.layout import LAST_WEIGHTS, METRICS, TRAINING
 from mobius_pipeline.training.previews import sample_previews
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.result import LAST_WEIGHTS, METRICS
-from mobius_pipeline.training.resume_identity import CONFIG, FORKED, claim, forked_at
+from mobius_pipeline.training.resume_identity import FORKED, claim, forked_at
 from mobius_pipeline.training.trainer import Trainer
 
 
@@ -242,5 +242,5 @@ def write_result(
             "devices": trainer.history.devices,
             "runtime": trainer.config.runtime(),
         }
-        write_json(partial / CONFIG, {**description, **ran})
+        write_json(partial / TRAINING, {**description, **ran})
     return folder

@@ -26,6 +26,7 @@ def train(
     from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.runtime.files import write_json
     from mobius_pipeline.tracking import api as tracking
+    from mobius_pipeline.training.layout import RUN
     from mobius_pipeline.training.result import read_description, read_metrics
     from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
@@ -35,7 +36,7 @@ def train(
     clips = {f"{split} clips": len(store.clips(split)) for split in ("train", "heldout")}
     marks = fingerprints(store, base_model, model, train)
     state = work / marks.whole[:20] / model.mode
-    run_file = state / "run.json"
+    run_file = state / RUN
     known = _known_run(run_file)
     state.mkdir(parents=True, exist_ok=True)
     with tracking.training_run(
@@ -117,10 +118,11 @@ def _callbacks(run: Run, mode: str, state: Path, rate: float) -> "Callbacks":
     """Hand a training's figures, checkpoints and previews to its run."""
     from mobius_pipeline.tracking import api as tracking
     from mobius_pipeline.training.callbacks import Callbacks
+    from mobius_pipeline.training.layout import preview_folder
     from mobius_pipeline.training.previews import Preview, picture, write_previews
 
     def show(previews: list[Preview], step: int) -> None:
-        videos = state / "previews" / f"step-{step:08d}"
+        videos = preview_folder(state, step)
         write_previews(previews, videos, rate)
         run.log_videos(videos, step)
         run.log_image(picture(previews), "preview", step)
