@@ -11,7 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -69,23 +69,31 @@ def measured(rounds: int, steps: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, number in {"alone": 0, "beside busy processes": os.cpu_count() or 1}.items():
         turns: list[dict[str, float]] = []
-        for _ in range(rounds):
+        for turn in range(rounds):
+            first = turn % len(COUNTS)  # so that a machine that gets slower slows no count more than others
             with neighbours(number):
-                turns.append({count: step_in_process(count, steps) for count in COUNTS})
-        found[name] = {
-            count: {
-                "step_s": statistics.median(turn[count] for turn in turns),
-                "over_default": statistics.median(turn[count] / turn[DEFAULT] for turn in turns),
-            }
-            for count in COUNTS
-        }
+                turns.append(
+                    {count: step_in_process(count, steps) for count in (*COUNTS[first:], *COUNTS[:first])}
+                )
+        found[name] = {count: summary(count, turns) for count in COUNTS}
     return found
+
+
+def summary(count: str, turns: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Of a count's turns: the median step, and the ratios to the default's with their median and range."""
+    ratios = sorted(turn[count] / turn[DEFAULT] for turn in turns)
+    return {
+        "step_s": statistics.median(turn[count] for turn in turns),
+        "over_default": statistics.median(ratios),
+        "from": ratios[0],
+        "to": ratios[-1],
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark, print the result, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12, help="timed steps of a turn")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/contention.json"))
@@ -98,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, counts in result.items():
         for count, row in counts.items():
             print(
-                f"{name}, {count}: {row['step_s']:.3f} s a step, {row['over_default']:.2f} of the default's"
+                f"{name}, {count}: {row['step_s']:.3f} s a step, {row['over_default']:.2f} of the default's "
+                f"({row['from']:.2f} to {row['to']:.2f})"
             )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n")
