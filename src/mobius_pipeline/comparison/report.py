@@ -48,7 +48,7 @@ def render_report(comparison: Json, media_root: Path) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
-        loader=PackageLoader("mobius_pipeline.evaluation"),
+        loader=PackageLoader("mobius_pipeline.comparison"),
         autoescape=True,  # prompts are the user's own text
         undefined=StrictUndefined,
         trim_blocks=True,
