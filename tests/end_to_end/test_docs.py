@@ -1,7 +1,7 @@
 """The README and every page of docs/ do what they say: their blocks are run in a copy of a finished project.
 
 `sh` and `python` blocks are run in order; a `yaml` block is merged into the file that its first line names.
-What would take hours, another machine or the network stands in a `console` block, and is counted here.
+`console` blocks need hours, another machine or the network: they are not run, and counted here.
 """
 
 import json
@@ -16,13 +16,17 @@ from mobius_pipeline.runtime.files import sha256
 from own_clips import write_own_clips
 from project import ROOT, merged, run
 
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *DOCS]
 YOUR_CLIPS = "docs/your_clips.md"
 NOT_RUN = {
-    "README.md": 3,  # make, whose steps other tests run; Kedro-Viz, which serves until stopped; a download
+    "README.md": 1,  # make, whose steps other tests run
+    "CONTRIBUTING.md": 2,  # make and pre-commit; golden losses, which tests/training compares
     "docs/compare.md": 1,  # run ids, which tests/end_to_end/test_compare_runs.py takes
+    "docs/library.md": 1,  # the example, which tests/examples runs
     "docs/lineage.md": 5,  # queued experiments and a remote, which tests/end_to_end/test_dvc.py tries
     "docs/performance.md": 1,  # minutes of `mobius plan`, which tests/planning/test_command.py runs
+    "docs/pipelines.md": 2,  # Kedro-Viz, which serves until stopped; a download
     "docs/plan.md": 1,  # the same
     "docs/results.md": 1,  # hours of `make study`, of which tests/study does a small one
     "docs/your_clips.md": 1,  # an export, which tests/models/test_export.py makes
@@ -31,8 +35,7 @@ NOT_RUN = {
 SMALLER = {"docs/resume.md": ("train.steps=300", "train.steps=12")}
 # What a reader should find afterwards.
 MADE = {
-    "README.md": ["ring.gif"],
-    "docs/library.md": ["my_training/parallel/metrics.json"],
+    "docs/library.md": ["ring.gif", "my_training/parallel/metrics.json"],
     "docs/plan.md": ["data/08_reporting/plan.json"],
 }
 
@@ -86,10 +89,21 @@ def test_no_command_hides(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
-        assert target.startswith("https://") or (ROOT / page).parent.joinpath(target).exists(), target
-    for named in re.findall(r"`((?:conf|src|tests|benchmarks)/[\w./]+)`", (ROOT / page).read_text()):
+    text = (ROOT / page).read_text()
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", text):
+        if target.startswith("https://"):
+            continue
+        linked = (ROOT / page).parent / target if target else ROOT / page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"
+    for named in re.findall(r"`((?:conf|src|tests|benchmarks|examples)/[\w./]+)`", text):
         assert (ROOT / named).exists(), named
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if does(page) and page != YOUR_CLIPS])
