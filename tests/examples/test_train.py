@@ -67,4 +67,4 @@ def test_losses_and_weights_are_those_of_the_trainer(
     with trainer.ema_weights():
         for name, parameter in trainer.trained.items():
             found = saved.get_parameter(name)
-            assert (found - parameter).abs().max() < 1e-4, name
+            assert (found - parameter).abs().max() < 1e-5, name
