@@ -21,6 +21,7 @@ import pytest
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.backend import open_client
+from mobius_pipeline.tracking.git import describe, has_changes
 from mobius_pipeline.tracking.outbox import UnavailableError
 from mobius_pipeline.tracking.owner import is_gone, owner_tags
 from mobius_pipeline.tracking.run import MAX_PARAM_LENGTH, Entry, Input, Run, Sink
@@ -369,6 +370,22 @@ def test_the_commit_is_recorded_in_git(tracked_project: Path) -> None:
     ).stdout.strip()
     assert client().get_run(run.id).data.tags["mlflow.source.git.commit"] == head
     assert client().get_run(run.id).data.tags["git.dirty"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("changed", "dirty"),
+    [("data/08_reporting/serial/figures.json", False), ("dvc.lock", False), ("conf/base/globals.yml", True)],
+)
+def test_what_runs_write_makes_no_commit_dirty(tracked_project: Path, changed: str, dirty: bool) -> None:
+    git = ["git", "-C", str(tracked_project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    (tracked_project / changed).parent.mkdir(parents=True, exist_ok=True)
+    (tracked_project / changed).write_text("committed")
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", changed], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    assert not describe(tracked_project).endswith("-dirty")
+    (tracked_project / changed).write_text("changed")
+    assert describe(tracked_project).endswith("-dirty") == has_changes(tracked_project) == dirty
 
 
 def test_what_a_run_came_from_is_recorded(tracked_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+_WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")
+
 
 def commit(folder: Path) -> str | None:
     """The commit that `folder` is at; None outside of git."""
@@ -10,13 +12,14 @@ def commit(folder: Path) -> str | None:
 
 
 def has_changes(folder: Path) -> bool:
-    """Whether tracked files differ from the commit."""
-    return bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    """Whether tracked files differ from the commit, but for what runs write: `data` and `dvc.lock`."""
+    return bool(_git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN))
 
 
 def describe(folder: Path) -> str:
-    """The commit that `folder` is at, with `-dirty` where tracked files differ; "" outside of git."""
-    return _git(folder, "describe", "--always", "--dirty", "--abbrev=40") or ""
+    """The commit that `folder` is at, with `-dirty` where `has_changes`; "" outside of git."""
+    revision = _git(folder, "describe", "--always", "--abbrev=40") or ""
+    return f"{revision}-dirty" if revision and has_changes(folder) else revision
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

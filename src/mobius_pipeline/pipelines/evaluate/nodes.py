@@ -48,7 +48,7 @@ def evaluate(
         run.log_artifact(records.write_record(work / "records" / weights.name, whole), records.FOLDER)
     history = thinned(whole.metrics["history"])
     metrics = in_tables(whole.metrics)
-    return metrics, figures(metrics), curve(history["loss"]), curve(history["heldout"])
+    return metrics, figures(weights.name, metrics), curve(history["loss"]), curve(history["heldout"])
 
 
 def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,16 +58,21 @@ def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "heldout_loss_at_steps": at_steps and at_steps["loss"]}
 
 
-def figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The few figures of a mode that a person decides by: what it costs, and what it reaches."""
+def figures(mode: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The few figures of a mode that a person decides by: what it costs, and what it reaches.
+
+    They stand below the mode's name: a column of `dvc exp show` is named by its key alone where no other file
+    has that key, and by the file's path otherwise.
+    """
     loss, at_steps = metrics["heldout_loss"], metrics["heldout_loss_at_steps"]
     return {
-        "peak_memory_gib": metrics["peak_memory_bytes"] / 2**30,
-        "step_s": metrics["step_s"],
-        "heldout_loss_at_steps": loss if at_steps is None else at_steps,
-        "heldout_loss": loss,
-        "prompt_match": metrics["quality"].get("prompt_match"),
-        "trainable_parameters": metrics["trainable_parameters"],
+        mode: {
+            "peak_gib": metrics["peak_memory_bytes"] / 2**30,
+            "step_s": metrics["step_s"],
+            "loss_at_steps": loss if at_steps is None else at_steps,
+            "loss": loss,
+            "match": metrics["quality"].get("prompt_match"),
+        }
     }
 
 
