@@ -185,8 +185,58 @@ def test_other_metadata_is_named_and_stops_nothing(folder: Path, caplog: pytest.
     (folder / "metadata.jsonl").write_bytes(b"\xff")
     (folder / "a.txt").write_text("a cat")
     assert captions(folder) == {"a.mp4": ["a cat"]}
-    assert "metadata.csv is not read: it has no columns `file_name` and `text`" in caplog.text
-    assert "metadata.jsonl is not read" in caplog.text
+    needs = "is not read (it needs columns `file_name` and `text`): "
+    assert f"metadata.csv {needs}lacks the column caption and file. It has 'videoid', 'name'." in caplog.text
+    assert f"metadata.jsonl {needs}{folder / 'metadata.jsonl'} is not UTF-8 text" in caplog.text
+
+
+def write_metadata(folder: Path, suffix: str, row: dict[str, object]) -> None:
+    table, path = pd.DataFrame([row]), folder / f"metadata.{suffix}"
+    if suffix == "jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        (table.to_parquet if suffix == "parquet" else table.to_csv)(path, index=False)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"video_file_name": "a.mp4"},
+        {"clip_file_name": "a.mp4", "image_file_name": "a.jpg"},
+        {"first_file_name": "a.mp4", "second_file_name": None},
+        {"file_name": "a.mp4", "video_file_name": "gone.mp4"},
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_files_are_named_in_the_columns_of_video_folder(
+    suffix: str, row: dict[str, object], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "a.jpg").write_bytes(b"\0")
+    write_metadata(folder, suffix, {**row, "text": "a cat"})
+    assert captions(folder) == {"a.mp4": ["a cat"]}
+    assert "not there" not in caplog.text
+    no_clips = f"metadata.{suffix} captions 1 files that are no clips, a.jpg for instance"
+    assert (no_clips in caplog.text) == ("image_file_name" in row)
+
+
+@pytest.mark.parametrize("column", ["file_names", "videos_file_names"])
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_row_may_name_a_list_of_files(column: str, suffix: str, folder: Path) -> None:
+    (folder / "b.mp4").write_bytes(b"\0")
+    write_metadata(folder, suffix, {column: ["a.mp4", "b.mp4"], "text": "a cat"})
+    assert captions(folder) == {"a.mp4": ["a cat"], "b.mp4": ["a cat"]}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_column_that_names_no_file_is_said(
+    suffix: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_metadata(folder, suffix, {"video_file_name": "b.mp4", "text": "a cat"})
+    assert captions(folder) == {}
+    assert f"metadata.{suffix} captions 1 files that are not there, b.mp4 for instance" in caplog.text
+    write_metadata(folder, suffix, {"video_file_name": None, "text": "a cat"})
+    with pytest.raises(MobiusError, match=rf"metadata.{suffix}, \w+ \d: names no file in video_file_name"):
+        captions(folder)
 
 
 def test_where_captions_lack_the_files_that_may_hold_some_are_named(

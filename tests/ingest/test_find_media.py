@@ -195,7 +195,8 @@ def test_names_that_no_table_can_hold_are_rejected(folder: Path) -> None:
     found = find_media(folder)
     assert found.paths == ["good.gif"]
     assert found.refused == dict.fromkeys(
-        ["caf\\udce9.gif", "d\\udce9but"], "its name is not UTF-8 text. Rename it."
+        ["caf\\xe9.gif", "d\\xe9but"],
+        "its name is not UTF-8 text. Rename it; DVC refuses the whole folder for it.",
     )
 
 

@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.file_names import Meant, plain, spelled
-from mobius_pipeline.ingest.listing import READERS, columns_of, find_table, read_table
+from mobius_pipeline.ingest.listing import READERS, find_table, lacks_columns, read_table
 from mobius_pipeline.ingest.listing_index import Named, Said
 from mobius_pipeline.ingest.sources import LISTING, SHARD, SUFFIXES, Sources
 from mobius_pipeline.ingest.texts import LINES, MAX_BYTES, captions_in, distinct
 from mobius_pipeline.media.image_sequence import SEQUENCE
+from mobius_pipeline.runtime.errors import MobiusError
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,8 @@ class _Tables:
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._sources = sources
         self._there = {plain(source) for source in chain(sources.paths, sources.refused)}
+        media = {name for name in sources.tree.files if PurePosixPath(name).suffix.lower() in SUFFIXES}
+        self._no_clips = {plain(name) for name in sources.tree.files if name not in media} - self._there
         self._tables: list[Named] = []
         self.names = [name for name in sources.tree.files if PurePosixPath(name.lower()).stem == LISTING]
         if captions := find_table(folder, sources.tree, TABLE):
@@ -112,8 +115,12 @@ class _Tables:
         return next(filter(None, (table.group(name) for table in self._tables)), "")
 
     def _add_metadata(self, path: Path, name: str) -> None:
-        if not {"file", "caption"} <= columns_of(path):
-            log.warning("%s is not read: it has no columns `file_name` and `text`.", name)
+        try:
+            lacks = lacks_columns(path)
+        except MobiusError as error:
+            lacks = str(error)
+        if lacks:
+            log.warning("%s is not read (it needs columns `file_name` and `text`): %s", name, lacks)
             return
         below = PurePosixPath(name).parent
         rows = read_table(path, captioned=True)
@@ -124,7 +131,12 @@ class _Tables:
         table = Named(row._replace(file=spelled(row.file, self._there)) for row in rows)
         for source in self._there:
             table.claim(source)
-        if strays := list(table.unclaimed()):
+        strays = [file for file in table.unclaimed() if file not in self._no_clips]
+        if passed := [file for file in table.unclaimed() if file in self._no_clips]:
+            log.warning(
+                "%s captions %d files that are no clips, %s for instance.", name, len(passed), passed[0]
+            )
+        if strays:
             log.warning(
                 "%s captions %d files that are not there%s, %s for instance.%s",
                 name,

@@ -3,7 +3,9 @@
 | column | what it holds |
 | --- | --- |
 | file, or file_name | relative to the folder of clips, POSIX |
-| caption, or text | a text, or nothing |
+| *_file_name | where there is neither; each of them, as Hugging Face's VideoFolder has them |
+| file_names, *_file_names | likewise, a list of files (JSON lines and parquet) |
+| caption, or text | a text, or nothing; of each file of the row |
 | captions | a list of texts (JSON lines and parquet; in CSV a file takes several rows) |
 | group | a text or nothing; all files of a group fall on one side of the split |
 | sha256 | in a listing: of the file's bytes, hex, or nothing; a file with other bytes is rejected |
@@ -12,7 +14,8 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 _COLUMNS = ("file", "caption", "captions", "group", "sha256")
 _OTHER_NAMES = {"file_name": "file", "text": "caption"}  # as Hugging Face calls them
+_NAMES_FILES = re.compile(r"(.+_)?file_names?")  # what it takes for a column of files
 _SEPARATORS = re.compile("[;|\t]")  # of columns, but none that is read
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ROWS_AT_ONCE = 10_000
@@ -56,34 +60,51 @@ def read_table(path: Path, captioned: bool) -> Iterator[Said]:
     """
     suffix = path.suffix.lower()
     place = "row" if suffix == ".parquet" else "line"
-    try:
+    with _readable(path):
         for number, written in READERS[suffix](path):
             record = _by_our_names(written)
             try:
-                yield Said(
-                    _file(record, captioned, written), captions_of(record), _sha256(record), _group(record)
-                )
+                for file in _files(record, captioned, written):
+                    yield Said(file, captions_of(record), _sha256(record), _group(record))
             except ValueError as error:
                 raise MobiusError(f"{path}, {place} {number}: {error}") from error
+
+
+def lacks_columns(path: Path) -> str:
+    """Which columns are missing for files with captions, and which were seen instead; "" if none is missing.
+
+    Raises:
+        MobiusError: If the first row is damaged.
+    """
+    with _readable(path):
+        _, first = next(READERS[path.suffix.lower()](path), (0, None))
+    record = _by_our_names(first)
+    return "" if first is None else _missing(record, True, first)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise MobiusError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
     except OSError as error:
         raise MobiusError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def columns_of(path: Path) -> set[str]:
-    """The columns of a table's first row, by the names above; none if there is no such row."""
-    try:
-        _, first = next(READERS[path.suffix.lower()](path))
-    except (StopIteration, MobiusError, UnicodeDecodeError, OSError):
-        return set()
-    return set(_by_our_names(first)) if isinstance(first, dict) else set()
-
-
 def _by_our_names(record: Any) -> Any:
     if not isinstance(record, dict):
         return record
-    return {ours: record[name] for name, ours in _OTHER_NAMES.items() if name in record} | record
+    ours = {ours: record[name] for name, ours in _OTHER_NAMES.items() if name in record} | record
+    if "file" in ours or not (columns := file_columns(record)):
+        return ours
+    named = [record[name] if isinstance(record[name], list) else [record[name]] for name in columns]
+    return ours | {"file": [name for names in named for name in names if name not in (None, "")]}
+
+
+def file_columns(columns: Iterable[Any]) -> list[str]:
+    """Those that name files as in Hugging Face's VideoFolder."""
+    return [name for name in columns if isinstance(name, str) and _NAMES_FILES.fullmatch(name)]
 
 
 def _csv_rows(path: Path) -> Numbered:
@@ -113,7 +134,9 @@ def _parquet_rows(path: Path) -> Numbered:
 
     try:
         with pq.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in {*_COLUMNS, *_OTHER_NAMES}]
+            names = file.schema_arrow.names
+            read = {*_COLUMNS, *_OTHER_NAMES, *file_columns(names)}
+            columns = [name for name in names if name in read]
             batches = file.iter_batches(_ROWS_AT_ONCE, columns=columns)
             yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
     except pa.ArrowException as error:
@@ -127,17 +150,27 @@ READERS: dict[str, Callable[[Path], Numbered]] = {
 }
 
 
-def _file(record: Any, captioned: bool, written: Any) -> str:
+def _missing(record: Any, captioned: bool, written: Any) -> str:
+    """Which columns a row lacks, and which it has; "" if it lacks none."""
     if not isinstance(record, dict):
-        raise ValueError('not an object such as {"file": "a.mp4", "caption": "a cat"}')
+        return 'not an object such as {"file": "a.mp4", "caption": "a cat"}'
     missing = ["caption"] if captioned and record.keys().isdisjoint({"caption", "captions"}) else []
     if missing := [*missing, *({"file"} - record.keys())]:
-        raise ValueError(f"lacks the column {' and '.join(missing)}. {_header(written)}")
+        return f"lacks the column {' and '.join(missing)}. {_header(written)}"
+    return ""
+
+
+def _files(record: Any, captioned: bool, written: Any) -> list[str]:
+    if missing := _missing(record, captioned, written):
+        raise ValueError(missing)
     if None in record:  # where the reader of CSV puts them
         raise ValueError("more fields than columns. Put a caption with commas in double quotes.")
-    if not isinstance(record["file"], str) or not record["file"]:
-        raise ValueError(f"`file` must be a path, not {record['file']!r}")
-    return _text(record["file"])
+    files = record["file"] if isinstance(record["file"], list) else [record["file"]]
+    if not files:
+        raise ValueError(f"names no file in {', '.join(file_columns(record))}")
+    if wrong := [file for file in files if not isinstance(file, str) or not file]:
+        raise ValueError(f"`file` must be a path, not {wrong[0]!r}")
+    return list(map(_text, files))
 
 
 def _header(record: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ _OUTSIDE = (
 _FOLDER_LINK = "a link to a folder; what lies in that folder is named where it lies"
 _BROKEN = "a link that leads nowhere"
 _NO_FILE = "no regular file (a pipe, a socket or a device)"
-NO_TEXT = "its name is not UTF-8 text. Rename it."
+NO_TEXT = "its name is not UTF-8 text. Rename it; DVC refuses the whole folder for it."
 
 
 @dataclass
@@ -60,8 +60,8 @@ def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
 
 
 def printable(name: str) -> str:
-    """`name` as text that can be stored: bytes that are no UTF-8 are written as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A file's `name` as text that can be stored: bytes that are no UTF-8 are written as escapes, as `ls -b` does."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _entries(path: str) -> Iterator[os.DirEntry[str]]:
