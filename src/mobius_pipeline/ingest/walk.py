@@ -60,7 +60,7 @@ def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
 
 
 def printable(name: str) -> str:
-    """A file's `name` as text that can be stored: bytes that are no UTF-8 are written as escapes, as `ls -b` does."""
+    r"""A file's `name` as text that can be stored: bytes that are no UTF-8 are written as escapes, `\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
