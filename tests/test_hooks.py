@@ -12,11 +12,13 @@ from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import node
 
-from mobius_pipeline import settings, tracking
+from mobius_pipeline import settings
 from mobius_pipeline.hooks import ProjectHooks
 from mobius_pipeline.pipelines.datasets import FolderDataset
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking.backend import Store
 
 
 def context(section: dict[str, object], path: Path) -> SimpleNamespace:
@@ -30,10 +32,34 @@ def context(section: dict[str, object], path: Path) -> SimpleNamespace:
 def test_the_context_configures_tracking(tmp_path: Path) -> None:
     ProjectHooks().after_context_created(context({"experiment": "mine", "folder": "runs"}, tmp_path))
     try:
-        assert tracking._state.store == tracking.Store("mine", tmp_path / "runs")
+        assert tracking._state.store == Store("mine", tmp_path / "runs")
         assert not (tmp_path / "runs").exists()
     finally:
         tracking.reset()
+
+
+@pytest.mark.parametrize(
+    ("paths", "warned"),
+    [
+        ({"clips": "~/clips", "base_model": "models/~"}, ["clips: ~/clips"]),
+        ({"clips": "clips", "base_model": "~/model", "clip": {"frames": 8}}, ["base_model: ~/model"]),
+        ({"clips": "/clips"}, []),
+    ],
+)
+def test_a_path_that_dvc_does_not_expand_is_named(
+    paths: dict[str, object],
+    warned: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    started = context({"experiment": "mine", "folder": "runs"}, tmp_path)
+    (tmp_path / "conf/base/globals.yml").write_text(yaml.safe_dump(paths))
+    ProjectHooks().after_context_created(started)
+    tracking.reset()
+    assert [line.split("`")[1] for line in caplog.messages] == warned
+    assert all("write /home/me/" in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize("section", [{"experiment": "mine"}, {"experiment": "a", "folder": "b", "uri": "c"}])
@@ -44,7 +70,7 @@ def test_a_wrong_section_is_refused_with_its_file(tmp_path: Path, section: dict[
 
 def test_settings_switch_telemetry_off_without_importing_mlflow_or_torch() -> None:
     code = (
-        "import os, sys, mobius_pipeline.settings; from mobius_pipeline import telemetry; "
+        "import os, sys, mobius_pipeline.settings; from mobius_pipeline.runtime import telemetry; "
         "assert all(os.environ[k] == v for k, v in telemetry.SWITCHES.items()); "
         "assert not {'mlflow', 'torch', 'daft'} & set(sys.modules)"
     )
@@ -54,7 +80,7 @@ def test_settings_switch_telemetry_off_without_importing_mlflow_or_torch() -> No
 
 def test_the_switches_work_in_the_libraries_themselves() -> None:
     code = (
-        "from mobius_pipeline import telemetry; telemetry.silence(); "
+        "from mobius_pipeline.runtime import telemetry; telemetry.silence(); "
         "from daft.scarf_telemetry import opted_out; assert opted_out(); "
         "from huggingface_hub.constants import HF_HUB_DISABLE_TELEMETRY; assert HF_HUB_DISABLE_TELEMETRY; "
         "from dvc.analytics import is_enabled; assert not is_enabled(); "

@@ -14,6 +14,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
+from omegaconf import OmegaConf
 
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
@@ -67,7 +68,9 @@ class ProjectHooks:
                 f"conf/base/mlflow.yml (or its override in your environment): {error}"
             ) from error
         tracking.configure(config, context.project_path)
-        self._catalog_reads = catalog_parameters(Path(context.config_loader.conf_source))
+        conf = Path(context.config_loader.conf_source)
+        _warn_of_home(conf / "base/globals.yml")
+        self._catalog_reads = catalog_parameters(conf)
 
     @hook_impl
     def before_pipeline_run(
@@ -129,6 +132,20 @@ def _tidy(target: Path) -> None:
             log.warning("%s, which a stopped run left, cannot be removed. Remove it yourself.", left)
         else:
             log.info("Removed %s, which a stopped run left.", left)
+
+
+def _warn_of_home(paths: Path) -> None:
+    """DVC reads paths of its stages from this file, too, and takes `~` for a folder of that name."""
+    written = OmegaConf.load(paths) if paths.is_file() else {}
+    for key, value in written.items():
+        if isinstance(value, str) and value.startswith("~"):
+            log.warning(
+                "`%s: %s` in conf/base/globals.yml works with `kedro run` alone. DVC does not expand `~`; "
+                "for `dvc repro` write %s.",
+                key,
+                value,
+                Path(value).expanduser(),
+            )
 
 
 def catalog_parameters(conf: Path) -> set[str]:

@@ -50,6 +50,21 @@ def test_the_shells_environment_changes_no_stage(without_git: Path, monkeypatch:
     assert not (without_git / "data/emoji").exists()
 
 
+def test_dvc_takes_clips_from_an_absolute_path_and_kedro_warns_of_a_home(
+    without_git: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = tmp_path / "home/my clips #1"
+    run(without_git, "dvc", "repro", "sample_data")
+    shutil.copytree(without_git / "data/01_raw/clips", clips)
+    monkeypatch.setenv("HOME", str(clips.parent))
+    change(without_git / "conf/base/globals.yml", {"clips": "~/my clips #1"})
+    assert "DVC does not expand" in run(without_git, "kedro", "run", "--pipelines=ingest")
+    change(without_git / "conf/base/globals.yml", {"clips": str(clips)})
+    assert "DVC does not expand" not in run(without_git, "dvc", "repro", "ingest")
+    (clips / "another.txt").write_text("a cat")
+    assert "modified" in run(without_git, "dvc", "status", "ingest")
+
+
 @pytest.mark.parametrize(
     ("begun", "number", "command"),
     [
