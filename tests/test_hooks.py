@@ -10,11 +10,12 @@ import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog, MemoryDataset
-from kedro.pipeline import node
+from kedro.pipeline import Pipeline, node
 
+from leaving import killed_while_writing
 from mobius_pipeline import settings
-from mobius_pipeline.hooks import ProjectHooks
-from mobius_pipeline.pipelines.datasets import FolderDataset
+from mobius_pipeline.hooks import ProjectHooks, left_behind
+from mobius_pipeline.pipelines.datasets import FolderDataset, StoreDataset
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
@@ -111,16 +112,24 @@ def test_a_step_that_another_process_runs_is_refused_until_the_run_ends(tmp_path
     first.after_pipeline_run()
 
 
-def test_what_a_killed_run_left_beside_an_output_goes_when_it_starts_again(tmp_path: Path) -> None:
-    (tmp_path / ".parallel.partial").mkdir()
-    (tmp_path / ".parallel.partial/weights.safetensors").write_bytes(bytes(100))
+def test_what_any_run_left_is_found_beside_outputs_in_the_store_and_in_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever pipeline starts next; what lies beside files of the user's own is not looked at."""
+    model, shard = tmp_path / "models/parallel", tmp_path / "store/of_encoder/shard-1.safetensors"
+    work, own = tmp_path / "work", tmp_path / "mine/clips"
+    left = [killed_while_writing(place) for place in (model, shard, work / "samples/serial", own)]
     catalog = DataCatalog(
         {
-            "work": MemoryDataset(tmp_path / "work"),
-            "weights": FolderDataset(filepath=str(tmp_path / "parallel")),
+            "work": MemoryDataset(work),
+            "weights": FolderDataset(filepath=str(model)),
+            "latents": StoreDataset(filepath=str(tmp_path / "store")),
+            "clips": FolderDataset(filepath=str(own)),
         }
     )
-    hooks = ProjectHooks()
-    hooks.before_node_run(node(lambda work: work, "work", "weights", name="parallel.train"), catalog)
-    hooks.after_pipeline_run()
-    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    nodes = [node(len, "clips", name, name=name) for name in ("weights", "latents")]
+    every = {"a": Pipeline(nodes[:1]), "b": Pipeline(nodes[1:])}
+    monkeypatch.setattr("mobius_pipeline.hooks.pipelines", every)
+    assert sorted(left_behind(catalog)) == sorted(left[:3])
+    ProjectHooks().before_pipeline_run({"runtime_params": {}}, Pipeline([]), catalog)
+    assert [path for path in left if path.exists()] == left[3:]

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
@@ -18,11 +19,11 @@ from omegaconf import OmegaConf
 
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
-from mobius_pipeline.runtime.files import remove_leftovers
 from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.redaction import guard_logs, redacted, redacted_traceback
-from mobius_pipeline.runtime.signals import end_with_dvc, sigterm_ends_children
+from mobius_pipeline.runtime.scratch import SCRATCHES, discard_unpublished, remove_leftovers, scratch_of
+from mobius_pipeline.runtime.signals import end_with_dvc, sigterm_unwinds
 from mobius_pipeline.tracking import api as tracking
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class ProjectHooks:
         Raises:
             MobiusError: If the section is missing a key, or has one that nothing reads.
         """
-        sigterm_ends_children()
+        sigterm_unwinds()
         end_with_dvc()
         try:
             config = tracking.TrackingConfig.model_validate(context.config_loader["mlflow"])
@@ -78,6 +79,7 @@ class ProjectHooks:
     ) -> None:
         """Refuse a name in `--params` that nothing in this run reads; Kedro would ignore it without a word.
 
+        What killed runs have left, of whatever pipeline, is removed: on a full disk it would be in the way.
         Where a node records in MLflow, see that it can before any node computes.
 
         Raises:
@@ -95,12 +97,15 @@ class ProjectHooks:
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
                 + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and what is below them."
             )
+        discard_unpublished()  # of a run that was interrupted in a notebook
+        for left in left_behind(catalog):
+            remove_leftovers(left)
         if any("tracked" in node.tags for node in pipeline.nodes):
             tracking.check()
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: Any) -> None:
-        """Tidy a node's places; refuse to run it if another process does so below the same work folder.
+        """Refuse to run a node if another process does so below the same work folder.
 
         The lock is held until the run ends, since Kedro saves a node's outputs after its last hook.
 
@@ -110,28 +115,33 @@ class ProjectHooks:
         if "work" in catalog:
             path = catalog.load("work") / "locks" / node.name
             self._locks.enter_context(only_writer(path, f"What the step {node.name} makes"))
-            for name in node.outputs:
-                if (place := getattr(catalog.get(name), "_filepath", None)) is not None:
-                    _tidy(Path(place))
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Let others write."""
+        """Remove what was made in vain, and let others write."""
+        discard_unpublished()
         self._locks.close()
 
     @hook_impl
     def on_pipeline_error(self) -> None:
-        """Let others write."""
+        """Remove what was made in vain, and let others write."""
+        discard_unpublished()
         self._locks.close()
 
 
-def _tidy(target: Path) -> None:
-    """Remove what a run that was killed left beside an output: on a full disk it would be in the way."""
-    for left in remove_leftovers(target):
-        if left.exists():
-            log.warning("%s, which a stopped run left, cannot be removed. Remove it yourself.", left)
-        else:
-            log.info("Removed %s, which a stopped run left.", left)
+def left_behind(catalog: Any) -> list[Path]:
+    """The scratch folders beside what any pipeline of the project writes, within its stores and its work."""
+    from mobius_pipeline.pipelines.datasets import StoreDataset  # loads what Kedro has loaded by now
+
+    names = set().union(*(pipeline.all_outputs() for pipeline in pipelines.values()))
+    outputs = [catalog.get(name) for name in sorted(names) if name in catalog]
+    places = [place for one in outputs if (place := getattr(one, "_filepath", None)) is not None]
+    within = [Path(one._filepath) for one in outputs if isinstance(one, StoreDataset)]
+    within += [catalog.load("work")] if "work" in catalog else []
+    beside = [scratch_of(Path(place)) for place in places]
+    return [path for path in beside if path.exists()] + [
+        path for folder in within for path in folder.rglob(SCRATCHES)
+    ]
 
 
 def _warn_of_home(paths: Path) -> None:

@@ -155,8 +155,8 @@ def test_an_import_mixes_with_no_earlier_one(base: Path, tmp_path: Path) -> None
     target = tmp_path / "published"
     (target / "unet").mkdir(parents=True)
     (target / "unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"another model's")
-    (tmp_path / ".published.filling").mkdir()
-    (tmp_path / ".published.filling/rest").write_text("of a run that was killed")
+    (tmp_path / ".published.partial/published").mkdir(parents=True)
+    (tmp_path / ".published.partial/published/rest").write_text("of a run that was killed")
     (base / "safety_checker").mkdir()
     import_base(base, target)
     assert sorted(path.name for path in target.iterdir()) == [

@@ -15,6 +15,7 @@ import torch
 from mobius_pipeline.runtime import files
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import folder_digest, move_folder, read_json, whole_folder, write_json
+from mobius_pipeline.runtime.scratch import SCRATCHES
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 
 
@@ -134,9 +135,7 @@ def test_without_room_at_every_call(name: str, tmp_path: Path) -> None:
             came = [True]
             came = [injector.no_room_at(number, lambda folder=folder: change.change(folder))]
         assert change.read(folder) in (before, after), number
-        assert not [path for path in folder.rglob(".*") if path.name.endswith((".partial", ".filling"))], (
-            number
-        )
+        assert not list(folder.rglob(SCRATCHES)), number
         change.change(folder)
         assert change.read(folder) == after, number
         shutil.rmtree(folder)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mobius_pipeline.runtime.files import move_folder, remove_leftovers
+from leaving import killed_while_writing
+from mobius_pipeline.runtime.files import move_folder
+from mobius_pipeline.runtime.scratch import remove_leftovers
 
 MEMORY = Path("/dev/shm")
 elsewhere = pytest.mark.skipif(
@@ -73,16 +75,16 @@ def test_what_a_killed_publish_left_is_removed(source: Path, tmp_path: Path) -> 
     target = folder(tmp_path / "parallel", "old")
     assert published(source, target, "killed") == -signal.SIGKILL
     assert sorted(path.name for path in tmp_path.iterdir()) == [".parallel.partial", "parallel"]
-    assert remove_leftovers(target) == [tmp_path / ".parallel.partial"]
+    remove_leftovers(tmp_path / ".parallel.partial")
     assert [path.name for path in tmp_path.iterdir()] == ["parallel"]
     assert (texts(target), texts(source)) == ({"old"}, {"new" * 1000})
 
 
 def test_what_stood_there_comes_back(tmp_path: Path) -> None:
     """Killed between the two renames."""
-    folder(tmp_path / ".base.old", "old")
-    folder(tmp_path / ".base.partial", "new")
-    remove_leftovers(tmp_path / "base")
+    partial = killed_while_writing(tmp_path / "base")
+    folder(partial / "base.old", "old")
+    remove_leftovers(partial)
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
     assert texts(tmp_path / "base") == {"old"}
 

@@ -95,7 +95,7 @@ def test_passes_over_a_damaged_one(
 
 def test_a_half_written_one_is_not_seen(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    (tmp_path / ".step-00000002.filling").mkdir()
+    (tmp_path / ".step-00000002.partial").mkdir()
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
     assert newest.step == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from leaving import killed_while_writing
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.resume_identity import claim, forked_at
@@ -118,8 +119,7 @@ def test_an_earlier_damaged_description_stops_only_what_needs_it(
 
 
 def test_what_a_killed_run_left_of_a_checkpoint_goes(earlier: Path) -> None:
-    (earlier / ".step-00000006.filling").mkdir()
-    (earlier / ".step-00000006.filling/state.safetensors").write_bytes(bytes(100))
+    killed_while_writing(earlier / "step-00000006")
     claim(earlier, description(), 10, "restart", [])
     assert not list(earlier.glob(".*"))
     assert newest_checkpoint(earlier) is not None

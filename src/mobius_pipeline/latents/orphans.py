@@ -7,17 +7,11 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from mobius_pipeline.latents.index import read_index
-from mobius_pipeline.latents.shards import PARTIAL, SUFFIX
+from mobius_pipeline.latents.shards import SUFFIX
 
 log = logging.getLogger(__name__)
 
 NAMED = 20  # shards in a message
-
-
-def remove_partial(folder: Path) -> None:
-    """Remove what a run that was killed was writing at that moment."""
-    for path in folder.glob(f".*{PARTIAL}"):
-        path.unlink()
 
 
 def tell_leftovers(root: Path, folder: Path, remove_orphans: bool) -> None:

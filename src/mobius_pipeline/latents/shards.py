@@ -20,7 +20,6 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import sha256, sync, whole_file
 
 SUFFIX = ".safetensors"
-PARTIAL = ".partial"  # as `whole_file` ends the names of what is being written
 HASH_DIGITS = 20
 REMEDY = "Run `kedro run --pipelines=encode`: it encodes only what the store has lost."
 _ROWS = "rows"  # the only key of the header's metadata: the library writes several in a random order

@@ -12,7 +12,7 @@ from mobius_pipeline.ingest.schema import TO_ENCODE
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.dataflow import encode_captions, encode_clips
 from mobius_pipeline.latents.index import CLIPS, SIZE, TEXTS, Places, find, write_index
-from mobius_pipeline.latents.orphans import remove_partial, tell_leftovers
+from mobius_pipeline.latents.orphans import tell_leftovers
 from mobius_pipeline.latents.shard_builder import ClipShards, TextShards
 from mobius_pipeline.latents.shards import is_whole, writing
 from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
@@ -22,6 +22,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import write_json
 from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.runtime.progress import stage
+from mobius_pipeline.runtime.scratch import SCRATCHES, remove_leftovers
 from mobius_pipeline.runtime.tables import check_frame
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ def update_store(
     folder.mkdir(parents=True, exist_ok=True)
     lock = root.with_name(f".{root.name}.lock")  # beside the store: DVC hashes what lies in it
     with only_writer(lock, f"The latents store {root}"):
-        remove_partial(folder)
+        for left in (*root.glob(SCRATCHES), *folder.glob(SCRATCHES)):
+            remove_leftovers(left)
         captions = pd.Series(captions_of(manifest), manifest.index)
         manifest = manifest.assign(**_sizes(manifest, clip), captions=captions)
         clips = _update_clips(folder, manifest, raw_clips, base, clip, config, engine)

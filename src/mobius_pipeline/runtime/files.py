@@ -15,6 +15,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.scratch import remove, replaced, scratch
+from mobius_pipeline.runtime.signals import signals_wait
 
 OUTSIDE = r"(^|/)\.\.(/|$)|^/|\x00"  # what no relative path of a file inside a folder matches
 T = TypeVar("T")
@@ -59,14 +61,11 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target` to write to; it takes its place, synced, if the block succeeds."""
-    partial = _beside(target, "partial")
-    try:
+    """Yield a path to write a file to; it takes the place of `target`, synced, if the block succeeds."""
+    with scratch(target) as partial:
         yield partial
         sync(partial)
         partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)  # on a full disk, what is half written would be in the way
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,79 +111,57 @@ def move_folder(source: Path, target: Path) -> None:
     """Put the folder `source` in place of `target`; on another file system it is copied beside it first.
 
     Killed at any instant, it leaves the earlier folder or the new one in place, if the file system can swap
-    two folders. If it cannot, the earlier one has the name `.<name>.old` for an instant. If it fails,
+    two folders. If it cannot, the earlier one is away for an instant (see `scratch`). If it fails,
     `source` and `target` are as before and nothing else is left.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_beside(target, "old", "partial")
-    beside, old = _beside(target, "partial"), _beside(target, "old")
-    try:
+    with scratch(target) as partial:
         try:
-            source.rename(beside)
+            _put(source, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            shutil.copytree(source, beside, symlinks=True)
-        if not target.exists():
-            beside.rename(target)
-        elif not _exchanged(beside, target):
-            target.rename(old)
-            beside.rename(target)
-    except BaseException:
-        if beside.exists() and not source.exists():
-            beside.rename(source)
-        _remove_beside(target, "old", "partial")
-        raise
-    shutil.rmtree(source, ignore_errors=True)
-    _remove_beside(target, "old", "partial")
-
-
-def remove_leftovers(target: Path) -> list[Path]:
-    """Remove what writing `target` has left beside it when it was killed; nobody may be writing it now.
-
-    What stood there before comes back, where the new one had not yet taken its place.
-
-    Returns:
-        What was removed.
-    """
-    return _remove_beside(target, "old", "partial", "filling")
-
-
-def _remove_beside(target: Path, *ends: str) -> list[Path]:
-    if (old := _beside(target, "old")).exists() and not target.exists():
-        old.rename(target)
-    found = [path for path in (_beside(target, end) for end in ends) if path.exists()]
-    for path in found:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
-    return found
-
-
-def _beside(target: Path, end: str) -> Path:
-    return target.with_name(f".{target.name}.{end}")
-
-
-def _exchanged(one: Path, other: Path) -> bool:
-    """Swap two paths in one step; return whether the system and the file system can."""
-    rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    names = (os.fsencode(one), os.fsencode(other))
-    return rename is not None and not rename(
-        _WORKING_DIRECTORY, names[0], _WORKING_DIRECTORY, names[1], _EXCHANGE
-    )
+            shutil.copytree(source, partial, symlinks=True)
+            _put(partial, target)
+        remove(source)
 
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target` that takes its place if the block succeeds, and goes if not."""
-    partial = _beside(target, "filling")
-    remove_leftovers(target)
-    partial.mkdir(parents=True)
-    try:
+    """Yield an empty folder that takes the place of `target` if the block succeeds, and goes if not."""
+    with scratch(target) as partial:
+        partial.mkdir()
         yield partial
         for path in partial.rglob("*"):
             sync(path)
-        move_folder(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # on a full disk, what is half written would be in the way
+        _put(partial, target)
+
+
+def _put(folder: Path, target: Path) -> None:
+    """Rename `folder` to `target`; what stood there is in its place then, or in the scratch folder."""
+    with signals_wait():
+        if not target.exists():
+            folder.rename(target)
+        elif not _exchanged(folder, target):
+            old = replaced(target)
+            target.rename(old)
+            try:
+                folder.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two paths in one step; return whether the system and the file system can.
+
+    Raises:
+        OSError: If they are on two file systems.
+    """
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    names = (os.fsencode(one), os.fsencode(other))
+    done = not rename(_WORKING_DIRECTORY, names[0], _WORKING_DIRECTORY, names[1], _EXCHANGE)
+    if not done and (number := ctypes.get_errno()) == errno.EXDEV:
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    return done

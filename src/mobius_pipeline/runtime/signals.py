@@ -68,19 +68,22 @@ def noted_signal() -> int | None:
     return handler.came if isinstance(handler, _Noting) else None
 
 
-def sigterm_ends_children() -> None:
-    """Where nobody handles SIGTERM, have it end this process with all that it started, not this one alone."""
+def sigterm_unwinds() -> None:
+    """Where nobody handles SIGTERM, have it end what this process started and raise `Terminated`.
+
+    Blocks then remove what they have half written. A second one is ignored.
+    """
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _end_with_children)
+        signal.signal(signal.SIGTERM, _unwind)
 
 
-def _end_with_children(number: int, frame: FrameType | None) -> None:
+def _unwind(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.terminate()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    raise Terminated(143)
 
 
 def end_with_dvc() -> None:

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import whole_folder, write_json
 from mobius_pipeline.runtime.progress import stage, track
+from mobius_pipeline.runtime.scratch import scratch
 from mobius_pipeline.sources.emoji_names import caption, code_points, group
 
 log = logging.getLogger(__name__)
@@ -79,12 +79,9 @@ def fetch(config: FetchConfig, target: Path) -> Path:
             "This environment names no package to fetch. Run `kedro run --env=emoji --pipelines=fetch`, or "
             "set `fetch.package` in parameters_fetch.yml of your own environment."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=target.parent, prefix="npm-") as scratch,
-        whole_folder(target) as folder,
-    ):
-        archive = download(config.package, Path(scratch))
+    with scratch(target.with_name("npm")) as downloaded, whole_folder(target) as folder:
+        downloaded.mkdir()
+        archive = download(config.package, downloaded)
         verify(archive, config.package)
         result = unpack(archive, folder, config.limit)
         _report(result, config.package)

@@ -169,5 +169,4 @@ def _create(store: Store) -> None:
             return
         log.info("Creating MLflow's database %s (some seconds, once).", store.database)
         with whole_file(store.database) as partial:
-            partial.unlink(missing_ok=True)
             SqlAlchemyStore(sqlite_uri(partial), store.artifacts.as_uri()).engine.dispose()

@@ -10,8 +10,9 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import read_document, remove_leftovers, whole_folder, write_json
+from mobius_pipeline.runtime.files import read_document, whole_folder, write_json
 from mobius_pipeline.runtime.mappings import flatten
+from mobius_pipeline.runtime.scratch import SCRATCHES, remove_leftovers
 from mobius_pipeline.training.checkpoints import newest_whole
 from mobius_pipeline.training.config import OnMismatch
 from mobius_pipeline.training.layout import TRAINING, step_of
@@ -50,8 +51,8 @@ def claim(
             what says whose resume state it is, is damaged.
     """
     state.mkdir(parents=True, exist_ok=True)
-    for left in state.glob(".step-*"):
-        remove_leftovers(state / left.stem.removeprefix("."))
+    for left in state.glob(SCRATCHES):
+        remove_leftovers(left)
     begun = (state / TRAINING).is_file()
     other = state if begun else _last_saved(path for path in earlier if path != state)
     if other and not begun and on_mismatch == "restart" and (reason := _unreadable(other)):

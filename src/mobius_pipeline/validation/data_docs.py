@@ -101,19 +101,18 @@ class Outcome(NamedTuple):
 class DataDocs:
     """A Great Expectations project that checks tables and describes each as HTML, beside earlier runs.
 
-    The project is made anew below `work`; what lives on from run to run are the results alone, in
+    The project is made anew in `root`; what lives on from run to run are the results alone, in
     `work/expectations_history`, so no older project need be read.
     """
 
-    def __init__(self, work: Path, history: int) -> None:
-        """Show at most `history` runs, this one among them."""
+    def __init__(self, root: Path, work: Path, history: int) -> None:
+        """Show at most `history` runs, this one among them; `root`, a folder to make, can go afterwards."""
         import great_expectations as gx
         from great_expectations.core.run_identifier import RunIdentifier
 
-        self._root = (work / "expectations").absolute()
+        self._root = root.absolute()
         self._target, self._past, self._history = work / "data_docs", work / "expectations_history", history
-        shutil.rmtree(self._root, ignore_errors=True)
-        self._root.mkdir(parents=True)
+        self._root.mkdir()
         self._context = gx.get_context(mode="file", project_root_dir=str(self._root))
         self._context.variables.progress_bars = {"globally": False}
         self._source = self._context.data_sources.add_pandas("tables")
@@ -154,14 +153,13 @@ class DataDocs:
         return {asked: by_name[asked.name] for asked in expectations}
 
     def publish(self) -> Path:
-        """Render what was checked, move the HTML under the work folder, keep the results, drop the rest."""
+        """Render what was checked, and move the HTML and the results under the work folder."""
         self._forget()
         self._context.build_data_docs()  # once: an action of each checkpoint would render everything anew
         site = self._root / "gx/uncommitted/data_docs/local_site"
         shutil.rmtree(site / "static")  # fonts and pictures of Great Expectations' own pages
         move_folder(site, self._target)
         move_folder(self._results, self._past)
-        shutil.rmtree(self._root)
         return self._target
 
     def _forget(self) -> None:

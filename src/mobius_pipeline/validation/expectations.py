@@ -9,6 +9,7 @@ import pandas as pd
 
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.scratch import scratch
 from mobius_pipeline.validation.data_docs import (
     ABOUT_NULLS,
     DataDocs,
@@ -69,7 +70,19 @@ def validate_clips(
     """
     copy = work / "quarantine.parquet"
     copy.unlink(missing_ok=True)
-    docs = DataDocs(work, config.history)
+    with scratch(work / "expectations") as root:
+        return _validated(table, config, clip, DataDocs(root, work, config.history), copy, trained)
+
+
+def _validated(
+    table: pd.DataFrame,
+    config: ValidateConfig,
+    clip: ClipFormat,
+    docs: DataDocs,
+    copy: Path,
+    trained: Collection[str],
+) -> Validated:
+    """See `validate_clips`; if the table fails, its quarantine is written to `copy`."""
     problems = _broken(columns_and_types(), docs, "1 columns and types", table)[0]
     if problems:
         raise _stopped(problems, docs.publish(), None)

@@ -7,6 +7,7 @@ import pandas as pd
 from mobius_pipeline.base_model.config import BaseConfig
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.scratch import unpublished
 
 
 def make_base(
@@ -20,7 +21,7 @@ def make_base(
     if source.is_dir():
         from mobius_pipeline.base_model.check import import_base
 
-        return import_base(source, work / "base")
+        return import_base(source, unpublished(work / "base"))
     if not source.is_file():
         raise MobiusError(
             f"There is no {source}. Name a model's folder in `base_model` of conf/base/globals.yml, relative "
@@ -28,4 +29,4 @@ def make_base(
         )
     from mobius_pipeline.base_model.train import train_base
 
-    return train_base(manifest, raw_clips, clip, base, work / "base")
+    return train_base(manifest, raw_clips, clip, base, unpublished(work / "base"))

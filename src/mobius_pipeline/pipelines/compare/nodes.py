@@ -7,6 +7,7 @@ import pandas as pd
 
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.scratch import unpublished
 
 
 def compare(
@@ -47,7 +48,9 @@ def compare(
             record_of(parallel_weights, parallel_samples, parallel_metrics),
         ]
     grouped = columns(records)
-    real, videos = write_real_videos(records[0].samples, manifest, raw_clips, clip, magnify, work / "real")
+    real, videos = write_real_videos(
+        records[0].samples, manifest, raw_clips, clip, magnify, unpublished(work / "real")
+    )
     comparison = compare_trainings(
         grouped,
         manifest,

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from mobius_pipeline.runtime.scratch import unpublished
+
 
 def export(weights: Path, base_model: Path, work: Path) -> Path:
     """Write a training's result with its base as one folder."""
     from mobius_pipeline.models.export import export
 
-    return export(weights, base_model, work / "exported" / weights.name)
+    return export(weights, base_model, unpublished(work / "exported" / weights.name))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.sampling.config import SampleConfig
 
 
@@ -14,6 +15,6 @@ def sample(
     from mobius_pipeline.sampling.sample import sample_videos
     from mobius_pipeline.training.result import load_pipeline
 
-    target = work / "samples" / weights.name
+    target = unpublished(work / "samples" / weights.name)
     pipe = load_pipeline(weights, base_model)
     return sample_videos(pipe, LatentsStore(latents), sample, clip.rate, target)

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.sources.sample_clips import SampleConfig, is_complete, write_set
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,7 @@ def render_sample_clips(sample_data: SampleConfig, published: Path, work: Path) 
     if is_complete(published, sample_data):
         log.info("%s holds these %d sample clips already.", published, sample_data.clips)
         return published
-    target = work / "sample_clips"
+    target = unpublished(work / "sample_clips")
     with whole_folder(target) as partial:
         write_set(partial, sample_data)
     return target

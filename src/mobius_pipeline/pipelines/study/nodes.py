@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.study.config import StudyConfig
 from mobius_pipeline.training.config import TrainConfig
@@ -58,4 +59,4 @@ def draw_study(study: dict[str, Any], work: Path) -> Path:
     """Draw the fronts."""
     from mobius_pipeline.study.pictures import draw
 
-    return draw(study, work / "study_pictures")
+    return draw(study, unpublished(work / "study_pictures"))

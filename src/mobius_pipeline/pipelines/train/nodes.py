@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.tracking.run import Run
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 
@@ -55,7 +56,7 @@ def train(
         resume_run_id=known.get("run_id"),
     ) as run:
         write_json(run_file, {**known, "run_id": run.id})
-        output = work / "trained" / model.mode
+        output = unpublished(work / "trained" / model.mode)
         train_mode(
             store,
             base_model,

@@ -1,0 +1,169 @@
+"""Scratch folders: what is being written beside its place, and whose it is.
+
+.<name>.partial/<name>        what is written
+                <name>.lock   held by the process that writes, and free once that has ended, in whatever way
+                <name>.old    what stood there before, where a file system cannot swap two folders
+"""
+
+import atexit
+import fcntl
+import logging
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from rich.filesize import decimal
+
+from mobius_pipeline.runtime.signals import signals_wait
+
+log = logging.getLogger(__name__)
+
+_END = ".partial"
+SCRATCHES = f".*{_END}"  # matches the names of scratch folders
+_unpublished: dict[Path, ExitStack] = {}
+
+
+def scratch_of(target: Path) -> Path:
+    """The scratch folder of `target`, beside it."""
+    return target.with_name(f".{target.name}{_END}")
+
+
+def replaced(target: Path) -> Path:
+    """Where in the scratch folder what `target` held before stands for an instant."""
+    return scratch_of(target) / f"{target.name}.old"
+
+
+@contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """Yield a free path in the scratch folder of `target`; the folder is removed after the block.
+
+    If another process, or thread, writes `target`, its end is waited for.
+    """
+    with _locked(target):
+        _clear(target)
+        try:
+            yield scratch_of(target) / target.name
+        finally:
+            with signals_wait(), suppress(OSError):  # the next run names or removes what stays
+                _clear(target)
+                _release(target)
+
+
+def unpublished(target: Path) -> Path:
+    """A free path for what is to be moved on to where it is published, in the scratch folder of `target`.
+
+    It is this process's until `discard_unpublished`, at the latest at its end: what is there then is removed.
+    """
+    if target in _unpublished:
+        _unpublished.pop(target).close()
+    _unpublished[target] = ExitStack()
+    return _unpublished[target].enter_context(scratch(target))
+
+
+@atexit.register
+def discard_unpublished() -> None:
+    """Remove what this process has made and not published."""
+    while _unpublished:
+        _unpublished.popitem()[1].close()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove a scratch folder whose process has ended; what stood in its target's place before comes back.
+
+    Where it is not known whether a process writes there, say so, with its size and how to remove it.
+    """
+    target = folder.with_name(folder.name.removeprefix(".").removesuffix(_END))
+    try:
+        with _lock_of(target).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(lock, _lock_of(target)):
+                return  # its process has just ended and removed it
+            size = decimal(_bytes_in(folder))
+            _clear(target)
+            _release(target)
+        log.info("Removed %s (%s), which a stopped run left.", folder, size)
+    except BlockingIOError:
+        return  # its process is alive
+    except OSError as error:
+        with suppress(OSError):
+            folder.rmdir()  # empty: its process ended before it took the lock
+        if os.path.lexists(folder):
+            log.warning(
+                "%s (%s) may be left by a stopped run; it is not known whether a process writes there (%s). "
+                "If none does, remove it: rm -r %s",
+                folder,
+                decimal(_bytes_in(folder)),
+                error.strerror,
+                shlex.quote(str(folder)),
+            )
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with what it holds, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lock_of(target: Path) -> Path:
+    return scratch_of(target) / f"{target.name}.lock"
+
+
+def _locked(target: Path) -> TextIO:
+    """Make the scratch folder of `target`, and hold its lock once whoever holds it has ended."""
+    folder, path = scratch_of(target), _lock_of(target)
+    while True:
+        if folder.is_file():  # of an earlier release
+            folder.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = path.open("a")
+        except FileNotFoundError:  # its owner, or who took it for left behind, removed the folder meanwhile
+            continue
+        except OSError:
+            with suppress(OSError):
+                folder.rmdir()
+            raise
+        with suppress(OSError):  # without locks in the file system nobody else removes it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_at(lock, path):
+            return lock
+
+
+def _is_at(lock: TextIO, path: Path) -> bool:
+    """Whether an open lock file is the one at `path`, and not one that was there before."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _clear(target: Path) -> None:
+    """Empty the scratch folder but for its lock; what stood in the target's place before comes back."""
+    if (old := replaced(target)).exists() and not target.exists():
+        old.rename(target)
+    for path in scratch_of(target).iterdir():
+        if path != _lock_of(target):
+            remove(path)
+
+
+def _release(target: Path) -> None:
+    """Remove the lock and the empty folder, which another process may take between the two."""
+    _lock_of(target).unlink()
+    with suppress(OSError):
+        scratch_of(target).rmdir()
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of the files in a folder that others may write to meanwhile."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += (Path(root) / name).lstat().st_size
+    return total
