@@ -17,4 +17,6 @@ CONFIG_LOADER_ARGS = {
     "default_run_env": "local",
     "custom_resolvers": {"home": home},
     "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"]},
+    # Dictionaries are merged key by key, so an environment holds only what differs from conf/base.
+    "merge_strategy": {"globals": "soft", "parameters": "soft"},
 }
