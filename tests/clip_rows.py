@@ -6,9 +6,12 @@ from typing import Any
 def clip_row(number: int, **changes: Any) -> dict[str, Any]:
     row = {
         "clip_id": f"id{number}",
+        "source": f"sub folder/clip é{number}.mp4",
         "source_sha256": f"source{number}",
         "path": f"sub folder/clip é{number}.mp4",
         "caption": "a red ball",
+        "captions": ["a red ball"],
+        "group": "",
         "start_frame": 0,
         "end_frame": 12,
         "frames": 12,

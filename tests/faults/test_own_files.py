@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 import tiny
-from mobius_pipeline.ingest.schema import CLIPS, MANIFEST, QUARANTINE
+from mobius_pipeline.ingest.clip_table import ClipTable, Manifest, Quarantine
+from mobius_pipeline.ingest.schema import CLIPS, MANIFEST
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.pipelines.datasets import TableDataset
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, write_json
-from mobius_pipeline.runtime.tables import CHECKSUMS, Table, read_table
+from mobius_pipeline.runtime.tables import CHECKSUMS, StoredTable, Table, read_table
 from mobius_pipeline.sampling.sample import read_samples
 
 SEEDS = range(40)
@@ -80,9 +81,9 @@ def test_a_changed_table_is_refused_or_holds_the_same(manifest: pd.DataFrame, tm
 
 def test_whole_tables_come_back_as_pandas_reads_them(manifest: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "a=1/table.parquet"
-    dataset = TableDataset(filepath=str(path), holds="mobius_pipeline.ingest.schema.MANIFEST")
-    dataset.save(manifest)
-    pd.testing.assert_frame_equal(dataset.load(), pd.read_parquet(path, partitioning=None))
+    dataset = TableDataset(filepath=str(path), holds="mobius_pipeline.ingest.clip_table.Manifest")
+    dataset.save(Manifest(manifest))
+    pd.testing.assert_frame_equal(dataset.load().rows, pd.read_parquet(path, partitioning=None))
 
 
 def first(column: str, value: Any) -> Change:
@@ -233,9 +234,10 @@ def test_wrong_samples_are_refused(rows: Any, said: str, tmp_path: Path) -> None
         read_samples(folder)
 
 
-@pytest.mark.parametrize("kind", [CLIPS, MANIFEST, QUARANTINE])
-def test_an_empty_table_is_whole(kind: Table, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [ClipTable, Manifest, Quarantine])
+def test_an_empty_table_is_whole(kind: type[StoredTable], tmp_path: Path) -> None:
     """As a quarantine of a clean folder: its columns of lists have no type."""
-    empty = pd.DataFrame({name: [] for name in kind.columns.names}).astype(object)
-    TableDataset(filepath=str(tmp_path / "empty.parquet")).save(empty)
-    assert len(read_table(tmp_path / "empty.parquet", kind, "Run it.")) == 0
+    kind(pd.DataFrame({name: [] for name in kind.holds.columns.names}).astype(object)).save(
+        tmp_path / "empty"
+    )
+    assert len(kind.load(tmp_path / "empty", "Run it.").rows) == 0

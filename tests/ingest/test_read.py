@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from ingested import ingested
@@ -121,16 +122,13 @@ def test_what_the_task_raises_comes_back_and_its_process_stays(tmp_path: Path) -
 
 def test_one_bad_file_takes_no_other_with_it(tmp_path: Path) -> None:
     names = ["good", "crash", "fine", "exit", "flaky", "well"]
-    done = {
-        name: (rows, failure)
-        for name, rows, failure in dataflow.each(
-            partial(misbehave, tmp_path), names, {"name": ""}, config(), NATIVE
-        )
-    }
+    columns = pa.schema([("name", pa.string())])
+    done = dict(dataflow.each(partial(misbehave, tmp_path), names, columns, config(), NATIVE))
     assert set(done) == set(names)
-    for name, (rows, failure) in done.items():
-        assert (rows == []) == (name in ("crash", "exit"))
-        assert bool(failure) == (name in ("crash", "exit"))
+    for name, answer in done.items():
+        assert isinstance(answer, dataflow.Unread) == (name in ("crash", "exit"))
+        assert name in ("crash", "exit") or answer == [{"name": name}]
+    assert "SIGSEGV" in done["crash"].reason
 
 
 def test_what_comes_in_any_order_is_handed_on_in_one() -> None:

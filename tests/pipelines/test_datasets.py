@@ -13,9 +13,10 @@ from kedro.io import AbstractDataset, DatasetError
 
 from clip_rows import clip_row
 from mobius_pipeline.pipelines.datasets import PageDataset, RecordDataset, TableDataset
+from mobius_pipeline.runtime.tables import StoredTable
 
 CASES = [
-    (TableDataset, "pd.DataFrame({'text': list(map(str, range(9999)))})"),
+    (TableDataset, "StoredTable(pd.DataFrame({'text': list(map(str, range(9999)))}))"),
     (RecordDataset, "list(range(9999))"),
     (PageDataset, "'word ' * 9999"),
 ]
@@ -24,6 +25,7 @@ FULL = """
     import pandas as pd
     from kedro.io import DatasetError
     from mobius_pipeline.runtime.errors import in_plain_words
+    from mobius_pipeline.runtime.tables import StoredTable
     from mobius_pipeline.pipelines.datasets import {kind}
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # bytes of a file; beyond them, as on a full disk
@@ -62,21 +64,21 @@ def test_data_of_another_kind_is_no_full_disk(tmp_path: Path) -> None:
 def test_a_table_comes_back(tmp_path: Path) -> None:
     table = pd.DataFrame({"words": [["one", "two"], []]})
     dataset = TableDataset(filepath=str(tmp_path / "table.parquet"))
-    dataset.save(table)
-    assert [list(words) for words in dataset.load()["words"]] == [["one", "two"], []]
+    dataset.save(StoredTable(table))
+    assert [list(words) for words in dataset.load().rows["words"]] == [["one", "two"], []]
     assert dataset.preview()["data"] == [["['one' 'two']"], ["[]"]]
-    dataset.save(table[:0].assign(text=pd.Series([], dtype="str")))
+    dataset.save(StoredTable(table[:0].assign(text=pd.Series([], dtype="str"))))
     assert dataset.preview()["data"] == []
 
 
 def test_a_table_of_clips_is_shown_with_what_a_person_reads_first(tmp_path: Path) -> None:
     dataset = TableDataset(filepath=str(tmp_path / "table.parquet"))
-    dataset.save(pd.DataFrame([clip_row(0) | {"duplicate_of": ""}]))
+    dataset.save(StoredTable(pd.DataFrame([clip_row(0) | {"duplicate_of": ""}])))
     columns = dataset.preview()["columns"]
     assert columns[:5] == ["path", "caption", "reason", "status", "split"]
     assert columns[-3:] == ["likeness", "clip_id", "source_sha256"]
     assert set(columns) == {*clip_row(0), "duplicate_of"}
-    assert next(iter(dataset.load())) == "clip_id"  # the table itself stays as it is
+    assert next(iter(dataset.load().rows)) == "clip_id"  # the table itself stays as it is
 
 
 def test_a_record_is_shown_whole_with_its_words_first(tmp_path: Path) -> None:

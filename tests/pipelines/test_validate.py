@@ -8,14 +8,16 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from mobius_pipeline.ingest.clip_table import ClipTable
+from mobius_pipeline.ingest.schema import CLIP_COLUMNS
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.datasets import FolderDataset
 from mobius_pipeline.pipelines.validate import create_pipeline
-from mobius_pipeline.validation.rules import COLUMNS, ValidateConfig
+from mobius_pipeline.validation.rules import ValidateConfig
 
 
 def clip_table(count: int) -> pd.DataFrame:
-    table = pd.DataFrame({column: ["text"] * count for column in COLUMNS}).assign(
+    table = pd.DataFrame({column: ["text"] * count for column in CLIP_COLUMNS.names}).assign(
         clip_id=[f"id{number}" for number in range(count)],
         split=["train", "heldout"] * (count // 2),
         status="ok",
@@ -42,7 +44,7 @@ def test_table_to_manifest_quarantine_and_published_docs(
 ) -> None:
     section = yaml.safe_load(Path("conf/base/parameters_validate.yml").read_text())["validate"]
     inputs = {
-        "clip_table": clip_table(12),
+        "clip_table": ClipTable(clip_table(12)),
         "params:validate": ValidateConfig(**section),
         "params:clip": ClipFormat(frames=8, height=32, width=32, fps=8),
         "work": tmp_path / "work",
@@ -53,7 +55,7 @@ def test_table_to_manifest_quarantine_and_published_docs(
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     outputs = SequentialRunner().run(create_pipeline(), catalog)
-    assert len(outputs["manifest"].load()) == 11
-    assert list(outputs["quarantine"].load()["reason"]) == ["no caption"]
+    assert len(outputs["manifest"].load().rows) == 11
+    assert list(outputs["quarantine"].load().rows["reason"]) == ["no caption"]
     assert (tmp_path / "data_docs/index.html").is_file()
     assert list(Path.cwd().iterdir()) == []

@@ -14,7 +14,7 @@ from kedro.utils import load_obj
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
 from mobius_pipeline.pipelines.datasets import FolderDataset, PlaceDataset, RecordDataset, TableDataset
 from mobius_pipeline.planning.levers import USUAL
-from mobius_pipeline.runtime.tables import Table
+from mobius_pipeline.runtime.tables import StoredTable
 from mobius_pipeline.training.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_errors_name_the_pipeline_that_makes_a_file(name: str, catalog: DataCata
         if isinstance(dataset, TableDataset | RecordDataset):
             assert f"`kedro run --pipelines={name}`" in dataset._remedy
         if isinstance(dataset, TableDataset):
-            assert isinstance(load_obj(dataset._holds), Table)
+            assert issubclass(load_obj(dataset._holds), StoredTable)
 
 
 @pytest.mark.parametrize("name", CHAIN)

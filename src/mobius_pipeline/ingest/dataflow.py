@@ -1,38 +1,53 @@
 """Per-source work as a Daft dataflow: on its own engine in this process, or on a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.describe import Known
+from mobius_pipeline.ingest.schema import Rows, in_file
 from mobius_pipeline.media.isolated_worker import Failed, Limits, Workers
 from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engine
+
+
+class Unread(NamedTuple):
+    """Why an argument has no rows: its process crashed, hung or took too much memory."""
+
+    reason: str
 
 
 def each(
     task: Callable[[str], Any],
     arguments: Sequence[str],
-    result: dict[str, Any],
+    columns: pa.Schema,
     config: IngestConfig,
     engine: EngineConfig,
-) -> Iterator[tuple[str, list[dict[str, Any]], str]]:
+) -> Iterator[tuple[str, Rows | Known | Unread]]:
     """Run `task` on every argument, each in a watched process.
 
     Args:
-        task: From an argument to rows; it is sent to other processes.
+        task: From an argument to rows or `Known`; it is sent to other processes.
         arguments: In any order.
-        result: A value of each column of a row.
+        columns: Of the rows.
         config: The processes, and a file's limits.
         engine: On which they are run.
 
     Yields:
-        The argument, its rows, and "" or the reason that there are none; in whatever order they are done.
+        The argument and what the task answered, or why it has no answer; in the order in which they finish.
     """
     import daft
     from daft import DataType
 
     use_engine(engine)
-    row_type = DataType.struct({name: _daft_type(value) for name, value in result.items()})
-    outcome = DataType.struct({"rows": DataType.list(row_type), "failure": DataType.string()})
+    outcome = DataType.struct(
+        {
+            "rows": DataType.list(DataType.from_arrow_type(pa.struct(list(in_file(columns))))),
+            "known": DataType.string(),
+            "failure": DataType.string(),
+        }
+    )
     limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
 
     @daft.cls(
@@ -45,17 +60,20 @@ def each(
         @daft.method(return_dtype=outcome)
         def __call__(self, argument: str) -> dict[str, Any]:
             try:
-                return {"rows": self._work(argument), "failure": ""}
+                answer = self._work(argument)
             except Failed as failure:
-                return {"rows": [], "failure": str(failure)}
+                return {"rows": [], "known": None, "failure": str(failure)}
+            if isinstance(answer, Known):
+                return {"rows": [], "known": answer.sha256, "failure": None}
+            return {"rows": answer, "known": None, "failure": None}
 
     flow = daft.from_pydict({"argument": list(arguments)}).into_batches(config.files_per_batch)
     flow = flow.select(daft.col("argument"), Described()(daft.col("argument")).alias("outcome"))
     for row in rows_of(flow):
-        yield row["argument"], row["outcome"]["rows"], row["outcome"]["failure"]
+        yield row["argument"], _answer(**row["outcome"])
 
 
-def _daft_type(value: object) -> Any:
-    from daft import DataType
-
-    return {int: DataType.int64(), float: DataType.float64(), str: DataType.string()}[type(value)]
+def _answer(rows: Rows, known: str | None, failure: str | None) -> Rows | Known | Unread:
+    if failure is not None:
+        return Unread(failure)
+    return rows if known is None else Known(known)

@@ -5,12 +5,13 @@ import logging
 import sqlite3
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mobius_pipeline.ingest.config import IngestConfig
+from mobius_pipeline.ingest.schema import Rows
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.files import digest
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 _ROWS_VERSION = 4
 _HASH = 32  # bytes
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: no such column
-Rows = list[dict[str, Any]]
 
 
 class KnownSources:
@@ -60,9 +60,10 @@ class KnownSources:
         every = self._sources.execute("SELECT sha256, rows FROM sources ORDER BY sha256")
         return Hashes(key for key, rows in every if len(key) == _HASH and _is_whole(rows))
 
-    def rows_of(self, source: str, row: Mapping[str, Any]) -> Rows:
-        """The rows of a source with the hash of `row`, under whatever name its bytes were read."""
-        found = self._sources.execute("SELECT rows FROM sources WHERE sha256 = ?", [_key(row)]).fetchone()
+    def rows_of(self, source: str, sha256: str) -> Rows:
+        """The rows of a source whose bytes have that hash, in hex, under whatever name they were read."""
+        key = bytes.fromhex(sha256)
+        found = self._sources.execute("SELECT rows FROM sources WHERE sha256 = ?", [key]).fetchone()
         rows = json.loads(zlib.decompress(found[0]))
         return [{**known, "source": source, "path": source + known["path"]} for known in rows]
 
@@ -73,7 +74,7 @@ class KnownSources:
         of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
         self._sources.execute(
             "INSERT OR REPLACE INTO sources VALUES (?, ?)",
-            [_key(rows[0]), zlib.compress(json.dumps(of_bytes).encode())],
+            [bytes.fromhex(rows[0]["source_sha256"]), zlib.compress(json.dumps(of_bytes).encode())],
         )
 
 
@@ -116,7 +117,3 @@ def _is_whole(rows: Any) -> bool:
     except (TypeError, zlib.error):
         return False
     return True
-
-
-def _key(row: Mapping[str, Any]) -> bytes:
-    return bytes.fromhex(row["source_sha256"])

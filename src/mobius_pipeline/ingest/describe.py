@@ -5,10 +5,11 @@ import os
 from bisect import bisect_left
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.frame_statistics import Watch
+from mobius_pipeline.ingest.schema import Rows, rejected
 from mobius_pipeline.ingest.segments import SceneCuts, Span, spans
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import MediaError, Opened, end_of, opened
@@ -18,41 +19,18 @@ from mobius_pipeline.media.open_source import open_bytes
 
 log = logging.getLogger(__name__)
 
-# The columns that a row is made of, with the value of each in a row that was rejected.
-ROW: dict[str, Any] = {
-    "source": "",
-    "source_sha256": "",
-    "bytes": 0,
-    "path": "",
-    "start_frame": 0,
-    "end_frame": 0,
-    "frames": 0,
-    "fps": 0.0,
-    "duration_s": 0.0,
-    "width": 0,
-    "height": 0,
-    "aspect": 0.0,
-    "container": "",
-    "codec": "",
-    "motion": 0.0,
-    "static_share": 0.0,
-    "black_share": 0.0,
-    "flicker": 0.0,
-    "likeness": "",
-    "status": "rejected",
-    "reason": "",
-}
-KNOWN = "known"
+_READ = {"status": "ok", "reason": ""}
 
 
-def rejected(source: str, reason: str, **known: Any) -> dict[str, Any]:
-    """The row of a source that cannot be used."""
-    return {**ROW, "source": source, "path": source, "reason": reason, **known}
+class Known(NamedTuple):
+    """The answer for bytes whose rows are known already: their SHA-256, in hex."""
+
+    sha256: str
 
 
 def describe(
     folder: Path, source: str, config: IngestConfig, clip: ClipFormat, known: Container[str] = ()
-) -> list[dict[str, Any]]:
+) -> Rows | Known:
     """The clips of one source, decoded once; one that cannot be read is one rejected row, never an error.
 
     Args:
@@ -60,13 +38,13 @@ def describe(
         source: A file, a member of a tar shard or a folder of images.
         config: How it is cut.
         clip: At which rate, and on which background, it is measured.
-        known: Hashes of bytes that need not be decoded: one row with the status `KNOWN` answers for them.
+        known: SHA-256 of bytes that need not be decoded: the answer for them is `Known`.
     """
     identity: dict[str, Any] = {}
     try:
         identity = _identity(folder / source)
         if identity["source_sha256"] in known:
-            return [{**ROW, **identity, "source": source, "status": KNOWN}]
+            return Known(identity["source_sha256"])
         with opened(folder / source, clip.background) as media:
             return [{**row, **identity} for row in _clips(source, media, config, clip.rate)]
     except MediaError as error:
@@ -87,7 +65,7 @@ def _identity(path: Path) -> dict[str, Any]:
     return {"source_sha256": source_sha256(path), "bytes": size}
 
 
-def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> list[dict[str, Any]]:
+def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> Rows:
     cutter = SceneCuts(config.scenes) if config.scenes else None
     watch = Watch(rate, media.tick)
     for shown in media.frames:
@@ -101,7 +79,7 @@ def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> lis
     about = {"container": media.container, "codec": media.codec, "width": media.width, "height": media.height}
     about["aspect"] = round(media.width / media.height, 4)
     return [
-        {**ROW, "source": source, **about, **_segment(source, watch, span, len(found) == 1), "status": "ok"}
+        {"source": source, **about, **_segment(source, watch, span, len(found) == 1), **_READ}
         for span in found
     ]
 

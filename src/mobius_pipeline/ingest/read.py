@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.dataflow import each
-from mobius_pipeline.ingest.decode_cache import KnownSources, Rows
-from mobius_pipeline.ingest.describe import KNOWN, ROW, describe, rejected
+from mobius_pipeline.ingest.dataflow import Unread, each
+from mobius_pipeline.ingest.decode_cache import KnownSources
+from mobius_pipeline.ingest.describe import Known, describe
+from mobius_pipeline.ingest.schema import SOURCE_COLUMNS, Rows, rejected
 from mobius_pipeline.ingest.sources import Sources
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.daft_runner import EngineConfig
@@ -37,16 +38,17 @@ def read_sources(
 
         def done() -> Iterator[tuple[str, Rows]]:
             nonlocal reused
-            for source, rows, failure in each(task, paths, ROW, config, engine):
+            for source, answer in each(task, paths, SOURCE_COLUMNS, config, engine):
                 bar.advance()
-                if failure:
-                    rows = [rejected(source, failure)]
-                elif rows[0]["status"] == KNOWN:
-                    rows = known.rows_of(source, rows[0])
-                    reused += 1
-                else:
-                    known.add(source, rows)
-                yield source, rows
+                match answer:
+                    case Unread(reason):
+                        yield source, [rejected(source, reason)]
+                    case Known(sha256):
+                        reused += 1
+                        yield source, known.rows_of(source, sha256)
+                    case rows:
+                        known.add(source, rows)
+                        yield source, rows
 
         for source, rows in zip(paths, in_order(done(), paths), strict=True):
             yield as_promised(source, rows, sources.promised(source))

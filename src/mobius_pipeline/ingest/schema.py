@@ -1,4 +1,7 @@
-"""What the tables of clips must hold where they are read; `ingest/table.py` says what the columns are."""
+"""The columns of the clip table: rows, readers, validation and docs/clip_table.md are derived from them.
+
+The manifest and the quarantine hold the same columns and those that `validate` adds.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -9,26 +12,117 @@ import pyarrow.compute as pc
 from mobius_pipeline.runtime.files import OUTSIDE
 from mobius_pipeline.runtime.tables import Rule, Table, at_least, in_lists, inside, matching
 
-_TEXTS = ("clip_id", "source_sha256", "path", "caption", "split", "status")
-_INTEGERS = ("start_frame", "end_frame", "frames", "model_frames", "width", "height", "bytes")
-_DECIMALS = ("fps", "duration_s")
+Row = dict[str, Any]
+Rows = list[Row]
+
+_TEXT, _INTEGER, _DECIMAL = pa.string(), pa.int64(), pa.float64()
+_ABOUT, _UNIT = b"about", b"unit"  # keys of a column's metadata
+
+
+def _column(name: str, kind: pa.DataType, about: str, unit: str = "", *, required: bool = False) -> pa.Field:
+    """A column; each clip that is trained on has a value in a `required` one."""
+    return pa.field(name, kind, not required, {_ABOUT: about.encode(), _UNIT: unit.encode()})
+
+
+# What is read from a source itself, in the order of the file.
+SOURCE_COLUMNS = pa.schema(
+    [
+        _column(
+            "source",
+            _TEXT,
+            "file, member of a tar shard or folder of images: a POSIX path in the folder of clips",
+        ),
+        _column("source_sha256", _TEXT, "SHA-256 of the source's bytes", "hex", required=True),
+        _column("bytes", _INTEGER, "size of the source", "bytes", required=True),
+        _column(
+            "path",
+            _TEXT,
+            "the source, or a segment of it: `a/b.mp4#t=1.5,3` in seconds; unique among clips",
+            required=True,
+        ),
+        _column("start_frame", _INTEGER, "first frame of the clip in its source", "frames", required=True),
+        _column("end_frame", _INTEGER, "end of the clip in its source, exclusive", "frames", required=True),
+        _column("frames", _INTEGER, "decoded frames of the clip", "frames", required=True),
+        _column("fps", _DECIMAL, "mean frame rate", "frames a second", required=True),
+        _column("duration_s", _DECIMAL, "length of the clip", "s", required=True),
+        _column("width", _INTEGER, "width as displayed", "px", required=True),
+        _column("height", _INTEGER, "height as displayed", "px", required=True),
+        _column("aspect", _DECIMAL, "width / height"),
+        _column("container", _TEXT, "container format, as FFmpeg or Pillow names it"),
+        _column("codec", _TEXT, "codec, as FFmpeg or Pillow names it"),
+        _column(
+            "motion",
+            _DECIMAL,
+            "mean change of a pixel from frame to frame at the model's rate",
+            "grey levels, 0 to 255",
+        ),
+        _column("static_share", _DECIMAL, "share of these frames that change by less than half a grey level"),
+        _column("black_share", _DECIMAL, "share of frames that are nearly black"),
+        _column(
+            "flicker", _DECIMAL, "mean absolute second difference of a frame's brightness", "grey levels"
+        ),
+        _column(
+            "likeness",
+            _TEXT,
+            "perceptual hashes of the first, the middle and the last frame, 64 bits each",
+            "hex",
+        ),
+        _column("status", _TEXT, "`ok` or `rejected`", required=True),
+        _column("reason", _TEXT, "why the source was rejected"),
+    ]
+)
+CLIP_COLUMNS = pa.schema(
+    [
+        *SOURCE_COLUMNS,
+        _column("captions", pa.list_(_TEXT), "all captions of the clip without repetitions", required=True),
+        _column("caption", _TEXT, "the first of `captions`; empty if there is none", required=True),
+        _column("words", _INTEGER, "words of letters in `caption`: 1 for `IMG_0042`"),
+        _column("model_frames", _INTEGER, "frames of the clip at the model's rate", "frames", required=True),
+        _column("group", _TEXT, "from the captions or the listing; a group falls on one side of the split"),
+        _column(
+            "split",
+            _TEXT,
+            "`train` or `heldout`, by the hash of the group, or of the source without one",
+            required=True,
+        ),
+        _column(
+            "clip_id",
+            _TEXT,
+            "SHA-256 of (SHA-256 of the source, start frame, end frame)",
+            "hex",
+            required=True,
+        ),
+    ]
+)
+_FAILURES = pa.list_(pa.struct(dict.fromkeys(("column", "label", "observed", "required"), pa.string())))
 _FOLDER = "the folder of clips"
 _SHA256 = "^[0-9a-f]{64}$"
-_CAPTIONS = pa.field("captions", pa.list_(pa.string()), nullable=False)
-_FAILURES = pa.list_(pa.struct(dict.fromkeys(("column", "label", "observed", "required"), pa.string())))
+_EMPTY = {_TEXT: "", _INTEGER: 0, _DECIMAL: 0.0}
 
 
-def _of_clips(nullable: bool) -> list[pa.Field]:
-    kinds = {
-        **dict.fromkeys(_TEXTS, pa.string()),
-        **dict.fromkeys(_INTEGERS, pa.int64()),
-        **dict.fromkeys(_DECIMALS, pa.float64()),
-    }
-    return [_CAPTIONS, *(pa.field(name, kind, nullable) for name, kind in kinds.items())]
+def in_file(columns: pa.Schema) -> pa.Schema:
+    """The columns as a Parquet file holds them: without metadata, and each may hold nulls."""
+    return pa.schema([field.remove_metadata().with_nullable(True) for field in columns])
+
+
+def meaning_of(column: str) -> str:
+    """What a column of the clip table holds."""
+    return str(CLIP_COLUMNS.field(column).metadata[_ABOUT].decode())
+
+
+def unit_of(column: str) -> str:
+    """The unit of a column of the clip table, or ""."""
+    return str(CLIP_COLUMNS.field(column).metadata[_UNIT].decode())
+
+
+def rejected(source: str, reason: str, **known: Any) -> Row:
+    """The row of a source that cannot be used, with what is known of it."""
+    empty = {field.name: _EMPTY[field.type] for field in SOURCE_COLUMNS}
+    return {**empty, "source": source, "path": source, "status": "rejected", "reason": reason, **known}
 
 
 def _readable_ones_inside(table: pa.Table) -> Any:
-    """A listing may name what lies outside; such a source is rejected, and its row says so."""
+    """A listing may name a source outside the folder; its row is rejected and says so."""
     outside = pc.match_substring_regex(table["path"], OUTSIDE)
     return pc.invert(pc.and_(pc.equal(table["status"], "ok"), outside))
 
@@ -41,15 +135,13 @@ def _captioned(table: pa.Table) -> Any:
     return pc.greater(pc.list_value_length(table["captions"]), 0)
 
 
-# Nulls in its other columns are for `validate`, which puts their clips into the quarantine.
+# Nulls in other columns are for `validate`, which puts their clips into the quarantine.
 CLIPS = Table(
-    pa.schema(
-        [*_of_clips(nullable=True), pa.field("container", pa.string()), pa.field("codec", pa.string())]
-    ),
+    pa.schema([field.with_nullable(not pa.types.is_list(field.type)) for field in CLIP_COLUMNS]),
     rules=(Rule("path", _readable_ones_inside, f"a path inside {_FOLDER}"),),
 )
 TO_ENCODE = Table(
-    pa.schema(_of_clips(nullable=False)),
+    pa.schema([field for field in CLIP_COLUMNS if not field.nullable]),
     unique=("clip_id", "path"),
     rules=(
         matching("clip_id", _SHA256, "a SHA-256"),

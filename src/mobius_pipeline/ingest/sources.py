@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mobius_pipeline.ingest.describe import rejected
 from mobius_pipeline.ingest.file_names import Meant, plain, spelled
 from mobius_pipeline.ingest.listing import find_table, read_table
 from mobius_pipeline.ingest.listing_index import Named, Said
+from mobius_pipeline.ingest.schema import rejected
 from mobius_pipeline.ingest.sequences import find_sequences
 from mobius_pipeline.ingest.shards import read_shard
 from mobius_pipeline.ingest.walk import Tree, walk

@@ -1,32 +1,4 @@
-"""A folder of media files as a table, one row a clip.
-
-| column | what it holds |
-| --- | --- |
-| clip_id | SHA-256 of (media bytes, start frame, end frame) |
-| source_sha256 | SHA-256 of the source's bytes |
-| source | file, member of a tar shard or folder of images, relative to the folder, POSIX |
-| path | the source, or a segment of it: `a/b.mp4#t=1.5,3` in seconds; unique among clips |
-| caption | the first of `captions`, "" where there is none |
-| captions | all distinct ones, a list of texts |
-| words | of letters, in `caption` |
-| start_frame, end_frame | the clip's frames in its source, the end exclusive |
-| frames | decoded frames |
-| model_frames | frames that the clip gives at the model's rate |
-| width, height | px as displayed |
-| aspect | width / height |
-| fps | mean frames a second |
-| duration_s | seconds |
-| container, codec | as FFmpeg or Pillow name them |
-| motion | mean change of a pixel from frame to frame, at the model's rate, in grey levels (0 to 255) |
-| static_share | of those pairs of frames, the share that changes by less than half a grey level |
-| black_share | share of frames that are nearly black |
-| flicker | mean change of the change of a frame's brightness, in grey levels |
-| likeness | perceptual hashes of the first, the middle and the last frame, hex |
-| bytes | of the source |
-| group | what the captions or the listing say of it; all sources of a group fall on one side of the split |
-| split | "train" or "heldout", by the hash of the group, or of the source where it has none |
-| status, reason | "ok", or "rejected" and why |
-"""
+"""A folder of media files as the clip table, one row a clip; `ingest/schema.py` says what its columns are."""
 
 import hashlib
 import heapq
@@ -35,16 +7,15 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mobius_pipeline.ingest.captions import Captions
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.describe import ROW
 from mobius_pipeline.ingest.links import Allowed
 from mobius_pipeline.ingest.read import read_sources
+from mobius_pipeline.ingest.schema import CLIP_COLUMNS, Row, in_file
 from mobius_pipeline.ingest.sources import find_media
 from mobius_pipeline.ingest.split import split_of
 from mobius_pipeline.media.clip import steps_within
@@ -57,19 +28,7 @@ log = logging.getLogger(__name__)
 
 _NAMED = 50  # rejected rows in the log
 _ROWS_AT_ONCE = 1024  # in memory, and in a row group of the file
-_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-_SCHEMA = pa.schema(
-    [
-        *((name, _TYPES[type(value)]) for name, value in ROW.items()),
-        ("captions", pa.list_(pa.string())),
-        ("caption", pa.string()),
-        ("words", pa.int64()),
-        ("model_frames", pa.int64()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("clip_id", pa.string()),
-    ]
-)
+_SCHEMA = in_file(CLIP_COLUMNS)
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -121,13 +80,11 @@ def tabulate(
     return table
 
 
-def _source(row: dict[str, Any]) -> str:
+def _source(row: Row) -> str:
     return str(row["source"])
 
 
-def _derived(
-    row: dict[str, Any], captions: list[str], group: str, config: IngestConfig, clip: ClipFormat
-) -> dict[str, Any]:
+def _derived(row: Row, captions: list[str], group: str, config: IngestConfig, clip: ClipFormat) -> Row:
     """The columns that follow from a clip's others and from its captions."""
     caption = next(iter(captions), "")
     return {
@@ -141,7 +98,7 @@ def _derived(
     }
 
 
-def _write(rows: Iterator[dict[str, Any]], path: Path) -> None:
+def _write(rows: Iterator[Row], path: Path) -> None:
     with pq.ParquetWriter(path, _SCHEMA, **CHECKSUMS) as writer:
         while batch := list(islice(rows, _ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(batch, _SCHEMA))

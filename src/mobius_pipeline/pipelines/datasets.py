@@ -13,8 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 from kedro_datasets._typing import ImagePreview, JSONPreview, PlotlyPreview, TablePreview
@@ -24,7 +22,7 @@ from kedro_datasets.text import TextDataset
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import move_folder, read_document, whole_file
-from mobius_pipeline.runtime.tables import CHECKSUMS, Table, read_table
+from mobius_pipeline.runtime.tables import StoredTable
 
 MEND = (
     "Run the pipeline that writes it (see `kedro registry list`), or correct its `filepath` in "
@@ -203,43 +201,42 @@ class _Whole:
 
 
 class TableDataset(_Whole, ParquetDataset):
-    """A table as Parquet, checked where it is loaded.
+    """A table of the project's own as Parquet, checked where it is loaded.
 
-    A node may give it as a data frame, or, where that may be larger than memory, as the path of a file below
-    the work directory, which is moved into place.
+    A node takes it as an object of the class that `holds` names. It gives such an object, or, where the table
+    may be larger than memory, the path of a file below the work directory, which is moved into place.
     """
 
     def __init__(
         self,
         *,
         filepath: str,
-        holds: str | None = None,
+        holds: str = "mobius_pipeline.runtime.tables.StoredTable",
         made_by: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file, the `Table` that it must hold by its import path, and what pipeline writes it."""
-        super().__init__(filepath=filepath, save_args=CHECKSUMS, metadata=metadata)
+        """Name the file, the `StoredTable` that it is by its import path, and what pipeline writes it."""
+        super().__init__(filepath=filepath, metadata=metadata)
         self._holds, self._remedy = holds, remedy(made_by)
 
-    def load(self) -> pd.DataFrame:
+    def load(self) -> StoredTable:
         """Read the table.
 
         Raises:
             MobiusError: If it is missing, damaged or not as it must be.
         """
-        kind = Table(pa.schema([])) if self._holds is None else load_obj(self._holds)
-        frame: pd.DataFrame = read_table(Path(self._filepath), kind, self._remedy).to_pandas()
-        return frame
+        kind: type[StoredTable] = load_obj(self._holds)
+        return kind.load(Path(self._filepath), self._remedy)
 
-    def _write(self, data: Any, partial: Path) -> None:
+    def _write(self, data: StoredTable | Path, partial: Path) -> None:
         if isinstance(data, Path):
             shutil.move(data, partial)
         else:
-            super()._write(data, partial)
+            data.save(partial)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Its first rows, what a person reads first; lists are shown as text, which Kedro-Viz cannot else."""
-        table = self.load().head(nrows)
+        table = self.load().rows.head(nrows)
         table = table[sorted(table, key=lambda name: _place(str(name)))]
         lists = [name for name in table if any(isinstance(value, _LISTS) for value in table[name])]
         return TablePreview(table.astype(dict.fromkeys(lists, "str")).to_dict(orient="split"))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,9 @@ from pyarrow import parquet
 
 from mobius_pipeline.runtime.files import OUTSIDE, unusable
 
-CHECKSUMS = {"write_page_checksum": True}  # with which all are written: else a changed bit is another value
+CHECKSUMS: dict[str, Any] = {
+    "write_page_checksum": True
+}  # with which all are written: else a changed bit is another value
 _LETTERS = 80  # of a value in an error
 
 
@@ -38,6 +40,32 @@ class Table:
     columns: pa.Schema
     unique: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTable:
+    """A table of the project's own, as one node hands it to the next.
+
+    Attributes:
+        holds: What every table of the class must hold.
+        rows: The table itself.
+    """
+
+    holds: ClassVar[Table] = Table(pa.schema([]))
+    rows: pd.DataFrame
+
+    @classmethod
+    def load(cls, path: Path, remedy: str) -> Self:
+        """Read the table from a Parquet file.
+
+        Raises:
+            MobiusError: As `read_table`.
+        """
+        return cls(read_table(path, cls.holds, remedy).to_pandas())
+
+    def save(self, path: Path) -> None:
+        """Write the table as Parquet."""
+        self.rows.to_parquet(path, **CHECKSUMS)
 
 
 def read_table(path: Path, kind: Table, remedy: str) -> pa.Table:

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from mobius_pipeline.base_model.config import BaseConfig
+from mobius_pipeline.ingest.clip_table import Manifest
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.scratch import unpublished
 
 
 def make_base(
-    manifest: pd.DataFrame, raw_clips: Path, source: Path, base: BaseConfig, clip: ClipFormat, work: Path
+    manifest: Manifest, raw_clips: Path, source: Path, base: BaseConfig, clip: ClipFormat, work: Path
 ) -> Path:
     """Import the model in the folder `source`, or train a small one from the clips if it is a file.
 
@@ -29,4 +28,4 @@ def make_base(
         )
     from mobius_pipeline.base_model.train import train_base
 
-    return train_base(manifest, raw_clips, clip, base, unpublished(work / "base"))
+    return train_base(manifest.rows, raw_clips, clip, base, unpublished(work / "base"))

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
+from mobius_pipeline.ingest.clip_table import Manifest, Quarantine
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.scratch import unpublished
 
@@ -17,8 +16,8 @@ def compare(
     parallel_samples: Path,
     serial_metrics: dict[str, Any],
     parallel_metrics: dict[str, Any],
-    manifest: pd.DataFrame,
-    quarantine: pd.DataFrame,
+    manifest: Manifest,
+    quarantine: Quarantine,
     raw_clips: Path,
     base_model: Path,
     latents: Path,
@@ -49,12 +48,12 @@ def compare(
         ]
     grouped = columns(records)
     real, videos = write_real_videos(
-        records[0].samples, manifest, raw_clips, clip, magnify, unpublished(work / "real")
+        records[0].samples, manifest.rows, raw_clips, clip, magnify, unpublished(work / "real")
     )
     comparison = compare_trainings(
         grouped,
-        manifest,
-        quarantine,
+        manifest.rows,
+        quarantine.rows,
         raw_clips,
         base_model,
         LatentsStore(latents),

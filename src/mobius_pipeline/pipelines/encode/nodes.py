@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import pandas as pd
-
+from mobius_pipeline.ingest.clip_table import Manifest
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.daft_runner import EngineConfig
 
 
 def encode_clips(
-    manifest: pd.DataFrame,
+    manifest: Manifest,
     raw_clips: Path,
     base_model: Path,
     encode: EncodeConfig,
@@ -21,5 +20,5 @@ def encode_clips(
     """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
     from mobius_pipeline.latents.update import update_store
 
-    update_store(latents_store, manifest, raw_clips, base_model, clip, encode, engine)
+    update_store(latents_store, manifest.rows, raw_clips, base_model, clip, encode, engine)
     return latents_store
