@@ -4,6 +4,7 @@
 # make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
 # make ui     MLflow's pages of the runs, on 127.0.0.1
 # make study  which models of the family learn how much at which cost: hours, goes on where it stopped
+# make schema  docs/schemas, from the models that write the documents
 # make bench  what modes, memory levers, ladder widths, tracking, clips and latents cost, as ratios within one run
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 # DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
-.PHONY: demo test test-faults audit ui study bench format
+.PHONY: demo test test-faults audit ui study bench schema format
 
 demo: .venv/installed
 	dvc config --local core.no_scm $(NO_SCM)
@@ -70,6 +71,10 @@ bench: .venv/installed
 	python benchmarks/ingest.py
 	python benchmarks/store.py
 	python benchmarks/contention.py
+
+schema: .venv/installed
+	python -c "from mobius_pipeline.comparison.model import schema; print(schema(), end='')" \
+		> docs/schemas/comparison.schema.json
 
 format: .venv/installed
 	ruff check --fix .

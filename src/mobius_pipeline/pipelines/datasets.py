@@ -19,6 +19,7 @@ from kedro_datasets._typing import ImagePreview, JSONPreview, PlotlyPreview, Tab
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.text import TextDataset
+from pydantic import BaseModel
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import move_folder, read_document, whole_file
@@ -243,7 +244,10 @@ class TableDataset(_Whole, ParquetDataset):
 
 
 class RecordDataset(_Whole, JSONDataset):
-    """A JSON document, checked where it is loaded."""
+    """A JSON document, checked where it is loaded.
+
+    Where it holds a pydantic model, loading gives an instance, and saving takes one.
+    """
 
     def __init__(
         self,
@@ -266,9 +270,17 @@ class RecordDataset(_Whole, JSONDataset):
         kind = Any if self._holds is None else load_obj(self._holds)
         return read_document(Path(self._filepath), kind, self._remedy)
 
+    def _write(self, data: Any, partial: Path) -> None:
+        if isinstance(data, BaseModel):
+            partial.write_text(data.model_dump_json(indent=2), encoding="utf-8")
+        else:
+            super()._write(data, partial)
+
     def preview(self) -> JSONPreview:
         """The whole document, its texts and numbers before what holds more."""
         document = self.load()
+        if isinstance(document, BaseModel):
+            document = document.model_dump(mode="json")
         if isinstance(document, dict):
             plain = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
             document = {**plain, **document}
