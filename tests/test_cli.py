@@ -1,6 +1,5 @@
 """The console script: the summary's table, and the server's guards without starting it."""
 
-import json
 import os
 import socket
 import sys
@@ -21,7 +20,7 @@ from mobius_pipeline.tracking import ui
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data/08_reporting"
     folder.mkdir(parents=True)
-    (folder / "comparison.json").write_text(json.dumps(comparison_example.comparison()))
+    (folder / "comparison.json").write_text(comparison_example.comparison().model_dump_json())
     return tmp_path / "data"
 
 

@@ -1,6 +1,5 @@
 """The report's words and numbers without a browser; `tests/end_to_end` opens it in one."""
 
-import copy
 import math
 import re
 from pathlib import Path
@@ -11,17 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import comparison_example
-from mobius_pipeline.comparison import charts, curves, report, summary, ties, verdict
+from comparison_example import changed, column, quality
+from mobius_pipeline.comparison import charts, curves, report, summary, ties
+from mobius_pipeline.comparison.model import Comparison, SampleVideo
 from mobius_pipeline.runtime.errors import MobiusError
 
 
 @pytest.fixture
-def comparison() -> dict[str, Any]:
+def comparison() -> Comparison:
     return comparison_example.comparison()
 
 
 @pytest.fixture
-def page(comparison: dict[str, Any], sample_media: Path) -> str:
+def page(comparison: Comparison, sample_media: Path) -> str:
     return report.render_report(comparison, sample_media)
 
 
@@ -33,7 +34,7 @@ def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
     assert len(page) < 5e6
 
 
-def test_the_page_holds_the_figures_and_the_reasons(page: str, comparison: dict[str, Any]) -> None:
+def test_the_page_holds_the_figures_and_the_reasons(page: str, comparison: Comparison) -> None:
     for text in (
         "2.08 GiB",
         "1.23 GiB",
@@ -61,7 +62,7 @@ def test_several_columns_stand_against_the_first(sample_media: Path) -> None:
     )  # in the loss by timestep; in the table they stand below the values
     assert "0.2340 ± 0.0031" in text
     assert "parallel (width 0.5) on 3" in text
-    assert text.count(several["timing_note"]) == 2  # in the verdict and above the table
+    assert text.count(several.timing_note) == 2  # in the verdict and above the table
     assert page.count("not sampled") == len(comparison_example.PROMPTS)
     assert 'class="tiles"' not in page
 
@@ -76,13 +77,13 @@ def test_prompts_are_text_and_never_markup(page: str) -> None:
     assert "<b>square" not in page
 
 
-def test_a_missing_video_is_named(comparison: dict[str, Any], tmp_path: Path) -> None:
+def test_a_missing_video_is_named(comparison: Comparison, tmp_path: Path) -> None:
     with pytest.raises(MobiusError, match=r"real/000.mp4.*missing"):
         report.render_report(comparison, tmp_path)
 
 
 def test_videos_beyond_the_budget_are_left_out_aloud(
-    comparison: dict[str, Any], sample_media: Path, monkeypatch: pytest.MonkeyPatch
+    comparison: Comparison, sample_media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = sum(
         len(report.data_uri(sample_media / name / "000.mp4")) for name in ("real", "serial", "parallel")
@@ -93,39 +94,39 @@ def test_videos_beyond_the_budget_are_left_out_aloud(
     assert "3 more samples are left out" in page
 
 
-def test_an_unfair_comparison_says_so_first(comparison: dict[str, Any], sample_media: Path) -> None:
-    comparison["fairness"]["same_steps"] = False
-    assert "not fair: its columns differ in steps" in report.render_report(comparison, sample_media)
-    assert verdict.verdict(comparison).startswith("This comparison is not fair: its columns differ in steps.")
+def test_an_unfair_comparison_says_so_first(comparison: Comparison, sample_media: Path) -> None:
+    unfair = changed(comparison, "fairness", same_steps=False)
+    page = report.render_report(unfair, sample_media)
+    assert page.count("This comparison is not fair: its columns differ in steps.") == 2
+    assert unfair.verdict.startswith("This comparison is not fair: its columns differ in steps.")
 
 
-def test_unscored_data_shows_dashes(comparison: dict[str, Any], sample_media: Path) -> None:
-    for quality in (
-        *(mode["quality"] for mode in comparison["columns"].values()),
-        *comparison["references"].values(),
-    ):
-        quality.update(prompt_match=None, colour=None, shape=None, motion=None)
-    comparison["relative_percent"] = comparison_example.relative(comparison)
-    comparison["verdict"] = verdict.verdict(comparison)
-    assert comparison["relative_percent"]["parallel"]["prompt_match"] is None
-    assert "not scored" in comparison["verdict"]
-    assert summary.rows(comparison)[-2] == (
+def test_unscored_data_shows_dashes(comparison: Comparison, sample_media: Path) -> None:
+    nothing = dict.fromkeys(("prompt_match", "colour", "shape", "motion"))
+    unscored = comparison
+    for place in (("columns", "serial", "quality"), ("columns", "parallel", "quality"),
+                  ("references", "real"), ("references", "still"), ("references", "random")):  # fmt: skip
+        unscored = changed(unscored, *place, **nothing)
+    assert unscored.relative_percent["parallel"].prompt_match is None
+    assert "not scored" in unscored.verdict
+    assert summary.rows(unscored)[-2] == (
         "Samples that match",
         "",
         (summary.NONE, summary.NONE),
         (summary.NONE,),
     )
-    report.render_report(comparison, sample_media)
+    report.render_report(unscored, sample_media)
 
 
-def changed(comparison: dict[str, Any], **parallel: Any) -> str:
-    other = copy.deepcopy(comparison)
-    other["columns"]["parallel"].update(parallel)
-    return verdict.verdict(other)
+def test_prompts_without_real_clips_have_no_references(comparison: Comparison, sample_media: Path) -> None:
+    alone = changed(comparison, "references", real=None, still=None, random=None)
+    assert [row["name"] for row in report.scores(alone)] == ["Serial", "Parallel"]
+    assert "real clips" not in alone.verdict
+    report.render_report(alone, sample_media)
 
 
-def test_the_verdict_says_where_serial_is_better(comparison: dict[str, Any]) -> None:
-    said = verdict.verdict(comparison)
+def test_the_verdict_says_where_serial_is_better(comparison: Comparison) -> None:
+    said = comparison.verdict
     assert said.startswith(
         "Recommended: serial where 2.08 GiB are there, else parallel. Parallel needs 40.9% "
     )
@@ -135,25 +136,26 @@ def test_the_verdict_says_where_serial_is_better(comparison: dict[str, Any]) -> 
     assert "one seed" in said
 
 
-def test_the_verdict_follows_the_numbers(comparison: dict[str, Any]) -> None:
-    assert "needs 40.0% more peak memory than serial" in changed(
-        comparison, peak_memory_bytes=comparison["columns"]["serial"]["peak_memory_bytes"] * 1.4
-    )
-    assert "are a tie" in changed(comparison, step_s=0.40, step_s_iqr=[0.38, 0.42])
+def test_the_verdict_follows_the_numbers(comparison: Comparison) -> None:
+    parallel = ("columns", "parallel")
+    more = comparison.columns["serial"].peak_memory_bytes * 1.4
+    heavy = changed(comparison, *parallel, peak_memory_bytes=more)
+    assert "needs 40.0% more peak memory than serial" in heavy.verdict
+    slow = changed(comparison, *parallel, step_s=0.40, step_s_iqr=(0.38, 0.42))
+    assert "are a tie" in slow.verdict
 
 
-def test_a_loss_within_its_interval_is_a_tie(comparison: dict[str, Any]) -> None:
-    def with_change(low: float | None, high: float | None, change: bool = False) -> str:
-        other = copy.deepcopy(comparison)
-        found = other["heldout_change"] if change else other["points"]["steps"]["against"]
-        found["parallel"].update(percent=-1.0, low=low, high=high, pairs=1 if low is None else 36)
-        return verdict.verdict(other)
+def test_a_loss_within_its_interval_is_a_tie(comparison: Comparison) -> None:
+    def with_change(low: float | None, high: float | None, of: tuple[str, ...]) -> str:
+        pairs = 1 if low is None else 36
+        return changed(comparison, *of, "parallel", percent=-1.0, low=low, high=high, pairs=pairs).verdict
 
-    assert "+0.1% over 36 clips, a tie; at equal compute" in with_change(-2.0, 0.1)
-    assert "over 36 clips; at equal compute" in with_change(-2.0, -0.1)
-    assert "of 1 clip, without an interval; at equal compute" in with_change(None, None)
-    assert "did not clearly improve parallel over the untrained base" in with_change(-2.0, 0.1, change=True)
-    assert "did not clearly improve" not in with_change(-2.0, -0.1, change=True)
+    steps, start = ("points", "steps", "against"), ("heldout_change",)
+    assert "+0.1% over 36 clips, a tie; at equal compute" in with_change(-2.0, 0.1, steps)
+    assert "over 36 clips; at equal compute" in with_change(-2.0, -0.1, steps)
+    assert "of 1 clip, without an interval; at equal compute" in with_change(None, None, steps)
+    assert "did not clearly improve parallel over the untrained base" in with_change(-2.0, 0.1, start)
+    assert "did not clearly improve" not in with_change(-2.0, -0.1, start)
 
 
 @pytest.mark.parametrize(
@@ -168,21 +170,32 @@ def test_a_loss_within_its_interval_is_a_tie(comparison: dict[str, Any]) -> None
     ],
 )
 def test_it_recommends_a_mode_for_a_memory(
-    comparison: dict[str, Any], memory: float, low: float | None, high: float | None, advice: str
+    comparison: Comparison, memory: float, low: float | None, high: float | None, advice: str
 ) -> None:
-    serial, parallel = comparison["columns"].values()
-    parallel["peak_memory_bytes"] = int(serial["peak_memory_bytes"] * memory)
-    comparison["points"]["compute"]["against"]["parallel"].update(percent=1.0, low=low, high=high)
-    assert f"Recommended: {advice}" in verdict.verdict(comparison)
+    bytes_of_it = int(comparison.columns["serial"].peak_memory_bytes * memory)
+    other = changed(comparison, "columns", "parallel", peak_memory_bytes=bytes_of_it)
+    other = changed(other, "points", "compute", "against", "parallel", percent=1.0, low=low, high=high)
+    assert f"Recommended: {advice}" in other.verdict
+
+
+VIDEO = SampleVideo(prompt="", seed=0, mp4="a.mp4", gif="a.gif", clip=None)
 
 
 def test_a_gap_of_shares_needs_samples() -> None:
     def gap(serial: float, parallel: float, samples: int, seeds: int = 1) -> int:
-        figures = [
-            {"quality": {"prompt_match": match}, "samples": [{}] * samples, "seeds": [0] * seeds}
+        one, other = (
+            column(
+                "serial",
+                2.0,
+                0.4,
+                0.2,
+                quality=quality(match, 0.8),
+                samples=[VIDEO] * samples,
+                seeds=[0] * seeds,
+            )
             for match in (serial, parallel)
-        ]
-        return ties.matches_differ(*figures)
+        )
+        return ties.matches_differ(one, other)
 
     assert gap(0.5, 0.7, 10) == 0
     assert gap(0.5, 0.7, 400) == 1
@@ -259,29 +272,28 @@ def test_curves_of_any_length_stay_short_and_keep_their_mean_and_ends(steps: int
         assert mean == pytest.approx(sum(value for _, value, _ in rows) / steps, abs=0.02)
 
 
-def test_a_tie_is_one_in_the_table_and_the_tiles_as_in_the_verdict(comparison: dict[str, Any]) -> None:
-    def changes() -> dict[str, str]:
+def test_a_tie_is_one_in_the_table_and_the_tiles_as_in_the_verdict(comparison: Comparison) -> None:
+    def changes(comparison: Comparison) -> dict[str, str]:
         tiles = report.tiles(comparison)
         rows = {row.name: row.changes[0] for row in summary.rows(comparison)}
         assert {tile.name: tile.changes[0] for tile in tiles}.items() <= rows.items()
         return rows
 
-    assert changes()["Median step time"] == "\N{MINUS SIGN}30.3%"
-    assert changes()["Loss, equal steps"] == "+1.2%"
-    assert changes()["Samples that match"].endswith(" (tie)")
-    comparison["columns"]["parallel"]["step_s_iqr"] = [0.2, 0.5]
-    comparison["points"]["steps"]["against"]["parallel"]["low"] = -0.1
-    assert changes()["Median step time"] == "\N{MINUS SIGN}30.3% (tie)"
-    assert changes()["Loss, equal steps"] == "+1.2% (tie)"
-    said = verdict.verdict(comparison)
-    assert "step times of parallel and serial" in said
-    assert "+2.0% over 36 clips, a tie" in said
+    clear = changes(comparison)
+    assert clear["Median step time"] == "\N{MINUS SIGN}30.3%"
+    assert clear["Loss, equal steps"] == "+1.2%"
+    assert clear["Samples that match"].endswith(" (tie)")
+    near = changed(comparison, "columns", "parallel", step_s_iqr=(0.2, 0.5))
+    near = changed(near, "points", "steps", "against", "parallel", low=-0.1)
+    assert changes(near)["Median step time"] == "\N{MINUS SIGN}30.3% (tie)"
+    assert changes(near)["Loss, equal steps"] == "+1.2% (tie)"
+    assert "step times of parallel and serial" in near.verdict
+    assert "+2.0% over 36 clips, a tie" in near.verdict
 
 
-def test_the_start_s_line_is_of_the_clips_that_the_curves_are_of(comparison: dict[str, Any]) -> None:
-    comparison["start"]["heldout_loss"] = 0.4  # over all clips
-    begun = comparison["columns"]["serial"]["history"]["heldout"][0][1]
-    assert f"base is at {begun:.4f}" in report.loss_charts(comparison)[0].description
-    assert report.watched(comparison) is None
-    comparison["columns"]["parallel"]["watched"] = 8
-    assert report.watched(comparison) == 8
+def test_the_start_s_line_is_of_the_clips_that_the_curves_are_of(comparison: Comparison) -> None:
+    other = changed(comparison, "start", heldout_loss=0.4)  # over all clips
+    begun = comparison.columns["serial"].history.heldout[0][1]
+    assert f"base is at {begun:.4f}" in report.loss_charts(other)[0].description
+    assert report.watched(other) is None
+    assert report.watched(changed(other, "columns", "parallel", watched=8)) == 8

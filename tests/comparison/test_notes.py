@@ -35,20 +35,18 @@ def test_a_comparison_begins_with_the_changes_and_holds_table_and_verdict() -> N
     cost = f"peak memory {minus}40.9%, median step {minus}30.3%"
     assert first == f"Parallel against serial: {cost}, loss at equal steps +1.2%, at equal compute +1.2%."
     assert f"| Peak memory |  | 2.08 GiB | 1.23 GiB | {minus}40.9% |" in table.splitlines()
-    assert verdict == comparison["verdict"]
+    assert verdict == comparison.verdict
 
 
 def test_texts_of_others_are_no_markdown() -> None:
-    comparison = comparison_example.comparison()
     label = "parallel <img src=x onerror=alert(1)> | [a](javascript:alert(2)) `b` *c*"
-    for key in ("columns", "relative_percent"):
-        comparison[key][label] = comparison[key].pop("parallel")
-    for found in comparison["points"].values():
-        for values in found.values():
-            if "parallel" in values:
-                values[label] = values.pop("parallel")
+    columns = comparison_example.comparison().columns
+    against = comparison_example.change(1.2, 0.4, 2.0)
+    comparison = comparison_example.compared(
+        {"serial": columns["serial"], label: columns["parallel"]}, against
+    )
     shown = "parallel &lt;img src=x onerror=alert(1)&gt; \\| \\[a\\](javascript:alert(2)) \\`b\\` \\*c\\*"
-    note = comparison_note({**comparison, "verdict": f"{label} is best."})
+    note = comparison_note(comparison.model_copy(update={"verdict": f"{label} is best."}))
     assert f"{shown} is best." in note
     assert f"| {shown} | {shown} vs serial |" in note
     assert label not in note

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from mobius_pipeline.comparison.comparison import fairness, heldout_change, mean_of
+from mobius_pipeline.comparison.columns import mean, mean_by_name, mean_of_scores
+from mobius_pipeline.comparison.comparison import fairness, heldout_change
+from mobius_pipeline.comparison.model import Change
 from mobius_pipeline.comparison.points import points
-from mobius_pipeline.comparison.records import Record, columns, read_record, write_record
+from mobius_pipeline.comparison.records import columns, read_record, write_record
+from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.runtime.errors import MobiusError
 
 
@@ -39,9 +42,10 @@ def record(
     return Record(config, metrics, Path("samples"))
 
 
-def against(first: list[Record], other: list[Record], point: str = "steps") -> Any:
+def against(first: list[Record], other: list[Record], point: str = "steps") -> Change:
     found = points({"first": first, "other": other}, {"first": 1.0, "other": 0.8})
-    return found[point]["against"]["other"]
+    change: Change = getattr(found, point).against["other"]
+    return change
 
 
 def test_what_differs_names_the_columns() -> None:
@@ -94,35 +98,37 @@ def test_a_record_of_an_earlier_version_has_its_runtime_apart(tmp_path: Path) ->
 
 def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:
     serial, parallel = record(), record("parallel", loss=0.15)
-    assert against([serial], [parallel])["over"] == "clips"
+    assert against([serial], [parallel]).over == "clips"
     several = [record(seed=seed, loss=0.1 + seed / 100) for seed in range(3)]
     others = [record("parallel", seed=seed, loss=0.15 + seed / 100) for seed in (2, 1, 0)]
     found = against(several, others)
-    assert (found["over"], found["pairs"]) == ("seeds", 3)
-    assert found["percent"] == pytest.approx(100 * 0.05 / 0.21)
-    assert found["high"] - found["low"] == pytest.approx(0, abs=1e-9)  # each pair differs by the same
-    assert heldout_change(several)["over"] == "seeds"
-    assert against(several, [parallel])["over"] == "clips"
+    assert (found.over, found.pairs) == ("seeds", 3)
+    assert found.percent == pytest.approx(100 * 0.05 / 0.21)
+    assert found.high is not None
+    assert found.low is not None
+    assert found.high - found.low == pytest.approx(0, abs=1e-9)  # each pair differs by the same
+    assert heldout_change(several).over == "seeds"
+    assert against(several, [parallel]).over == "clips"
 
 
 def test_losses_are_compared_where_all_have_spent_the_same() -> None:
     """A step of parallel costs 8/12 of the FLOPs and 0.8 of the time of serial's, and it trained 12 steps."""
     serial, parallel = record(), record("parallel", loss=0.08, end=12)
     found = points({"serial": [serial], "parallel": [parallel]}, {"serial": 1.0, "parallel": 0.8})
-    assert found["steps"]["steps"] == {"serial": 8, "parallel": 8}
-    assert found["steps"]["losses"] == pytest.approx({"serial": 0.2, "parallel": 0.2})
-    assert found["steps"]["seconds"] == pytest.approx({"serial": 8.0, "parallel": 6.4})
-    assert found["compute"]["steps"] == {"serial": 8, "parallel": 12}
-    assert found["compute"]["losses"] == pytest.approx({"serial": 0.2, "parallel": 0.18})
-    assert found["compute"]["flops"] == pytest.approx({"serial": 8.0, "parallel": 8.0})
-    assert found["compute"]["against"]["parallel"]["pairs"] == 2
+    assert found.steps.steps == {"serial": 8, "parallel": 8}
+    assert found.steps.losses == pytest.approx({"serial": 0.2, "parallel": 0.2})
+    assert found.steps.seconds == pytest.approx({"serial": 8.0, "parallel": 6.4})
+    assert found.compute.steps == {"serial": 8, "parallel": 12}
+    assert found.compute.losses == pytest.approx({"serial": 0.2, "parallel": 0.18})
+    assert found.compute.flops == pytest.approx({"serial": 8.0, "parallel": 8.0})
+    assert found.compute.against["parallel"].pairs == 2
     # After 8 s parallel had made 10 steps: between its two evaluations, on the curves of both.
-    assert found["time"]["steps"] == {"serial": 8, "parallel": 10}
-    assert found["time"]["losses"]["parallel"] == pytest.approx(0.19)
-    change = found["time"]["against"]["parallel"]
-    assert change["pairs"] == 2
+    assert found.time.steps == {"serial": 8, "parallel": 10}
+    assert found.time.losses["parallel"] == pytest.approx(0.19)
+    change = found.time.against["parallel"]
+    assert change.pairs == 2
     both_clips_fell_by_the_same = pytest.approx(100 * (0.19 / 0.2 - 1))
-    assert [change[end] for end in ("low", "percent", "high")] == [both_clips_fell_by_the_same] * 3
+    assert [change.low, change.percent, change.high] == [both_clips_fell_by_the_same] * 3
 
 
 def test_curves_without_clips_give_no_interval() -> None:
@@ -130,8 +136,8 @@ def test_curves_without_clips_give_no_interval() -> None:
     serial, parallel = record(), record("parallel", loss=0.08, end=12)
     del parallel.metrics["heldout_watched"]
     change = against([serial], [parallel], "time")
-    assert (change["low"], change["pairs"]) == (None, 0)
-    assert change["percent"] == pytest.approx(100 * (0.19 / 0.2 - 1))
+    assert (change.low, change.pairs) == (None, 0)
+    assert change.percent == pytest.approx(100 * (0.19 / 0.2 - 1))
 
 
 def test_other_held_out_clips_give_no_interval() -> None:
@@ -144,17 +150,21 @@ def test_other_held_out_clips_give_no_interval() -> None:
         [record()],
         [Record(other.config, {**other.metrics, "heldout_by_clip": moved}, other.samples)],
     )
-    assert (found["low"], found["pairs"]) == (None, 0)
-    assert found["percent"] == pytest.approx(25)
+    assert (found.low, found.pairs) == (None, 0)
+    assert found.percent == pytest.approx(25)
 
 
 def test_the_mean_of_runs_keeps_what_is_equal_and_says_nothing_of_what_is_missing() -> None:
-    runs = [{"a": 1.0, "b": [1, 4], "c": "cpu", "d": None}, {"a": 2.0, "b": [3, 4], "c": "cpu", "d": 1.0}]
-    assert mean_of(runs) == {"a": 1.5, "b": [2.0, 4], "c": "cpu", "d": None}
+    assert [mean(values) for values in ([1, 2], [4, 4], [None, 1.0], ["a", "b"], ["a", "a"], [0.5])] == [
+        1.5, 4, None, None, "a", 0.5,
+    ]  # fmt: skip
+    assert mean_by_name([{"a": 1.0, "b": 4}, {"a": 2.0, "c": 1}]) == {"a": 1.5}
+    scores = mean_of_scores([{"motion": 0.5, "frechet": 2.0, "older": 1}, {"motion": 1.0, "frechet": None}])
+    assert {name: score for name, score in scores.items() if score is not None} == {"motion": 0.75}
 
 
 def test_other_seeds_and_other_steps_are_not_fair() -> None:
     pair = {"serial": [record(seed=0)], "parallel": [record("parallel", seed=1)]}
-    assert [name for name, same in fairness(pair).items() if not same] == ["same_draws"]
+    assert fairness(pair).differing == ["draws"]
     pair["parallel"] = [record("parallel", steps=9)]
-    assert [name for name, same in fairness(pair).items() if not same] == ["same_steps"]
+    assert fairness(pair).differing == ["steps"]

@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from mobius_pipeline.comparison import timing
+from mobius_pipeline.comparison.model import StepTime
 from mobius_pipeline.comparison.timing import move, paired_step_times, spoiled, time_in_turns
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.callbacks import Callbacks
@@ -29,8 +30,9 @@ def config_of(store: LatentsStore, base: Path) -> dict[str, Any]:
 
 def timed(
     store: LatentsStore, base: Path, steps: int | None = 2, own_s: float = 10.0, **configs: dict[str, Any]
-) -> tuple[dict[str, StepTimer], str]:
-    return time_in_turns(configs, dict.fromkeys(configs, own_s), store, base, steps)
+) -> tuple[dict[str, StepTime], str]:
+    found = time_in_turns(configs, dict.fromkeys(configs, own_s), store, base, steps)
+    return found.columns, found.note
 
 
 @pytest.mark.parametrize(

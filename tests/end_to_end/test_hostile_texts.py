@@ -16,7 +16,7 @@ import comparison_example
 import viz
 from clip_rows import clip_row, rejected_row
 from hostile import TEXTS, watched
-from mobius_pipeline.comparison import verdict
+from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.comparison.notes import comparison_note, training_note
 from mobius_pipeline.comparison.report import render_report
 from mobius_pipeline.media.clip_format import ClipFormat
@@ -137,20 +137,22 @@ def test_a_page_of_the_data_docs_runs_no_script_that_was_put_into_it(
         assert page.locator("script").count() > 0
 
 
-def hostile_comparison() -> dict[str, Any]:
+def hostile_comparison() -> Comparison:
     """The comparison of the example, every text of a user's a hostile one."""
     example = comparison_example.comparison()
-    labels = dict(zip(example["columns"], (TEXTS[5], TEXTS[7]), strict=True))
-    by_text = json.dumps(example)
+    labels = dict(zip(example.columns, (TEXTS[5], TEXTS[7]), strict=True))
+    by_text = json.dumps(example.model_dump())
     for name, text in {**labels, **dict(zip(comparison_example.PROMPTS, TEXTS, strict=False))}.items():
         by_text = by_text.replace(json.dumps(name), json.dumps(text))
     hostile: dict[str, Any] = json.loads(by_text)
+    for column, mode in zip(hostile["columns"].values(), example.columns, strict=True):
+        column["mode"] = mode
     hostile["provenance"] |= dict.fromkeys(("git", "experiment", "device"), " ".join(TEXTS))
     hostile["data"]["left_out"] = [
         {"label": text, "required": text, "observed": text, "clips": 1, "kept": False} for text in TEXTS
     ]
     hostile["run_pages"] = dict.fromkeys(hostile["run_pages"])
-    return {**hostile, "verdict": verdict.verdict(hostile)}
+    return comparison_example.concluded(Comparison(**hostile))
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +210,7 @@ def kedro_viz(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -
     files.mkdir(parents=True)
     for text in (TEXTS[1], TEXTS[2], TEXTS[3]):  # that can be names of files
         (files / text).touch()
-    (files.parent / "comparison.json").write_text(json.dumps(hostile_comparison()))
+    (files.parent / "comparison.json").write_text(hostile_comparison().model_dump_json())
     (files.parent / "serial").mkdir()
     rows = [{"step": step, **dict.fromkeys(TEXTS, step)} for step in (1, 2)]
     (files.parent / "serial/loss_curve.json").write_text(json.dumps(rows))

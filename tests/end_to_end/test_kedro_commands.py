@@ -17,6 +17,15 @@ from project import make_project
 
 Kedro = Callable[..., str]
 MODES = ("serial", "parallel")
+COMPARE = (
+    "choose_trainings",
+    "measure_references",
+    "summarize_data",
+    "time_steps",
+    "write_real_videos",
+    "compare",
+    "report",
+)
 CHAIN = [
     "render_sample_clips",
     "ingest_clips",
@@ -25,8 +34,7 @@ CHAIN = [
     "encode_clips",
     "plan_training",
     *(f"{mode}.{step}" for step in ("train", "sample", "evaluate") for mode in MODES),
-    "compare",
-    "report",
+    *COMPARE,
 ]
 
 
@@ -64,7 +72,7 @@ def test_registry_tells_pipelines_and_nodes(kedro: Kedro) -> None:
     listed = yaml.safe_load(kedro("registry", "list"))
     assert {"__default__", "fetch", "train_serial", "evaluate_parallel", "compare"} <= set(listed)
     assert yaml.safe_load(kedro("registry", "describe", "compare")) == {
-        "Nodes": ["compare (compare)", "report (report)"]
+        "Nodes": [f"{name} ({name})" for name in COMPARE]
     }
 
 

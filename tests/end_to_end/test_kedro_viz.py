@@ -41,7 +41,7 @@ def node_id(graph: dict[str, Any], name: str) -> str:
 def test_the_graph_shows_layers_modes_and_named_steps(graph: dict[str, Any]) -> None:
     assert graph["layers"] == LAYERS
     data = {node["name"]: node["layer"] for node in graph["nodes"] if node["type"] == "data"}
-    places = {"work", "project"}  # of no layer: many steps are given them
+    places = {"work", "project", "media"}  # of no layer: many steps are given them
     assert {name for name, layer in data.items() if layer is None} == places
     assert data["serial.samples"] == "model_output"
     modes = {node["name"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
@@ -56,14 +56,21 @@ def test_every_dataset_has_a_preview(address: str, graph: dict[str, Any]) -> Non
     data = [node for node in graph["nodes"] if node["type"] == "data"]
     shown = {node["name"]: ask(address, f"nodes/{node['id']}") for node in data}
     without = {name for name, details in shown.items() if not details.get("preview")}
-    places = {"work", "project", "sample_clips", "base_source", "latents_store", "earlier_manifest"}
+    places = {"work", "project", "media", "sample_clips", "base_source", "latents_store", "earlier_manifest"}
+    in_memory = {"trainings", "step_times", "data_summary"}
     # Kedro-Viz shows none of a place that holds nothing yet, of a file of several names, or of HTML.
-    assert without == places | {"raw_clips", "comparison_report"}
+    assert without == places | in_memory | {"raw_clips", "comparison_report"}
     kinds = {name: details["preview_type"] for name, details in shown.items() if name not in without}
     assert kinds["manifest"] == kinds["latents"] == kinds["serial.weights"] == "TablePreview"
     assert kinds["real_videos"] == kinds["parallel.samples"] == "ImagePreview"
     assert kinds["serial.loss_curve"] == "PlotlyPreview"
-    assert kinds["plan"] == kinds["comparison"] == kinds["serial.metrics"] == "JSONPreview"
+    assert (
+        kinds["plan"]
+        == kinds["comparison"]
+        == kinds["references"]
+        == kinds["serial.metrics"]
+        == "JSONPreview"
+    )
 
 
 def test_previews_hold_what_the_files_hold(

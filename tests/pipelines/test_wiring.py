@@ -8,7 +8,7 @@ import yaml
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.utils import load_obj
 
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
@@ -56,8 +56,9 @@ def paths(entries: list[Any]) -> set[str]:
 
 
 def files(catalog: DataCatalog, names: set[str]) -> set[str]:
-    read = [name for name in names if not name.startswith("param")]
-    found = (str(catalog[name]._filepath) for name in read if not isinstance(catalog[name], PlaceDataset))
+    """The paths of the datasets that are files, relative to the project."""
+    datasets = [catalog[name] for name in names if not name.startswith("param")]
+    found = (str(one._filepath) for one in datasets if not isinstance(one, PlaceDataset | MemoryDataset))
     return {Path(path).relative_to(ROOT).as_posix() if path.startswith("/") else path for path in found}
 
 

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from mobius_pipeline.comparison import summary
+from mobius_pipeline.comparison.model import Comparison
 
 Json = Mapping[str, Any]
 
@@ -40,20 +41,17 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
     return "\n\n".join(lines)
 
 
-def comparison_note(comparison: Json) -> str:
+def comparison_note(comparison: Comparison) -> str:
     """Describe a comparison: the changes of each column, the table, the verdict in words."""
-    first, *others = map(_plain, comparison["columns"])
-    rows, change = summary.rows(comparison), comparison["relative_percent"].values()
-    names = {
-        "peak_memory_bytes": "peak memory",
-        "step_s": "median step",
-        "loss_at_steps": "loss at equal steps",
-        "loss_at_compute": "at equal compute",
-    }
+    first, *others = map(_plain, comparison.columns)
+    rows = summary.rows(comparison)
     changes = [
         f"{summary.begun(label)} against {first}: "
-        + ", ".join(f"{name} {summary.percent(changed[key])}" for key, name in names.items())
-        for label, changed in zip(others, change, strict=True)
+        f"peak memory {summary.percent(changed.peak_memory_bytes)}, "
+        f"median step {summary.percent(changed.step_s)}, "
+        f"loss at equal steps {summary.percent(changed.loss_at_steps)}, "
+        f"at equal compute {summary.percent(changed.loss_at_compute)}"
+        for label, changed in zip(others, comparison.relative_percent.values(), strict=True)
     ]
     titles = ["", "base, untrained", first, *others, *(f"{label} vs {first}" for label in others)]
     lines = [
@@ -63,7 +61,7 @@ def comparison_note(comparison: Json) -> str:
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     report = "The report, with every sampled video: Artifacts, `comparison.html`."
-    return "\n\n".join([f"{'. '.join(changes)}.", table, _plain(comparison["verdict"]), report])
+    return "\n\n".join([f"{'. '.join(changes)}.", table, _plain(comparison.verdict), report])
 
 
 def _plain(text: str) -> str:

@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
 
 import numpy as np
 
-from mobius_pipeline.comparison.records import Record
+from mobius_pipeline.comparison.model import Change, Point, Points
+from mobius_pipeline.comparison.trainings import Columns, Record
 from mobius_pipeline.comparison.uncertainty import paired_change, reach
-
-Point = Literal["steps", "compute", "time"]
-POINTS: tuple[Point, ...] = get_args(Point)
-Columns = Mapping[str, Sequence[Record]]
 
 
 @dataclass(frozen=True)
@@ -22,28 +18,28 @@ class Reached:
     by_clip: Mapping[str, float] | None = None
 
 
-def points(columns: Columns, step_s: Mapping[str, float]) -> dict[str, Any]:
+def points(columns: Columns, step_s: Mapping[str, float]) -> Points:
     """Compare every column with the first where all have spent the same, as far as the one that spent least.
+
+    Losses are over all held-out clips where every column was measured there, else read off the curves, over
+    the clips that were watched.
 
     Args:
         columns: Trainings that differ in their seed alone share one.
         step_s: Seconds of a step of each column, measured in one run.
-
-    Returns:
-        For each of `POINTS`: `steps`, `seconds` and `flops` that each column had spent, its `losses`, half
-        their 95% interval over seeds (`beside`), and how they differ from the first column's (`against`).
-        Losses are over all held-out clips where every column was measured there, else read off the curves,
-        over the clips that were watched.
     """
-    rates = {
-        "steps": dict.fromkeys(columns, 1.0),
-        "compute": {label: float(records[0].metrics["flops_per_step"]) for label, records in columns.items()},
-        "time": dict(step_s),
-    }
-    return {point: _point(columns, rates[point], rates) for point in POINTS}
+    flops = {label: float(records[0].metrics["flops_per_step"]) for label, records in columns.items()}
+
+    def point(rate: Mapping[str, float]) -> Point:
+        return _point(columns, rate, step_s, flops)
+
+    return Points(steps=point(dict.fromkeys(columns, 1.0)), compute=point(flops), time=point(step_s))
 
 
-def _point(columns: Columns, rate: Mapping[str, float], rates: Mapping[str, Any]) -> dict[str, Any]:
+def _point(
+    columns: Columns, rate: Mapping[str, float], step_s: Mapping[str, float], flops: Mapping[str, float]
+) -> Point:
+    """Compare where all have spent the same; `rate` is what a step of each spends."""
     most = {label: rate[label] * records[0].metrics["steps"] for label, records in columns.items()}
     budget = min(most.values())
     steps = {label: budget / rate[label] for label in columns}
@@ -53,16 +49,16 @@ def _point(columns: Columns, rate: Mapping[str, float], rates: Mapping[str, Any]
         for label, records in columns.items()
     }
     first, *others = columns
-    return {
-        "steps": {label: round(count) for label, count in steps.items()},
-        "seconds": {label: count * rates["time"][label] for label, count in steps.items()},
-        "flops": {label: count * rates["compute"][label] for label, count in steps.items()},
-        "losses": {label: float(np.mean([one.loss for one in ones])) for label, ones in reached.items()},
-        "beside": {label: reach([one.loss for one in ones]) for label, ones in reached.items()},
-        "against": {
+    return Point(
+        steps={label: round(count) for label, count in steps.items()},
+        seconds={label: count * step_s[label] for label, count in steps.items()},
+        flops={label: count * flops[label] for label, count in steps.items()},
+        losses={label: float(np.mean([one.loss for one in ones])) for label, ones in reached.items()},
+        beside={label: reach([one.loss for one in ones]) for label, ones in reached.items()},
+        against={
             label: against(columns[first], reached[first], columns[label], reached[label]) for label in others
         },
-    }
+    )
 
 
 def at(record: Record, step: float) -> Reached | None:
@@ -96,7 +92,7 @@ def against(
     first_reached: Sequence[Reached],
     other: Sequence[Record],
     other_reached: Sequence[Reached],
-) -> dict[str, Any]:
+) -> Change:
     """How the losses of `other` differ from those of `first`.
 
     Over seeds where both were trained with the same several ones, else over the clips that both held out,
@@ -107,14 +103,14 @@ def against(
         for records, reached in ((first, first_reached), (other, other_reached))
     ]
     if by_seed[0].keys() == by_seed[1].keys() and len(by_seed[0]) > 1:
-        return {**paired_change(*by_seed), "over": "seeds"}
+        return paired_change(*by_seed, over="seeds")
     clips = [_by_clip(reached) for reached in (first_reached, other_reached)]
     shared = [clip for clip in clips[0] if clip in clips[1]]
     if not shared:
         losses = [float(np.mean(list(losses.values()))) for losses in by_seed]
         percent = 100 * (losses[1] / losses[0] - 1)
-        return {"percent": percent, "low": None, "high": None, "pairs": 0, "over": "clips"}
-    return {**paired_change(*({clip: one[clip] for clip in shared} for one in clips)), "over": "clips"}
+        return Change(percent=percent, low=None, high=None, pairs=0, over="clips")
+    return paired_change(*({clip: one[clip] for clip in shared} for one in clips), over="clips")
 
 
 def _by_clip(reached: Sequence[Reached]) -> dict[str, float]:

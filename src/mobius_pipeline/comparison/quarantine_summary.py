@@ -1,34 +1,57 @@
 """What was left out of the data, and why: one line for each thing that clips failed."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
+from mobius_pipeline.comparison.model import Data, LeftOut
+
 _EXAMPLES, _LENGTH = 3, 70  # observed texts a line, and letters of each
 
 
-def left_out(quarantine: pd.DataFrame, manifest: pd.DataFrame) -> list[dict[str, Any]]:
-    """Lines by number of clips.
+def data_summary(manifest: pd.DataFrame, quarantine: pd.DataFrame, digest: str) -> Data:
+    """How many clips there are, and what was left out.
+
+    Args:
+        manifest: The clips, with `split` and what `left_out` takes.
+        quarantine: The clips that were left out.
+        digest: Of the data that the first column was trained on.
+    """
+    splits = Counter(manifest["split"])
+    return Data(
+        clips=len(manifest),
+        train=splits["train"],
+        heldout=splits["heldout"],
+        quarantined=len(quarantine),
+        left_out=left_out(quarantine, manifest),
+        digest=digest,
+    )
+
+
+def left_out(quarantine: pd.DataFrame, manifest: pd.DataFrame) -> list[LeftOut]:
+    """Lines by number of clips; a clip that failed several things is in the line of each.
 
     Args:
         quarantine: With `failures`, a list a row of `label`, `column`, `observed` and `required`.
         manifest: With `warnings`, likewise: what clips fail that were kept.
-
-    Returns:
-        `label`, `required`, `clips`, `observed` and `kept`: whether they were kept with a warning. A clip
-        that failed several things is in the line of each.
     """
     lines = [*_lines(quarantine["failures"], kept=False), *_lines(manifest["warnings"], kept=True)]
-    return sorted(lines, key=lambda line: (line["kept"], -line["clips"], line["label"]))
+    return sorted(lines, key=lambda line: (line.kept, -line.clips, line.label))
 
 
-def _lines(failures: "pd.Series[Any]", kept: bool) -> Iterator[dict[str, Any]]:
+def _lines(failures: "pd.Series[Any]", kept: bool) -> Iterator[LeftOut]:
     each = pd.DataFrame([failure for one in failures for failure in one])
     if len(each):
         for (label, _, required), group in each.groupby(["label", "column", "required"]):
-            about = {"label": label, "required": required, "clips": len(group), "kept": kept}
-            yield {**about, "observed": _observed(group["observed"])}
+            yield LeftOut(
+                label=label,
+                required=required,
+                clips=len(group),
+                kept=kept,
+                observed=_observed(group["observed"]),
+            )
 
 
 def _observed(values: "pd.Series[str]") -> str:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
+from mobius_pipeline.comparison.trainings import Columns, Record
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.runtime.mappings import flatten
@@ -32,31 +32,6 @@ class Evaluated(TypedDict):
 
     run_id: str
     quality: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Record:
-    """An evaluated training.
-
-    Attributes:
-        config: Its `training.json`: model, train, fingerprints.
-        metrics: What was measured in training and evaluation, with the history and the loss by clip.
-        samples: The folder of its samples.
-    """
-
-    config: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    samples: Path
-
-    @property
-    def mode(self) -> str:
-        """Serial, parallel or sum."""
-        return str(self.config["model"]["mode"])
-
-    @property
-    def seed(self) -> int:
-        """Of the training."""
-        return int(self.config["train"]["seed"])
 
 
 def record_of(weights: Path, samples: Path, metrics: Mapping[str, Any]) -> Record:
@@ -95,7 +70,7 @@ def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "train": train, "runtime": runtime, "devices": [runtime["device"]]}
 
 
-def columns(records: Sequence[Record]) -> dict[str, list[Record]]:
+def columns(records: Sequence[Record]) -> Columns:
     """Group trainings that differ in their seed alone; each group under what tells it from the others.
 
     The label is the mode and, where a mode has several groups, every setting in which those differ. Groups

@@ -1,11 +1,12 @@
-"""The comparison as a table, and figures as text: pure functions of `comparison.json`."""
+"""The comparison as a table, and figures as text: pure functions of `Comparison`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from mobius_pipeline.comparison.model import Column, Comparison, Point, Points, Relative
 from mobius_pipeline.comparison.ties import losses_tie, matches_differ, steps_tie
 
-Json = Mapping[str, Any]
+Tie = Callable[[Column, Column], bool]
 
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # stands where nothing was measured
@@ -23,12 +24,19 @@ class Row(NamedTuple):
     changes: tuple[str, ...]
 
 
-def relative_percent(first: Json, other: Json, points: Json, label: str) -> dict[str, float | None]:
-    """Return 100 * (other / first - 1) a measure; None where the first's is zero or was not measured."""
-    names = ("trainable_parameters", "peak_memory_bytes", "step_s", "training_s", "heldout_loss")
-    changes = {name: change(first[name], other[name]) for name in names}
-    losses = {f"loss_at_{point}": found["against"][label]["percent"] for point, found in points.items()}
-    return {**changes, **losses, "prompt_match": change(match(first), match(other))}
+def relative_percent(first: Column, other: Column, points: Points, label: str) -> Relative:
+    """Return the changes of the column `other`, which is `label`, against the first one."""
+    return Relative(
+        trainable_parameters=change(first.trainable_parameters, other.trainable_parameters),
+        peak_memory_bytes=change(first.peak_memory_bytes, other.peak_memory_bytes),
+        step_s=change(first.step_s, other.step_s),
+        training_s=change(first.training_s, other.training_s),
+        heldout_loss=change(first.heldout_loss, other.heldout_loss),
+        loss_at_steps=points.steps.against[label].percent,
+        loss_at_compute=points.compute.against[label].percent,
+        loss_at_time=points.time.against[label].percent,
+        prompt_match=change(first.quality.prompt_match, other.quality.prompt_match),
+    )
 
 
 def change(first: float | None, other: float | None) -> float | None:
@@ -36,71 +44,68 @@ def change(first: float | None, other: float | None) -> float | None:
     return None if not first or other is None else 100 * (other / first - 1)
 
 
-def match(column: Json) -> float | None:
-    """Return the share of a column's samples that show their prompt; None where that was not scored."""
-    value: float | None = column["quality"].get("prompt_match")
-    return value
-
-
-def rows(comparison: Json) -> list[Row]:
+def rows(comparison: Comparison) -> list[Row]:
     """Return the comparison's table, one measure a row: what decides first, memory, time and loss."""
-    columns, start = comparison["columns"], f"{comparison['start']['heldout_loss']:.4f}"
-    first, *_ = columns.values()
-    changes = comparison["relative_percent"]
+    columns, changes = comparison.columns, comparison.relative_percent
+    first = columns[comparison.first]
 
     def row(
-        title: str, key: str, texts: Iterable[str], start: str = "", tie: Callable[[str], bool] = _never
+        name: str, text: Callable[[Column], str], of: Callable[[Relative], float | None], tie: Tie = _never
     ) -> Row:
         return Row(
-            title,
-            start,
-            tuple(texts),
-            tuple(
-                f"{percent(one[key])} (tie)" if one[key] is not None and tie(label) else percent(one[key])
-                for label, one in changes.items()
-            ),
+            name,
+            "",
+            tuple(map(text, columns.values())),
+            tuple(_changed(of(one), tie(first, columns[label])) for label, one in changes.items()),
         )
 
-    def measured(key: str, text: Any) -> list[str]:
-        return [_beside(text(column[key]), column["beside"].get(key), text) for column in columns.values()]
-
-    def losses(point: str) -> list[str]:
-        found, write = comparison["points"][point], "{:.4f}".format
-        return [_beside(write(found["losses"][label]), found["beside"][label], write) for label in columns]
-
-    def loss_row(title: str, point: str) -> Row:
-        against = comparison["points"][point]["against"]
-        return row(title, f"loss_at_{point}", losses(point), start, lambda label: losses_tie(against[label]))
-
-    shares = [share(match(column)) for column in columns.values()]
     return [
-        row("Peak memory", "peak_memory_bytes", measured("peak_memory_bytes", size)),
-        row(
-            "Median step time",
-            "step_s",
-            measured("step_s", duration),
-            tie=lambda label: steps_tie(first, columns[label]),
-        ),
-        loss_row("Loss, equal steps", "steps"),
-        loss_row("Loss, equal compute", "compute"),
-        loss_row("Loss, equal time", "time"),
+        row("Peak memory", lambda one: size(one.peak_memory_bytes), lambda one: one.peak_memory_bytes),
+        row("Median step time", lambda one: duration(one.step_s), lambda one: one.step_s, steps_tie),
+        _loss_row("Loss, equal steps", comparison, comparison.points.steps),
+        _loss_row("Loss, equal compute", comparison, comparison.points.compute),
+        _loss_row("Loss, equal time", comparison, comparison.points.time),
         row(
             "Samples that match",
-            "prompt_match",
-            shares,
-            tie=lambda label: matches_differ(first, columns[label]) == 0,
+            lambda one: share(one.quality.prompt_match),
+            lambda one: one.prompt_match,
+            lambda one, other: matches_differ(one, other) == 0,
         ),
-        row("Trained weights", "trainable_parameters", measured("trainable_parameters", count)),
+        row(
+            "Trained weights",
+            lambda one: count(one.trainable_parameters),
+            lambda one: one.trainable_parameters,
+        ),
     ]
 
 
-def _never(_: str) -> bool:
+def _never(_: Column, __: Column) -> bool:
     return False
 
 
-def _beside(text: str, reach: float | None, write: Any) -> str:
-    """A mean with half its 95% interval over training seeds, where there are several."""
-    return text if reach is None else f"{text} ± {write(reach)}"
+def _loss_row(name: str, comparison: Comparison, point: Point) -> Row:
+    """The losses of a point, each with half its 95% interval over training seeds, where there are several."""
+    return Row(
+        name,
+        _loss(comparison.start.heldout_loss),
+        tuple(_beside(point.losses[label], point.beside[label]) for label in comparison.columns),
+        tuple(
+            _changed(point.against[label].percent, losses_tie(point.against[label]))
+            for label in comparison.others
+        ),
+    )
+
+
+def _changed(value: float | None, tie: bool) -> str:
+    return f"{percent(value)} (tie)" if tie and value is not None else percent(value)
+
+
+def _beside(loss: float, half: float | None) -> str:
+    return _loss(loss) if half is None else f"{_loss(loss)} ± {_loss(half)}"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}"
 
 
 def size(amount: float) -> str:

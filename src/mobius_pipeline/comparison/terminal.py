@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from mobius_pipeline.comparison import summary
+from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
 
@@ -24,29 +24,27 @@ def print_summary(data: Path) -> None:
     if not source.is_file():
         raise MobiusError(f"There is no comparison at {source}. Make one: `make demo`, or `kedro run`.")
     comparison = read_document(
-        source, dict[str, Any], "Run `kedro run --pipelines=compare`, which makes it again."
+        source, Comparison, "Run `kedro run --pipelines=compare`, which makes it again."
     )
-    if "points" not in comparison:
-        raise MobiusError(f"{source} is of an earlier version. Make it again: kedro run --pipelines=compare")
     console = Console(width=WIDTH, highlight=False)
     console.print(comparison_table(comparison))
-    console.print(comparison["verdict"], soft_wrap=False, markup=False)
+    console.print(comparison.verdict, soft_wrap=False, markup=False)
     console.print(f"\nReport   {source.with_suffix('.html')}", soft_wrap=True)
     for folder in _sample_folders(comparison, data / "07_model_output"):
         console.print(f"Videos   {folder}", soft_wrap=True)
     console.print("Compare the runs in MLflow:  make ui", soft_wrap=True)
 
 
-def _sample_folders(comparison: summary.Json, media_root: Path) -> list[Path]:
+def _sample_folders(comparison: Comparison, media_root: Path) -> list[Path]:
     """Where each column's videos lie."""
-    first_videos = (column["samples"][0]["mp4"] for column in comparison["columns"].values())
+    first_videos = (column.samples[0].mp4 for column in comparison.columns.values())
     return [Path(os.path.normpath(media_root / video)).parent for video in first_videos]
 
 
-def comparison_table(comparison: summary.Json) -> Table:
+def comparison_table(comparison: Comparison) -> Table:
     """Return the table of what decides: a row a column, and each against the first."""
     measures = summary.rows(comparison)
-    first, *others = comparison["columns"]
+    first, others = comparison.first, comparison.others
     table = Table(title=" against ".join([first, *others]), title_justify="left")
     table.add_column("", no_wrap=not others[1:])
     for measure in measures:

@@ -8,7 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from mobius_pipeline.base_model.load import base_fingerprint
+from mobius_pipeline.comparison.columns import own_step_time
+from mobius_pipeline.comparison.model import StepTime, StepTimes
 from mobius_pipeline.comparison.summary import listed
+from mobius_pipeline.comparison.trainings import Columns
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.training.callbacks import Callbacks
@@ -24,13 +27,20 @@ SLOWER = 3.0  # times a training's own step: a speed drifts by less, beside othe
 SCATTER = 0.5  # of the median, between the quartiles; on a quiet machine 0.02 to 0.2
 
 
+def time_columns(columns: Columns, store: LatentsStore, base: Path, steps: int | None) -> StepTimes:
+    """Time the steps of the first training of each column in turns, as `time_in_turns` does."""
+    configs = {label: records[0].config for label, records in columns.items()}
+    own_s = {label: own_step_time(records).median_s for label, records in columns.items()}
+    return time_in_turns(configs, own_s, store, base, steps)
+
+
 def time_in_turns(
     configs: Mapping[str, Mapping[str, Any]],
     own_s: Mapping[str, float],
     store: LatentsStore,
     base: Path,
     steps: int | None,
-) -> tuple[dict[str, StepTimer], str]:
+) -> StepTimes:
     """Time the steps of trainings in turns, if that can be done here and gives figures to rely on.
 
     Two trainings have succeeded by now: whatever goes wrong here becomes a note and not an error.
@@ -43,7 +53,7 @@ def time_in_turns(
         steps: Timed steps of each; None: none.
 
     Returns:
-        A timer for each, or none at all and a sentence that says why.
+        The times of each, or of none and a sentence that says why.
     """
     try:
         why = _obstacle(configs, store, base, steps)
@@ -56,11 +66,12 @@ def time_in_turns(
             f"the machine was busy while they were timed in turns: steps of {listed(busy)} were more than "
             f"{SLOWER:g} times as slow as in training, or scattered by over {SCATTER:.0%} of their median"
         )
-    if not why:
-        return timers, ""
-    note = f"Step times were measured in each training on its own, since {why}."
-    log.warning(note)
-    return {}, note
+    if why:
+        note = f"Step times were measured in each training on its own, since {why}."
+        log.warning(note)
+        return StepTimes(columns={}, note=note)
+    times = {label: StepTime(median_s=timer.median_s, iqr_s=timer.iqr_s) for label, timer in timers.items()}
+    return StepTimes(columns=times, note="")
 
 
 def spoiled(timer: StepTimer, own_s: float) -> bool:

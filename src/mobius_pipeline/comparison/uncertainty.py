@@ -1,9 +1,12 @@
 """How sure a figure is: Student's intervals over clips or over training seeds."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from scipy import stats
+
+from mobius_pipeline.comparison.model import Change
 
 CONFIDENCE = 0.95
 
@@ -16,7 +19,9 @@ def reach(values: Sequence[float]) -> float | None:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
 
 
-def paired_change(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float | int | None]:
+def paired_change(
+    before: Mapping[str, float], after: Mapping[str, float], over: Literal["seeds", "clips"]
+) -> Change:
     """Compare two models' losses on the same clips with the same noise, or with the same training seeds.
 
     Clips differ far more from each other than models do on one clip; the differences by clip leave that out.
@@ -25,14 +30,14 @@ def paired_change(before: Mapping[str, float], after: Mapping[str, float]) -> di
     Args:
         before: Loss by clip, or by seed.
         after: The other model's, of the same clips or seeds.
+        over: Which of both.
 
     Returns:
-        `percent`, the mean difference in per cent of the mean of `before`; `low` and `high`, its 95% interval
-        (None where there are fewer than two pairs); `pairs`, their number.
+        The mean difference in per cent of the mean of `before`, with its 95% interval.
     """
     assert before.keys() == after.keys()
     scale = 100 / float(np.mean(list(before.values())))
     differences = [(after[key] - before[key]) * scale for key in before]
     percent, beside = float(np.mean(differences)), reach(differences)
     low, high = (None, None) if beside is None else (percent - beside, percent + beside)
-    return {"percent": percent, "low": low, "high": high, "pairs": len(differences)}
+    return Change(percent=percent, low=low, high=high, pairs=len(differences), over=over)

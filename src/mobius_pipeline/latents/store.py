@@ -99,6 +99,11 @@ class LatentsStore:
         fields = list(Clip.__annotations__)
         return [Clip(*map(_fixed, row)) for row in rows[fields].itertuples(index=False, name=None)]
 
+    @property
+    def paths(self) -> list[str]:
+        """The path of every clip, in the manifest's order."""
+        return [str(path) for path in self.index["path"][self.index["clip_id"] != ""]]
+
     @cached_property
     def digest(self) -> str:
         """Digest of the data: encoder, clips, captions and splits."""

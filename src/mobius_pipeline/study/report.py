@@ -5,8 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.comparison.model import Point, Points
 from mobius_pipeline.comparison.points import points
-from mobius_pipeline.comparison.records import Record
+from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.comparison.uncertainty import paired_change
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
@@ -82,33 +83,33 @@ def _compared(records: Mapping[str, list[Record]], step_s: Mapping[str, float], 
     found = _points(serial, own, step_s, name)
     alone = {one.seed: _points([first], [one], step_s, name) for first, one in zip(serial, own, strict=True)}
     losses = {}
-    for point, reached in found.items():
+    for point in Points.model_fields:
+        reached: Point = getattr(found, point)
+        change = reached.against.get(name)
         losses[f"equal_{point}"] = {
-            "steps": reached["steps"][name],
-            "loss": reached["losses"][name],
-            "half_interval": reached["beside"][name],
+            "steps": reached.steps[name],
+            "loss": reached.losses[name],
+            "half_interval": reached.beside[name],
             "ratio": _ratio(reached, name),
-            "ratio_by_seed": {str(seed): _ratio(one[point], name) for seed, one in alone.items()},
-            "against": reached["against"].get(name),
+            "ratio_by_seed": {str(seed): _ratio(getattr(one, point), name) for seed, one in alone.items()},
+            "against": change and change.model_dump(),
         }
     return {**losses, "change": _change(own)}
 
 
-def _points(
-    serial: list[Record], own: list[Record], step_s: Mapping[str, float], name: str
-) -> dict[str, Any]:
+def _points(serial: list[Record], own: list[Record], step_s: Mapping[str, float], name: str) -> Points:
     columns = {SERIAL: serial, name: own}
     return points(columns, {label: step_s[label] for label in columns})
 
 
-def _ratio(reached: Mapping[str, Any], name: str) -> float:
-    return float(reached["losses"][name] / reached["losses"][SERIAL])
+def _ratio(reached: Point, name: str) -> float:
+    return reached.losses[name] / reached.losses[SERIAL]
 
 
 def _change(records: list[Record]) -> dict[str, Any]:
     """The change of the held-out loss from the start, over the clips of the first seed."""
     by_clip = records[0].metrics["heldout_by_clip"]
-    return paired_change(by_clip["start"], by_clip["end"])
+    return paired_change(by_clip["start"], by_clip["end"], over="clips").model_dump(exclude={"over"})
 
 
 def front(rows: Mapping[str, Row], cost: str) -> list[str]:

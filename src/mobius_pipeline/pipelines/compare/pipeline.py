@@ -2,41 +2,69 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from mobius_pipeline.pipelines.compare.nodes import compare, report
+from mobius_pipeline.pipelines.compare.nodes import (
+    choose_trainings,
+    compare,
+    measure_references,
+    report,
+    summarize_data,
+    time_steps,
+    write_real_videos,
+)
 
 
 def create_pipeline(**_: object) -> Pipeline:
     """Trainings, samples and metrics of both modes in; comparison and report out."""
     of_modes = [
-        f"{mode}.{name}" for name in ("weights", "samples", "metrics") for mode in ("serial", "parallel")
+        f"{mode}.{name}" for mode in ("serial", "parallel") for name in ("weights", "samples", "metrics")
     ]
     return pipeline(
         [
             node(
+                choose_trainings,
+                inputs=[*of_modes, "params:compare"],
+                outputs="trainings",
+                name="choose_trainings",
+                tags=["tracked"],
+            ),
+            node(
+                time_steps,
+                inputs=["trainings", "latents", "base_model", "params:compare"],
+                outputs="step_times",
+                name="time_steps",
+            ),
+            node(
+                measure_references,
+                inputs=["trainings", "latents", "raw_clips@source", "base_model", "params:evaluate"],
+                outputs="references",
+                name="measure_references",
+            ),
+            node(
+                write_real_videos,
+                inputs=["trainings", "latents", "raw_clips@source", "params:sample.magnify", "work"],
+                outputs="real_videos",
+                name="write_real_videos",
+            ),
+            node(
+                summarize_data,
+                inputs=["trainings", "manifest", "quarantine"],
+                outputs="data_summary",
+                name="summarize_data",
+            ),
+            node(
                 compare,
-                inputs=[
-                    *of_modes,
-                    "manifest",
-                    "quarantine",
-                    "raw_clips@source",
-                    "base_model",
-                    "latents",
-                    "params:evaluate",
-                    "params:compare",
-                    "params:clip",
-                    "params:sample.magnify",
-                    "work",
-                ],
-                outputs=["comparison", "costs", "real_videos"],
+                inputs=["trainings", "step_times", "references", "data_summary", "real_videos", "media"],
+                outputs=["comparison", "costs"],
                 name="compare",
-                tags=["report", "tracked"],
+                tags=["tracked"],
             ),
             node(
                 report,
-                inputs=["comparison", "real_videos", "work"],
+                inputs=["comparison", "media", "work"],
                 outputs="comparison_report",
                 name="report",
-                tags=["report", "tracked"],
+                tags=["tracked"],
             ),
-        ]
+        ],
+        tags="report",
     )

@@ -1,0 +1,88 @@
+"""What real, still and unrelated clips score for the prompts of samples, and the real clips as videos."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mobius_pipeline.comparison.model import Quality, RealVideo, References
+from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.evaluation.quality import load_videos, reference_features, references, vae_encoder
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.media.clip import load_clip
+from mobius_pipeline.media.write import write_mp4
+from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.sampling.sample import Sample, read_samples
+
+
+def measure_references(
+    samples: Path, store: LatentsStore, raw_clips: Path, base: Path, config: EvaluateConfig
+) -> References:
+    """Score real, still and unrelated clips for the same prompts; none of them where no prompt has a clip.
+
+    Args:
+        samples: The folder of the samples whose prompts they are.
+        store: The latents, which say which clips there are and how they are decoded; of them are the
+            features of the Fréchet distance.
+        raw_clips: The folder of clips.
+        base: The base model, whose VAE is the feature extractor.
+        config: Seed and size of the reference set.
+
+    Raises:
+        MobiusError: If a clip cannot be read.
+    """
+    with_clip = [(sample.prompt, clip) for sample, clip in _real_clips(samples, store) if clip is not None]
+    if not with_clip:
+        return References()
+    prompts, paths = [prompt for prompt, _ in with_clip], [clip for _, clip in with_clip]
+    drawn = _drawn(store.paths, len(paths), config.seed)
+    scores = references(
+        load_videos(raw_clips, paths, store.clip, "compare: prompts' clips"),
+        load_videos(raw_clips, drawn, store.clip, "compare: random clips"),
+        prompts,
+        reference_features(store, config.reference_clips),
+        vae_encoder(base),
+        config.seed,
+    )
+    return References(**{name: Quality(**quality) for name, quality in scores.items()})
+
+
+def write_real_videos(
+    samples: Path, store: LatentsStore, raw_clips: Path, magnify: int, target: Path
+) -> Path:
+    """Write the real clip of each sample's prompt as mp4, magnified and named as the sample is.
+
+    Raises:
+        MobiusError: If a clip cannot be read.
+    """
+    with whole_folder(target) as partial:
+        for sample, clip in _real_clips(samples, store):
+            if clip is not None:
+                frames = load_clip(raw_clips / clip, store.clip).repeat(magnify, 1).repeat(magnify, 2)
+                write_mp4(partial / sample.mp4, frames, store.clip.rate)
+    return target
+
+
+def real_videos(samples: Path, videos: Path, media: Path) -> list[RealVideo]:
+    """What `write_real_videos` wrote, one for each sample; paths are relative to the folder `media`."""
+    place = os.path.relpath(videos, media)
+    return [
+        RealVideo(
+            prompt=sample.prompt,
+            mp4=f"{place}/{sample.mp4}" if (videos / sample.mp4).is_file() else None,
+        )
+        for sample in read_samples(samples)[0]
+    ]
+
+
+def _real_clips(samples: Path, store: LatentsStore) -> list[tuple[Sample, str | None]]:
+    """Each sample, with the path of its prompt's real clip if that is among the clips here."""
+    known = set(store.paths)
+    return [(sample, sample.clip if sample.clip in known else None) for sample in read_samples(samples)[0]]
+
+
+def _drawn(paths: Sequence[str], count: int, seed: int) -> list[str]:
+    """`count` of the paths, drawn at random."""
+    drawn = np.random.default_rng(seed).choice(np.array(paths), count, replace=count > len(paths))
+    return [str(path) for path in drawn]
