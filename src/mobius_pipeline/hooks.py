@@ -146,7 +146,7 @@ def left_behind(catalog: Any) -> list[Path]:
 
 def _warn_of_home(paths: Path) -> None:
     """DVC reads paths of its stages from this file, too, and takes `~` for a folder of that name."""
-    written = OmegaConf.load(paths) if paths.is_file() else {}
+    written: Any = OmegaConf.load(paths) if paths.is_file() else {}
     for key, value in written.items():
         if isinstance(value, str) and value.startswith("~"):
             log.warning(

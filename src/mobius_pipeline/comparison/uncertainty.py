@@ -20,7 +20,7 @@ def reach(values: Sequence[float]) -> float | None:
 
 
 def paired_change(
-    before: Mapping[str, float], after: Mapping[str, float], over: Literal["seeds", "clips"]
+    before: Mapping[str, float], after: Mapping[str, float], *, over: Literal["seeds", "clips"]
 ) -> Change:
     """Compare two models' losses on the same clips with the same noise, or with the same training seeds.
 
