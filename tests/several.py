@@ -58,12 +58,12 @@ def killed_at_three(job: Job, callbacks: Callbacks, processes: Processes) -> Non
         LatentsStore(job.latents), job.base, job.model, job.config, job.state, callbacks, processes
     )
     if processes.rank == processes.count - 1:
-        update = trainer.update
+        update = trainer.train_step
 
         def deadly(parts):  # type: ignore[no-untyped-def]
             if trainer.step == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
             return update(parts)
 
-        trainer.update = deadly  # type: ignore[method-assign]
+        trainer.train_step = deadly  # type: ignore[method-assign]
     trainer.train()

@@ -68,11 +68,11 @@ def test_a_users_folder_is_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
 
 
-def test_a_folder_that_is_not_there_is_named_with_the_mend(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"There is no folder .*nowhere\. Run the pipeline that writes it"):
         FolderDataset(filepath=str(tmp_path / "nowhere")).load()
     with pytest.raises(DatasetError, match=r"There is no folder .*nowhere\. Look elsewhere\."):
-        FolderDataset(filepath=str(tmp_path / "nowhere"), mend="Look elsewhere.").load()
+        FolderDataset(filepath=str(tmp_path / "nowhere"), remedy="Look elsewhere.").load()
 
 
 def test_a_folder_s_own_picture_is_its_preview(tmp_path: Path) -> None:

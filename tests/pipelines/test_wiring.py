@@ -86,7 +86,7 @@ def test_errors_name_the_pipeline_that_makes_a_file(name: str, catalog: DataCata
     for output in pipelines[name].all_outputs():
         dataset = catalog[output]
         if isinstance(dataset, FolderDataset):
-            assert f"`kedro run --pipelines={name}`" in dataset._mend
+            assert f"`kedro run --pipelines={name}`" in dataset._remedy
         if isinstance(dataset, TableDataset | RecordDataset):
             assert f"`kedro run --pipelines={name}`" in dataset._remedy
         if isinstance(dataset, TableDataset):

@@ -25,15 +25,15 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import move_folder, read_document, whole_file
 from mobius_pipeline.runtime.tables import StoredTable
 
-MEND = (
+REMEDY = (
     "Run the pipeline that writes it (see `kedro registry list`), or correct its `filepath` in "
     "conf/base/catalog.yml."
 )
 
 
-def remedy(made_by: str | None) -> str:
+def made_again(made_by: str | None) -> str:
     """How a file or folder is made again, by the pipeline that the catalog names."""
-    return f"Run `kedro run --pipelines={made_by}`, which makes it again." if made_by else MEND
+    return f"Run `kedro run --pipelines={made_by}`, which makes it again." if made_by else REMEDY
 
 
 class FolderDataset(AbstractDataset[Path, Path]):
@@ -49,11 +49,11 @@ class FolderDataset(AbstractDataset[Path, Path]):
         *,
         filepath: str,
         made_by: str | None = None,
-        mend: str | None = None,
+        remedy: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Name the folder, and what to do if there is none; `metadata` is Kedro-Viz's and not read here."""
-        self._filepath, self._mend = PurePosixPath(filepath), mend or remedy(made_by)
+        self._filepath, self._remedy = PurePosixPath(filepath), remedy or made_again(made_by)
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -64,7 +64,7 @@ class FolderDataset(AbstractDataset[Path, Path]):
         """
         path = Path(self._filepath)
         if not path.is_dir():
-            raise MobiusError(f"There is no folder {path}. {self._mend}")
+            raise MobiusError(f"There is no folder {path}. {self._remedy}")
         return path
 
     def save(self, data: Path) -> None:
@@ -107,7 +107,7 @@ class StoreDataset(FolderDataset):
         target = Path(self._filepath)
         if data.resolve() != target.resolve():
             raise MobiusError(
-                f"{data} was filled in place of {target}, which may hold more and stays as it is. Mend "
+                f"{data} was filled in place of {target}, which may hold more and stays as it is. Correct "
                 "`latents_store` in conf/base/catalog.yml, which must name the same folder as `latents`."
             )
 
@@ -218,7 +218,7 @@ class TableDataset(_Whole, ParquetDataset):
     ) -> None:
         """Name the file, the `StoredTable` that it is by its import path, and what pipeline writes it."""
         super().__init__(filepath=filepath, metadata=metadata)
-        self._holds, self._remedy = holds, remedy(made_by)
+        self._holds, self._remedy = holds, made_again(made_by)
 
     def load(self) -> StoredTable:
         """Read the table.
@@ -259,7 +259,7 @@ class RecordDataset(_Whole, JSONDataset):
     ) -> None:
         """Name the file, the type that it must hold by its import path, and what pipeline writes it."""
         super().__init__(filepath=filepath, metadata=metadata)
-        self._holds, self._remedy = holds, remedy(made_by)
+        self._holds, self._remedy = holds, made_again(made_by)
 
     def load(self) -> Any:
         """Read the document.
