@@ -10,8 +10,8 @@ from pathlib import Path
 import fuzz
 import numpy as np
 import pytest
-from clips.media.counted import encode
 
+from media.counted import encode
 from mobius_pipeline.media.decode import MediaError
 from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.sources.scenes import Scene, render

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips.media.counted import counted, encode
+from counted import counted, encode
 from PIL import Image
 
 from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_webp

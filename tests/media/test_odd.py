@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips.media.counted import counted, encode, number_of
-from clips.media.test_verdicts import verdict
+from counted import counted, encode, number_of
 from PIL import Image
+from test_verdicts import verdict
 
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.describe import describe

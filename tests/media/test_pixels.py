@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips.media.counted import counted, encode, number_of
+from counted import counted, encode, number_of
 from PIL import Image
 
 from mobius_pipeline.media.clip import load_clip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips.media.counted import counted, encode, number_of
+from counted import counted, encode, number_of
 from PIL import Image
 
 from mobius_pipeline.media.clip import load_clip
