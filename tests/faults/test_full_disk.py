@@ -97,7 +97,8 @@ def test_a_training_says_what_was_lost_and_the_same_command_fills_it_in(
     output = run()
     (whole,) = runs()
     assert (whole.info.run_id, whole.info.status) == (left.info.run_id, "FINISHED")
-    assert steps_of(whole.info.run_id, "loss") == list(range(1, STEPS + 1))
+    for name in ("loss", "grad_norm", "learning_rate"):
+        assert steps_of(whole.info.run_id, name) == list(range(1, STEPS + 1))
     assert steps_of(whole.info.run_id, "heldout_loss") == list(range(0, STEPS + 1, 5))
     history = read_json(output / "metrics.json")["history"]["loss"]
     assert whole.data.metrics["loss"] == history[-1][1]

@@ -68,10 +68,10 @@ def whole_file(target: Path) -> Iterator[Path]:
         partial.replace(target)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, beside its place and renamed after fsync."""
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write `value` as JSON, beside its place and renamed after fsync; `indent` None puts all in one line."""
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(value, indent=indent, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

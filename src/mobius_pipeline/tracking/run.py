@@ -14,6 +14,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.redaction import redacted
 from mobius_pipeline.tracking.outbox import Delivery, patiently
+from mobius_pipeline.tracking.videos import refill_videos, videos_of
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,10 @@ class Sink:
     def stored_steps(self, keys: Collection[str] | None = None) -> dict[str, set[int]]:
         """Return the steps that the run already holds of the metrics `keys`; of all of them by default."""
         return {}
+
+    def stored_files(self, folder: str) -> set[str]:
+        """Return the names of the files in a folder of the run's artifacts."""
+        return set()
 
     def end(self, status: str) -> None:
         """Set the run's final status."""
@@ -178,8 +183,12 @@ class Run:
 
     def log_videos(self, folder: Path, step: int) -> None:
         """Record the videos in `folder`, which must stay until they are delivered, as of a step."""
-        send = partial(self._sink.artifact, folder, f"previews/step-{step:08d}")
-        self._delivery.put("video folder", 1, send)
+        self._delivery.put("video folder", 1, partial(self._sink.artifact, folder, videos_of(step)))
+
+    def refill_videos(self, folders: Mapping[int, Path]) -> None:
+        """Record the videos that the run lacks of steps, from where they were kept; say which are lost."""
+        send = partial(refill_videos, self._sink, self.id, folders)
+        self._delivery.put("kept video folder", len(folders), send)
 
     def log_system(self, metrics: Mapping[str, float], step: int) -> None:
         """Record a sample of the machine's load; may be called from another thread."""

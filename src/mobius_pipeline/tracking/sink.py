@@ -122,6 +122,12 @@ class MlflowSink(Sink):
         }
 
     @telling_if_unavailable()
+    def stored_files(self, folder: str) -> set[str]:
+        """Return the names of the files in a folder of the run's artifacts."""
+        found = self._client.list_artifacts(self._run_id, folder)
+        return {Path(one.path).name for one in found if not one.is_dir}
+
+    @telling_if_unavailable()
     def end(self, status: str) -> None:
         """Set the run's final status and its end time."""
         self._client.set_terminated(self._run_id, status)

@@ -7,6 +7,8 @@ from typing import Any
 
 from mobius_pipeline.training.previews import Preview
 
+_KEPT_ELSEWHERE = ("loss", "heldout_loss", "learning_rate")  # in rows with seconds, or a function of the step
+
 
 @dataclass
 class History:
@@ -23,6 +25,7 @@ class History:
         at_steps: The held-out loss over all clips at `train.steps`, with that step, of a training that goes
             on beyond.
         devices: Those that it ran on, in turn.
+        further: Rows of (step, value) of whatever else a step or an evaluation measured, by its name there.
     """
 
     loss: list[tuple[int, float, float]] = field(default_factory=list)
@@ -34,6 +37,14 @@ class History:
     flops: float = 0.0
     at_steps: dict[str, Any] | None = None
     devices: list[str] = field(default_factory=list)
+    further: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def note(further: dict[str, list[tuple[int, float]]], metrics: dict[str, float], step: int) -> None:
+    """Add to `History.further` what a step or an evaluation measured."""
+    for name, value in metrics.items():
+        if name not in _KEPT_ELSEWHERE:
+            further.setdefault(name, []).append((step, value))
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def save_checkpoint(
     try:
         with whole_folder(target) as partial:
             save_file(checkpoint.tensors, partial / STATE)
-            write_json(partial / META, {"step": checkpoint.step, **checkpoint.meta})
+            write_json(partial / META, {"step": checkpoint.step, **checkpoint.meta}, indent=None)
             write_json(partial / MANIFEST, {name: sha256(partial / name) for name in (STATE, META)})
         sync(folder)
     except (OSError, SafetensorError) as error:

@@ -16,6 +16,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
+from mobius_pipeline.runtime.files import whole_folder
 from mobius_pipeline.sampling.sample import sample_frames
 from mobius_pipeline.training.config import PreviewConfig
 
@@ -71,17 +72,22 @@ def sample_previews(
     return [Preview(prompt, video) for prompt, video in zip(prompts, videos.numpy(), strict=True)]
 
 
+def due_steps(config: PreviewConfig, end: int) -> list[int]:
+    """The steps after which a training of `end` steps samples."""
+    return [*range(config.every, end, config.every), end]
+
+
 def picture(previews: Sequence[Preview]) -> Pixels:
     """One picture, a row a video, its frames from left to right."""
     return grid([_enlarged(one.frames) for one in previews])
 
 
 def write_previews(previews: Sequence[Preview], folder: Path, fps: float) -> None:
-    """Write each video into `folder`, named by its number and prompt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, one in enumerate(previews):
-        words = "-".join("".join(c if c.isalnum() else " " for c in one.prompt).split())[:60]
-        write_mp4(folder / f"{i}-{words}.mp4", _enlarged(one.frames), fps)
+    """Write each video into `folder`, named by its number and prompt; the folder is replaced."""
+    with whole_folder(folder) as partial:
+        for i, one in enumerate(previews):
+            words = "-".join("".join(c if c.isalnum() else " " for c in one.prompt).split())[:60]
+            write_mp4(partial / f"{i}-{words}.mp4", _enlarged(one.frames), fps)
 
 
 def _enlarged(frames: Pixels) -> Pixels:

@@ -15,7 +15,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.runtime.signals import Terminated, noted_signal, signals_wait
 from mobius_pipeline.training.batches import Batch, BatchSource, by_size
-from mobius_pipeline.training.callbacks import Callbacks, History
+from mobius_pipeline.training.callbacks import Callbacks, History, note
 from mobius_pipeline.training.checkpoints import Checkpoint, Checkpointer
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import Batches
@@ -93,6 +93,7 @@ class Trainer:
         )
         self.step = 0
         self.losses: list[tuple[int, float, float]] = []  # step, loss, seconds of training so far
+        self.further: dict[str, list[tuple[int, float]]] = {}  # what else was measured, by name
 
     def train(self) -> None:
         """Train to the last step, from the newest checkpoint if there is one."""
@@ -207,7 +208,7 @@ class Trainer:
         rate = self.optimization.learning_rate(self.step)
         self.step += 1
         self.losses.append((self.step, measured["loss"], self.meter.timer.total_s))
-        self.callbacks.metrics({**measured, "learning_rate": rate}, self.step)
+        self._tell({**measured, "learning_rate": rate})
         return measured["loss"]
 
     def _first_of_the_largest(self) -> int:
@@ -220,7 +221,11 @@ class Trainer:
         with self.optimization.ema_weights():
             result = self.evaluator.evaluate(self.model, self.step, self.meter.timer.total_s)
         parts = {f"heldout_loss/{name}": value for name, value in result.by_timestep.items()}
-        self.callbacks.metrics({"heldout_loss": result.loss, **parts}, self.step)
+        self._tell({"heldout_loss": result.loss, **parts})
+
+    def _tell(self, metrics: dict[str, float]) -> None:
+        note(self.further, metrics, self.step)
+        self.callbacks.metrics(metrics, self.step)
 
     def _save(self) -> None:
         if not self.processes.is_main_process:
@@ -239,6 +244,7 @@ class Trainer:
         """What the training remembers of itself."""
         return History(
             loss=self.losses,
+            further=self.further,
             waited=self.loader.waited,
             **self.meter.state_dict(),
             **self.evaluator.state_dict(),
@@ -266,6 +272,7 @@ class Trainer:
         self.optimization.load_tensors(state.tensors, state.meta["ema_steps"], complaint)
         history = state.meta["history"]
         self.losses, self.loader.waited = history["loss"], history["waited"]
+        self.further = history.get("further", {})
         self.meter.load_state_dict(history)
         self.evaluator.load_state_dict(history)
         self.step = state.step

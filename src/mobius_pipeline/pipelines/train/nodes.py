@@ -68,35 +68,46 @@ def train(
             notes={"run_id": run.id},
             earlier=work.glob(f"*/{model.mode}"),
         )
-        _record_result(run, state, output)
+        _record_result(run, state, output, train)
         if known.get("described") != run.id:  # else it may already say how its samples scored
             run.describe(training_note(model.mode, read_metrics(output), read_description(output)))
     write_json(run_file, {"run_id": run.id, "described": run.id})  # all of it was delivered
     return output
 
 
-def _record_result(run: Run, state: Path, output: Path) -> None:
-    """Record what a finished training measured, and the losses of steps that its run lacks."""
+def _record_result(run: Run, state: Path, output: Path, train: TrainConfig) -> None:
+    """Record what a finished training measured, and what its run lacks of its steps."""
+    from mobius_pipeline.training.layout import preview_folder
+    from mobius_pipeline.training.previews import due_steps
     from mobius_pipeline.training.result import summary_metrics
     from mobius_pipeline.training.resume_identity import forked_at
 
     first = forked_at(state)
     if first is not None:
         run.set_tags({"forked_at": str(first)})
-    run.refill(_losses(state, after=-1 if first is None else first))
+    run.refill(_by_step(state, train, after=-1 if first is None else first))
+    if train.previews:
+        due = [step for step in due_steps(train.previews, train.end) if step > (first or 0)]
+        run.refill_videos({step: preview_folder(state, step) for step in due})
     run.log_metrics(summary_metrics(output))
 
 
-def _losses(state: Path, after: int) -> dict[str, list[tuple[int, float]]]:
-    """The losses that the newest checkpoint remembers of the steps beyond `after`, as the run names them."""
-    from mobius_pipeline.training.checkpoints import saved_history
+def _by_step(state: Path, train: TrainConfig, after: int) -> dict[str, list[tuple[int, float]]]:
+    """What the newest checkpoint remembers of the steps beyond `after`, and their learning rates.
 
-    history = saved_history(state)
-    names = {"loss": "loss", "heldout": "heldout_loss"}
-    return {
-        key: [(step, value) for step, value, _ in history.get(name, ()) if step > after]
-        for name, key in names.items()
+    The names are those that the run has.
+    """
+    from mobius_pipeline.training.checkpoints import saved_history
+    from mobius_pipeline.training.schedule import learning_rates
+
+    history, rate = saved_history(state), learning_rates(train.optimizer, train.end, train.batch_size)
+    rows = {
+        **history.get("further", {}),
+        "loss": [row[:2] for row in history.get("loss", ())],
+        "heldout_loss": [row[:2] for row in history.get("heldout", ())],
+        "learning_rate": [(step, rate(step - 1)) for step, *_ in history.get("loss", ())],
     }
+    return {key: [(step, value) for step, value in some if step > after] for key, some in rows.items()}
 
 
 def _known_run(file: Path) -> dict[str, str]:
