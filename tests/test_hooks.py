@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
 from leaving import killed_while_writing
@@ -133,3 +133,13 @@ def test_what_any_run_left_is_found_beside_outputs_in_the_store_and_in_the_work(
     assert sorted(left_behind(catalog)) == sorted(left[:3])
     ProjectHooks().before_pipeline_run({"runtime_params": {}}, Pipeline([]), catalog)
     assert [path for path in left if path.exists()] == left[3:]
+
+
+def test_what_a_later_step_lacks_stops_the_run_before_the_first(tmp_path: Path) -> None:
+    missing = FolderDataset(filepath=str(tmp_path / "models/base"), made_by="base")
+    catalog = DataCatalog({"work": MemoryDataset(tmp_path / "work"), "base": missing})
+    chain = Pipeline([node(len, "work", "count"), node(max, ["count", "base"], "more")])
+    with pytest.raises(DatasetError, match=r"no folder .*models/base\. Run `kedro run --pipelines=base`"):
+        ProjectHooks().before_pipeline_run({"runtime_params": {}}, chain, catalog)
+    made = Pipeline([node(len, "work", "base"), node(len, "base", "more")])
+    ProjectHooks().before_pipeline_run({"runtime_params": {}}, made, catalog)

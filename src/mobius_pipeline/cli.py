@@ -11,6 +11,7 @@ from mobius_pipeline.comparison.terminal import WIDTH, print_summary
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import in_plain_words
 from mobius_pipeline.runtime.redaction import guard_logs, redacted_traceback
+from mobius_pipeline.runtime.signals import sigterm_unwinds
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.ui import PROJECT_SETTINGS, read_tracking, recorded_store, serve
 
@@ -67,6 +68,7 @@ def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -
     settings = Path.cwd() / PROJECT_SETTINGS
     if settings.is_file():
         tracking.configure(read_tracking(settings), Path.cwd())
+        tracking.check()
     plan_base(config, memory, output, Console(width=WIDTH, highlight=False), **sizes)
 
 
@@ -106,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     telemetry.silence()
     guard_logs()
+    sigterm_unwinds()
     try:
         cli.main(arguments, prog_name="mobius", standalone_mode=False)
     except click.ClickException as error:

@@ -80,11 +80,11 @@ class ProjectHooks:
         """Refuse a name in `--params` that nothing in this run reads; Kedro would ignore it without a word.
 
         What killed runs have left, of whatever pipeline, is removed: on a full disk it would be in the way.
-        Where a node records in MLflow, see that it can before any node computes.
+        Files that the run reads are there, and MLflow can record, or no node computes.
 
         Raises:
-            MobiusError: With the names, what may have been meant, and what this run reads; or with what keeps
-                MLflow from recording.
+            MobiusError: With the names, what may have been meant, and what this run reads; or with what is
+                missing; or with what keeps MLflow from recording.
         """
         read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         given = [name for name, _ in flatten(run_params["runtime_params"])]
@@ -100,6 +100,7 @@ class ProjectHooks:
         discard_unpublished()  # of a run that was interrupted in a notebook
         for left in left_behind(catalog):
             remove_leftovers(left)
+        refuse_missing(pipeline, catalog)
         if any("tracked" in node.tags for node in pipeline.nodes):
             tracking.check()
 
@@ -127,6 +128,20 @@ class ProjectHooks:
         """Remove what was made in vain, and let others write."""
         discard_unpublished()
         self._locks.close()
+
+
+def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
+    """See that what a run reads and does not make is there, before the first of its nodes computes.
+
+    Raises:
+        MobiusError: With what is missing, and how it is made.
+    """
+    from mobius_pipeline.pipelines.datasets import FolderDataset, RecordDataset, TableDataset
+
+    for name in sorted(pipeline.inputs()):
+        dataset = catalog.get(name)
+        if isinstance(dataset, FolderDataset | RecordDataset | TableDataset) and not dataset.exists():
+            dataset.load()  # its own error says what to do
 
 
 def left_behind(catalog: Any) -> list[Path]:

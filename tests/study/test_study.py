@@ -1,6 +1,7 @@
 """A study of a few tiny models: what it trains, what it does not train again, and what it says of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.study import grid as run
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.config import StudyConfig
@@ -121,3 +123,12 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
     assert front(rows, "peak_ratio") == ["slow", "lucky", "large"]
     assert chosen({"serial": rows["serial"], "worse": rows["worse"]}) is None
     assert name_of(Variant("parallel", tail=2, width=0.5)) == "tail 2, width 0.5"
+
+
+def test_a_model_that_does_not_fit_stops_the_study_before_another_is_trained(
+    laboratory: Laboratory, tmp_path: Path
+) -> None:
+    fresh = replace(laboratory, folder=tmp_path, _ends={})
+    with pytest.raises(MobiusError, match="tail"):
+        run.study(fresh, config(tails=[1, 99], widths=[0], more=[], rates=[1e-3], seeds=[0]))
+    assert not list(tmp_path.iterdir())

@@ -38,11 +38,11 @@ def export(trained: Path, base: Path, target: Path) -> Path:
             hold the model, with the reason.
     """
     _refuse_to_lose(target, trained, base)
+    if missing := [part for part in ("model_index.json", *_PARTS) if not (base / part).exists()]:
+        raise MobiusError(f"{base} lacks {', '.join(missing)}. Name a whole model in diffusers' layout.")
     model = load_trained(trained, base)
     if isinstance(model, UNet3DConditionModel):
         _refuse_uneven_heads(load_base(base), base)
-    if missing := [part for part in _PARTS if not (base / part).is_dir()]:
-        raise MobiusError(f"{base} lacks {', '.join(missing)}. Name a whole model in diffusers' layout.")
     index = {**read_json(base / "model_index.json"), "_diffusers_version": diffusers.__version__}
     with whole_folder(target) as partial:
         for part in _PARTS:

@@ -12,6 +12,7 @@ from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.equal import with_equal_compute
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest
+from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
 from mobius_pipeline.training.result import read_description, read_metrics
 from mobius_pipeline.training.train_mode import Fingerprints, fingerprints, train_mode
@@ -63,6 +64,15 @@ class Laboratory:
                 "previews": None,
             }
         )
+
+    def check(self, model: Variant) -> None:
+        """See that a model can be trained here, before any other is.
+
+        Raises:
+            MobiusError: If it does not fit the base, or what this machine has.
+        """
+        refuse_impossible(model, self.train.autocast, self.train.device)
+        self._end(model)
 
     def _end(self, model: Variant) -> int | None:
         if model not in self._ends:

@@ -42,6 +42,8 @@ def study(laboratory: Laboratory, config: StudyConfig) -> dict[str, Studied]:
         MobiusError: If data, base or settings cannot be used.
     """
     first, *others = config.seeds
+    for model in config.models().values():
+        laboratory.check(model)
     found: dict[str, Studied] = {}
     budget = 0.0  # FLOPs of serial, the first model
     for name, model in config.models().items():

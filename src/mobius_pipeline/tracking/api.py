@@ -45,6 +45,7 @@ __all__ = [
     "TrackingConfig",
     "attached_run",
     "check",
+    "check_run",
     "comparison_run",
     "configure",
     "dvc_tags",
@@ -98,6 +99,18 @@ def check() -> None:
     store = _state.store
     if store is not None and store.database.exists():
         _patiently(lambda: experiment_id(store))
+
+
+def check_run(run_id: str, mode: str, then: str = "a new run starts") -> None:
+    """See that the run of a training can be written to, before anything is computed that it would record.
+
+    That the store has lost it is said, and what follows.
+
+    Raises:
+        MobiusError: If the run belongs to another mode.
+    """
+    store = _store()
+    _patiently(lambda: _existing(store, run_id, mode, then))
 
 
 def project() -> Path:

@@ -54,6 +54,16 @@ def read_description(folder: Path) -> Trained:
     return read_document(folder / TRAINING, Trained, written_again(folder))
 
 
+def refuse_other_mode(folder: Path, mode: str) -> None:
+    """See that a finished training is of a mode.
+
+    Raises:
+        MobiusError: If it is of another one, or its description is missing or damaged.
+    """
+    if (found := read_description(folder)["model"].get("mode")) != mode:
+        raise MobiusError(f"{folder} holds a training of mode {found}, not {mode}. {written_again(folder)}")
+
+
 def written_again(folder: Path) -> str:
     """How the result of a training is written again."""
     pipeline = (

@@ -19,17 +19,28 @@ def choose_trainings(
     parallel_metrics: dict[str, Any],
     compare: CompareConfig,
 ) -> Columns:
-    """The trainings that are compared, in columns: both modes' newest, or those that were chosen."""
+    """The trainings that are compared, in columns: both modes' newest, or those that were chosen.
+
+    Raises:
+        MobiusError: If files or runs are of another mode, missing or damaged: before anything is measured.
+    """
     from mobius_pipeline.comparison.records import columns, read_record, record_of
+    from mobius_pipeline.sampling.sample import read_samples
     from mobius_pipeline.tracking import api as tracking
+    from mobius_pipeline.training.result import refuse_other_mode
 
     if compare.chooses:
         records = [read_record(run) for run in tracking.recorded_trainings(compare.runs, compare.filter)]
     else:
+        for weights in (serial_weights, parallel_weights):
+            refuse_other_mode(weights, weights.name)
         records = [
             record_of(serial_weights, serial_samples, serial_metrics),
             record_of(parallel_weights, parallel_samples, parallel_metrics),
         ]
+    for record in records:
+        read_samples(record.samples)
+        tracking.check_run(record.metrics["run_id"], record.mode, "its page gets no later figures")
     return columns(records)
 
 

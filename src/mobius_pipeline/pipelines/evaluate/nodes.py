@@ -32,13 +32,18 @@ def evaluate(
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.sampling.sample import read_samples
     from mobius_pipeline.tracking import api as tracking
+    from mobius_pipeline.training.result import refuse_other_mode
 
-    listing, frames = read_samples(samples)
+    refuse_other_mode(weights, weights.name)
+    trained = records.record_of(weights, samples, {})
+    tracking.check_run(trained.metrics["run_id"], weights.name)
+    store, (listing, frames) = LatentsStore(latents), read_samples(samples)
+
     encode = vae_encoder(base_model)
-    real = reference_features(LatentsStore(latents), evaluate.reference_clips)
+    real = reference_features(store, evaluate.reference_clips)
     measured = quality(frames.numpy(), [sample.prompt for sample in listing], real, encode, evaluate.seed)
 
-    whole = records.record_of(weights, samples, {"quality": measured})
+    whole = replace(trained, metrics={**trained.metrics, "quality": measured})
     with tracking.attached_run(whole.metrics["run_id"], weights.name) as run:
         numbers = {name: value for name, value in measured.items() if isinstance(value, float)}
         run.log_metrics({f"quality/{name}": value for name, value in numbers.items()})

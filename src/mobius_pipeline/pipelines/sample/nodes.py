@@ -13,8 +13,10 @@ def sample(
     """Sample videos from a training's EMA weights."""
     from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.sampling.sample import sample_videos
-    from mobius_pipeline.training.result import load_pipeline
+    from mobius_pipeline.training.result import load_pipeline, refuse_other_mode
 
+    refuse_other_mode(weights, weights.name)
+    store = LatentsStore(latents)
     target = unpublished(work / "samples" / weights.name)
     pipe = load_pipeline(weights, base_model)
-    return sample_videos(pipe, LatentsStore(latents), sample, clip.rate, target)
+    return sample_videos(pipe, store, sample, clip.rate, target)
