@@ -13,6 +13,7 @@ from PIL import Image
 
 import viz
 
+IN_MEMORY = {"trainings", "step_times", "data_summary"}
 LAYERS = ["raw", "intermediate", "primary", "model_input", "models", "model_output", "reporting"]
 
 
@@ -42,7 +43,7 @@ def test_the_graph_shows_layers_modes_and_named_steps(graph: dict[str, Any]) -> 
     assert graph["layers"] == LAYERS
     data = {node["name"]: node["layer"] for node in graph["nodes"] if node["type"] == "data"}
     places = {"work", "project", "media"}  # of no layer: many steps are given them
-    assert {name for name, layer in data.items() if layer is None} == places
+    assert {name for name, layer in data.items() if layer is None} == places | IN_MEMORY
     assert data["serial.samples"] == "model_output"
     modes = {node["name"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
     assert modes == {"serial", "parallel"}
@@ -57,9 +58,8 @@ def test_every_dataset_has_a_preview(address: str, graph: dict[str, Any]) -> Non
     shown = {node["name"]: ask(address, f"nodes/{node['id']}") for node in data}
     without = {name for name, details in shown.items() if not details.get("preview")}
     places = {"work", "project", "media", "sample_clips", "base_source", "latents_store", "earlier_manifest"}
-    in_memory = {"trainings", "step_times", "data_summary"}
     # Kedro-Viz shows none of a place that holds nothing yet, of a file of several names, or of HTML.
-    assert without == places | in_memory | {"raw_clips", "comparison_report"}
+    assert without == places | IN_MEMORY | {"raw_clips", "comparison_report"}
     kinds = {name: details["preview_type"] for name, details in shown.items() if name not in without}
     assert kinds["manifest"] == kinds["latents"] == kinds["serial.weights"] == "TablePreview"
     assert kinds["real_videos"] == kinds["parallel.samples"] == "ImagePreview"

@@ -14,7 +14,10 @@ from mobius_pipeline.pipelines.compare.nodes import (
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Trainings, samples and metrics of both modes in; comparison and report out."""
+    """Trainings, samples and metrics of both modes in; comparison and report out.
+
+    What is handed on in memory all follows from `trainings`: a run from one of the trainings on makes it too.
+    """
     of_modes = [
         f"{mode}.{name}" for mode in ("serial", "parallel") for name in ("weights", "samples", "metrics")
     ]
