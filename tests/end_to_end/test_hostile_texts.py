@@ -24,8 +24,8 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking import ui
 from mobius_pipeline.tracking.backend import page_of
+from mobius_pipeline.validation.config import ValidateConfig
 from mobius_pipeline.validation.expectations import validate_clips
-from mobius_pipeline.validation.rules import ValidateConfig
 from project import make_project
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)

@@ -13,7 +13,7 @@ from mobius_pipeline.ingest.schema import CLIP_COLUMNS
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.datasets import FolderDataset
 from mobius_pipeline.pipelines.validate import create_pipeline
-from mobius_pipeline.validation.rules import ValidateConfig
+from mobius_pipeline.validation.config import ValidateConfig
 
 
 def clip_table(count: int) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import textwrap
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from pydantic import ValidationError
 from clip_rows import clip_row, rejected_row
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.validation.data_docs import Expectation
+from mobius_pipeline.validation.config import Range, ValidateConfig
+from mobius_pipeline.validation.expectation import Expectation, kinds
 from mobius_pipeline.validation.expectations import Validated, validate_clips
-from mobius_pipeline.validation.rules import Range, ValidateConfig
 from mobius_pipeline.validation.user_expectations import decision, in_words
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
@@ -208,6 +209,30 @@ def test_import_loads_no_great_expectations() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_configuration_is_read_without_great_expectations() -> None:
+    """Every command reads it, and the import takes seconds."""
+    code = """
+        import sys, yaml
+        from mobius_pipeline.validation.config import ValidateConfig
+        ValidateConfig(**yaml.safe_load(open("conf/base/parameters_validate.yml"))["validate"])
+        sys.exit("great_expectations" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 0
+
+
+def test_names_and_options_are_those_of_great_expectations() -> None:
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations import expectation as bases
+
+    classes = (kind for kind in vars(gxe).values() if isinstance(kind, type))
+    own = {kind.expectation_type: kind for kind in classes if issubclass(kind, bases.Expectation)}
+    own.pop("")  # the base of them all
+    assert kinds().keys() == own.keys()
+    for name, kind in own.items():
+        assert kinds()[name].options in (None, set(kind.__fields__)), name
+        assert (kinds()[name].judges == "Column Map") == issubclass(kind, bases.ColumnMapExpectation), name
+
+
 BETWEEN = "expect_column_values_to_be_between"
 
 
@@ -277,7 +302,7 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
     [
         (
             {"expect": "expect_column_values_between", "column": "motion"},
-            "no expectation that may stand here. Did you",
+            "not an expectation that is allowed here. Did you",
         ),
         ({"expect": BETWEEN, "column": "motoin", "min_value": 1}, "no such column. Did you mean motion"),
         (
@@ -286,9 +311,13 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
         ),
         (
             {"expect": BETWEEN, "column": "motion", "min_value": "lots"},
-            r"like this: min_value is 'lots', value is not a valid float\.",
+            r"wrong options: min_value is 'lots', value is not a valid float\.",
         ),
         ({"expect": BETWEEN, "column": "motion"}, "min_value and max_value cannot both be None"),
+        (
+            {"expect": "expect_column_values_to_be_increasing", "column": "motion", "strikt": True},
+            "wrong options: strikt is True, extra fields not permitted",
+        ),
     ],
 )
 def test_an_entry_that_cannot_be_asked_is_refused(entry: dict[str, Any], reason: str, tmp_path: Path) -> None:
@@ -311,7 +340,8 @@ def test_an_entry_may_stop_the_run(tmp_path: Path) -> None:
     entry = {"expect": BETWEEN, "column": "motion", "min_value": 1, "label": "slow", "action": "stop"}
     assert len(asking(tmp_path / "fine", entry).manifest) == 13
     with pytest.raises(
-        MobiusError, match=r"1 clips: slow, required at least 1 \(`action: stop`\). Mend or remove the clips"
+        MobiusError,
+        match=r"1 clips: slow, required at least 1 \(`action: stop`\). Repair or remove",
     ):
         asking(tmp_path, entry, motion=0.5)
 
@@ -335,7 +365,7 @@ def test_a_large_share_is_said_before_it_stops_the_run(
     ],
 )
 def test_an_entry_cannot_stand_in_for_a_rule_of_the_code(entry: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(MobiusError, match="asked of every table already"):
+    with pytest.raises(MobiusError, match="checked on every table already"):
         asking(tmp_path, {**entry, "label": "mine"}, model_frames=3)
 
 
@@ -406,11 +436,11 @@ def test_an_entry_on_the_table_stops_the_run_or_warns(
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({**DISTINCT, "expect": BETWEEN}, "no expectation that may stand here"),
+        ({**DISTINCT, "expect": BETWEEN}, "not an expectation that is allowed here"),
         ({**DISTINCT, "column": "captoin"}, "no such column. Did you mean caption"),
         (
             {"expect": "expect_table_row_count_to_be_between", "min_value": 3, "label": "few"},
-            "asked of every",
+            "checked on every",
         ),
     ],
 )

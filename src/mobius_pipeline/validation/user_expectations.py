@@ -1,4 +1,4 @@
-"""Entries of `conf/<env>/parameters_validate.yml`: what users ask beside the code's own rules."""
+"""Entries of `conf/<env>/parameters_validate.yml`: the expectations of users beside the code's own rules."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -10,19 +10,19 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.v1 import ValidationError  # Great Expectations' own models are of that version
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.validation.data_docs import Expectation
+from mobius_pipeline.validation.expectation import Expectation, kinds
 
-MEND = "Mend or remove the clips, or change the entry in conf/base/parameters_validate.yml."
+REMEDY = "Repair or remove the clips, or change the entry in conf/base/parameters_validate.yml."
 
 
 class ClipEntry(BaseModel):
-    """An entry of `validate.expectations`: what a column's values must be, in Great Expectations' words.
+    """An entry of `validate.expectations`: an expectation on each value of a column.
 
     Attributes:
-        expect: A column map expectation by its name in snake case; its options stand beside these keys.
-        column: A column of the table of clips.
+        expect: A column map expectation by its name in snake case; its options are further keys.
+        column: A column of the clip table.
         action: A clip that fails is quarantined, or kept and counted ("warn"), or ends the run ("stop").
-        label: What the log and the report call those that fail.
+        label: Name of the failing clips in the log and the report.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -34,18 +34,18 @@ class ClipEntry(BaseModel):
 
     @property
     def expectation(self) -> Expectation:
-        """It as Great Expectations' own."""
+        """The expectation without the entry's own keys."""
         return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
 class TableEntry(BaseModel):
-    """An entry of `validate.table_expectations`: what the clips that are left must be together.
+    """An entry of `validate.table_expectations`: an expectation on the manifest as a whole.
 
     Attributes:
-        expect: An expectation on a table or on a column as a whole, its options beside these keys.
+        expect: An expectation on a table or on a column as a whole; its options are further keys.
         column: A column of the manifest, or none.
-        action: A table that fails ends the run ("stop"), or is told of ("warn").
-        label: What the log calls it when it fails.
+        action: A table that fails ends the run ("stop"), or causes a warning ("warn").
+        label: Its name in the log when it fails.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -57,96 +57,100 @@ class TableEntry(BaseModel):
 
     @property
     def expectation(self) -> Expectation:
-        """It as Great Expectations' own."""
+        """The expectation without the entry's own keys."""
         return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
-def check_entries(key: str, entries: Sequence[ClipEntry | TableEntry], known: Sequence[str]) -> None:
-    """Refuse entries that no table can be asked.
+def check_entries(key: str, entries: Sequence[ClipEntry | TableEntry], known: Collection[str]) -> None:
+    """Refuse entries that Great Expectations does not know; their values are checked by `check_against`.
 
     Args:
-        key: Of `validate`, where they stand.
+        key: The key of `validate` that holds them.
         entries: Its value.
-        known: Names of the expectations that may stand there.
+        known: Names of the expectations that are allowed there.
 
     Raises:
-        MobiusError: If an expectation or an option is unknown, or an entry stands there twice.
+        MobiusError: If an expectation or an option is unknown, or an entry occurs twice.
     """
     seen: set[str] = set()
     for entry in entries:
-        asked = entry.expectation
-        where = _where(key, asked)
-        if asked.kind not in known:
-            raise MobiusError(f"{where} is no expectation that may stand here.{_near(asked.kind, known)}")
-        if "mostly" in asked.options:
-            raise MobiusError(f"{where} takes no `mostly`: each clip is judged alone. Use the shares.")
-        if asked.name in seen:
+        expectation = entry.expectation
+        where = _where(key, expectation)
+        if expectation.kind not in known:
             raise MobiusError(
-                f"{where} stands there twice; an expectation is asked of a column once. Change the first "
-                "entry instead: it takes a lower and an upper limit together, for instance."
+                f"{where} is not an expectation that is allowed here.{_near(expectation.kind, known)}"
             )
-        seen.add(asked.name)
-        for option in asked.options.keys() - (taken := asked.gx_options()):
-            raise MobiusError(f"{where} has no option {option!r}.{_near(option, sorted(taken))}")
-        try:
-            asked.to_gx()
-        except ValidationError as error:
-            raise MobiusError(f"{where} cannot be asked like this: {_wrong(error, asked)}.") from error
+        if "mostly" in expectation.options:
+            raise MobiusError(f"{where} takes no `mostly`: each clip is judged alone. Use the shares.")
+        if expectation.name in seen:
+            raise MobiusError(
+                f"{where} occurs twice; an expectation can be applied to a column once. Change the first "
+                "entry instead: for instance, it takes a lower and an upper limit together."
+            )
+        seen.add(expectation.name)
+        options = kinds()[expectation.kind].options
+        for option in expectation.options.keys() - (options or expectation.options.keys()):
+            raise MobiusError(f"{where} has no option {option!r}.{_near(option, options or ())}")
 
 
-def check_columns(
+def check_against(
     key: str, entries: Sequence[ClipEntry | TableEntry], table: pd.DataFrame, own: Collection[str]
 ) -> None:
-    """Refuse entries that cannot be asked of this table.
+    """Refuse entries that cannot be checked on this table.
 
     Args:
-        key: Of `validate`, where they stand.
+        key: The key of `validate` that holds them.
         entries: Its value.
-        table: Whose columns they may name.
-        own: Names of what the code asks itself: results are told apart by expectation and column.
+        table: The table, whose columns they may name.
+        own: Names of the expectations that the code checks itself.
 
     Raises:
-        MobiusError: If there is no such column, or an entry asks what is asked already.
+        MobiusError: If there is no such column, an option has a wrong value, or the code checks the same.
     """
     for entry in entries:
-        asked = entry.expectation
-        if asked.column is not None and asked.column not in table:
+        expectation = entry.expectation
+        where = _where(key, expectation)
+        if expectation.column is not None and expectation.column not in table:
             raise MobiusError(
-                f"{_where(key, asked)}: there is no such column.{_near(asked.column, list(table.columns))}"
+                f"{where}: there is no such column.{_near(expectation.column, list(table.columns))}"
             )
-        if asked.name in own:
+        if expectation.name in own:
             raise MobiusError(
-                f"{_where(key, asked)} is asked of every table already. Use its own limit under `validate`, "
+                f"{where} is checked on every table already. Use its own limit under `validate`, "
                 "if it has one, or another expectation."
             )
+        try:
+            expectation.to_gx()
+        except ValidationError as error:
+            raise MobiusError(f"{where} has wrong options: {_wrong(error, expectation)}.") from error
 
 
-def _where(key: str, asked: Expectation) -> str:
-    return f"validate.{key}: {asked.name!r}"
+def _where(key: str, expectation: Expectation) -> str:
+    return f"validate.{key}: {expectation.name!r}"
 
 
-def _near(name: str, known: Sequence[str]) -> str:
-    alike = get_close_matches(name, known, 3)
+def _near(name: str, known: Collection[str]) -> str:
+    alike = get_close_matches(name, sorted(known), 3)
     return f" Did you mean {' or '.join(alike)}?" if alike else ""
 
 
-def _wrong(error: ValidationError, asked: Expectation) -> str:
+def _wrong(error: ValidationError, expectation: Expectation) -> str:
     """What is wrong with which option, or with all of them together."""
     first = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}
-    of_options = {name: said for name, said in first.items() if name in asked.options}
-    told = [f"{name} is {asked.options[name]!r}, {said}" for name, said in of_options.items()]
-    return "; ".join(told or first.values())
+    options = expectation.options
+    of_options = [f"{name} is {options[name]!r}, {why}" for name, why in first.items() if name in options]
+    return "; ".join(of_options or first.values())
 
 
 def decision(expectation: Expectation) -> str:
-    """The column that says whether a clip keeps an entry, for instance `keeps_motion_between`."""
+    """Name of the column with the result of an entry, for instance `keeps_motion_between`."""
     what = expectation.kind.removeprefix("expect_column_").removeprefix("values_")
     short = re.sub("(^|_)to_(be_)?", r"\1", what)
     return f"keeps_{expectation.column}_{short}"
 
 
 def in_words(expectation: Expectation) -> str:
-    """What an expectation requires: an interval, a set, or its options as they stand."""
+    """What an expectation requires: an interval, a set, or its name and options."""
     options = expectation.options
     what = re.sub("^expect_(table|column)_(values_)?", "", expectation.kind).replace("_", " ")
     least, most = options.get("min_value"), options.get("max_value")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from mobius_pipeline.ingest.clip_table import ClipTable, Manifest, Quarantine
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.validation.config import ValidateConfig
 from mobius_pipeline.validation.expectations import validate_clips
 from mobius_pipeline.validation.heldout import trained_on
-from mobius_pipeline.validation.rules import ValidateConfig
 
 
 def make_manifest(
