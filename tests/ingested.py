@@ -21,5 +21,5 @@ def captions_of(folder: Path, config: IngestConfig, sources: Sources | None = No
     sources = sources or find_media(folder)
     captions = Captions(folder, sources, config)
     found = {path: captions.of(path) for path in sources.paths}
-    captions.tell()
+    captions.log_problems()
     return {path: said for path, said in found.items() if said}

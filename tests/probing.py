@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobius_pipeline.media.decode import Limits, MediaError, end_of, opened
+from mobius_pipeline.media.decode import Limits, MediaError, end_of, open_media
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def probe(path: Path, limits: Limits = Limits()) -> Probe:  # noqa: B008
     Raises:
         MediaError: If it is damaged, a still picture, beyond the limits, or no media file.
     """
-    with opened(path, limits=limits) as clip:
+    with open_media(path, limits=limits) as clip:
         times = [(shown.start, shown.duration) for shown in clip.frames]
         if len(times) < 2:
             raise MediaError(f"{path.name}: a still picture (one frame), not a clip")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobius_pipeline.media.decode import Limits, MediaError, opened
+from mobius_pipeline.media.decode import Limits, MediaError, open_media
 
 LIMITS = Limits(pixels=4_000_000, frames=2000, seconds=600)
 SECONDS = 120  # of the processor
@@ -85,7 +85,7 @@ DAMAGES: tuple[Damage, ...] = (flipped, replaced, zeroed, scrambled, lost, inser
 
 def shown(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """When each frame starts and how long it lasts, in s (N, 2); and the pixels (N, H, W, 3)."""
-    with opened(path, limits=LIMITS) as media:
+    with open_media(path, limits=LIMITS) as media:
         frames = [(frame.start, frame.duration, frame.rgb()) for frame in media.frames]
     return np.array([frame[:2] for frame in frames]), np.stack([pixels for *_, pixels in frames])
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mobius_pipeline.media.decode import Limits, MediaError, opened
+from mobius_pipeline.media.decode import Limits, MediaError, open_media
 
 LIMITS = Limits(pixels=4_000_000, frames=2000, seconds=600)
 SECONDS = 20  # of the processor
@@ -25,9 +25,9 @@ MEMORY = 3 << 30  # of addresses: libraries alone take more than one
 def frames_of(path: Path, keep: bool) -> tuple[int, np.ndarray | None]:
     """The number of frames, each made RGB; and, if they are to be kept, they themselves."""
     count, kept = 0, []
-    with opened(path, limits=LIMITS) as media:
-        for shown in media.frames:
-            pixels = shown.rgb()
+    with open_media(path, limits=LIMITS) as media:
+        for frame in media.frames:
+            pixels = frame.rgb()
             count += 1
             if keep:
                 kept.append(pixels)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mobius_pipeline.media.clip import load_clip, steps_within
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import MediaError, opened
+from mobius_pipeline.media.decode import MediaError, open_media
 from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.sources.scenes import Scene, render
 from probing import probe
@@ -147,7 +147,7 @@ def test_a_phones_rotation_is_undone(tmp_path: Path) -> None:
     data[matrix : matrix + 36] = struct.pack(">9i", *turn_right)
     path.write_bytes(data)
     assert (probe(path).height, probe(path).width) == (48, 32)
-    with opened(path) as clip:
+    with open_media(path) as clip:
         upright = next(clip.frames).rgb()
     assert upright[4, -4].min() > 200  # top right
     assert upright[4, 4].max() < 50

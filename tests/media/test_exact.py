@@ -11,7 +11,7 @@ from counted import counted, encode, number_of
 
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import Limits, MediaError, opened
+from mobius_pipeline.media.decode import Limits, MediaError, open_media
 from mobius_pipeline.media.media_fragment import with_fragment
 from mobius_pipeline.media.write import write_gif, write_webp
 from probing import probe
@@ -36,7 +36,7 @@ each_writer = pytest.mark.parametrize("suffix", WRITERS)
 
 def seen(path: Path) -> tuple[list[int], list[float]]:
     """The numbers and the starts in seconds of all frames."""
-    with opened(path) as media:
+    with open_media(path) as media:
         shown = [(number_of(frame.rgb()), frame.start) for frame in media.frames]
     return [number for number, _ in shown], [start for _, start in shown]
 
@@ -57,12 +57,12 @@ def test_a_segment_is_the_whole_cut(suffix: str, tmp_path: Path) -> None:
     WRITERS[suffix](path, counted(36))
     numbers, starts = seen(path)
     assert numbers == list(range(36))
-    with opened(path) as media:
-        whole = [shown.rgb() for shown in media.frames]
+    with open_media(path) as media:
+        whole = [frame.rgb() for frame in media.frames]
     for first, end in [(0, 5), (1, 2), (9, 12), (10, 11), (11, 36), (23, 31), (35, 36)]:
         stop = starts[end] if end < 36 else 4.0
-        with opened(Path(with_fragment(str(path), starts[first], stop))) as media:
-            cut = [(shown.start, shown.rgb()) for shown in media.frames]
+        with open_media(Path(with_fragment(str(path), starts[first], stop))) as media:
+            cut = [(frame.start, frame.rgb()) for frame in media.frames]
         assert len(cut) == end - first
         assert all((pixels == whole[first + step]).all() for step, (_, pixels) in enumerate(cut))
         assert [start for start, _ in cut] == pytest.approx([t - starts[first] for t in starts[first:end]])
@@ -75,10 +75,10 @@ def test_files_beyond_a_buffer(suffix: str, tmp_path: Path) -> None:
     frames[:, 8:] = noise.integers(0, 256, frames[:, 8:].shape, dtype=np.uint8)
     WRITERS[suffix](path, frames)
     assert path.stat().st_size > 100_000
-    with opened(path) as media:
-        starts = [shown.start for shown in media.frames if number_of(shown.rgb()[:6]) >= 0]
-    with opened(Path(with_fragment(str(path), starts[15], starts[18]))) as media:
-        assert [number_of(shown.rgb()[:6]) for shown in media.frames] == [15, 16, 17]
+    with open_media(path) as media:
+        starts = [frame.start for frame in media.frames if number_of(frame.rgb()[:6]) >= 0]
+    with open_media(Path(with_fragment(str(path), starts[15], starts[18]))) as media:
+        assert [number_of(frame.rgb()[:6]) for frame in media.frames] == [15, 16, 17]
 
 
 def test_a_segment_is_loaded_from_its_first_frame(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from test_verdicts import verdict
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.describe import describe
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import MediaError, opened
+from mobius_pipeline.media.decode import MediaError, open_media
 from mobius_pipeline.media.write import write_gif
 
 CASES = Path(__file__).with_name("cases")
@@ -27,7 +27,7 @@ CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
 
 def frames_of(path: Path) -> tuple[list[float], np.ndarray]:
     """The starts in seconds, and the pixels (N, H, W, 3)."""
-    with opened(path) as media:
+    with open_media(path) as media:
         shown = [(frame.start, frame.rgb()) for frame in media.frames]
     return [start for start, _ in shown], np.stack([pixels for _, pixels in shown])
 
@@ -197,7 +197,7 @@ def test_mp4s_clean_aperture_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "clap.mp4"
     encode(tmp_path / "plain.mp4", counted(6, height=48), bf="0")
     path.write_bytes(_with_clap((tmp_path / "plain.mp4").read_bytes(), 48, 32))
-    with opened(path) as media:
+    with open_media(path) as media:
         assert (media.width, media.height) == (48, 32)
     _, pixels = frames_of(path)
     _, stored = frames_of(tmp_path / "plain.mp4")
@@ -220,7 +220,7 @@ def _with_clap(data: bytes, width: int, height: int) -> bytes:
 
 def test_what_a_reader_raises_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(CASES / "divx_packed.avi", tmp_path)
-    monkeypatch.setattr("mobius_pipeline.ingest.describe.opened", _fails)
+    monkeypatch.setattr("mobius_pipeline.ingest.describe.open_media", _fails)
     (row,) = describe(tmp_path, "divx_packed.avi", INGEST, CLIP)
     assert row["reason"] == "cannot be read: AttributeError: no attribute"
     assert row["source_sha256"]
@@ -236,5 +236,5 @@ def test_no_film_is_named(tmp_path: Path) -> None:
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         sound.rate = 44_100
         container.mux([*stream.encode(sound), *stream.encode(None)])
-    with pytest.raises(MediaError, match="it holds no video stream"), opened(tmp_path / "sound.mkv"):
+    with pytest.raises(MediaError, match="it holds no video stream"), open_media(tmp_path / "sound.mkv"):
         pass

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import MediaError, opened
+from mobius_pipeline.media.decode import MediaError, open_media
 from mobius_pipeline.media.write import write_mp4
 from probing import probe
 
@@ -22,7 +22,7 @@ RED = (220, 30, 40)
 
 
 def shown(path: Path, **options: Any) -> np.ndarray:
-    with opened(path, **options) as media:
+    with open_media(path, **options) as media:
         return np.stack([frame.rgb() for frame in media.frames])
 
 
@@ -93,7 +93,7 @@ def test_turns_and_mirrors(turn: str, tmp_path: Path) -> None:
     write_mp4(path, np.stack([frame] * 4), 8)
     entries, expected = TURNS[turn]
     set_matrix(path, *(entry << 16 for entry in entries))
-    with opened(path) as media:
+    with open_media(path) as media:
         first = next(media.frames).rgb()
         assert first.shape == (media.height, media.width, 3)
     assert np.abs(first.astype(int) - expected(frame)).mean() < 12
@@ -114,7 +114,7 @@ def test_fields_are_deinterlaced_in_place(tmp_path: Path) -> None:
     woven = fields[1::2].copy()
     woven[:, 1::2] = fields[::2, 1::2]  # the lower field comes first
     path = encode(tmp_path / "clip.mp4", woven, crf="4", bf="2", **{"x264-params": "bff=1"})
-    with opened(path) as media:
+    with open_media(path) as media:
         frames = [(frame.start, frame.rgb().astype(int)) for frame in media.frames]
     assert [start for start, _ in frames] == pytest.approx([step / 12 for step in range(12)])
 
@@ -202,7 +202,7 @@ def test_hdr_is_tone_mapped(transfer: int, tmp_path: Path) -> None:
     chroma = planes[64:].reshape(2, 32, 64)  # two rows of chroma lie in one of the array's
     chroma[0, :, 56:], chroma[1, :, 56:] = 420, 800
     path = encode_yuv(tmp_path / "clip.mp4", planes, "yuv420p10le", **colour)
-    with opened(path) as media:
+    with open_media(path) as media:
         bands = next(media.frames).rgb().astype(int)[32, 8::16]
     greys, red = bands[:7], bands[7]
     assert np.ptp(greys, axis=-1).max() <= 3  # grey stays grey

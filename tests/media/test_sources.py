@@ -13,7 +13,7 @@ from PIL import Image
 
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import MediaError, opened
+from mobius_pipeline.media.decode import MediaError, open_media
 from mobius_pipeline.media.open_source import members_of, open_bytes
 from mobius_pipeline.media.write import write_gif, write_webp
 from probing import probe
@@ -22,7 +22,7 @@ SIZE = ClipFormat(frames=6, height=32, width=64, fps=6)
 
 
 def numbers(path: Path) -> list[int]:
-    with opened(path) as media:
+    with open_media(path) as media:
         return [number_of(frame.rgb()) for frame in media.frames]
 
 

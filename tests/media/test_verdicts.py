@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mobius_pipeline.media.decode import MediaError, opened
+from mobius_pipeline.media.decode import MediaError, open_media
 from mobius_pipeline.media.write import write_gif
 from mobius_pipeline.sources.scenes import Scene, render
 
@@ -14,7 +14,7 @@ from mobius_pipeline.sources.scenes import Scene, render
 def verdict(path: Path) -> str:
     """The number of frames, or the reason why there are none, without the file's name."""
     try:
-        with opened(path) as media:
+        with open_media(path) as media:
             return f"{sum(1 for _ in media.frames)} frames"
     except MediaError as error:
         return str(error).removeprefix(f"{path.name}: ")

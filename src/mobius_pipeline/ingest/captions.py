@@ -7,9 +7,9 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.file_names import Meant, plain, spelled
+from mobius_pipeline.ingest.file_names import NameGuess, plain, spelled
 from mobius_pipeline.ingest.listing import READERS, find_table, lacks_columns, read_table
-from mobius_pipeline.ingest.listing_index import Named, Said
+from mobius_pipeline.ingest.listing_index import ListingIndex, ListingRow
 from mobius_pipeline.ingest.sources import LISTING, SHARD, SUFFIXES, Sources
 from mobius_pipeline.ingest.texts import LINES, MAX_BYTES, captions_in, distinct
 from mobius_pipeline.media.image_sequence import SEQUENCE
@@ -67,9 +67,9 @@ class Captions:
         name = plain(path)
         return (self._listed.group(name) if self._listed else "") or self._tables.group(name)
 
-    def tell(self) -> None:
+    def log_problems(self) -> None:
         """Once those of all sources were asked for, say what could not be read, is not read or strays."""
-        self._texts.tell(strays=self._listed is None)
+        self._texts.log_problems(strays=self._listed is None)
         read = {*self._texts.used, *self._tables.names}
         others = [
             name
@@ -97,7 +97,7 @@ class _Tables:
         self._there = {plain(source) for source in chain(sources.paths, sources.refused)}
         media = {name for name in sources.tree.files if PurePosixPath(name).suffix.lower() in SUFFIXES}
         self._no_clips = {plain(name) for name in sources.tree.files if name not in media} - self._there
-        self._tables: list[Named] = []
+        self._tables: list[ListingIndex] = []
         self.names = [name for name in sources.tree.files if PurePosixPath(name.lower()).stem == LISTING]
         if captions := find_table(folder, sources.tree, TABLE):
             self._add(captions, captions.name, read_table(captions, captioned=True))
@@ -126,9 +126,9 @@ class _Tables:
         rows = read_table(path, captioned=True)
         self._add(path, name, (row._replace(file=str(below / row.file)) for row in rows))
 
-    def _add(self, path: Path, name: str, rows: Iterable[Said]) -> None:
+    def _add(self, path: Path, name: str, rows: Iterable[ListingRow]) -> None:
         """Take a table in; names of files that are not there are counted in the log."""
-        table = Named(row._replace(file=spelled(row.file, self._there)) for row in rows)
+        table = ListingIndex(row._replace(file=spelled(row.file, self._there)) for row in rows)
         for source in self._there:
             table.claim(source)
         strays = [file for file in table.unclaimed() if file not in self._no_clips]
@@ -143,7 +143,7 @@ class _Tables:
                 len(strays),
                 " or not in the listing" if self._sources.listed is not None else "",
                 strays[0],
-                Meant(self._sources.paths).question(strays[0]),
+                NameGuess(self._sources.paths).question(strays[0]),
             )
         self._tables.append(table)
         self.names.append(name)
@@ -191,7 +191,7 @@ class _Texts:
             self._unread[name] = str(error)
         return []
 
-    def tell(self, strays: bool) -> None:
+    def log_problems(self, strays: bool) -> None:
         """Say which could not be read and, if asked for, which belong to no clip."""
         for name, reason in self._unread.items():
             log.warning("%s gives its clip no caption: %s", name, reason)

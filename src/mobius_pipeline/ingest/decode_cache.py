@@ -24,7 +24,7 @@ _HASH = 32  # bytes
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: no such column
 
 
-class KnownSources:
+class DecodeCache:
     """Rows by the hash of a source's bytes, in a database that holds every source as soon as it was read."""
 
     def __init__(self, folder: Path, config: IngestConfig, clip: ClipFormat) -> None:
@@ -37,7 +37,7 @@ class KnownSources:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{digest(settings)[:20]}.sqlite"
 
-    def __enter__(self) -> "KnownSources":
+    def __enter__(self) -> "DecodeCache":
         try:
             self._sources = _opened(self._path)
         except sqlite3.DatabaseError as error:

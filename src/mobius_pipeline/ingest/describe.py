@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.frame_statistics import Watch
+from mobius_pipeline.ingest.frame_statistics import FrameStatistics
 from mobius_pipeline.ingest.schema import Rows, rejected
 from mobius_pipeline.ingest.segments import SceneCuts, Span, spans
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import MediaError, Opened, end_of, opened
+from mobius_pipeline.media.decode import Media, MediaError, end_of, open_media
 from mobius_pipeline.media.identity import source_sha256
 from mobius_pipeline.media.media_fragment import with_fragment
 from mobius_pipeline.media.open_source import open_bytes
@@ -45,7 +45,7 @@ def describe(
         identity = _identity(folder / source)
         if identity["source_sha256"] in known:
             return Known(identity["source_sha256"])
-        with opened(folder / source, clip.background) as media:
+        with open_media(folder / source, clip.background) as media:
             return [{**row, **identity} for row in _clips(source, media, config, clip.rate)]
     except MediaError as error:
         return [rejected(source, str(error), **identity)]
@@ -65,28 +65,28 @@ def _identity(path: Path) -> dict[str, Any]:
     return {"source_sha256": source_sha256(path), "bytes": size}
 
 
-def _clips(source: str, media: Opened, config: IngestConfig, rate: float) -> Rows:
+def _clips(source: str, media: Media, config: IngestConfig, rate: float) -> Rows:
     cutter = SceneCuts(config.scenes) if config.scenes else None
-    watch = Watch(rate, media.tick)
-    for shown in media.frames:
-        watch.see(shown)
+    statistics = FrameStatistics(rate, media.tick)
+    for frame in media.frames:
+        statistics.update(frame)
         if cutter:
-            cutter.see(shown.start, shown.rgb())
-    if len(watch.starts) < 2:
+            cutter.update(frame.start, frame.rgb())
+    if len(statistics.starts) < 2:
         raise MediaError(f"{Path(source).name}: a still picture (one frame), not a clip")
-    end_s = end_of(list(zip(watch.starts, watch.durations, strict=True)))
-    found = spans(watch.starts, end_s, cutter.cuts() if cutter else [], config.windows)
+    end_s = end_of(list(zip(statistics.starts, statistics.durations, strict=True)))
+    found = spans(statistics.starts, end_s, cutter.cuts() if cutter else [], config.windows)
     about = {"container": media.container, "codec": media.codec, "width": media.width, "height": media.height}
     about["aspect"] = round(media.width / media.height, 4)
     return [
-        {"source": source, **about, **_segment(source, watch, span, len(found) == 1), **_READ}
+        {"source": source, **about, **_segment(source, statistics, span, len(found) == 1), **_READ}
         for span in found
     ]
 
 
-def _segment(source: str, watch: Watch, span: Span, is_whole: bool) -> dict[str, Any]:
+def _segment(source: str, statistics: FrameStatistics, span: Span, is_whole: bool) -> dict[str, Any]:
     start_s, end_s = span
-    first, last = (bisect_left(watch.starts, at - 1e-6) for at in span)
+    first, last = (bisect_left(statistics.starts, at - 1e-6) for at in span)
     seconds = end_s - start_s
     return {
         "path": source if is_whole else with_fragment(source, start_s, end_s),
@@ -95,5 +95,5 @@ def _segment(source: str, watch: Watch, span: Span, is_whole: bool) -> dict[str,
         "frames": last - first,
         "fps": round((last - first) / seconds, 3),
         "duration_s": round(seconds, 6),
-        **watch.measures(start_s, end_s),
+        **statistics.measures(start_s, end_s),
     }

@@ -18,7 +18,7 @@ def spelled(name: str, there: Container[str]) -> str:
     return slashed if slashed in there and found not in there else found
 
 
-class Meant:
+class NameGuess:
     """Guesses which file was meant by a name that no file has: one of another folder, case or ending."""
 
     def __init__(self, there: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mobius_pipeline.media.decode import Pixels, Shown
+from mobius_pipeline.media.decode import Frame, Pixels
 
 _ACROSS = 64  # px
 _STILL = 0.5  # grey levels: less is what compression changes in a frame that stands still
@@ -18,7 +18,7 @@ _OF_A_BLACK_FRAME = 98  # percent of its pixels that are darker
 Floats = npt.NDArray[np.float64]
 
 
-class Watch:
+class FrameStatistics:
     """Times of all frames of a source, and what was measured of those that the model would see."""
 
     def __init__(self, rate: float, tick: float) -> None:
@@ -33,14 +33,14 @@ class Watch:
         self._black: list[bool] = []
         self._hashes: list[str] = []  # perceptual, hex
 
-    def see(self, shown: Shown) -> None:
+    def update(self, frame: Frame) -> None:
         """Take the next frame."""
-        self.starts.append(shown.start)
-        self.durations.append(shown.duration)
-        step = int((shown.start + self._tick / 2) * self._rate + 1e-3)
+        self.starts.append(frame.start)
+        self.durations.append(frame.duration)
+        step = int((frame.start + self._tick / 2) * self._rate + 1e-3)
         if step >= self._due:
             self._due = step + 1
-            self._measure(shown)
+            self._measure(frame)
 
     def measures(self, start_s: float, end_s: float) -> dict[str, float | str]:
         """The columns of a segment; where it is too short for a measure that is 0."""
@@ -57,10 +57,10 @@ class Watch:
             "likeness": self._hashes[first] + middle + self._hashes[last - 1],
         }
 
-    def _measure(self, shown: Shown) -> None:
-        small = thumbnail(shown.rgb())
+    def _measure(self, frame: Frame) -> None:
+        small = thumbnail(frame.rgb())
         grey = np.asarray(small.convert("L"), np.float64)
-        self._seen.append(shown.start)
+        self._seen.append(frame.start)
         self._brightness.append(float(grey.mean()))
         self._change.append(0.0 if self._before is None else float(np.abs(grey - self._before).mean()))
         self._black.append(bool(np.percentile(grey, _OF_A_BLACK_FRAME) < _BLACK))

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.ingest.listing_index import Said
+from mobius_pipeline.ingest.listing_index import ListingRow
 from mobius_pipeline.ingest.walk import Tree
 from mobius_pipeline.runtime.errors import MobiusError
 
@@ -48,7 +48,7 @@ def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
     return folder / found[0] if found else None
 
 
-def read_table(path: Path, captioned: bool) -> Iterator[Said]:
+def read_table(path: Path, captioned: bool) -> Iterator[ListingRow]:
     """Yield what each row says of a file, whose name is as it is written there.
 
     Args:
@@ -65,7 +65,7 @@ def read_table(path: Path, captioned: bool) -> Iterator[Said]:
             record = _by_our_names(written)
             try:
                 for file in _files(record, captioned, written):
-                    yield Said(file, captions_of(record), _sha256(record), _group(record))
+                    yield ListingRow(file, captions_of(record), _sha256(record), _group(record))
             except ValueError as error:
                 raise MobiusError(f"{path}, {place} {number}: {error}") from error
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mobius_pipeline.runtime.errors import MobiusError
 
 
-class Said(NamedTuple):
+class ListingRow(NamedTuple):
     """A row of a table: a file, its captions, the SHA-256 of its bytes (hex) or "", its group or ""."""
 
     file: str
@@ -16,42 +16,42 @@ class Said(NamedTuple):
     group: str = ""
 
 
-class Named:
+class ListingIndex:
     """Files by name, in a temporary database that goes with the process."""
 
-    def __init__(self, rows: Iterable[Said] = ()) -> None:
+    def __init__(self, rows: Iterable[ListingRow] = ()) -> None:
         """Take in rows, several of which may be of one file."""
         self._table = sqlite3.connect("", isolation_level=None)  # SQLite's name for a file that it deletes
         self._table.execute("PRAGMA journal_mode = OFF")  # nobody goes on with it
         self._table.execute(
-            "CREATE TABLE said (file TEXT, caption TEXT, sha256 TEXT, grouped TEXT, claimed INTEGER)"
+            "CREATE TABLE listing (file TEXT, caption TEXT, sha256 TEXT, grouped TEXT, claimed INTEGER)"
         )
-        self._table.execute("CREATE INDEX by_file ON said (file)")
+        self._table.execute("CREATE INDEX by_file ON listing (file)")
         self.add(rows)
 
-    def add(self, rows: Iterable[Said]) -> None:
+    def add(self, rows: Iterable[ListingRow]) -> None:
         """Take in more rows."""
         nothing: list[str | None] = [None]
         several = (
             (row.file, caption, row.sha256, row.group) for row in rows for caption in row.captions or nothing
         )
         self._table.execute("BEGIN")
-        self._table.executemany("INSERT INTO said VALUES (?, ?, ?, ?, 0)", several)
+        self._table.executemany("INSERT INTO listing VALUES (?, ?, ?, ?, 0)", several)
         self._table.execute("COMMIT")
 
     def count(self) -> int:
         """How many files are named."""
-        (count,) = self._table.execute("SELECT COUNT(DISTINCT file) FROM said").fetchone()
+        (count,) = self._table.execute("SELECT COUNT(DISTINCT file) FROM listing").fetchone()
         return int(count)
 
     def captions(self, file: str) -> list[str]:
         """Those of a file, in the rows' order."""
-        asked = "SELECT caption FROM said WHERE file = ? AND caption IS NOT NULL ORDER BY rowid"
+        asked = "SELECT caption FROM listing WHERE file = ? AND caption IS NOT NULL ORDER BY rowid"
         return [caption for (caption,) in self._table.execute(asked, (file,))]
 
     def hashes(self, file: str) -> list[str]:
         """What is said of the hash of a file's bytes: nothing, or one or several values."""
-        asked = "SELECT DISTINCT sha256 FROM said WHERE file = ? AND sha256 != ''"
+        asked = "SELECT DISTINCT sha256 FROM listing WHERE file = ? AND sha256 != ''"
         return [sha256 for (sha256,) in self._table.execute(asked, (file,))]
 
     def group(self, file: str) -> str:
@@ -60,7 +60,7 @@ class Named:
         Raises:
             MobiusError: If it is given several.
         """
-        asked = "SELECT DISTINCT grouped FROM said WHERE file = ? AND grouped != '' ORDER BY grouped"
+        asked = "SELECT DISTINCT grouped FROM listing WHERE file = ? AND grouped != '' ORDER BY grouped"
         found = [group for (group,) in self._table.execute(asked, (file,))]
         if len(found) > 1:
             raise MobiusError(f"{file} is given the groups {' and '.join(found)}. Give it one.")
@@ -68,9 +68,9 @@ class Named:
 
     def claim(self, file: str) -> bool:
         """Whether a file is named; it is not `unclaimed` from then on."""
-        return self._table.execute("UPDATE said SET claimed = 1 WHERE file = ?", (file,)).rowcount > 0
+        return self._table.execute("UPDATE listing SET claimed = 1 WHERE file = ?", (file,)).rowcount > 0
 
     def unclaimed(self) -> Iterator[str]:
         """The other names, sorted."""
-        asked = "SELECT DISTINCT file FROM said WHERE NOT claimed ORDER BY file"
+        asked = "SELECT DISTINCT file FROM listing WHERE NOT claimed ORDER BY file"
         return (file for (file,) in self._table.execute(asked))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.dataflow import Unread, each
-from mobius_pipeline.ingest.decode_cache import KnownSources
+from mobius_pipeline.ingest.decode_cache import DecodeCache
 from mobius_pipeline.ingest.describe import Known, describe
 from mobius_pipeline.ingest.schema import SOURCE_COLUMNS, Rows, rejected
 from mobius_pipeline.ingest.sources import Sources
@@ -32,8 +32,8 @@ def read_sources(
         work: Folder that keeps what was found out about their bytes.
     """
     paths = sources.paths
-    with KnownSources(work, config, clip) as known, stage("ingest", len(paths), "files") as bar:
-        task = partial(describe, folder, config=config, clip=clip, known=known.hashes())
+    with DecodeCache(work, config, clip) as cache, stage("ingest", len(paths), "files") as bar:
+        task = partial(describe, folder, config=config, clip=clip, known=cache.hashes())
         reused = 0
 
         def done() -> Iterator[tuple[str, Rows]]:
@@ -45,13 +45,13 @@ def read_sources(
                         yield source, [rejected(source, reason)]
                     case Known(sha256):
                         reused += 1
-                        yield source, known.rows_of(source, sha256)
+                        yield source, cache.rows_of(source, sha256)
                     case rows:
-                        known.add(source, rows)
+                        cache.add(source, rows)
                         yield source, rows
 
         for source, rows in zip(paths, in_order(done(), paths), strict=True):
-            yield as_promised(source, rows, sources.promised(source))
+            yield check_hash(source, rows, sources.promised(source))
     log.info("%d of %d sources were known by their bytes and not decoded again.", reused, len(paths))
 
 
@@ -64,7 +64,7 @@ def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator
         yield waiting.pop(name)
 
 
-def as_promised(source: str, rows: Rows, promised: Sequence[str]) -> Rows:
+def check_hash(source: str, rows: Rows, promised: Sequence[str]) -> Rows:
     """The rows of a source, or a rejected one if its bytes have another SHA-256 than a listing promises."""
     about = {name: rows[0][name] for name in ("source_sha256", "bytes")}
     if rows[0]["status"] == "rejected" or all(one == about["source_sha256"] for one in promised):

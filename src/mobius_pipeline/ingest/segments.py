@@ -30,7 +30,7 @@ class SceneCuts:
         self._last = self._at(0.0)
         self._found: list[FrameTimecode] = []
 
-    def see(self, start_s: float, pixels: Pixels) -> None:
+    def update(self, start_s: float, pixels: Pixels) -> None:
         """Take the next frame, uint8 RGB (H, W, 3)."""
         self._last = self._at(start_s)
         small = np.ascontiguousarray(np.asarray(thumbnail(pixels))[..., ::-1])  # BGR, as OpenCV has it

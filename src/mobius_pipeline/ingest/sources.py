@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mobius_pipeline.ingest.file_names import Meant, plain, spelled
+from mobius_pipeline.ingest.file_names import NameGuess, plain, spelled
 from mobius_pipeline.ingest.listing import find_table, read_table
-from mobius_pipeline.ingest.listing_index import Named, Said
+from mobius_pipeline.ingest.listing_index import ListingIndex, ListingRow
 from mobius_pipeline.ingest.schema import rejected
 from mobius_pipeline.ingest.sequences import find_sequences
 from mobius_pipeline.ingest.shards import read_shard
@@ -41,8 +41,8 @@ class Sources:
     tree: Tree
     paths: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    listed: Named | None = None
-    members: Named = field(default_factory=Named)
+    listed: ListingIndex | None = None
+    members: ListingIndex = field(default_factory=ListingIndex)
 
     def rejected(self) -> list[dict[str, Any]]:
         """The refused ones as rows of the table of clips."""
@@ -96,7 +96,7 @@ def _add_files(found: Sources, folder: Path) -> None:
     for name in frames:
         found.refused.pop(name, None)  # its folder stands there
     passed = frames.union(media)
-    _tell_others(tree, [name for name in tree.files if name not in passed])
+    _log_others(tree, [name for name in tree.files if name not in passed])
 
 
 def _add_shards(found: Sources, folder: Path) -> None:
@@ -105,7 +105,7 @@ def _add_shards(found: Sources, folder: Path) -> None:
     for name in track(names, "tar shards", len(names), "shards") if names else ():
         shard = read_shard(folder / name, SUFFIXES)
         found.paths += [f"{name}/{clip}" for clip in shard.clips]
-        found.members.add(Said(f"{name}/{clip}", captions) for clip, captions in shard.clips.items())
+        found.members.add(ListingRow(f"{name}/{clip}", captions) for clip, captions in shard.clips.items())
         found.refused |= {f"{name}/{member}": reason for member, reason in shard.refused.items()}
         if shard.damage:
             found.refused[name] = shard.damage
@@ -122,22 +122,22 @@ def _add_shards(found: Sources, folder: Path) -> None:
 def _keep_listed(found: Sources, listing: Path) -> None:
     sources = {plain(name) for name in (*found.paths, *found.refused)}
     rows = read_table(listing, captioned=False)
-    named = Named(row._replace(file=spelled(row.file, sources)) for row in rows)
-    kept = [path for path in found.paths if named.claim(plain(path))]
-    missing = set(named.unclaimed())
+    index = ListingIndex(row._replace(file=spelled(row.file, sources)) for row in rows)
+    kept = [path for path in found.paths if index.claim(plain(path))]
+    missing = set(index.unclaimed())
     unnamed = len(found.paths) + len(found.refused) - len(kept) - len(found.refused.keys() & missing)
     log.log(
         logging.WARNING if unnamed else logging.INFO,
         "%s names %d sources; %d others in the folder are left out.",
         listing.name,
-        named.count(),
+        index.count(),
         unnamed,
     )
     reasons = found.tree.refused | found.refused
     there = {plain(name) for name in found.tree.files} if missing else set()
-    meant = Meant(found.paths if missing else ())
-    found.refused = {name: _why_missing(name, reasons, there) + meant.question(name) for name in missing}
-    found.paths, found.listed = kept, named
+    guess = NameGuess(found.paths if missing else ())
+    found.refused = {name: _why_missing(name, reasons, there) + guess.question(name) for name in missing}
+    found.paths, found.listed = kept, index
 
 
 def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
@@ -153,7 +153,7 @@ def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
     return "is listed, but is not there."
 
 
-def _tell_others(tree: Tree, names: list[str]) -> None:
+def _log_others(tree: Tree, names: list[str]) -> None:
     """Count what is neither a clip nor belongs to one."""
     suffixes = Counter(_suffix(name) or "(none)" for name in names)
     if other := {suffix: n for suffix, n in suffixes.items() if suffix not in _BESIDE | {SHARD}}:

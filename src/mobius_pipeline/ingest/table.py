@@ -75,8 +75,8 @@ def tabulate(
             ),
             partial,
         )
-    captions.tell()
-    _tell(table, folder)
+    captions.log_problems()
+    _log_summary(table, folder)
     return table
 
 
@@ -109,7 +109,7 @@ def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
     return hashlib.sha256(f"{source_sha256}:{start_frame}:{end_frame}".encode()).hexdigest()
 
 
-def _tell(table: Path, folder: Path) -> None:
+def _log_summary(table: Path, folder: Path) -> None:
     """Count what was read, and name what was not."""
     rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", "rejected")])
     uncaptioned = pq.read_table(

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import Limits, MediaError, Pixels, end_of, opened
+from mobius_pipeline.media.decode import Limits, MediaError, Pixels, end_of, open_media
 
 # Of a source that ingestion has let in, a model's clip is a small part, and no more is read.
 _ANY_LENGTH = Limits(frames=sys.maxsize, seconds=math.inf)
@@ -39,20 +39,20 @@ def load_clip(path: Path, clip: ClipFormat) -> Pixels:
 def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
     picked: list[Pixels] = []
     times: list[tuple[float, float]] = []
-    with opened(path, clip.background, _ANY_LENGTH) as media:
+    with open_media(path, clip.background, _ANY_LENGTH) as media:
         current = None
-        for shown in media.frames:
+        for frame in media.frames:
             # Stamps are rounded to the container's tick (10 ms in GIF): half a tick late is in time.
             while (
                 current
                 and len(picked) < clip.frames
-                and len(picked) / clip.rate < shown.start - media.tick / 2
+                and len(picked) / clip.rate < frame.start - media.tick / 2
             ):
                 picked.append(current.rgb())
             if len(picked) == clip.frames:
                 return picked
-            current = shown
-            times.append((shown.start, shown.duration))
+            current = frame
+            times.append((frame.start, frame.duration))
         seconds = end_of(times)
         if current is None or steps_within(seconds, clip.rate) < clip.frames:
             raise MediaError(

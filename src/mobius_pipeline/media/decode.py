@@ -15,23 +15,23 @@ import av.error
 from PIL import Image
 
 from mobius_pipeline.media.errors import MediaError
-from mobius_pipeline.media.ffmpeg import opened_ffmpeg
+from mobius_pipeline.media.ffmpeg import open_ffmpeg
 from mobius_pipeline.media.frames import (
     WHITE,
     Colour,
+    DecodeOptions,
+    Frame,
     Limits,
-    Opened,
+    Media,
     Pixels,
-    Reading,
-    Shown,
     end_of,
 )
-from mobius_pipeline.media.image_sequence import opened_folder
+from mobius_pipeline.media.image_sequence import open_folder
 from mobius_pipeline.media.media_fragment import split_fragment
 from mobius_pipeline.media.open_source import open_bytes
-from mobius_pipeline.media.webp import is_webp, opened_webp
+from mobius_pipeline.media.webp import is_webp, open_webp
 
-__all__ = ["Limits", "MediaError", "Opened", "Pixels", "Shown", "end_of", "opened"]
+__all__ = ["Frame", "Limits", "Media", "MediaError", "Pixels", "end_of", "open_media"]
 
 # What decoders raise on damage. Pillow's are many; ValueError is also a MediaError and a UnicodeError.
 _DECODE_ERRORS = (
@@ -49,7 +49,7 @@ _HEAD = 65_536  # bytes
 
 
 @contextmanager
-def opened(path: Path, background: Colour = WHITE, limits: Limits = Limits()) -> Iterator[Opened]:  # noqa: B008
+def open_media(path: Path, background: Colour = WHITE, limits: Limits = Limits()) -> Iterator[Media]:  # noqa: B008
     """Open a clip; its `frames` decode as they are iterated, and prove the file whole when exhausted.
 
     Of a segment they are the very frames that decoding the whole and cutting would give, and their times
@@ -67,45 +67,45 @@ def opened(path: Path, background: Colour = WHITE, limits: Limits = Limits()) ->
     with ExitStack() as stack:
         with _explained(path):
             source, start, end = split_fragment(path)
-            clip = stack.enter_context(_opened(source, Reading(background, limits, start)))
+            clip = stack.enter_context(_open_source(source, DecodeOptions(background, limits, start)))
         cut = clip.frames if (start, end) == (0.0, None) else _cut(clip, start, end)
         yield replace(clip, frames=_explained_frames(path, cut))
 
 
 @contextmanager
-def _opened(source: Path, reading: Reading) -> Iterator[Opened]:
+def _open_source(source: Path, options: DecodeOptions) -> Iterator[Media]:
     with ExitStack() as stack:
         if source.is_dir():
-            yield stack.enter_context(opened_folder(source, reading))
+            yield stack.enter_context(open_folder(source, options))
             return
         file = stack.enter_context(open_bytes(source))
         head = file.read(_HEAD)
         file.seek(0)
         _check_head(head)
         try:
-            clip = stack.enter_context((opened_webp if is_webp(head) else opened_ffmpeg)(file, reading))
+            clip = stack.enter_context((open_webp if is_webp(head) else open_ffmpeg)(file, options))
         except av.error.FFmpegError as error:
             raise MediaError("a text file, not a video" if _is_text(head) else _reason(error)) from error
         yield clip
 
 
-def _cut(clip: Opened, start_s: float, end_s: float | None) -> Iterator[Shown]:
+def _cut(clip: Media, start_s: float, end_s: float | None) -> Iterator[Frame]:
     """The frames whose start lies in [start_s, end_s), to half a tick; their times count from the first.
 
     Each lasts until the one behind it appears, which is what a player does with a wrong or missing duration.
     """
-    held: Shown | None = None
+    held: Frame | None = None
     origin = 0.0
-    for shown in clip.frames:
-        if shown.start < start_s - clip.tick / 2:
+    for frame in clip.frames:
+        if frame.start < start_s - clip.tick / 2:
             continue
         if held:
-            yield replace(held, duration=shown.start - origin - held.start)
+            yield replace(held, duration=frame.start - origin - held.start)
         else:
-            origin = shown.start
-        if end_s is not None and shown.start >= end_s - clip.tick / 2:
+            origin = frame.start
+        if end_s is not None and frame.start >= end_s - clip.tick / 2:
             break
-        held = replace(shown, start=shown.start - origin)
+        held = replace(frame, start=frame.start - origin)
     else:
         if held:
             yield held
@@ -123,15 +123,15 @@ def _explained(path: Path) -> Iterator[None]:
         raise MediaError(f"{path.name}: {_reason(error)}") from error
 
 
-def _explained_frames(path: Path, frames: Iterator[Shown]) -> Iterator[Shown]:
+def _explained_frames(path: Path, frames: Iterator[Frame]) -> Iterator[Frame]:
     with _explained(path):
-        for shown in frames:
-            yield replace(shown, rgb=partial(_explained_rgb, path, shown))
+        for frame in frames:
+            yield replace(frame, rgb=partial(_explained_rgb, path, frame))
 
 
-def _explained_rgb(path: Path, shown: Shown) -> Pixels:
+def _explained_rgb(path: Path, frame: Frame) -> Pixels:
     with _explained(path):
-        return shown.rgb()
+        return frame.rgb()
 
 
 def _check_head(head: bytes) -> None:

@@ -20,10 +20,10 @@ from mobius_pipeline.media.ffmpeg_log import captured, refuse
 from mobius_pipeline.media.frames import (
     DEFAULT_DELAY_MS,
     SHORTEST_DELAY_MS,
+    DecodeOptions,
+    Frame,
     Limits,
-    Opened,
-    Reading,
-    Shown,
+    Media,
 )
 from mobius_pipeline.media.packets import begins_open, packets_of
 from mobius_pipeline.media.pixels import Upright, deinterlaced
@@ -51,11 +51,11 @@ _Timed = tuple[float, float, Any]
 
 
 @contextmanager
-def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
-    """Open what FFmpeg reads; see `decode.opened`."""
+def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
+    """Open what FFmpeg reads; see `decode.open_media`."""
     if boxes_are_cut(file):
         raise MediaError(_CUT)
-    limit = {"err_detect": "explode", "max_pixels": str(reading.limits.pixels)}
+    limit = {"err_detect": "explode", "max_pixels": str(options.limits.pixels)}
     with captured() as said:
         container = av.open(
             file,
@@ -67,27 +67,27 @@ def opened_ffmpeg(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
     with container:
         stream = film_of(container)
         context = stream.codec_context
-        refuse(said, _names(context), reading.limits)
-        _check_header(container, stream, reading.limits)
+        refuse(said, _names(context), options.limits)
+        _check_header(container, stream, options.limits)
         # One decoding thread: more gain nothing beside one worker a core, and can deadlock when a clip is
         # left early (PyAV issue 1962).
         context.thread_type, context.thread_count = "NONE", 1
         context.options = limit
         if is_cut(file, container.format.name, stream.index_entries):
             raise MediaError(_CUT)
-        decoding = _Decoding(container, stream, reading.limits)
+        decoding = _Decoding(container, stream, options.limits)
         first = next(decoding, None)
         if first is None:
             raise MediaError(f"its video stream ({context.name}) holds no frame that can be decoded")
-        upright = Upright(first, stream.sample_aspect_ratio, reading.background, crop_of(container, stream))
-        reading.limits.allow_size(upright.width, upright.height)
-        yield Opened(
+        upright = Upright(first, stream.sample_aspect_ratio, options.background, crop_of(container, stream))
+        options.limits.allow_size(upright.width, upright.height)
+        yield Media(
             container=container.format.name,
             codec=context.codec.canonical_name,
             width=upright.width,
             height=upright.height,
             tick=min(max(float(stream.time_base), _SHORTEST_TICK), _LONGEST_TICK),
-            frames=_proved(file, container, _shown(container, stream, first, decoding, upright, reading)),
+            frames=_proved(file, container, _shown(container, stream, first, decoding, upright, options)),
         )
 
 
@@ -184,7 +184,7 @@ def _libvpx(stream: Any) -> Any:
     return decoder
 
 
-def _proved(file: BinaryIO, container: Any, frames: Iterator[Shown]) -> Iterator[Shown]:
+def _proved(file: BinaryIO, container: Any, frames: Iterator[Frame]) -> Iterator[Frame]:
     """The frames; behind the last one the container's checksums must agree.
 
     Matroska's cover sound as well, which never decides about a film.
@@ -195,15 +195,15 @@ def _proved(file: BinaryIO, container: Any, frames: Iterator[Shown]) -> Iterator
 
 
 def _shown(
-    container: Any, stream: Any, first: Any, rest: _Decoding, upright: Upright, reading: Reading
-) -> Iterator[Shown]:
+    container: Any, stream: Any, first: Any, rest: _Decoding, upright: Upright, options: DecodeOptions
+) -> Iterator[Frame]:
     # bwdif looks at a frame's neighbours: interlaced video is read from its start, so that a segment's frames
     # are those of the whole.
-    seeks = reading.start_s > 0 and not first.interlaced_frame and container.format.name not in _NO_SEEKING
+    seeks = options.start_s > 0 and not first.interlaced_frame and container.format.name not in _NO_SEEKING
     # AVI holds decoding times alone.
     reorders = container.format.name == "avi" and stream.codec_context.has_b_frames
     if seeks and not reorders and first.pts is not None:
-        frames = _from(container, stream, first.pts, reading)
+        frames = _from(container, stream, first.pts, options)
     else:
         frames = _all(container, stream, first, rest)
     alike = _alike(frames, first, upright)
@@ -213,11 +213,11 @@ def _shown(
         stamped, origin = _by_delay(alike, stream.time_base), 0
     else:
         stamped, origin = ((frame.pts, frame) for frame in alike), first.pts
-    timed = _timed(stamped, origin, stream.time_base, reading.limits)
+    timed = _timed(stamped, origin, stream.time_base, options.limits)
     if first.interlaced_frame:
         timed = deinterlaced(timed, stream.time_base)
     for start, duration, frame in timed:
-        yield Shown(start, duration, lambda frame=frame: upright.rgb(frame))  # type: ignore[misc]
+        yield Frame(start, duration, lambda frame=frame: upright.rgb(frame))  # type: ignore[misc]
 
 
 def _all(container: Any, stream: Any, first: Any, rest: _Decoding) -> Iterator[Any]:
@@ -253,15 +253,15 @@ def _by_delay(frames: Iterator[Any], time_base: Fraction) -> Iterator[tuple[int 
         stamp += frame.duration
 
 
-def _from(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
-    """Frames from a key frame on that is shown no later than `reading.start_s` seconds after `origin`.
+def _from(container: Any, stream: Any, origin: int, options: DecodeOptions) -> Iterator[Any]:
+    """Frames from a key frame on that is shown no later than `options.start_s` seconds after `origin`.
 
     Where groups of pictures are open, the first ones behind a key frame lean on the group before, and some
     decoders then raise: what they do not give is read from the file's start, where damage raises again.
     """
     given = None
     try:
-        for frame in _sought(container, stream, origin, reading):
+        for frame in _sought(container, stream, origin, options):
             yield frame
             given = frame.pts
     except (av.error.FFmpegError, MediaError):
@@ -269,12 +269,12 @@ def _from(container: Any, stream: Any, origin: int, reading: Reading) -> Iterato
     else:
         return
     container.seek(min(origin, 0), stream=stream)
-    for frame in _Decoding(container, stream, reading.limits):
+    for frame in _Decoding(container, stream, options.limits):
         if given is None or frame.pts is None or frame.pts > given:
             yield frame
 
 
-def _sought(container: Any, stream: Any, origin: int, reading: Reading) -> Iterator[Any]:
+def _sought(container: Any, stream: Any, origin: int, options: DecodeOptions) -> Iterator[Any]:
     """Frames from a key frame on that is shown in time.
 
     Containers seek by decoding time, and a key frame may be shown after frames that are decoded behind it: if
@@ -283,10 +283,10 @@ def _sought(container: Any, stream: Any, origin: int, reading: Reading) -> Itera
     Raises:
         MediaError: If there is none: an edit list may hide it.
     """
-    target, back = origin + int(reading.start_s / stream.time_base), 0.0
-    while back < reading.start_s:
+    target, back = origin + int(options.start_s / stream.time_base), 0.0
+    while back < options.start_s:
         container.seek(target - int(back / stream.time_base), stream=stream)
-        frames = _Decoding(container, stream, reading.limits)
+        frames = _Decoding(container, stream, options.limits)
         key = next((frame for frame in frames if frame.key_frame), None)
         if key is not None and key.pts is not None and key.pts <= target:
             return chain([key], frames)

@@ -18,7 +18,7 @@ SHORTEST_DELAY_MS, DEFAULT_DELAY_MS = 10, 100
 
 
 @dataclass(frozen=True)
-class Shown:
+class Frame:
     """A decoded frame.
 
     Attributes:
@@ -33,7 +33,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Opened:
+class Media:
     """An open clip: size in px as displayed; `tick` is how exact its times are, in seconds."""
 
     container: str
@@ -41,7 +41,7 @@ class Opened:
     width: int
     height: int
     tick: float
-    frames: Iterator[Shown]
+    frames: Iterator[Frame]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Reading:
+class DecodeOptions:
     """How a source is read.
 
     Attributes:

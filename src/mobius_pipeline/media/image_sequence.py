@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mobius_pipeline.media.errors import MediaError
-from mobius_pipeline.media.frames import Opened, Pixels, Reading, Shown, composed
+from mobius_pipeline.media.frames import DecodeOptions, Frame, Media, Pixels, composed
 from mobius_pipeline.media.open_source import open_bytes
 
 SEQUENCE = "sequence.json"
@@ -21,19 +21,19 @@ _TICK = 0.001
 
 
 @contextmanager
-def opened_folder(path: Path, reading: Reading) -> Iterator[Opened]:
-    """Open a folder of numbered images; see `decode.opened`."""
+def open_folder(path: Path, options: DecodeOptions) -> Iterator[Media]:
+    """Open a folder of numbered images; see `decode.open_media`."""
     images = numbered(path)
     fps = _rate(path)
-    reading.limits.allow_length(len(images), len(images) / fps)
-    first = _read(images[0], reading)
-    yield Opened(
+    options.limits.allow_length(len(images), len(images) / fps)
+    first = _read(images[0], options)
+    yield Media(
         container="images",
         codec=images[0].suffix.lower().lstrip("."),
         width=first.width,
         height=first.height,
         tick=min(_TICK, 1 / fps / 2),
-        frames=_frames(images, fps, first.size, reading),
+        frames=_frames(images, fps, first.size, options),
     )
 
 
@@ -83,25 +83,25 @@ def _rate(folder: Path) -> float:
     return float(fps)
 
 
-def _frames(images: list[Path], fps: float, size: tuple[int, int], reading: Reading) -> Iterator[Shown]:
+def _frames(images: list[Path], fps: float, size: tuple[int, int], options: DecodeOptions) -> Iterator[Frame]:
     for index, path in enumerate(images):
-        if (index + 1) / fps < reading.start_s - _TICK:
+        if (index + 1) / fps < options.start_s - _TICK:
             continue
-        image = _read(path, reading)
+        image = _read(path, options)
         if image.size != size:
             raise MediaError(
                 f"{path.name} has {image.width} x {image.height} px, {images[0].name} {size[0]} x {size[1]}"
             )
-        yield Shown(
+        yield Frame(
             index / fps,
             1 / fps,
-            lambda image=image: _rgb(image, reading),  # type: ignore[misc]
+            lambda image=image: _rgb(image, options),  # type: ignore[misc]
         )
 
 
-def _read(path: Path, reading: Reading) -> Image.Image:
+def _read(path: Path, options: DecodeOptions) -> Image.Image:
     with open_bytes(path) as file, Image.open(file) as image:
-        reading.limits.allow_size(*image.size)
+        options.limits.allow_size(*image.size)
         if image.mode.startswith(_DEEP):
             raise MediaError(f"{path.name} has more than 8 bits a channel: save it with 8")
         if getattr(image, "n_frames", 1) > 1:
@@ -109,5 +109,5 @@ def _read(path: Path, reading: Reading) -> Image.Image:
         return ImageOps.exif_transpose(image)
 
 
-def _rgb(image: Image.Image, reading: Reading) -> Pixels:
-    return composed(np.asarray(image.convert("RGBA")), reading.background)
+def _rgb(image: Image.Image, options: DecodeOptions) -> Pixels:
+    return composed(np.asarray(image.convert("RGBA")), options.background)

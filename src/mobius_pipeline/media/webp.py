@@ -11,9 +11,9 @@ from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.frames import (
     DEFAULT_DELAY_MS,
     SHORTEST_DELAY_MS,
-    Opened,
-    Reading,
-    Shown,
+    DecodeOptions,
+    Frame,
+    Media,
     composed,
 )
 
@@ -26,9 +26,9 @@ def is_webp(head: bytes) -> bool:
 
 
 @contextmanager
-def opened_webp(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
-    """Open an animated WebP; see `decode.opened`."""
-    durations = _durations(file, reading)
+def open_webp(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
+    """Open an animated WebP; see `decode.open_media`."""
+    durations = _durations(file, options)
     file.seek(0)
     try:
         image = Image.open(file)
@@ -37,11 +37,11 @@ def opened_webp(file: BinaryIO, reading: Reading) -> Iterator[Opened]:
     with image:
         if getattr(image, "n_frames", 1) != len(durations):
             raise MediaError(f"damaged WebP: it holds {len(durations)} frames and only some can be read")
-        frames = _frames(image, durations, reading)
-        yield Opened("webp", "webp", image.width, image.height, 0.001, frames)
+        frames = _frames(image, durations, options)
+        yield Media("webp", "webp", image.width, image.height, 0.001, frames)
 
 
-def _durations(file: BinaryIO, reading: Reading) -> list[int]:
+def _durations(file: BinaryIO, options: DecodeOptions) -> list[int]:
     """Each frame's duration in ms, by the container alone (RFC 9649): bombs are known before a decoder runs.
 
     Raises:
@@ -50,7 +50,7 @@ def _durations(file: BinaryIO, reading: Reading) -> list[int]:
     durations: list[int] = []
     for kind, body, size in _chunks(file):
         if kind == b"VP8X":
-            reading.limits.allow_size(
+            options.limits.allow_size(
                 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
             )
             if not body[0] & _ANIMATION_FLAG:
@@ -62,7 +62,7 @@ def _durations(file: BinaryIO, reading: Reading) -> list[int]:
             durations.append(asked if asked > SHORTEST_DELAY_MS else DEFAULT_DELAY_MS)
     if len(durations) < 2:
         raise MediaError("a still picture (WebP without animation), not a clip")
-    reading.limits.allow_length(len(durations), sum(durations) / 1000)
+    options.limits.allow_length(len(durations), sum(durations) / 1000)
     return durations
 
 
@@ -82,14 +82,14 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, int]]:
         at += 8 + size + size % 2
 
 
-def _frames(image: Image.Image, durations: list[int], reading: Reading) -> Iterator[Shown]:
+def _frames(image: Image.Image, durations: list[int], options: DecodeOptions) -> Iterator[Frame]:
     start = 0.0
     for index, duration in enumerate(durations):
         image.seek(index)
         pixels = np.asarray(image.convert("RGBA"))
-        yield Shown(
+        yield Frame(
             start,
             duration / 1000,
-            lambda pixels=pixels: composed(pixels, reading.background),  # type: ignore[misc]
+            lambda pixels=pixels: composed(pixels, options.background),  # type: ignore[misc]
         )
         start += duration / 1000

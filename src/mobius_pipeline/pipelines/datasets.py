@@ -325,12 +325,12 @@ def _strips(paths: list[Path], count: int) -> bytes:
     import numpy as np
     from PIL import Image
 
-    from mobius_pipeline.media.decode import opened
+    from mobius_pipeline.media.decode import open_media
 
     rows = []
     for path in paths:
-        with opened(path) as media:
-            rows.append(np.concatenate([shown.rgb() for shown in islice(media.frames, count)], axis=1))
+        with open_media(path) as media:
+            rows.append(np.concatenate([frame.rgb() for frame in islice(media.frames, count)], axis=1))
     png = BytesIO()
     Image.fromarray(np.concatenate(rows)).save(png, "PNG")
     return png.getvalue()

@@ -52,7 +52,7 @@ def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
     known = set(names[manifest["source_sha256"].isin(trained) | names.isin(trained)])
     free = [name for name in others if name not in known]
     taken = free[: max(0, min(FEWEST - len(held), len(others) - 1))]
-    _tell(taken, len(held), manifest.groupby(names)["path"].first(), bool(known))
+    _log_summary(taken, len(held), manifest.groupby(names)["path"].first(), bool(known))
     return manifest.assign(split=manifest["split"].mask(names.isin(taken), "heldout"))
 
 
@@ -64,7 +64,7 @@ def _names(manifest: pd.DataFrame) -> "pd.Series[str]":
     return manifest["group"].fillna("").where(lambda group: group != "", sources)
 
 
-def _tell(taken: list[str], held: int, paths: "pd.Series[str]", any_trained: bool) -> None:
+def _log_summary(taken: list[str], held: int, paths: "pd.Series[str]", any_trained: bool) -> None:
     if taken:
         log.warning(
             "The share of held-out clips gives %d of %d sources. %s held out, too, by the order of the "

@@ -8,7 +8,7 @@ import pandas as pd
 from mobius_pipeline.validation.checker import Checker, Outcome
 from mobius_pipeline.validation.near_duplicates import first_alike
 from mobius_pipeline.validation.rules import NEAR_DUPLICATE, READABLE, UNIQUE, Rule
-from mobius_pipeline.validation.user_expectations import decision, shown
+from mobius_pipeline.validation.user_expectations import as_text, decision
 
 _ABOUT_NULLS = ("expect_column_values_to_be_null", "expect_column_values_to_not_be_null")
 Failed = list[list[Rule]]  # for each row the rules that it fails, in their order
@@ -139,6 +139,6 @@ def _failure(rule: Rule, row: Mapping[str, Any]) -> dict[str, str]:
         "expectation": rule.expectation.kind,
         "column": rule.expectation.column or "",
         "label": rule.label,
-        "observed": observed if isinstance(observed, str) else shown(observed),
+        "observed": observed if isinstance(observed, str) else as_text(observed),
         "required": rule.required,
     }

@@ -14,7 +14,7 @@ from mobius_pipeline.ingest.schema import CLIP_COLUMNS, unit_of
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.validation.config import Range, ValidateConfig
 from mobius_pipeline.validation.expectation import Expectation
-from mobius_pipeline.validation.user_expectations import REMEDY, ClipEntry, in_words, shown
+from mobius_pipeline.validation.user_expectations import REMEDY, ClipEntry, as_text, in_words
 
 
 def _required(*kinds: pa.DataType) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ def _users_rule(entry: ClipEntry) -> Rule:
     required = in_words(entry.expectation)
     return Rule(
         entry.expectation,
-        lambda row: f"{entry.label}: {entry.column} {shown(row[entry.column])}, required {required}",
+        lambda row: f"{entry.label}: {entry.column} {as_text(row[entry.column])}, required {required}",
         label=entry.label,
         required=required,
         action=entry.action,
@@ -247,7 +247,7 @@ def users_table_rules(config: ValidateConfig) -> list[Rule]:
         Rule(
             entry.expectation,
             lambda result, entry=entry: (  # type: ignore[misc]
-                f"{entry.label}: {shown(result.get('observed_value'))}, "
+                f"{entry.label}: {as_text(result.get('observed_value'))}, "
                 f"required {in_words(entry.expectation)}"
             ),
             action=entry.action,

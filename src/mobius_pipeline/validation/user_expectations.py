@@ -164,11 +164,11 @@ def in_words(expectation: Expectation) -> str:
 
 def _interval(least: object, most: object) -> str:
     if least is None:
-        return f"at most {shown(most)}"
-    return f"at least {shown(least)}" if most is None else f"{shown(least)} to {shown(most)}"
+        return f"at most {as_text(most)}"
+    return f"at least {as_text(least)}" if most is None else f"{as_text(least)} to {as_text(most)}"
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A cell of the table in words."""
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "nothing"
