@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from counted import counted, encode
 from PIL import Image
 
+from media.counted import counted, encode
 from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_webp
 from mobius_pipeline.sources.scenes import Scene, render
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counted import counted, encode, number_of
 from PIL import Image
 
+from media.counted import counted, encode, number_of
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import MediaError, open_media
