@@ -92,7 +92,7 @@ def test_what_belongs_to_no_clip_is_said(folder: Path, caplog: pytest.LogCapture
     (folder / "a.mp4.txt").write_text("misnamed")
     assert captions(folder) == {"a.mp4": ["a cat"]}
     assert "captions.csv captions 1 files that are not there, gone.mp4 for instance" in caplog.text
-    assert "text files stand beside no clip, a.mp4.txt for instance" in caplog.text
+    assert "text files belong to no clip, a.mp4.txt for instance" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ from mobius_pipeline.runtime.errors import MobiusError
 log = logging.getLogger(__name__)
 
 TABLE, METADATA = "captions", "metadata"
-# Where captions may stand that are not read.
+# Suffixes of files that may hold captions but are not read.
 _MAY_HOLD = {*LINES, *READERS, ".json", ".tsv", ".srt", ".vtt", ".cls", ".xml", ".yaml", ".yml"}
 _NAMED = 5  # of such files in the log
 
 
 class Captions:
-    """Captions of clips, looked for when they are asked for.
+    """Captions of clips, looked up one source at a time.
 
     The first of these that has any for a clip counts: the listing; `captions.csv`, `.jsonl` or `.parquet`;
     a `metadata.csv` (or so) in a folder above the clip, as Hugging Face has them; the clip's tar shard; a
@@ -68,7 +68,7 @@ class Captions:
         return (self._listed.group(name) if self._listed else "") or self._tables.group(name)
 
     def log_problems(self) -> None:
-        """Once those of all sources were asked for, say what could not be read, is not read or strays."""
+        """After the last look-up, log which caption files were not read or belong to no clip."""
         self._texts.log_problems(strays=self._listed is None)
         read = {*self._texts.used, *self._tables.names}
         others = [
@@ -90,7 +90,7 @@ class Captions:
 
 
 class _Tables:
-    """What tables say of sources: `captions` at the top, then each `metadata` of what lies in its folder."""
+    """Captions and groups from tables: `captions` at the top, then each `metadata` for its own folder."""
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._sources = sources
@@ -150,7 +150,7 @@ class _Tables:
 
 
 class _Texts:
-    """The text files beside clips; what is wrong with them is collected, to be said once."""
+    """The text files beside clips; their problems are collected and logged once."""
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._folder = folder
@@ -192,12 +192,12 @@ class _Texts:
         return []
 
     def log_problems(self, strays: bool) -> None:
-        """Say which could not be read and, if asked for, which belong to no clip."""
+        """Log which could not be read and, with `strays`, which belong to no clip."""
         for name, reason in self._unread.items():
             log.warning("%s gives its clip no caption: %s", name, reason)
         unused = sorted(self._there - self.used)
         if strays and unused:
-            log.warning("%d text files stand beside no clip, %s for instance.", len(unused), unused[0])
+            log.warning("%d text files belong to no clip, %s for instance.", len(unused), unused[0])
 
 
 def _stem(path: str) -> str:

@@ -1,4 +1,4 @@
-"""What earlier runs found out about sources, so that only new or changed ones are decoded."""
+"""Rows of sources that earlier runs decoded, so that only new or changed sources are decoded."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ class DecodeCache:
     """Rows by the hash of a source's bytes, in a database that holds every source as soon as it was read."""
 
     def __init__(self, folder: Path, config: IngestConfig, clip: ClipFormat) -> None:
-        """Open the database below `folder` of what decides the rows: other settings have another."""
+        """Open the database below `folder` for these settings; others that change rows have another."""
         settings = {
             "rows": _ROWS_VERSION,
             "ingest": config.model_dump(include={"scenes", "windows"}),
@@ -44,7 +44,7 @@ class DecodeCache:
             if error.sqlite_errorcode not in _DAMAGE:  # a full disk, say
                 raise
             log.warning(
-                "%s is damaged (%s). It is made anew: all sources are decoded again.", self._path, error
+                "%s is damaged (%s). A new one is written: all sources are decoded again.", self._path, error
             )
             self._path.unlink()
             self._sources = _opened(self._path)
@@ -56,7 +56,7 @@ class DecodeCache:
         self._sources.close()
 
     def hashes(self) -> "Hashes":
-        """Of the sources' bytes, where their rows are whole; the others are decoded again."""
+        """SHA-256 of the sources whose rows are intact; the others are decoded again."""
         every = self._sources.execute("SELECT sha256, rows FROM sources ORDER BY sha256")
         return Hashes(key for key, rows in every if len(key) == _HASH and _is_whole(rows))
 
@@ -68,7 +68,7 @@ class DecodeCache:
         return [{**known, "source": source, "path": source + known["path"]} for known in rows]
 
     def add(self, source: str, rows: Rows) -> None:
-        """Keep the rows of a source that was read; one that could not be is read again the next time."""
+        """Store the rows of a source; one that was rejected is not stored and read again the next time."""
         if any(row["status"] == "rejected" for row in rows):
             return
         of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
@@ -99,7 +99,8 @@ class Hashes:
 
 def _opened(path: Path) -> sqlite3.Connection:
     sources = sqlite3.connect(path, isolation_level=None)
-    # No row waits for the disk: a killed process loses none, and what a power cut spoils can be made anew.
+    # Writes do not wait for the disk: a killed process loses no row, and after a power cut sources are
+    # decoded again.
     sources.execute("PRAGMA synchronous = OFF")
     sources.execute("PRAGMA journal_mode = TRUNCATE")
     if (state := sources.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
@@ -111,7 +112,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _is_whole(rows: Any) -> bool:
-    """Whether the rows of a source are those that were kept, which zlib's checksum tells."""
+    """Whether the rows of a source are intact, by zlib's checksum."""
     try:
         zlib.decompress(rows)
     except (TypeError, zlib.error):

@@ -34,10 +34,10 @@ def describe(
     """The clips of one source, decoded once; one that cannot be read is one rejected row, never an error.
 
     Args:
-        folder: That the source is named from.
-        source: A file, a member of a tar shard or a folder of images.
-        config: How it is cut.
-        clip: At which rate, and on which background, it is measured.
+        folder: The folder of clips.
+        source: A file, a member of a tar shard or a folder of images, relative to `folder`.
+        config: Scenes and windows that it is cut into.
+        clip: Frame rate and background of the statistics.
         known: SHA-256 of bytes that need not be decoded: the answer for them is `Known`.
     """
     identity: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def describe(
         return [rejected(source, str(error), **identity)]
     except OSError as error:  # no permission, a broken link, a failing disk
         return [rejected(source, f"cannot be read: {error.strerror}", **identity)]
-    except Exception as error:  # whatever else a library raises for odd bytes costs this source, not the run
+    except Exception as error:  # any other error of a library rejects this source; the run goes on
         log.debug("%s", source, exc_info=True)
         return [rejected(source, f"cannot be read: {type(error).__name__}: {error}", **identity)]
 

@@ -1,6 +1,6 @@
-"""Frames watched as they pass: what is measured of each, so that no film need be held in memory.
+"""Statistics of frames, updated frame by frame, so that no film has to fit in memory.
 
-Measures see a clip as the model does: at the model's rate, in grey, 64 px across.
+They are measured at the model's frame rate, in grey, on frames of 64 px across.
 """
 
 import imagehash
@@ -11,7 +11,7 @@ from PIL import Image
 from mobius_pipeline.media.decode import Frame, Pixels
 
 _ACROSS = 64  # px
-_STILL = 0.5  # grey levels: less is what compression changes in a frame that stands still
+_STILL = 0.5  # grey levels: compression alone changes a still frame by less
 _BLACK = 32  # grey level
 _OF_A_BLACK_FRAME = 98  # percent of its pixels that are darker
 
@@ -19,14 +19,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class FrameStatistics:
-    """Times of all frames of a source, and what was measured of those that the model would see."""
+    """Times of all frames of a source, and statistics of those that the model would see."""
 
     def __init__(self, rate: float, tick: float) -> None:
         """Measure the first frame in each 1 / `rate` seconds; times are rounded to `tick` seconds."""
         self._rate, self._tick, self._due = rate, tick, 0
         self._before: Floats | None = None
         self.starts: list[float] = []  # seconds from the first frame's start, of every frame
-        self.durations: list[float] = []  # seconds, of every frame; 0 where the file does not say
+        self.durations: list[float] = []  # seconds, of every frame; 0 if unknown
         self._seen: list[float] = []  # seconds at which the measured frames start; below one entry for each
         self._brightness: list[float] = []  # mean grey level, 0 to 255
         self._change: list[float] = []  # mean absolute difference from the one before, in grey levels
@@ -34,7 +34,7 @@ class FrameStatistics:
         self._hashes: list[str] = []  # perceptual, hex
 
     def update(self, frame: Frame) -> None:
-        """Take the next frame."""
+        """Add the next frame."""
         self.starts.append(frame.start)
         self.durations.append(frame.duration)
         step = int((frame.start + self._tick / 2) * self._rate + 1e-3)
@@ -43,7 +43,7 @@ class FrameStatistics:
             self._measure(frame)
 
     def measures(self, start_s: float, end_s: float) -> dict[str, float | str]:
-        """The columns of a segment; where it is too short for a measure that is 0."""
+        """The columns of a segment; a statistic is 0 if the segment is too short for it."""
         first, last = np.searchsorted(self._seen, [start_s - 1e-6, end_s - 1e-6])
         first = min(first, len(self._seen) - 1)  # a segment may fall between two measured frames
         last = max(last, first + 1)

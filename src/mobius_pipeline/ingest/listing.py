@@ -30,7 +30,7 @@ _SEPARATORS = re.compile("[;|\t]")  # of columns, but none that is read
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ROWS_AT_ONCE = 10_000
 
-Numbered = Iterator[tuple[int, Any]]  # the line or row in the file, from 1, and what stands there
+Numbered = Iterator[tuple[int, Any]]  # the line or row in the file, from 1, and its content
 
 
 def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
@@ -192,17 +192,17 @@ def captions_of(record: dict[str, Any]) -> list[str]:
 
 
 def _sha256(record: dict[str, Any]) -> str:
-    said = str(record.get("sha256") or "").strip().lower()
-    if said and not _SHA256.fullmatch(said):
+    sha256 = str(record.get("sha256") or "").strip().lower()
+    if sha256 and not _SHA256.fullmatch(sha256):
         raise ValueError(f"`sha256` must be 64 hexadecimal digits or nothing, not {record['sha256']!r}")
-    return said
+    return sha256
 
 
 def _group(record: dict[str, Any]) -> str:
-    said = record.get("group")
-    if said is not None and not isinstance(said, str):
-        raise ValueError(f"`group` must be a text or nothing, not {said!r}")
-    return _text((said or "").strip())
+    group = record.get("group")
+    if group is not None and not isinstance(group, str):
+        raise ValueError(f"`group` must be a text or nothing, not {group!r}")
+    return _text((group or "").strip())
 
 
 def _text(value: str) -> str:

@@ -1,4 +1,4 @@
-"""What tables say of files, on disk: a listing may name more of them than there is memory for."""
+"""Rows of listings and tables by file, on disk: a listing may name more files than fit in memory."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -20,9 +20,9 @@ class ListingIndex:
     """Files by name, in a temporary database that goes with the process."""
 
     def __init__(self, rows: Iterable[ListingRow] = ()) -> None:
-        """Take in rows, several of which may be of one file."""
+        """Add rows, several of which may name one file."""
         self._table = sqlite3.connect("", isolation_level=None)  # SQLite's name for a file that it deletes
-        self._table.execute("PRAGMA journal_mode = OFF")  # nobody goes on with it
+        self._table.execute("PRAGMA journal_mode = OFF")  # it is temporary
         self._table.execute(
             "CREATE TABLE listing (file TEXT, caption TEXT, sha256 TEXT, grouped TEXT, claimed INTEGER)"
         )
@@ -30,7 +30,7 @@ class ListingIndex:
         self.add(rows)
 
     def add(self, rows: Iterable[ListingRow]) -> None:
-        """Take in more rows."""
+        """Add rows."""
         nothing: list[str | None] = [None]
         several = (
             (row.file, caption, row.sha256, row.group) for row in rows for caption in row.captions or nothing
@@ -40,19 +40,19 @@ class ListingIndex:
         self._table.execute("COMMIT")
 
     def count(self) -> int:
-        """How many files are named."""
+        """Number of files that are named."""
         (count,) = self._table.execute("SELECT COUNT(DISTINCT file) FROM listing").fetchone()
         return int(count)
 
     def captions(self, file: str) -> list[str]:
-        """Those of a file, in the rows' order."""
-        asked = "SELECT caption FROM listing WHERE file = ? AND caption IS NOT NULL ORDER BY rowid"
-        return [caption for (caption,) in self._table.execute(asked, (file,))]
+        """Captions of a file, in the rows' order."""
+        query = "SELECT caption FROM listing WHERE file = ? AND caption IS NOT NULL ORDER BY rowid"
+        return [caption for (caption,) in self._table.execute(query, (file,))]
 
     def hashes(self, file: str) -> list[str]:
-        """What is said of the hash of a file's bytes: nothing, or one or several values."""
-        asked = "SELECT DISTINCT sha256 FROM listing WHERE file = ? AND sha256 != ''"
-        return [sha256 for (sha256,) in self._table.execute(asked, (file,))]
+        """The SHA-256 values that rows give for a file: none, one, or several that disagree."""
+        query = "SELECT DISTINCT sha256 FROM listing WHERE file = ? AND sha256 != ''"
+        return [sha256 for (sha256,) in self._table.execute(query, (file,))]
 
     def group(self, file: str) -> str:
         """The group of a file, "" if none is given.
@@ -60,8 +60,8 @@ class ListingIndex:
         Raises:
             MobiusError: If it is given several.
         """
-        asked = "SELECT DISTINCT grouped FROM listing WHERE file = ? AND grouped != '' ORDER BY grouped"
-        found = [group for (group,) in self._table.execute(asked, (file,))]
+        query = "SELECT DISTINCT grouped FROM listing WHERE file = ? AND grouped != '' ORDER BY grouped"
+        found = [group for (group,) in self._table.execute(query, (file,))]
         if len(found) > 1:
             raise MobiusError(f"{file} is given the groups {' and '.join(found)}. Give it one.")
         return found[0] if found else ""
@@ -72,5 +72,5 @@ class ListingIndex:
 
     def unclaimed(self) -> Iterator[str]:
         """The other names, sorted."""
-        asked = "SELECT DISTINCT file FROM listing WHERE NOT claimed ORDER BY file"
-        return (file for (file,) in self._table.execute(asked))
+        query = "SELECT DISTINCT file FROM listing WHERE NOT claimed ORDER BY file"
+        return (file for (file,) in self._table.execute(query))

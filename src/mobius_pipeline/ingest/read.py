@@ -1,4 +1,4 @@
-"""All sources of a folder as rows: those whose bytes are known are not decoded again."""
+"""All sources of a folder as rows; sources with known bytes are not decoded again."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 def read_sources(
     folder: Path, sources: Sources, config: IngestConfig, engine: EngineConfig, clip: ClipFormat, work: Path
 ) -> Iterator[Rows]:
-    """Yield the rows of each source, in their order; of one that cannot be read a rejected row.
+    """Yield the rows of each source in order; a source that cannot be read is one rejected row.
 
     Args:
-        folder: That the sources are named from.
-        sources: Files, members of tar shards and folders of images, and what the listing says of their bytes.
+        folder: The folder of clips.
+        sources: The sources, with the SHA-256 that a listing gives for them.
         config: How they are cut and read.
-        engine: On which they are read.
-        clip: At which rate, and on which background, they are measured.
-        work: Folder that keeps what was found out about their bytes.
+        engine: The engine of Daft that runs the workers.
+        clip: Frame rate and background of the statistics.
+        work: Folder of the decode cache.
     """
     paths = sources.paths
     with DecodeCache(work, config, clip) as cache, stage("ingest", len(paths), "files") as bar:
@@ -56,7 +56,7 @@ def read_sources(
 
 
 def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator[Rows]:
-    """Hand on, in the order of `names`, what comes in any order; what comes too early waits in memory."""
+    """Yield results in the order of `names`; a result that is early waits in memory."""
     coming, waiting = iter(done), dict[str, Rows]()
     for name in names:
         while name not in waiting:

@@ -24,13 +24,13 @@ class Shard:
         clips: Members that are media by their suffix, with their captions in the members' order.
         refused: Why a member is not read.
         damage: What is wrong with the shard itself, "" if nothing is; its clips are good nevertheless.
-        spoiled: Text members that hold no captions, though they should.
+        unusable: Text members that should hold captions but cannot be used.
     """
 
     clips: dict[str, list[str]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     damage: str = ""
-    spoiled: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
 
 def read_shard(path: Path, media: set[str]) -> Shard:
@@ -54,7 +54,7 @@ def read_shard(path: Path, media: set[str]) -> Shard:
 
 
 def _captions(path: Path, archive: tar.Archive, shard: Shard) -> defaultdict[str, list[str]]:
-    """Captions by key; members that hold none are added to the shard's spoiled ones."""
+    """Captions by key; members that hold none are added to the shard's unusable ones."""
     captions = defaultdict[str, list[str]](list)
     with path.open("rb") as file:
         for name, (offset, size) in archive.members.items():
@@ -63,7 +63,7 @@ def _captions(path: Path, archive: tar.Archive, shard: Shard) -> defaultdict[str
                 try:
                     captions[_key(name)] += captions_in(_suffix(name), file.read(min(size, MAX_BYTES + 1)))
                 except ValueError:
-                    shard.spoiled.append(printable(name))
+                    shard.unusable.append(printable(name))
     return captions
 
 

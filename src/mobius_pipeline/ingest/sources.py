@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng", ".png"}
 SHARD = ".tar"
 LISTING = "listing"
-# Captions and provenance: no clips, and nothing to wonder about.
+# Captions and provenance: not clips, and not worth a warning.
 _BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".parquet"}
 
 
@@ -94,14 +94,14 @@ def _add_files(found: Sources, folder: Path) -> None:
     found.refused |= {name: tree.refused[name] for name in tree.refused if _is_clip(tree, name)}
     found.refused |= {name: reason for name, reason in sequences.items() if reason}
     for name in frames:
-        found.refused.pop(name, None)  # its folder stands there
+        found.refused.pop(name, None)  # its folder is a source
     passed = frames.union(media)
     _log_others(tree, [name for name in tree.files if name not in passed])
 
 
 def _add_shards(found: Sources, folder: Path) -> None:
     names = [name for name in found.tree.files if _suffix(name) == SHARD]
-    spoiled = []
+    unusable = []
     for name in track(names, "tar shards", len(names), "shards") if names else ():
         shard = read_shard(folder / name, SUFFIXES)
         found.paths += [f"{name}/{clip}" for clip in shard.clips]
@@ -109,13 +109,13 @@ def _add_shards(found: Sources, folder: Path) -> None:
         found.refused |= {f"{name}/{member}": reason for member, reason in shard.refused.items()}
         if shard.damage:
             found.refused[name] = shard.damage
-        spoiled += [f"{name}/{member}" for member in shard.spoiled]
-    if spoiled:
+        unusable += [f"{name}/{member}" for member in shard.unusable]
+    if unusable:
         log.warning(
             "%d text members of tar shards cannot be used (no UTF-8 text, damaged JSON or too long), %s for "
             "instance.",
-            len(spoiled),
-            spoiled[0],
+            len(unusable),
+            unusable[0],
         )
 
 

@@ -4,7 +4,7 @@ import hashlib
 
 
 def place_of(name: str) -> float:
-    """Where a group, or a source by the hash of its bytes, stands in the order of the split: from 0 to 1."""
+    """Place of a group, or of a source by the hash of its bytes, in the order of the split: 0 to 1."""
     return int(hashlib.sha256(f"split:{name}".encode()).hexdigest()[:8], 16) / 16**8
 
 

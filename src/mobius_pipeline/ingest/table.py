@@ -4,7 +4,7 @@ import hashlib
 import heapq
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from mobius_pipeline.ingest.captions import Captions
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.links import Allowed
 from mobius_pipeline.ingest.read import read_sources
-from mobius_pipeline.ingest.schema import CLIP_COLUMNS, Row, in_file
+from mobius_pipeline.ingest.schema import CLIP_COLUMNS, Row, Rows, in_file
 from mobius_pipeline.ingest.sources import find_media
 from mobius_pipeline.ingest.split import split_of
 from mobius_pipeline.media.clip import steps_within
@@ -42,7 +42,7 @@ def tabulate(
 ) -> Path:
     """Read every source below `folder` into a table of its clips, sorted by source and time.
 
-    Rows are written as they come: of a folder of any size only the names are in memory.
+    Rows are written as they come: only the names of the files are held in memory.
 
     Args:
         folder: The raw clips.
@@ -61,20 +61,13 @@ def tabulate(
     """
     sources = find_media(folder, Allowed(config.linked_folders, project))
     captions = Captions(folder, sources, config)
+    rejected = ([row] for row in sorted(sources.rejected(), key=_source))
     read = read_sources(folder, sources, config, engine, clip, work)
-    refused = ([row] for row in sorted(sources.rejected(), key=_source))
+    by_source = heapq.merge(read, rejected, key=lambda rows: _source(rows[0]))
     work.mkdir(parents=True, exist_ok=True)
     table = work / "clips.parquet"
     with whole_file(table) as partial:
-        _write(
-            (
-                {**row, **_derived(row, said, group, config, clip)}
-                for rows in heapq.merge(read, refused, key=lambda rows: _source(rows[0]))
-                for said, group in [(captions.of(_source(rows[0])), captions.group_of(_source(rows[0])))]
-                for row in rows
-            ),
-            partial,
-        )
+        _write(_complete(by_source, captions, config, clip), partial)
     captions.log_problems()
     _log_summary(table, folder)
     return table
@@ -82,6 +75,17 @@ def tabulate(
 
 def _source(row: Row) -> str:
     return str(row["source"])
+
+
+def _complete(
+    by_source: Iterable[Rows], captions: Captions, config: IngestConfig, clip: ClipFormat
+) -> Iterator[Row]:
+    """Yield the rows of the sources with the columns that follow from their captions and from each other."""
+    for rows in by_source:
+        source = _source(rows[0])
+        texts, group = captions.of(source), captions.group_of(source)
+        for row in rows:
+            yield {**row, **_derived(row, texts, group, config, clip)}
 
 
 def _derived(row: Row, captions: list[str], group: str, config: IngestConfig, clip: ClipFormat) -> Row:

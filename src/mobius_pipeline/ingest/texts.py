@@ -8,7 +8,7 @@ from mobius_pipeline.ingest.listing import captions_of
 
 LINES = (".txt", ".caption")  # endings of texts with a caption a line; the latter is kohya's
 SUFFIXES = {*LINES, ".cls", ".json"}
-_LINE_ENDS = re.compile(r"\r\n|\n|\r")  # str.splitlines also cuts at characters that stand inside sentences
+_LINE_ENDS = re.compile(r"\r\n|\n|\r")  # str.splitlines also cuts at characters within sentences
 MAX_BYTES = 1 << 20  # more is no caption, and need not be read to know it
 
 

@@ -1,7 +1,7 @@
 """Any clip to frames with presentation times, whatever its container, and whole or a segment of it.
 
-A clip's path names a file, a member of a tar shard (`bytes.py`) or a folder of numbered images (`folder.py`);
-behind it a media fragment may name a segment (`address.py`).
+A clip's path names a file, a member of a tar shard (`open_source.py`) or a folder of numbered images
+(`image_sequence.py`). A media fragment after it may name a segment (`media_fragment.py`).
 """
 
 import struct
@@ -52,13 +52,13 @@ _HEAD = 65_536  # bytes
 def open_media(path: Path, background: Colour = WHITE, limits: Limits = Limits()) -> Iterator[Media]:  # noqa: B008
     """Open a clip; its `frames` decode as they are iterated, and prove the file whole when exhausted.
 
-    Of a segment they are the very frames that decoding the whole and cutting would give, and their times
-    count from the first of them.
+    The frames of a segment are those that decoding the whole and cutting gives; their times count from the
+    first of them.
 
     Args:
-        path: A file, a member of a tar shard or a folder of images, perhaps with a media fragment behind it.
+        path: A file, a member of a tar shard or a folder of images, optionally with a media fragment.
         background: RGB, 0 to 255, that transparent pixels are composed on.
-        limits: What it may unfold to.
+        limits: Largest frame, frame count and length that are decoded.
 
     Raises:
         MediaError: If it is missing, empty, damaged, a still picture, beyond the limits, or no media at all;
@@ -90,9 +90,9 @@ def _open_source(source: Path, options: DecodeOptions) -> Iterator[Media]:
 
 
 def _cut(clip: Media, start_s: float, end_s: float | None) -> Iterator[Frame]:
-    """The frames whose start lies in [start_s, end_s), to half a tick; their times count from the first.
+    """The frames whose start is in [start_s, end_s), to half a tick; their times count from the first.
 
-    Each lasts until the one behind it appears, which is what a player does with a wrong or missing duration.
+    Each lasts until the next one appears, as in players where a duration is wrong or missing.
     """
     held: Frame | None = None
     origin = 0.0

@@ -56,7 +56,7 @@ def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
     if boxes_are_cut(file):
         raise MediaError(_CUT)
     limit = {"err_detect": "explode", "max_pixels": str(options.limits.pixels)}
-    with captured() as said:
+    with captured() as lines:
         container = av.open(
             file,
             options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none", **_APNG_DELAYS, **limit},
@@ -67,7 +67,7 @@ def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
     with container:
         stream = film_of(container)
         context = stream.codec_context
-        refuse(said, _names(context), options.limits)
+        refuse(lines, _names(context), options.limits)
         _check_header(container, stream, options.limits)
         # One decoding thread: more gain nothing beside one worker a core, and can deadlock when a clip is
         # left early (PyAV issue 1962).
@@ -116,10 +116,10 @@ def _told_seconds(container: Any, stream: Any) -> float:
 
 
 class _Decoding:
-    """The frames of a stream from where its container stands, in the order of their presentation.
+    """The frames of a stream from the container's current position, in presentation order.
 
     Attributes:
-        leaning: Packets at the start that lean on pictures before it, which were cut away or not sought.
+        leaning: Packets at the start that refer to earlier pictures, which were cut away or skipped.
     """
 
     def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
@@ -155,11 +155,11 @@ class _Decoding:
         leans = self._leans(packet)
         self.leaning += leans
         try:
-            with captured() as said:
+            with captured() as lines:
                 frames: list[Any] = self._decoder.decode(packet if packet.size else None)
             if self._is_open:
-                said = [line for line in said if not line[2].startswith(_AFTER_A_CUT)]
-            refuse(said, self._names, self._limits)
+                lines = [line for line in lines if not line[2].startswith(_AFTER_A_CUT)]
+            refuse(lines, self._names, self._limits)
         except (av.error.FFmpegError, MediaError):
             if not (leans and self._is_open):
                 raise
@@ -167,7 +167,7 @@ class _Decoding:
         return frames
 
     def _leans(self, packet: Any) -> bool:
-        """Whether it is shown before the first key frame, behind which it stands."""
+        """Whether it follows the first key frame but is presented before it."""
         if self._shown_from is None or packet.pts is None or packet.is_keyframe:
             return False
         # AVI does not say when a packet is shown: there, until a frame has come out.
@@ -179,7 +179,7 @@ def _libvpx(stream: Any) -> Any:
     decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.options = stream.codec_context.options
-    for name in ("color_primaries", "color_trc"):  # the container tells these, not the stream
+    for name in ("color_primaries", "color_trc"):  # stored by the container, not by the stream
         setattr(decoder, name, getattr(stream.codec_context, name))
     return decoder
 
@@ -256,7 +256,7 @@ def _by_delay(frames: Iterator[Any], time_base: Fraction) -> Iterator[tuple[int 
 def _from(container: Any, stream: Any, origin: int, options: DecodeOptions) -> Iterator[Any]:
     """Frames from a key frame on that is shown no later than `options.start_s` seconds after `origin`.
 
-    Where groups of pictures are open, the first ones behind a key frame lean on the group before, and some
+    Where groups of pictures are open, the first ones after a key frame refer to the group before, and some
     decoders then raise: what they do not give is read from the file's start, where damage raises again.
     """
     given = None

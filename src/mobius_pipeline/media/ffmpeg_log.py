@@ -18,7 +18,7 @@ from mobius_pipeline.media.frames import Limits
 
 Line = tuple[int, str, str]  # level, who says it (a demuxer or a codec), text
 
-# Said of what every player passes over: (codec, how the line begins).
+# Messages about what every player ignores: (codec, how the line begins).
 _HARMLESS = {
     ("mjpeg", "unable to decode APP fields")
 }  # some cameras write segments shorter than their kind's
@@ -34,18 +34,18 @@ _level = Lock()
 @contextmanager
 def captured() -> Iterator[list[Line]]:
     """Yield a list of the lines that this thread's calls of FFmpeg cause meanwhile."""
-    with av.logging.Capture() as said:
-        yield said
+    with av.logging.Capture() as lines:
+        yield lines
 
 
-def refuse(said: Collection[Line], codecs: Collection[str], limits: Limits) -> None:
-    """Raise a MediaError if lines tell of damage: errors of the demuxer, or of a codec of `codecs`.
+def refuse(lines: Collection[Line], codecs: Collection[str], limits: Limits) -> None:
+    """Raise a MediaError if log lines report damage: errors of the demuxer, or of a codec of `codecs`.
 
     What another stream's codec says, such as the sound's, decides nothing.
     """
     texts = [
         text.strip()
-        for level, name, text in said
+        for level, name, text in lines
         if level <= av.logging.ERROR
         and (name in codecs or name not in av.codecs_available)
         and not any(name == codec and text.startswith(begin) for codec, begin in _HARMLESS)

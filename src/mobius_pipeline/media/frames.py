@@ -1,4 +1,4 @@
-"""What every reader of media gives: frames, each with its time, and how much a file may unfold to."""
+"""What every reader of media returns: frames with their times. And the limits of what is decoded."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Frame:
 
     Attributes:
         start: Seconds from the presentation of the clip's first frame.
-        duration: Seconds that the file says it is shown for; 0 if it does not say.
-        rgb: Gives the upright pixels, uint8 (H, W, 3), square, transparent ones composed on the background.
+        duration: Seconds that it is presented for, according to the file; 0 if unknown.
+        rgb: Returns the upright, square pixels, uint8 (H, W, 3), composed on the background if transparent.
     """
 
     start: float
@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Media:
-    """An open clip: size in px as displayed; `tick` is how exact its times are, in seconds."""
+    """An open clip. Width and height in px as displayed; `tick` is the precision of its times in s."""
 
     container: str
     codec: str
@@ -46,12 +46,12 @@ class Media:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a file may unfold to: a small one could fill the memory or the day (a "bomb").
+    """Limits of the decoded size: a small file could fill the memory, or take days (a decompression bomb).
 
     Attributes:
-        pixels: Of a frame; 8K video has 33 million.
-        frames: Of a file.
-        seconds: Of a file.
+        pixels: Most pixels of a frame; 8K video has 33 million.
+        frames: Most frames of a file.
+        seconds: Longest file.
     """
 
     pixels: int = 40_000_000
@@ -75,12 +75,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How a source is read.
+    """How a source is decoded.
 
     Attributes:
         background: RGB, 0 to 255, that transparent pixels are composed on.
-        limits: What it may unfold to.
-        start_s: Frames that end before this may be left out, in seconds from the first frame's start.
+        limits: Limits of the decoded size.
+        start_s: Frames that end before this may be skipped, in seconds from the first frame's start.
     """
 
     background: Colour = WHITE

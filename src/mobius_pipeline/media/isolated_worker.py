@@ -31,11 +31,11 @@ class Limits:
 
 
 class Failed(Exception):  # noqa: N818 (its text is a row's reason)
-    """A piece of work that its process did not survive, with the reason."""
+    """The process of a piece of work died; the text is the reason."""
 
 
 class Worker(Generic[T]):
-    """Runs `task` on one argument after the other in a process of its own, which is made anew if it dies."""
+    """Runs `task` on one argument after the other in a process of its own, which is restarted if it dies."""
 
     def __init__(self, task: Callable[[Any], T], limits: Limits) -> None:
         """`task` is sent to the process: a function of a module, or a partial of one."""
@@ -93,7 +93,7 @@ class Worker(Generic[T]):
         except (EOFError, OSError) as error:
             section = self._limits.section
             raise MobiusError(
-                f"No process that reads files can be started: {self._how_it_ended()}. What it printed stands "
+                f"No process that reads files can be started: {self._how_it_ended()}. What it printed is "
                 f"above. Look at {section}.memory_mib_per_file in conf/base/parameters_{section}.yml; a "
                 "script that reads clips needs `if __name__ == '__main__':` around its calls."
             ) from error

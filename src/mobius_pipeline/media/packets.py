@@ -1,7 +1,7 @@
 """A stream's packets as its decoder wants them, and where a film that was cut begins.
 
 Cut by stream copy, a film may begin inside an *open group of pictures*: its first key frame is followed by
-packets that are shown before it and lean on pictures that were cut away.
+packets that are presented before it and refer to pictures that were cut away.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def begins_open(packet: Any, context: Any) -> bool:
-    """Whether what is shown before this key frame, and stands behind it, may lean on pictures before it."""
+    """Whether packets after this key frame, but presented before it, may refer to earlier pictures."""
     codec = context.codec.canonical_name
     if codec not in _IDR:
         return False

@@ -130,7 +130,7 @@ class ToneMap:
     """Maps frames of HDR video (PQ or HLG) to BT.709 for a usual screen, by FFmpeg's `scale` filter.
 
     The filter compresses luminance and gamut perceptually (`intent=perceptual`), from the mastering display's
-    peak where the file tells it, else from the transfer function's.
+    peak if the file stores it, else from the transfer function's.
     """
 
     def __init__(self, first: Any) -> None:

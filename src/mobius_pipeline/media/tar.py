@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 # A header may say that its own text is gigabytes long; `tarfile` would read all of it.
 _MAX_HEADER = 1 << 20
-_TWICE = "this name stands in the archive more than once"
+_TWICE = "this name occurs in the archive more than once"
 _DAMAGES = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 
 

@@ -1,10 +1,10 @@
-"""Was a media file cut off? FFmpeg ends such a stream without an error: the container's own sums tell."""
+"""Detect files that were cut off, by the container's sizes: FFmpeg ends the stream without an error."""
 
 import zlib
 from collections.abc import Iterable
 from typing import BinaryIO, Protocol
 
-# Boxes that stand at the top of an ISO file (ISO/IEC 14496-12) or of QuickTime's.
+# Boxes at the top level of an ISO file (ISO/IEC 14496-12) or of QuickTime's.
 _BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "meta", "free", "skip", "wide", "uuid"}
 _MOST_BOXES = 100_000  # that are looked at: a file can hold one every 8 bytes
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
@@ -39,7 +39,7 @@ def is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:
 def boxes_are_cut(file: BinaryIO) -> bool:
     """Say whether the last box of an ISO file (mp4, mov) promises bytes that are not there; others have none.
 
-    It can be asked before a demuxer is, which tells of a file without its index that it is no media.
+    It is checked before a demuxer opens the file: its error for a missing index would mislead.
     The file's position is left as it is found.
     """
     position = file.tell()
@@ -120,7 +120,7 @@ def _png_sums_disagree(file: BinaryIO) -> bool:
 
 
 def _matroska_sums_disagree(file: BinaryIO) -> bool:
-    """Whether an element of a Matroska file is not what its checksum says, or stands where none can be."""
+    """Whether an element of a Matroska file differs from its checksum, or is at an impossible place."""
     file.seek(0)
     end = _segment_end(file)
     while (at := file.tell()) < end:
@@ -156,7 +156,7 @@ def _gif_is_cut(file: BinaryIO, size: int) -> bool:
     if len(head) < 13:
         return True
     file.seek(_colours(head[10]), 1)
-    ends = False  # whether the last block was an image, or what may stand behind the last one
+    ends = False  # whether the last block was an image, or one that may follow the last image
     while (at := file.tell()) < size:
         kind = file.read(1)[0]
         if kind == _GIF_IMAGE:

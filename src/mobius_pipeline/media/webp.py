@@ -58,8 +58,8 @@ def _durations(file: BinaryIO, options: DecodeOptions) -> list[int]:
         if kind == b"ANMF":
             if size < 16:
                 raise MediaError(f"damaged WebP: frame {len(durations)} is too small")
-            asked = int.from_bytes(body[12:15], "little")
-            durations.append(asked if asked > SHORTEST_DELAY_MS else DEFAULT_DELAY_MS)
+            delay = int.from_bytes(body[12:15], "little")
+            durations.append(delay if delay > SHORTEST_DELAY_MS else DEFAULT_DELAY_MS)
     if len(durations) < 2:
         raise MediaError("a still picture (WebP without animation), not a clip")
     options.limits.allow_length(len(durations), sum(durations) / 1000)

@@ -115,9 +115,9 @@ def download(package: PackageConfig, folder: Path) -> Path:
 
 
 def _npm_failed(spec: str, done: subprocess.CompletedProcess[str]) -> str:
-    said = done.stderr.strip() or done.stdout.strip() or "nothing"
+    output = done.stderr.strip() or done.stdout.strip() or "nothing"
     return (
-        f"npm could not download {spec} (exit code {done.returncode}). It said:\n{said}\n"
+        f"npm could not download {spec} (exit code {done.returncode}). Its output:\n{output}\n"
         "Check your network and `npm config get registry`, and `fetch.package` in parameters_fetch.yml, "
         "then run this again."
     )

@@ -20,11 +20,11 @@ _TONES = {
 }
 # These draw nothing of their own.
 _SILENT = {_JOINER, _EMOJI_STYLE, *_TONES}
-# What a code point adds to the one it is joined to; gender signs and the adults stand before a job.
+# What a code point adds to the one it is joined to; gender signs and the adults precede a job.
 _BEFORE = {0x2640: "female", 0x2642: "male", 0x2B1B: "black", 0x2744: "white"}
 _ADULTS = {0x1F468: "male", 0x1F469: "female", 0x1F9D1: ""}
 _PEOPLE = {0x1F466, 0x1F467, *_ADULTS}
-# Emoji of one gender, or of several people in one, and what stands for them without genders: they move alike.
+# Emoji of one gender, or of several people in one, and the form without gender: they move alike.
 _PERSON, _CHILD, _HANDSHAKE, _HEART = 0x1F9D1, 0x1F9D2, 0x1F91D, 0x2764
 _UNGENDERED = {
     **dict.fromkeys((0x1F468, 0x1F469), (_PERSON,)),
@@ -101,7 +101,7 @@ def _points(stem: str) -> list[int]:
 
 
 def group(stem: str) -> str:
-    """What all skin tones and genders of an emoji share: its code points without those that tell them apart.
+    """What all skin tones and genders of an emoji share: its code points without those of tone and gender.
 
     Raises:
         MobiusError: If `stem` does not give code points.

@@ -27,7 +27,7 @@ COLOURS: dict[str, Colour] = {
     "cyan": (15, 200, 215),
 }
 BACKGROUNDS: dict[str, Colour] = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
-# Each has places of its own, so that a T2I base can tell them by single frames; their order is the video's.
+# Each has places of its own, so that a T2I base recognises them in single frames; their order is the video's.
 MOTIONS = ("sliding right", "falling", "climbing", "diving", "circling", "growing")
 
 MOTION_S = 1.0  # how long a motion runs; then it runs backwards

@@ -1,6 +1,6 @@
 """The pages of Data Docs: what Great Expectations found as plain HTML that escapes all of it.
 
-Great Expectations' own pages hold values of the table as they stand, so that a file's name can be a script.
+Great Expectations' own pages hold values of the table without escaping, so a file's name can be a script.
 They also take styles and scripts from the internet. These pages hold no script, and need nothing beside them.
 """
 
@@ -71,7 +71,7 @@ def _pieces(line: str, values: dict[str, Any], styling: dict[str, Any]) -> Itera
 
 
 def _value(name: str, value: Any, styling: dict[str, Any]) -> Piece:
-    if name == "html_success_icon":  # the word stands beside it
+    if name == "html_success_icon":  # the word is next to it
         return Piece("")
     if name == "formatted_json":
         value = html.unescape(value.removeprefix(_PRE[0]).removesuffix(_PRE[1]))
