@@ -59,7 +59,7 @@ class Captions:
         return found
 
     def group_of(self, path: str) -> str:
-        """The group that the listing, or else the table, gives a source; "" for none.
+        """The group of a source in the listing, or else in a table; "" for none.
 
         Raises:
             MobiusError: If one of them gives it several.
@@ -107,11 +107,11 @@ class _Tables:
                 self._add_metadata(folder / name, name)
 
     def captions(self, name: str) -> list[str]:
-        """Those of the first table that has any."""
+        """The captions of a source in the first table that has any."""
         return next(filter(None, (table.captions(name) for table in self._tables)), [])
 
     def group(self, name: str) -> str:
-        """That of the first table that has one."""
+        """The group of a source in the first table that has one."""
         return next(filter(None, (table.group(name) for table in self._tables)), "")
 
     def _add_metadata(self, path: Path, name: str) -> None:
@@ -127,7 +127,7 @@ class _Tables:
         self._add(path, name, (row._replace(file=str(below / row.file)) for row in rows))
 
     def _add(self, path: Path, name: str, rows: Iterable[ListingRow]) -> None:
-        """Take a table in; names of files that are not there are counted in the log."""
+        """Add a table; log how many files it names that do not exist."""
         table = ListingIndex(row._replace(file=spelled(row.file, self._there)) for row in rows)
         for source in self._there:
             table.claim(source)
@@ -207,6 +207,6 @@ def _stem(path: str) -> str:
 
 
 def _folder_name(path: str) -> list[str]:
-    """The name of the folder that a clip lies in, underscores as spaces; a tar shard is no such folder."""
+    """The name of a clip's folder, with underscores as spaces; a tar shard does not count as a folder."""
     folders = [part for part in PurePosixPath(path).parts[:-1] if not part.lower().endswith(SHARD)]
     return distinct([folders[-1].replace("_", " ")]) if folders else []

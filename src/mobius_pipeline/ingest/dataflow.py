@@ -25,7 +25,7 @@ def each(
     config: IngestConfig,
     engine: EngineConfig,
 ) -> Iterator[tuple[str, Rows | Known | Unread]]:
-    """Run `task` on every argument, each in a watched process.
+    """Run `task` on every argument, each in a supervised process.
 
     Args:
         task: From an argument to rows or `Known`; it is sent to other processes.
@@ -52,7 +52,7 @@ def each(
 
     @daft.cls(
         use_process=False
-    )  # a thread a core calls it; each takes one of the workers, whose process may die
+    )  # called by one thread a core; each takes one of the workers, whose process may die
     class Described:
         def __init__(self) -> None:
             self._work = Workers(task, limits)

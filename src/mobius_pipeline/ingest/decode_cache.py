@@ -82,7 +82,7 @@ class Hashes:
     """A set of SHA-256 digests that takes 32 bytes each, wherever it is sent."""
 
     def __init__(self, digests: Iterable[bytes]) -> None:
-        """Take them in ascending order."""
+        """Store digests that come in ascending order."""
         self._bytes = b"".join(digests)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""One source as rows of the table of clips: what its file is, and what each clip in it holds."""
+"""One source as rows of the clip table: facts of its file, and of each clip in it."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Which file a table means by the name that it writes."""
+"""Match the names in tables with the files of a folder."""
 
 import unicodedata
 from collections import defaultdict
@@ -12,17 +12,17 @@ def plain(name: str) -> str:
 
 
 def spelled(name: str, there: Container[str]) -> str:
-    """`name` in its plain spelling; one that Windows wrote, with backslashes, as the file that is there."""
+    """`name` in its plain spelling; with slashes for Windows' backslashes, if that file exists."""
     found = plain(name)
     slashed = plain(found.replace("\\", "/"))
     return slashed if slashed in there and found not in there else found
 
 
 class NameGuess:
-    """Guesses which file was meant by a name that no file has: one of another folder, case or ending."""
+    """Guesses the file for a name that does not exist: one with another folder, case or suffix."""
 
     def __init__(self, there: Iterable[str]) -> None:
-        """Choose among these."""
+        """Choose among the files `there`."""
         self._names, self._stems = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         for name in there:
             path = PurePosixPath(name.lower())
@@ -30,7 +30,7 @@ class NameGuess:
             self._stems[path.stem].append(name)
 
     def question(self, name: str) -> str:
-        """Ask for the file that shares the most folders with `name`; "" if there is not one such."""
+        """Ask whether the file was meant that shares most folders with `name`; "" if several do."""
         path = PurePosixPath(name.replace("\\", "/").lower())
         alike = self._names.get(path.name) or self._stems.get(path.stem) or []
         shared = [(_shared(path, PurePosixPath(one.lower())), one) for one in alike]

@@ -1,4 +1,4 @@
-"""Folders outside of the clips' own that links in it may lead into: DVC's cache, and what the user allows."""
+"""Folders outside the folder of clips that links may lead into: DVC's cache, and those of the user."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -8,10 +8,10 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 class Allowed:
-    """The folders that links may lead into; they are looked up when the first link leads out."""
+    """The folders that links may lead into; looked up at the first link that leads out."""
 
     def __init__(self, folders: Sequence[str] = (), project: Path | None = None) -> None:
-        """Allow `folders`, relative to `project`, and the cache of the project's DVC; without one, that."""
+        """Allow `folders`, relative to `project`, and the cache of the project's DVC, if there is one."""
         self._named, self._project = folders, project
 
     @cached_property
@@ -21,7 +21,7 @@ class Allowed:
         return named + ([cache.resolve() for cache in dvc_caches(self._project)] if self._project else [])
 
     def __contains__(self, target: object) -> bool:
-        """Whether a path without links in it lies in one of them, or is one."""
+        """Whether a path without links is one of the folders or lies in one."""
         return any(Path(str(target)).is_relative_to(folder) for folder in self._folders)
 
 

@@ -17,7 +17,7 @@ class ListingRow(NamedTuple):
 
 
 class ListingIndex:
-    """Files by name, in a temporary database that goes with the process."""
+    """Rows by file, in a temporary database that is deleted with the process."""
 
     def __init__(self, rows: Iterable[ListingRow] = ()) -> None:
         """Add rows, several of which may name one file."""
@@ -67,10 +67,10 @@ class ListingIndex:
         return found[0] if found else ""
 
     def claim(self, file: str) -> bool:
-        """Whether a file is named; it is not `unclaimed` from then on."""
+        """Whether a file is named; it no longer counts as `unclaimed`."""
         return self._table.execute("UPDATE listing SET claimed = 1 WHERE file = ?", (file,)).rowcount > 0
 
     def unclaimed(self) -> Iterator[str]:
-        """The other names, sorted."""
+        """The names that no file has claimed, sorted."""
         query = "SELECT DISTINCT file FROM listing WHERE NOT claimed ORDER BY file"
         return (file for (file,) in self._table.execute(query))

@@ -65,7 +65,7 @@ def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator
 
 
 def check_hash(source: str, rows: Rows, promised: Sequence[str]) -> Rows:
-    """The rows of a source, or a rejected one if its bytes have another SHA-256 than a listing promises."""
+    """The rows of a source, or a rejected row if a listing gives another SHA-256 for its bytes."""
     about = {name: rows[0][name] for name in ("source_sha256", "bytes")}
     if rows[0]["status"] == "rejected" or all(one == about["source_sha256"] for one in promised):
         return rows

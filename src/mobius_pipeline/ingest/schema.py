@@ -116,7 +116,7 @@ def unit_of(column: str) -> str:
 
 
 def rejected(source: str, reason: str, **known: Any) -> Row:
-    """The row of a source that cannot be used, with what is known of it."""
+    """The row of a source that cannot be used, with the columns that are known."""
     empty = {field.name: _EMPTY[field.type] for field in SOURCE_COLUMNS}
     return {**empty, "source": source, "path": source, "status": "rejected", "reason": reason, **known}
 

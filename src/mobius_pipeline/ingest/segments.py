@@ -1,4 +1,4 @@
-"""Where a source is cut: at changes of scene, found by PySceneDetect, and into windows of one length."""
+"""Cut a source at changes of scene, found by PySceneDetect, and into windows of one length."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -23,7 +23,7 @@ Span = tuple[float, float]  # seconds from the first frame's start, the end excl
 
 
 class SceneCuts:
-    """Finds cuts in frames as they pass. PySceneDetect opens no file here: its reader knows no limits."""
+    """Finds cuts frame by frame. PySceneDetect does not open the file: its reader has no limits."""
 
     def __init__(self, config: ScenesConfig) -> None:
         self._detector = _detector(config)
@@ -31,13 +31,13 @@ class SceneCuts:
         self._found: list[FrameTimecode] = []
 
     def update(self, start_s: float, pixels: Pixels) -> None:
-        """Take the next frame, uint8 RGB (H, W, 3)."""
+        """Add the next frame, uint8 RGB (H, W, 3)."""
         self._last = self._at(start_s)
         small = np.ascontiguousarray(np.asarray(thumbnail(pixels))[..., ::-1])  # BGR, as OpenCV has it
         self._found += self._detector.process_frame(self._last, small)
 
     def cuts(self) -> list[float]:
-        """Seconds at which a scene begins, but for the first; no frame may come afterwards."""
+        """Start of every scene but the first in seconds; no frame may be added afterwards."""
         found = self._found + self._detector.post_process(self._last)
         return sorted({cut.frame_num / _MILLISECONDS for cut in found})
 

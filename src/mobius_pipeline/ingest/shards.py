@@ -18,7 +18,7 @@ _EMPTY = "holds no clips: no member's name ends as a media file's does"
 
 @dataclass
 class Shard:
-    """What a shard holds; names are its members'.
+    """Contents of a shard, by the names of its members.
 
     Attributes:
         clips: Members that are media by their suffix, with their captions in the members' order.
@@ -34,7 +34,7 @@ class Shard:
 
 
 def read_shard(path: Path, media: set[str]) -> Shard:
-    """Look through a shard, reading its texts; `media` are the suffixes of clips."""
+    """Index a shard and read its texts; `media` are the suffixes of clips."""
     shard = Shard()
     try:
         archive = tar.index(path)

@@ -1,4 +1,4 @@
-"""What lies below a folder of raw clips: media files, folders of numbered pictures, tar shards."""
+"""The sources below a folder of raw clips: media files, folders of numbered pictures, tar shards."""
 
 import logging
 from collections import Counter
@@ -28,7 +28,7 @@ _BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".parquet"}
 
 @dataclass
 class Sources:
-    """The sources of clips below a folder, by name: relative to it, POSIX, a tar shard taken as a folder.
+    """The sources of clips below a folder, as relative POSIX paths; a tar shard counts as a folder.
 
     Attributes:
         paths: Those to be read, sorted.
@@ -45,7 +45,7 @@ class Sources:
     members: ListingIndex = field(default_factory=ListingIndex)
 
     def rejected(self) -> list[dict[str, Any]]:
-        """The refused ones as rows of the table of clips."""
+        """The refused sources as rows of the clip table."""
         return [rejected(path, reason) for path, reason in self.refused.items()]
 
     def promised(self, path: str) -> list[str]:
@@ -154,7 +154,7 @@ def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
 
 
 def _log_others(tree: Tree, names: list[str]) -> None:
-    """Count what is neither a clip nor belongs to one."""
+    """Log how many files are neither clips nor belong to one."""
     suffixes = Counter(_suffix(name) or "(none)" for name in names)
     if other := {suffix: n for suffix, n in suffixes.items() if suffix not in _BESIDE | {SHARD}}:
         log.warning("Files that are no media by their suffix, passed over: %s.", other)

@@ -47,11 +47,10 @@ def tabulate(
     Args:
         folder: The raw clips.
         config: How they are cut and read.
-        clip: What the model sees of them.
-        work: Folder of the table, and of what was found out about sources: the next run decodes only new
-            bytes.
-        engine: On which the sources are read.
-        project: Whose DVC's cache links may lead into; `config.linked_folders` are relative to it.
+        clip: The clip format of the model.
+        work: Folder of the table and of the decode cache: the next run decodes only new bytes.
+        engine: The engine of Daft that runs the workers.
+        project: The project, whose DVC cache links may lead into; `config.linked_folders` are relative to it.
 
     Returns:
         A Parquet file below `work`.
@@ -89,7 +88,7 @@ def _complete(
 
 
 def _derived(row: Row, captions: list[str], group: str, config: IngestConfig, clip: ClipFormat) -> Row:
-    """The columns that follow from a clip's others and from its captions."""
+    """The columns that are derived from other columns and from the captions."""
     caption = next(iter(captions), "")
     return {
         "captions": captions,
@@ -114,7 +113,7 @@ def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
 
 
 def _log_summary(table: Path, folder: Path) -> None:
-    """Count what was read, and name what was not."""
+    """Log how many clips were read, and which were rejected."""
     rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", "rejected")])
     uncaptioned = pq.read_table(
         table, columns=[], filters=[("status", "=", "ok"), ("caption", "=", "")]

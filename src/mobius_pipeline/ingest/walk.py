@@ -1,4 +1,4 @@
-"""The files below a folder, and none outside of it: what leads out, is no file or is closed is refused.
+"""The files below a folder and none outside it: links out, special files and closed files are refused.
 
 A link may lead out into the folders that are allowed (`links.Allowed`): what it leads to is the folder's own.
 """
@@ -21,7 +21,7 @@ NO_TEXT = "its name is not UTF-8 text. Rename it; DVC refuses the whole folder f
 
 @dataclass
 class Tree:
-    """What lies below a folder; names are relative to it, POSIX.
+    """The contents of a folder, as relative POSIX paths.
 
     Attributes:
         files: Regular files, and links to such within the folder or into an allowed one; hidden ones are
@@ -74,7 +74,7 @@ def _join(below: str, name: str) -> str:
 
 
 class _Walking:
-    """A walk on its way: folders that wait, and links to allowed folders, with what they lead to."""
+    """A walk in progress: folders that wait, and links to allowed folders, with what they lead to."""
 
     def __init__(self, root: str, allowed: Container[str]) -> None:
         self._root, self._allowed = root, allowed
@@ -82,7 +82,7 @@ class _Walking:
         self.linked: dict[str, str] = {}
 
     def look_through(self, below: str) -> None:
-        """Take what lies in a folder."""
+        """Add the contents of a folder."""
         try:
             # a `Path` a file costs seconds
             for entry in _entries(os.path.join(self._root, below)):  # noqa: PTH118
@@ -106,7 +106,7 @@ class _Walking:
             _refuse(self.tree, name, _NO_FILE, False)
 
     def _follow(self, link: str, name: str) -> None:
-        """Take what a link leads to, or refuse it. Nothing is opened."""
+        """Add the target of a link, or refuse it. Nothing is opened."""
         try:
             target = os.path.realpath(link, strict=True)
             mode = os.stat(target).st_mode  # noqa: PTH116

@@ -1,4 +1,4 @@
-"""What the models see of a clip: its frames, rate and size."""
+"""The clip format of the models: frames, rate and size."""
 
 import math
 from typing import Annotated
@@ -24,7 +24,7 @@ class ClipSize(Config):
 
 
 class ClipFormat(ClipSize):
-    """What the models see of a clip: so many frames, every `stride`th of `fps` a second, of that size.
+    """The clip format of the models: number of frames, every `stride`th of `fps` a second, and size.
 
     That size is also the one that the base is trained at, and that videos are sampled and evaluated at. In
     `buckets` are further ones that trainings take, each clip in the one that suits it.
@@ -39,7 +39,7 @@ class ClipFormat(ClipSize):
 
     @property
     def rate(self) -> float:
-        """Frames that are taken of a second."""
+        """Frames a second that the model takes."""
         return self.fps / self.stride
 
     @property
@@ -48,7 +48,7 @@ class ClipFormat(ClipSize):
         return [ClipSize(frames=self.frames, height=self.height, width=self.width), *self.buckets]
 
     def size_for(self, frames: int, height: int, width: int) -> ClipSize | None:
-        """The bucket of a clip that gives `frames` at this rate, of `height` x `width` px.
+        """The bucket of a clip with `frames` frames at this rate, of `height` x `width` px.
 
         Of those that it is long enough for, the one nearest to its aspect ratio; then one that need not be
         blown up, the one with most frames, the largest. None if it is too short for all.

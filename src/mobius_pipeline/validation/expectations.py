@@ -99,7 +99,7 @@ def _judge_tables(
     manifest: pd.DataFrame,
     quarantine: pd.DataFrame,
 ) -> tuple[list[str], list[str]]:
-    """What stops the run, and what is a warning, of the tables as a whole."""
+    """Judge the tables as a whole: problems that stop the run, and warnings."""
     of_manifest = [*enough(config), *users_table_rules(config)]
     checks = [
         ("3 rejected files", table, [rejected_share(config)]),
@@ -111,7 +111,7 @@ def _judge_tables(
 
 
 def _verdicts(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
-    """Of each readable clip whether it is kept, or why not."""
+    """For each readable clip whether it is kept, or why not."""
     failing = quarantine[quarantine["failed"] != READABLE.name]
     parts = {True: manifest, False: failing}
     both = [rows[["path", "reason"]].assign(kept=kept) for kept, rows in parts.items()]

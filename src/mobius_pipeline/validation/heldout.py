@@ -1,4 +1,4 @@
-"""At least two held-out sources, of which a share by hash leaves fewer in a small folder."""
+"""Hold out at least two sources: a share by hash gives fewer in a small folder."""
 
 import logging
 from collections.abc import Collection
@@ -16,9 +16,9 @@ FEWEST = 2  # held-out sources
 
 
 def trained_on(manifest: Path) -> set[str]:
-    """The sources, by the hash of their bytes, and the groups that an earlier manifest gives to training.
+    """The sources, by the hash of their bytes, and the groups that an earlier manifest assigns to training.
 
-    A manifest that is not there, or that cannot be read, gives none: it is about to be made again.
+    A missing or unreadable manifest gives none: it is about to be replaced.
     """
     if not manifest.exists():
         return set()
@@ -57,7 +57,7 @@ def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
 
 
 def _names(manifest: pd.DataFrame) -> "pd.Series[str]":
-    """What each clip is split by: its group, or its source where it has none."""
+    """The name that each clip is split by: its group, or its source if it has none."""
     sources = manifest["source_sha256"]
     if "group" not in manifest:
         return sources
