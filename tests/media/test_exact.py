@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from counted import counted, encode, number_of
 
+from media.counted import counted, encode, number_of
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import Limits, MediaError, open_media

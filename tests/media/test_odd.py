@@ -14,7 +14,6 @@ from PIL import Image
 from test_verdicts import verdict
 
 from media.counted import counted, encode, number_of
-from media.test_verdicts import verdict
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.describe import describe
 from mobius_pipeline.media.clip_format import ClipFormat
