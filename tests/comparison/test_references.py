@@ -11,7 +11,7 @@ from mobius_pipeline.comparison.model import RealVideo, References
 from mobius_pipeline.comparison.references import measure_references, real_videos, write_real_videos
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.media.decode import opened
+from mobius_pipeline.media.decode import open_media
 from mobius_pipeline.runtime.files import write_json
 from mobius_pipeline.sampling.sample import FRAMES, LISTING, Sample
 
@@ -58,7 +58,7 @@ def test_real_videos_lie_beside_the_samples_wherever_their_folder_is(
     samples = write_samples(tmp_path / "serial", [store.paths[0], None])
     videos = write_real_videos(samples, store, sample_clips, 2, tmp_path / "deep/of real clips")
     assert [path.name for path in videos.iterdir()] == ["000.mp4"]
-    with opened(videos / "000.mp4") as media:
+    with open_media(videos / "000.mp4") as media:
         shown = next(iter(media.frames)).rgb()
     assert shown.shape == (2 * store.clip.height, 2 * store.clip.width, 3)
     assert real_videos(samples, videos, tmp_path) == [

@@ -64,7 +64,7 @@ def test_losses_and_weights_are_those_of_the_trainer(
     assert losses == [f"{loss:.4f}" for _, loss, _ in trainer.history.loss]
 
     saved = MobiusTextToVideoPipeline.from_pretrained(tiny_base, output).unet
-    with trainer.ema_weights():
-        for name, parameter in trainer.trained.items():
+    with trainer.optimization.ema_weights():
+        for name, parameter in trainer.optimization.trained.items():
             found = saved.get_parameter(name)
             assert (found - parameter).abs().max() < 1e-5, name

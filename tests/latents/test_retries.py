@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 import torch
 
-from mobius_pipeline.latents.retries import Begun, attempt
+from mobius_pipeline.latents.retries import InFlight, attempt
 from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.runtime.errors import MobiusError
 
@@ -66,7 +66,7 @@ def test_ctrl_c_is_no_failure() -> None:
 
 
 def test_what_was_begun_and_never_ended_is_counted() -> None:
-    begun = Begun(retries=1)
+    begun = InFlight(retries=1)
     assert [begun.begin("deadly") for _ in range(4)] == [0, 1, 2, 2]  # the others did not touch it
     begun.begin("harmless")
     begun.end("harmless")
