@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.redaction import redacted
+from mobius_pipeline.runtime.signals import signals_wait
 
 
 class EngineConfig(Config):
@@ -59,8 +60,14 @@ def rows_of(flow: Any) -> Iterator[dict[str, Any]]:
     Raises:
         Exception: What a worker raised, itself; Ray wraps it once for each process that it came through.
     """
+    rows = flow.iter_rows()
     try:
-        yield from flow.iter_rows()
+        while True:
+            with signals_wait():  # raised within Daft's event loop, an exception would abort the process
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
     except Exception as error:
         first: BaseException = error
         while isinstance(cause := getattr(first, "cause", None), Exception):
