@@ -1,5 +1,6 @@
 """A full disk is told in words, whoever meets it; any other error keeps its traceback."""
 
+import os
 import resource
 import shutil
 import sqlite3
@@ -91,3 +92,36 @@ def test_a_kedro_run_prints_the_words_alone() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("\nmobius: The disk is full (")
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def no_right(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process may not write to."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)  # nobody, since root may write everywhere
+    yield folder
+    os.seteuid(before)
+
+
+def by_a_database(path: Path) -> None:
+    with closing(sqlite3.connect("file::memory:?mode=ro", uri=True)) as database:
+        database.execute("PRAGMA query_only = 1")
+        database.execute("CREATE TABLE t (x)")
+
+
+@pytest.mark.parametrize("write", [by_python, by_safetensors, by_tokenizers, by_a_database, by_another_error])
+def test_a_place_that_may_not_be_written_is_told_whoever_meets_it(write: Write, no_right: Path) -> None:
+    with pytest.raises(Exception) as error:  # noqa: PT011 - whatever the library raises
+        write(no_right / "file")
+    words = in_plain_words(error.value)
+    assert words is not None
+    assert words.startswith("No right to read or write there (")
+
+
+def test_another_error_of_the_system_keeps_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        by_python(tmp_path / "missing/file")
+    assert in_plain_words(error.value) is None

@@ -5,7 +5,11 @@ import re
 from mobius_pipeline.runtime.redaction import redacted
 
 _NO_SPACE = re.compile("no space left|quota exceeded|file too large|disk is full", re.IGNORECASE)
+_NO_RIGHT = re.compile(r"\[errno (1|13|30)\]|\(os error (1|13|30)\)|readonly database", re.IGNORECASE)
 _LONG = 200  # letters
+_AGAIN = "then give the same command again. What was finished before is kept."
+_FULL = "The disk is full ({}). Make room on it, " + _AGAIN
+_CLOSED = "No right to read or write there ({}). Give this user the right, or name another place, " + _AGAIN
 
 
 class MobiusError(ValueError):
@@ -15,19 +19,17 @@ class MobiusError(ValueError):
 def in_plain_words(error: BaseException) -> str | None:
     """What to print of an error that the user can fix; None of any other, whose traceback is wanted.
 
-    Any library may wrap an error of ours, or be the one that meets a full disk: SQLite, and what is written
-    in Rust, report it as text alone. Secrets are left out (`redacted`).
+    Any library may wrap an error of ours, or be the one that meets a full disk or a place that may not be
+    written: SQLite, and what is written in Rust, report these as text alone. Secrets are left out
+    (`redacted`).
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MobiusError):
             return redacted(str(cause))
         said = str(cause).partition("\n")[0]
-        if found := _NO_SPACE.search(said):
-            shown = redacted(said) if len(said) < _LONG else found[0]
-            return (
-                f"The disk is full ({shown}). Make room on it, then give the same command again. "
-                "What was finished before is kept."
-            )
+        for pattern, words in ((_NO_SPACE, _FULL), (_NO_RIGHT, _CLOSED)):
+            if found := pattern.search(said):
+                return words.format(redacted(said) if len(said) < _LONG else found[0])
         cause = cause.__cause__ or cause.__context__
     return None
