@@ -83,8 +83,8 @@ class ProjectHooks:
         Files that the run reads are there, and MLflow can record, or no node computes.
 
         Raises:
-            MobiusError: With the names, what may have been meant, and what this run reads; or with what is
-                missing; or with what keeps MLflow from recording.
+            MobiusError: With the names, what may have been meant, and what this run reads; or with the files
+                or steps that are missing; or with what keeps MLflow from recording.
         """
         read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         given = [name for name, _ in flatten(run_params["runtime_params"])]
@@ -100,6 +100,7 @@ class ProjectHooks:
         discard_unpublished()  # of a run that was interrupted in a notebook
         for left in left_behind(catalog):
             remove_leftovers(left)
+        refuse_missing_steps(pipeline, catalog)
         refuse_missing(pipeline, catalog)
         if any("tracked" in node.tags for node in pipeline.nodes):
             tracking.check()
@@ -142,6 +143,21 @@ def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
         dataset = catalog.get(name)
         if isinstance(dataset, FolderDataset | RecordDataset | TableDataset) and not dataset.exists():
             dataset.load()  # its own error says what to do
+
+
+def refuse_missing_steps(pipeline: Pipeline, catalog: Iterable[str]) -> None:
+    """Refuse a run that needs what only another step hands on in memory; Kedro would end with a traceback.
+
+    Raises:
+        MobiusError: With those steps.
+    """
+    missing = {name for name in pipeline.inputs() if name not in catalog}
+    steps = {one.name for whole in pipelines.values() for one in whole.nodes if missing & {*one.outputs}}
+    if steps:
+        raise MobiusError(
+            f"This run needs {', '.join(sorted(missing))}, which other steps hand on in memory. "
+            f"Run those too: --from-nodes={','.join(sorted(steps))}"
+        )
 
 
 def left_behind(catalog: Any) -> list[Path]:

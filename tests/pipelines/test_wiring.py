@@ -11,9 +11,11 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 from kedro.utils import load_obj
 
+from mobius_pipeline.hooks import refuse_missing_steps
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
 from mobius_pipeline.pipelines.datasets import FolderDataset, PlaceDataset, RecordDataset, TableDataset
 from mobius_pipeline.planning.levers import USUAL
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.tables import StoredTable
 from mobius_pipeline.training.config import ModelConfig
 
@@ -87,6 +89,15 @@ def test_inputs_agree(name: str, catalog: DataCatalog) -> None:
 @pytest.mark.parametrize("node", [f"{mode}.{step}" for mode in MODES for step in ("train", "evaluate")])
 def test_a_run_from_a_training_on_makes_what_is_in_memory(node: str) -> None:
     assert pipelines["__default__"].from_nodes(node).inputs() & IN_MEMORY == set()
+
+
+@pytest.mark.parametrize("node", ["compare", "measure_references"])
+def test_a_run_that_lacks_a_step_names_it(node: str, catalog: DataCatalog) -> None:
+    chain = pipelines["__default__"]
+    with pytest.raises(MobiusError, match="needs data_summary, step_times, trainings, which") as refused:
+        refuse_missing_steps(chain.from_nodes(node), catalog)
+    named = str(refused.value).partition("--from-nodes=")[2].split(",")
+    refuse_missing_steps(chain.from_nodes(*named), catalog)
 
 
 @pytest.mark.parametrize("name", CHAIN)
