@@ -1,5 +1,6 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
+# make test-fast  ruff, import contracts and the tests that take no long: for between two edits
 # make test-faults  every proof of docs/reliability.md, slow ones among them: half an hour
 # make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
 # make ui     MLflow's pages of the runs, on 127.0.0.1
@@ -26,7 +27,7 @@ export DVC_NO_ANALYTICS := true
 # DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
-.PHONY: demo test test-faults audit ui study bench schema format
+.PHONY: demo test test-fast test-faults audit ui study bench schema format
 
 demo: .venv/installed
 	dvc config --local core.no_scm $(NO_SCM)
@@ -39,6 +40,12 @@ test: .venv/installed
 	mypy
 	lint-imports
 	pytest --numprocesses=auto
+
+test-fast: .venv/installed
+	ruff check .
+	ruff format --check .
+	lint-imports
+	pytest --numprocesses=auto -m 'not slow and not browser and not ray and not faults'
 
 FAULTS := tests/faults tests/media tests/ingest tests/latents tests/training tests/runtime/test_errors.py \
 	tests/runtime/test_signals.py tests/tracking/test_tracking.py tests/tracking/test_tracking_store.py tests/runtime/test_redaction.py tests/models/test_pretrained.py tests/end_to_end/test_dvc.py \

@@ -10,20 +10,60 @@ import pytest
 
 import comparison_example
 from mobius_pipeline.runtime import telemetry
+from once import Once, once_in
 
 telemetry.silence()
 # Tiny models gain nothing from threads, and golden losses must not depend on how many there are.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+ROOT = Path(__file__).parent
+# One worker makes the finished project in the first of these while another one kills processes in the second;
+# the rest, which is shorter, comes afterwards, so that no worker waits long for the last file of another.
+FIRST = ("end_to_end/test_chain.py", "faults/", "end_to_end/")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, and mark tests by what they need."""
+
+    def turn(item: pytest.Item) -> int:
+        name = item.path.relative_to(ROOT).as_posix()
+        return next((turn for turn, first in enumerate(FIRST) if name.startswith(first)), len(FIRST))
+
+    items.sort(key=turn)
+    for item in items:
+        for name in marks(item):
+            item.add_marker(name)
+
+
+def marks(item: pytest.Item) -> set[str]:
+    """The marks that follow from where a test lies and from the fixtures that it asks for."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    found = {"browser"} & fixtures
+    if "finished_project" in fixtures:
+        found.add("slow")
+    if item.path.relative_to(ROOT).parts[0] == "faults":
+        found.add("faults")
+    return found
+
 
 @pytest.fixture(scope="session")
-def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds, copying it nothing."""
-    import mlflow
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
+    """Makes folders that all workers share, and that no test changes."""
+    own = tmp_path_factory.getbasetemp()
+    return once_in(own if worker_id == "master" else own.parent)
 
-    path = tmp_path_factory.mktemp("mlflow-template") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+
+@pytest.fixture(scope="session")
+def mlflow_template(once: Once) -> Path:
+    """An empty MLflow database: making one takes seconds, copying it nothing."""
+
+    def make(folder: Path) -> None:
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return once("mlflow-template", make) / "mlflow.db"
 
 
 @pytest.fixture
@@ -39,51 +79,48 @@ def tracked_project(tmp_path: Path, mlflow_template: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def sample_media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_media(once: Once) -> Path:
     """The videos that `comparison_example.comparison()` names."""
-    return comparison_example.write_media(tmp_path_factory.mktemp("media"))
+    return once("media", comparison_example.write_media)
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_base(once: Once) -> Path:
     """A tiny T2I model in diffusers format."""
     import tiny
 
-    return tiny.write_base(tmp_path_factory.mktemp("base"))
+    return once("base", tiny.write_base)
 
 
 @pytest.fixture(scope="session")
-def sample_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_clips(once: Once) -> Path:
     """24 sample clips in all four formats, with `captions.csv`."""
     import golden
     from mobius_pipeline.sources.sample_clips import write_set
 
-    folder = tmp_path_factory.mktemp("clips")
-    write_set(folder, golden.CLIPS)
-    return folder
+    return once("clips", lambda folder: write_set(folder, golden.CLIPS))
 
 
 @pytest.fixture(scope="session")
-def sample_table(sample_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> "pd.DataFrame":
+def sample_table(sample_clips: Path, once: Once) -> "pd.DataFrame":
     """The table of the sample clips, with both splits in it."""
     import golden
     import tiny
     from ingested import ingested
 
-    return ingested(sample_clips, golden.INGEST, tiny.CLIP, tmp_path_factory.mktemp("work"))
+    def make(folder: Path) -> None:
+        ingested(sample_clips, golden.INGEST, tiny.CLIP, folder / "work").to_pickle(folder / "table.pickle")
+
+    return pd.read_pickle(once("table", make) / "table.pickle")
 
 
 @pytest.fixture(scope="session")
-def tiny_store(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_base: Path,
-    sample_clips: Path,
-    sample_table: "pd.DataFrame",
-) -> Path:
+def tiny_store(once: Once, tiny_base: Path, sample_clips: Path, sample_table: "pd.DataFrame") -> Path:
     """The sample clips' latents under the tiny base model."""
     import tiny
     from mobius_pipeline.latents.update import update_store
 
-    root = tmp_path_factory.mktemp("latents")
-    update_store(root, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
-    return root
+    def make(folder: Path) -> None:
+        update_store(folder, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
+
+    return once("latents", make)

@@ -95,6 +95,16 @@ def make_project(folder: Path, mlflow_template: Path) -> None:
         change(path, changes if name == "globals" else {name: changes})
 
 
+def copy_project(finished: Path, copy: Path, mlflow_template: Path) -> Path:
+    """Copy a finished project without its runs, and put a T2I model of the user's own beside its data."""
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
+    (copy / "mlruns").mkdir()  # an experiment holds the absolute path of its artifacts
+    shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
+    shutil.copytree(copy / "data/06_models/base", copy / "my_model")
+    shutil.copy(ROOT / "tests/dry_runner.py", copy / "src")
+    return copy
+
+
 def commit(folder: Path, message: str) -> None:
     """Commit everything that git does not ignore."""
     run(folder, "git", "add", "--all")

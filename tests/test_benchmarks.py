@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 # What a machine need not have to measure a GPU; a module that is None cannot be imported.
 _ABSENT = (

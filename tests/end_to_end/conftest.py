@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from project import ROOT, commit, make_project, run
+from once import Once
+from project import commit, copy_project, make_project, run
 
 QUIET = (
     "--no-sandbox",
@@ -44,24 +45,21 @@ def artifacts() -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+def finished_project(once: Once, mlflow_template: Path) -> Path:
     """A tiny project after `dvc repro`, its results committed; tests leave its files as they are."""
-    folder = tmp_path_factory.mktemp("finished") / "project"
-    make_project(folder, mlflow_template)
-    run(folder, "git", "init", "-q", "-b", "main")
-    commit(folder, "A project")
-    run(folder, "dvc", "repro")
-    commit(folder, "Its results")
-    return folder
+
+    def make(place: Path) -> None:
+        folder = place / "project"
+        make_project(folder, mlflow_template)
+        run(folder, "git", "init", "-q", "-b", "main")
+        commit(folder, "A project")
+        run(folder, "dvc", "repro")
+        commit(folder, "Its results")
+
+    return once("finished", make) / "project"
 
 
 @pytest.fixture
 def copied(finished_project: Path, mlflow_template: Path, tmp_path: Path) -> Path:
     """A copy of the finished project, with a folder of clips and a T2I model of the user's own in it."""
-    copy = tmp_path / "project"
-    shutil.copytree(finished_project, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
-    (copy / "mlruns").mkdir()  # an experiment holds the absolute path of its artifacts
-    shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
-    shutil.copytree(copy / "data/06_models/base", copy / "my_model")
-    shutil.copy(ROOT / "tests/dry_runner.py", copy / "src")
-    return copy
+    return copy_project(finished_project, tmp_path / "project", mlflow_template)

@@ -67,7 +67,7 @@ def test_records_a_run_each(finished_project: Path) -> None:
     assert "relative/peak_memory_bytes" in runs["comparison"].data.metrics
 
 
-def test_second_run_encodes_nothing_and_trains_nothing(finished_project: Path) -> None:
-    said = " ".join(run(finished_project, "kedro", "run", "--pipelines=encode,train_serial").split())
+def test_second_run_encodes_nothing_and_trains_nothing(copied: Path) -> None:
+    said = " ".join(run(copied, "kedro", "run", "--pipelines=encode,train_serial").split())
     assert "48 already encoded, 0 to encode" in said
     assert "Going on from step 8 of 8" in said

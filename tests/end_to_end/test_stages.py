@@ -12,6 +12,8 @@ import pytest
 
 from project import ROOT, change, environment, make_project, run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path: Path, mlflow_template: Path) -> Path:

@@ -36,8 +36,8 @@ def digests(project: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def project(finished_project: Path, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere") / "project"
-    shutil.copytree(finished_project, folder, symlinks=True)
-    shutil.rmtree(folder / "mlruns")  # whose artifacts lie in the first project
+    ignored = shutil.ignore_patterns("mlruns")  # whose artifacts lie in the first project
+    shutil.copytree(finished_project, folder, symlinks=True, ignore=ignored)
     (folder / "mlruns").mkdir()
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
     (folder / "notebooks/deep").mkdir(parents=True)

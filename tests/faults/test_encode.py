@@ -173,11 +173,13 @@ def on_ray(
     return root
 
 
+@pytest.mark.ray
 def test_both_engines_write_the_same_bytes(on_ray: Path, straight: Path) -> None:
     assert (on_ray / "0.txt").read_text() == ""
     assert files(on_ray / "whole") == files(straight)
 
 
+@pytest.mark.ray
 def test_a_worker_that_dies_is_started_again_and_what_it_always_dies_of_told(
     on_ray: Path, sample_table: pd.DataFrame
 ) -> None:
@@ -193,6 +195,7 @@ def test_a_worker_that_dies_is_started_again_and_what_it_always_dies_of_told(
     assert sorted(encoded(on_ray / "deadly")) == sorted(sample_table["clip_id"][~failed][: CLIPS - 5])
 
 
+@pytest.mark.ray
 def test_an_error_of_ours_keeps_its_words_on_its_way_through_ray(on_ray: Path) -> None:
     assert (on_ray / "2.txt").read_text() == "nobody can"
 

@@ -9,6 +9,8 @@ from test_pipeline import UNET, write_base
 from mobius_pipeline.cli import main
 from mobius_pipeline.tracking import api as tracking
 
+pytestmark = pytest.mark.slow
+
 SIZES = ["--frames", "2", "--height", "16", "--width", "32", "--batch", "1", "--text-tokens", "5"]
 
 

@@ -37,6 +37,7 @@ def base_config() -> PlanConfig:
     return PlanConfig(**yaml.safe_load(Path("conf/base/parameters_plan.yml").read_text())["plan"])
 
 
+@pytest.mark.slow
 def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = {
         "base_model": write_base(tmp_path),

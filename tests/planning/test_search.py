@@ -34,6 +34,7 @@ def test_the_answer_fits_and_one_more_does_not(peak: Callable[[int], int], first
     assert len(asked) <= 18  # halving takes over where a kink misleads the line
 
 
+@pytest.mark.slow
 def test_the_found_sizes_fit_a_real_prediction() -> None:
     predict = predictor(TINY, tiny.PARALLEL)
     cost = predict(SHAPE)

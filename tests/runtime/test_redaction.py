@@ -122,6 +122,7 @@ def test_an_error_names_the_key_and_not_its_value() -> None:
 
 @pytest.mark.usefixtures("guarded")
 @pytest.mark.parametrize("address", ["ray://user:hunter2@127.0.0.1:1", "user:hunter2@nowhere"])
+@pytest.mark.ray
 def test_an_address_that_ray_cannot_use_is_an_error_without_its_password(address: str) -> None:
     with pytest.raises(MobiusError, match=r"engine\.address") as failed:
         use_engine(EngineConfig(name="ray", address=address))

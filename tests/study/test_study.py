@@ -56,6 +56,7 @@ def found(laboratory: Laboratory) -> dict[str, run.Studied]:
     return run.study(laboratory, few)
 
 
+@pytest.mark.slow
 def test_all_train_to_serials_compute(found: dict[str, run.Studied]) -> None:
     spent = {name: one.first["flops_per_step"] * one.first["steps"] for name, one in found.items()}
     assert list(spent) == ["serial", "tail 1, width 0", "tail 1, width 0.5"]
@@ -66,6 +67,7 @@ def test_all_train_to_serials_compute(found: dict[str, run.Studied]) -> None:
         assert one.seeds[0]["heldout_loss"] != one.seeds[1]["heldout_loss"]
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_not_trained_again(
     laboratory: Laboratory, found: dict[str, run.Studied], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +83,7 @@ def test_what_was_trained_is_not_trained_again(
         laboratory.metrics(Cell(one.model, one.rate, 2))
 
 
+@pytest.mark.slow
 def test_models_stand_beside_serial(
     laboratory: Laboratory, found: dict[str, run.Studied], tmp_path: Path
 ) -> None:

@@ -25,6 +25,8 @@ from mobius_pipeline.training.processes import ALONE, Processes
 from mobius_pipeline.training.result import read_metrics
 from mobius_pipeline.training.train_mode import train_mode
 
+pytestmark = pytest.mark.slow
+
 BATCH = {"batch_size": 8, "steps": 4, "evaluate_every": 2}
 
 
