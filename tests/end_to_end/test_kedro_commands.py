@@ -3,16 +3,15 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
-from kedro.framework.cli.cli import KedroCLI
 
+import in_process
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.tracking import api as tracking
 from project import make_project
 
 Kedro = Callable[..., str]
@@ -46,18 +45,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> 
 
 
 @pytest.fixture
-def kedro(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kedro]:
-    """Run a command of Kedro's in this process, which has loaded it already; return what it printed."""
-    monkeypatch.chdir(project)
-
-    def command(*words: str) -> str:
-        done = CliRunner().invoke(KedroCLI(project), words)
-        if done.exception:
-            raise done.exception
-        return done.stdout
-
-    yield command
-    tracking.reset()
+def kedro(project: Path) -> Kedro:
+    """Run a command of Kedro's in the project; return what it printed."""
+    return partial(in_process.kedro, project)
 
 
 def dry_run(kedro: Kedro, *words: str) -> tuple[list[str], dict[str, str]]:

@@ -6,13 +6,9 @@ Each line of it is what fails ("read" or "vae"), of which clip (its path, or its
 
 from pathlib import Path
 
-import torch
 from deadly import failing, key_of, read
 
-import tiny
-from mobius_pipeline.base_model.load import to_unit
 from mobius_pipeline.latents import dataflow as flow
-from mobius_pipeline.media.clip import load_clip
 
 
 def install() -> None:
@@ -26,5 +22,10 @@ def in_reading(path: str, how: str, times: int) -> str:
 
 
 def in_the_vae(clips: Path, path: str, how: str, times: int) -> str:
-    frames = to_unit(torch.from_numpy(load_clip(clips / path, tiny.CLIP)))
+    import torch  # these are for the one process that writes down what fails
+
+    import tiny
+    from mobius_pipeline.media.clip import load_clip
+
+    frames = flow.to_unit(torch.from_numpy(load_clip(clips / path, tiny.CLIP)))
     return f"vae {key_of(frames)} {how} {times}\n"

@@ -26,7 +26,7 @@ EXIT_STATUSES = Lock()  # a process that starts reads the others' exit status, w
 Start = Callable[[Path, int | None], BaseProcess]  # of a training in a folder, with its deadly call
 
 
-@pytest.fixture(params=["serial", "parallel"])
+@pytest.fixture(scope="module", params=["serial", "parallel"])
 def start(request: pytest.FixtureRequest, processes: Any, tiny_store: Path, tiny_base: Path) -> Start:
     mode: Mode = request.param
 
@@ -58,9 +58,9 @@ class Straight:
     seconds: float
 
 
-@pytest.fixture
-def straight(start: Start, tmp_path: Path) -> Straight:
-    folder = tmp_path / "straight"
+@pytest.fixture(scope="module")
+def straight(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Straight:
+    folder = tmp_path_factory.mktemp("straight")
     began = time.monotonic()
     process = start(folder, None)
     assert exit_status(process) == 0

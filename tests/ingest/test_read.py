@@ -4,12 +4,10 @@ import hashlib
 import os
 import pickle
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -20,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from misbehaving import misbehave
 
 from ingested import ingested
 from mobius_pipeline.ingest import dataflow
@@ -52,34 +51,6 @@ def write_clip(path: Path, seed: int) -> None:
     write_gif(path, np.stack([np.roll(picture, step, axis=1) for step in range(8)]), 8)
 
 
-class Odd(Exception):  # noqa: N818
-    """One that cannot be made again from its arguments."""
-
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
-
-
-def misbehave(folder: Path, name: str) -> list[dict[str, str]]:
-    """What a broken decoder may do, by the file's name; how often it was tried is written down."""
-    with (folder / f"{name}.tries").open("a") as tries:
-        tries.write("x")
-    if name == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if name == "exit":
-        os._exit(3)
-    if name == "refuse":
-        raise MobiusError("nobody can")
-    if name == "odd":
-        raise Odd(1, 2)
-    if name == "hang":
-        time.sleep(60)
-    if name == "swell":
-        bytearray(4 << 30)
-    if name == "flaky" and len((folder / f"{name}.tries").read_text()) < 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return [{"name": name}]
-
-
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -89,6 +60,7 @@ def misbehave(folder: Path, name: str) -> list[dict[str, str]]:
         ("swell", r"needs more than 2048 MiB \(ingest.memory_mib_per_file\)"),
     ],
 )
+@pytest.mark.slow
 def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str, tmp_path: Path) -> None:
     work = Worker(partial(misbehave, tmp_path), Limits(seconds=20, memory_mib=2048, retries=1))
     assert work("good") == [{"name": "good"}]  # its process is there; the next need not wait for it
@@ -264,6 +236,7 @@ def run_script(text: str, folder: Path, engine: str) -> "subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.ray
 def test_both_engines_give_the_same_rows(tmp_path: Path) -> None:
     write_clips(tmp_path / "clips")
     (tmp_path / "clips/bad.mp4").write_text("no video")
