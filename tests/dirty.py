@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 import tarfile
 from pathlib import Path
 
@@ -82,9 +83,7 @@ def _write_bad(folder: Path) -> dict[str, str]:
     (folder / "nothing.mp4").write_bytes(b"")
     (folder / "playlist.mp4").write_text("ffconcat version 1.0\nfile long.webm\n")
     Image.new("RGB", (64, 64)).save(_captioned(folder / "still.png", "a still picture"))
-    Image.new("L", (20_000, 20_000)).save(
-        folder / "bomb.gif", save_all=True, append_images=[Image.new("L", (20_000, 20_000), 9)]
-    )
+    (folder / "bomb.gif").write_bytes(_bomb())
     write_gif(_captioned(folder / "copy.gif", "the same again"), film(1), FPS)
     write_gif(_captioned(folder / "copy of copy.gif", "and again"), film(1), FPS)
     write_webp(_captioned(folder / "frozen.webp", "it stands still"), _nearly_frozen(), FPS)
@@ -105,6 +104,15 @@ def _write_bad(folder: Path) -> dict[str, str]:
         "shards/000.tar/b.mp4": "cut off",
         "shards/000.tar/../outside.mp4": "leads out of the archive",
     }
+
+
+def _bomb() -> bytes:
+    """A GIF of two pictures of a pixel each, on a screen of 400 megapixels."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "GIF", save_all=True, append_images=[Image.new("L", (1, 1), 9)])
+    data = bytearray(file.getvalue())
+    data[6:10] = struct.pack("<HH", 20_000, 20_000)
+    return bytes(data)
 
 
 def _nearly_frozen() -> np.ndarray:

@@ -18,13 +18,14 @@ def pipelines(*modes: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A project with runs of two seeds of both modes, and one of a wider stream."""
+def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with runs of two seeds of both modes, and one of a wider stream.
+
+    The first seed's runs are those of a finished project, which was copied to another place.
+    """
     folder = tmp_path_factory.mktemp("runs") / "project"
-    shutil.copytree(finished_project, folder, ignore=shutil.ignore_patterns("mlruns", ".git", "cache"))
-    (folder / "mlruns").mkdir()
-    shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
-    run(folder, "kedro", "run", pipelines(*MODES))
+    shutil.copytree(finished_project, folder, ignore=shutil.ignore_patterns(".git", "cache"))
+    run(folder, "mobius", "relocate")
     run(folder, "kedro", "run", pipelines("parallel"), "--params=parallel.model.width=1.0")
     run(folder, "kedro", "run", pipelines(*MODES), "--params=train.seed=1")
     return folder

@@ -2,29 +2,28 @@
 
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dirty import write_dirty_folder
-from project import change, finished, run
+from project import change, copy_project, finished
 
 GOOD_OF_OWN = 21
 
 
-@pytest.fixture
-def dirty(copied: Path) -> tuple[Path, dict[str, str], list[str]]:
-    """A project whose clips are a dirty folder, and what is bad and good in it."""
-    bad, good = write_dirty_folder(copied / "clips")
-    change(copied / "conf/base/globals.yml", {"clips": "clips"})
-    scenes = {"detector": "content", "threshold": 27, "min_length_s": 0.5}
-    change(copied / "conf/base/parameters_ingest.yml", {"ingest": {"scenes": scenes}})
-    path = copied / "conf/base/parameters_validate.yml"
-    path.write_text(
-        path.read_text().replace("column: motion, min_value: 0,", "column: motion, min_value: 0.1,")
-    )
-    return copied, bad, good
+@dataclass(frozen=True)
+class Dirty:
+    """A project whose clips are a dirty folder, what is bad and good in it, and what a first run gave."""
+
+    project: Path
+    bad: dict[str, str]
+    good: list[str]
+    said: str
+    manifest: pd.DataFrame
+    quarantine: "pd.Series[str]"
 
 
 def words(done: "subprocess.CompletedProcess[str]") -> str:
@@ -32,13 +31,28 @@ def words(done: "subprocess.CompletedProcess[str]") -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
-def test_a_dirty_folder_goes_through(dirty: tuple[Path, dict[str, str], list[str]]) -> None:
-    project, bad, good = dirty
+@pytest.fixture(scope="module")
+def dirty(finished_project: Path, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Dirty:
+    project = copy_project(finished_project, tmp_path_factory.mktemp("dirty") / "project", mlflow_template)
+    bad, good = write_dirty_folder(project / "clips")
+    change(project / "conf/base/globals.yml", {"clips": "clips"})
+    scenes = {"detector": "content", "threshold": 27, "min_length_s": 0.5}
+    change(project / "conf/base/parameters_ingest.yml", {"ingest": {"scenes": scenes}})
+    path = project / "conf/base/parameters_validate.yml"
+    path.write_text(
+        path.read_text().replace("column: motion, min_value: 0,", "column: motion, min_value: 0.1,")
+    )
     said = words(finished(project, "kedro", "run", "--pipelines=ingest,validate,encode,train_parallel"))
     manifest = pd.read_parquet(project / "data/03_primary/manifest.parquet").set_index("path")
     quarantine = pd.read_parquet(project / "data/03_primary/quarantine.parquet").set_index("path")["reason"]
+    return Dirty(project, bad, good, said, manifest, quarantine)
+
+
+def test_a_dirty_folder_goes_through(dirty: Dirty) -> None:
+    project, bad, good = dirty.project, dirty.bad, dirty.good
+    manifest, quarantine = dirty.manifest, dirty.quarantine
     assert set(quarantine.index) == set(bad)
-    assert f"{len(manifest)} clips pass, {len(bad)} quarantined" in said
+    assert f"{len(manifest)} clips pass, {len(bad)} quarantined" in dirty.said
     for path, reason in bad.items():
         assert reason in quarantine[path], path
 
@@ -55,15 +69,12 @@ def test_a_dirty_folder_goes_through(dirty: tuple[Path, dict[str, str], list[str
     assert (project / "data/06_models/parallel/metrics.json").is_file()
 
 
-def test_only_what_is_new_is_read_and_encoded(dirty: tuple[Path, dict[str, str], list[str]]) -> None:
-    project, *_ = dirty
-    command = ("kedro", "run", "--pipelines=ingest,validate,encode")
-    run(project, *command)
-    first = pd.read_parquet(project / "data/03_primary/manifest.parquet").set_index("path")
+def test_only_what_is_new_is_read_and_encoded(dirty: Dirty) -> None:
+    project, first = dirty.project, dirty.manifest
     clip = project / "clips/shots/0001"
     clip.rename(clip.with_name("0002"))
     (project / "clips/shots/0001.txt").rename(project / "clips/shots/0002.txt")
-    said = words(finished(project, *command))
+    said = words(finished(project, "kedro", "run", "--pipelines=ingest,validate,encode"))
     table = pd.read_parquet(project / "data/02_intermediate/clips.parquet")
     good = table.loc[table["status"] == "ok", "source"].nunique()
     assert re.search(rf" {good} of \d+ sources were known by their bytes", said)
