@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 # Modules that change nothing of what a stage writes: they refuse, record, show, or publish it.
 WITHOUT_EFFECT = (
     "comparison.notes", "runtime.daft_runner", "runtime.devices", "runtime.errors", "runtime.locks",
-    "runtime.progress", "runtime.redaction", "runtime.signals", "tracking", "training.previews",
+    "runtime.progress", "runtime.redaction", "runtime.scratch", "runtime.signals", "tracking",
+    "training.previews",
 )  # fmt: skip
 
 
