@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,19 @@ CHAIN = [
 def project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
     folder = tmp_path_factory.mktemp("commands")
     make_project(folder, mlflow_template)
+    for path in (*outs(folder), folder / "elsewhere"):  # a run asks first whether what it reads is there
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir(exist_ok=True)
     return folder
+
+
+def outs(folder: Path) -> Iterator[Path]:
+    """What the stages of dvc.yaml write."""
+    for stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].values():
+        for mode in stage.get("matrix", {}).get("mode", [""]):
+            for out in (*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])):
+                name = next(iter(out)) if isinstance(out, dict) else out
+                yield folder / name.replace("${item.mode}", mode)
 
 
 @pytest.fixture

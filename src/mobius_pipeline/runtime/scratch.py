@@ -91,7 +91,8 @@ def remove_leftovers(folder: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             folder.rmdir()  # empty: its process ended before it took the lock
-        if os.path.lexists(folder):
+        begun = isinstance(error, FileNotFoundError) and _lock_of(target).exists()  # meanwhile
+        if os.path.lexists(folder) and not begun:
             log.warning(
                 "%s (%s) may be left by a stopped run; it is not known whether a process writes there (%s). "
                 "If none does, remove it: rm -r %s",
@@ -120,7 +121,8 @@ def _locked(target: Path) -> TextIO:
     while True:
         if folder.is_file():  # of an earlier release
             folder.unlink()
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # `exist_ok` fails where its owner removes the folder meanwhile
+            folder.mkdir(parents=True)
         try:
             lock = path.open("a")
         except FileNotFoundError:  # its owner, or who took it for left behind, removed the folder meanwhile
