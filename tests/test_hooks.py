@@ -19,6 +19,7 @@ from mobius_pipeline.pipelines.datasets import FolderDataset, StoreDataset
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking import configured
 from mobius_pipeline.tracking.backend import Store
 
 
@@ -33,7 +34,7 @@ def context(section: dict[str, object], path: Path) -> SimpleNamespace:
 def test_the_context_configures_tracking(tmp_path: Path) -> None:
     ProjectHooks().after_context_created(context({"experiment": "mine", "folder": "runs"}, tmp_path))
     try:
-        assert tracking._state.store == Store("mine", tmp_path / "runs")
+        assert configured.configured_store() == Store("mine", tmp_path / "runs")
         assert not (tmp_path / "runs").exists()
     finally:
         tracking.reset()

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,11 +23,20 @@ from mobius_pipeline.tracking.backend import (
     page_of,
     store_of,
 )
+from mobius_pipeline.tracking.configured import (
+    configure,
+    configured_store,
+    experiment_name,
+    project,
+    reset,
+    source,
+    store_or_warning,
+    within_project,
+)
 from mobius_pipeline.tracking.moved import relocate
 from mobius_pipeline.tracking.outbox import patiently
 from mobius_pipeline.tracking.owner import close_orphans, owner_tags
 from mobius_pipeline.tracking.page import NOTE, VIEW
-from mobius_pipeline.tracking.project_root import home
 from mobius_pipeline.tracking.provenance import dvc_tags, project_tags, source_tags
 from mobius_pipeline.tracking.run import LAST_WAIT, Input, Run, Sink
 from mobius_pipeline.tracking.search import artifacts_of, chosen_runs
@@ -67,36 +75,13 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass
-class _State:
-    store: Store | None = None
-    source: Path | None = None  # the project whose code and data run
-    warned: bool = False
-
-
-_state = _State()
-
-
-def configure(config: TrackingConfig, root: Path) -> None:
-    """Record runs from now on in the store of the project at `root`. Imports and writes nothing yet.
-
-    The copy of a project that DVC runs a queued experiment in records in the project's own store.
-    """
-    _state.store, _state.source = store_of(config, home(root)), root
-
-
-def reset() -> None:
-    """Forget the configured project: runs record nothing from now on."""
-    _state.store, _state.source, _state.warned = None, None, False
-
-
 def check() -> None:
     """See that runs can be recorded, before anything is computed that they would record.
 
     Raises:
         MobiusError: If the project was moved, or its database is another MLflow's or cannot be reached.
     """
-    store = _state.store
+    store = configured_store()
     if store is not None and store.database.exists():
         _patiently(lambda: experiment_id(store))
 
@@ -109,29 +94,13 @@ def check_run(run_id: str, mode: str, then: str = "a new run starts") -> None:
     Raises:
         MobiusError: If the run belongs to another mode.
     """
-    store = _store()
+    store = store_or_warning()
     _patiently(lambda: _existing(store, run_id, mode, then))
-
-
-def project() -> Path:
-    """The project whose code and data run; the working directory where none is configured."""
-    return _state.source or Path.cwd()
-
-
-def within_project(path: Path) -> str:
-    """`path` as seen from the project: another machine has the project elsewhere."""
-    root = project()
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-
-def experiment_name() -> str:
-    """The experiment that runs are recorded in; "" where none is configured."""
-    return _state.store.name if _state.store else ""
 
 
 def run_page(run_id: str) -> str | None:
     """Where MLflow's UI shows a run, while it is served on its usual port; None where none is configured."""
-    store = _state.store
+    store = configured_store()
     return None if store is None else page_of(experiment_id(store), run_id)
 
 
@@ -141,14 +110,13 @@ def recorded_trainings(names: Sequence[str] | None, filter: str | None) -> list[
     Raises:
         MobiusError: If no project is configured, a name fits none, or MLflow cannot read the filter.
     """
-    if _state.store is None:
+    store = configured_store()
+    if store is None:
         raise MobiusError(
             "No project is configured (mobius_pipeline.tracking.api.configure): no run is known."
         )
-    client = open_client(_state.store)
-    return [
-        artifacts_of(client, run) for run in chosen_runs(client, experiment_id(_state.store), names, filter)
-    ]
+    client = open_client(store)
+    return [artifacts_of(client, run) for run in chosen_runs(client, experiment_id(store), names, filter)]
 
 
 @contextmanager
@@ -168,7 +136,7 @@ def training_run(
     run goes on and keeps the steps that it already holds; if the store has lost it, a new one starts,
     with a warning.
     """
-    store = _store()
+    store = store_or_warning()
     with sigterm_raises():
         begun = _patiently(lambda: _resumed(store, resume_run_id, mode))
         run = begun or _new_run(store, mode, f"Training of the {mode} model.")
@@ -191,7 +159,7 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
     Raises:
         MobiusError: If the run belongs to another mode.
     """
-    store = _store()
+    store = store_or_warning()
     sink = _patiently(lambda: _existing(store, run_id, mode))
     if sink is not None:
         run = Run(run_id, sink)
@@ -211,7 +179,7 @@ def log_later(run_id: str, mode: str, metrics: Mapping[str, float]) -> None:
     Raises:
         MobiusError: If the run belongs to another mode.
     """
-    store = _store()
+    store = store_or_warning()
     sink = _patiently(lambda: _existing(store, run_id, mode, "its page gets no later figures"))
     if sink is not None:
         run = Run(run_id, sink)
@@ -229,26 +197,18 @@ def comparison_run(
 ) -> Iterator[Run]:
     """Record a comparison of trainings as a run of its own, ended as `training_run` ends."""
     with sigterm_raises():
-        run = _new_run(_store(), name, description)
+        run = _new_run(store_or_warning(), name, description)
         with _ending_truthfully(run, run.end):
             run.set_tags(tags)
             run.log_params(params)
             yield run
 
 
-def _store() -> Store | None:
-    if _state.store is None and not _state.warned:
-        log.warning(
-            "No project is configured (mobius_pipeline.tracking.api.configure): runs are not recorded."
-        )
-        _state.warned = True
-    return _state.store
-
-
 def _new_run(store: Store | None, name: str, description: str) -> Run:
-    if store is None or _state.source is None:
+    project_folder = source()
+    if store is None or project_folder is None:
         return Run("untracked", Sink())
-    tags = {NOTE: description, **owner_tags(), **source_tags(), **project_tags(_state.source)}
+    tags = {NOTE: description, **owner_tags(), **source_tags(), **project_tags(project_folder)}
     if queued := os.environ.get("DVC_EXP_NAME"):
         name = f"{name} ({queued})"
 
