@@ -15,7 +15,7 @@ from kedro.pipeline import Pipeline, node
 from leaving import killed_while_writing
 from mobius_pipeline import settings
 from mobius_pipeline.hooks import ProjectHooks, left_behind
-from mobius_pipeline.pipelines.datasets import FolderDataset, StoreDataset
+from mobius_pipeline.pipelines.folders import FolderDataset, StoreDataset
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking

@@ -137,7 +137,8 @@ def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
     Raises:
         MobiusError: With what is missing, and how it is made.
     """
-    from mobius_pipeline.pipelines.datasets import FolderDataset, RecordDataset, TableDataset
+    from mobius_pipeline.pipelines.files import RecordDataset, TableDataset
+    from mobius_pipeline.pipelines.folders import FolderDataset
 
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name)
@@ -162,7 +163,7 @@ def refuse_missing_steps(pipeline: Pipeline, catalog: Iterable[str]) -> None:
 
 def left_behind(catalog: Any) -> list[Path]:
     """The scratch folders beside what any pipeline of the project writes, within its stores and its work."""
-    from mobius_pipeline.pipelines.datasets import StoreDataset  # loads what Kedro has loaded by now
+    from mobius_pipeline.pipelines.folders import StoreDataset
 
     names = set().union(*(pipeline.all_outputs() for pipeline in pipelines.values()))
     outputs = [catalog.get(name) for name in sorted(names) if name in catalog]

@@ -10,7 +10,7 @@ from kedro.io import DatasetError
 
 import comparison_example
 from mobius_pipeline.comparison.model import Comparison, References, schema
-from mobius_pipeline.pipelines.datasets import RecordDataset
+from mobius_pipeline.pipelines.files import RecordDataset
 
 SCHEMA = Path(__file__).parents[2] / "docs/schemas/comparison.schema.json"
 HOLDS = "mobius_pipeline.comparison.model.{}"

@@ -17,7 +17,7 @@ from mobius_pipeline.ingest.clip_table import ClipTable, Manifest, Quarantine
 from mobius_pipeline.ingest.schema import CLIPS, MANIFEST
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
-from mobius_pipeline.pipelines.datasets import TableDataset
+from mobius_pipeline.pipelines.files import TableDataset
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, write_json
 from mobius_pipeline.runtime.tables import CHECKSUMS, StoredTable, Table, read_table

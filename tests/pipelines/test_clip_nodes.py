@@ -16,7 +16,8 @@ from PIL import Image
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.write import write_mp4
-from mobius_pipeline.pipelines.datasets import CurveDataset, FolderDataset, VideosDataset
+from mobius_pipeline.pipelines.files import CurveDataset
+from mobius_pipeline.pipelines.folders import FolderDataset, VideosDataset
 from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
 from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
 from mobius_pipeline.runtime.daft_runner import NATIVE

@@ -12,7 +12,7 @@ import pytest
 from kedro.io import AbstractDataset, DatasetError
 
 from clip_rows import clip_row
-from mobius_pipeline.pipelines.datasets import PageDataset, RecordDataset, TableDataset
+from mobius_pipeline.pipelines.files import PageDataset, RecordDataset, TableDataset
 from mobius_pipeline.runtime.tables import StoredTable
 
 CASES = [
@@ -26,7 +26,7 @@ FULL = """
     from kedro.io import DatasetError
     from mobius_pipeline.runtime.errors import in_plain_words
     from mobius_pipeline.runtime.tables import StoredTable
-    from mobius_pipeline.pipelines.datasets import {kind}
+    from mobius_pipeline.pipelines.files import {kind}
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # bytes of a file; beyond them, as on a full disk
     try:

@@ -11,7 +11,7 @@ from kedro.runner import SequentialRunner
 from mobius_pipeline.ingest.clip_table import ClipTable
 from mobius_pipeline.ingest.schema import CLIP_COLUMNS
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.pipelines.datasets import FolderDataset
+from mobius_pipeline.pipelines.folders import FolderDataset
 from mobius_pipeline.pipelines.validate import create_pipeline
 from mobius_pipeline.validation.config import ValidateConfig
 

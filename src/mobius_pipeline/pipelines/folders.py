@@ -1,0 +1,153 @@
+"""The catalog's folders: whole where they are published, and what Kedro-Viz shows of them."""
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import ImagePreview, TablePreview
+
+from mobius_pipeline.pipelines.remedies import made_again
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import move_folder
+
+
+class FolderDataset(AbstractDataset[Path, Path]):
+    """A folder of files.
+
+    A node fills a folder under the work directory and returns its path; saving moves that folder into place
+    in one rename, so the published folder is whole or absent. A node that keeps its folder up to date in
+    place (the latents store) returns the published path itself. Loading gives the path.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        made_by: str | None = None,
+        remedy: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the folder, and what to do if there is none; `metadata` is Kedro-Viz's and not read here."""
+        self._filepath, self._remedy = PurePosixPath(filepath), remedy or made_again(made_by)
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        """Return the folder's path.
+
+        Raises:
+            MobiusError: If the folder does not exist.
+        """
+        path = Path(self._filepath)
+        if not path.is_dir():
+            raise MobiusError(f"There is no folder {path}. {self._remedy}")
+        return path
+
+    def save(self, data: Path) -> None:
+        """Publish the folder `data`."""
+        target = Path(self._filepath)
+        if data.resolve() != target.resolve():
+            move_folder(data, target)
+
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """Its first files and their sizes."""
+        folder = self.load()
+        rows = [
+            [path.relative_to(folder).as_posix(), f"{path.stat().st_size:,}"]
+            for path in islice(_files(folder), nrows)
+        ]
+        return TablePreview({"index": list(range(len(rows))), "columns": ["file", "bytes"], "data": rows})
+
+    def _exists(self) -> bool:
+        return Path(self._filepath).is_dir()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class StoreDataset(FolderDataset):
+    """A folder that its node brings up to date in place; nothing else ever takes its place."""
+
+    def __init__(
+        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """As a folder's; why here, see `VideosDataset`."""
+        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
+
+    def save(self, data: Path) -> None:
+        """Take note that the folder is up to date.
+
+        Raises:
+            MobiusError: If another folder was brought up to date: what this one holds would be lost.
+        """
+        target = Path(self._filepath)
+        if data.resolve() != target.resolve():
+            raise MobiusError(
+                f"{data} was filled in place of {target}, which may hold more and stays as it is. Correct "
+                "`latents_store` in conf/base/catalog.yml, which must name the same folder as `latents`."
+            )
+
+
+class PlaceDataset(AbstractDataset[Path, None]):
+    """A path of the project, whether or not there is anything; loading gives it, saving is not allowed."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Name the path; Kedro makes it absolute, from the project's folder."""
+        self._filepath, self.metadata = PurePosixPath(filepath), metadata
+
+    def load(self) -> Path:
+        """Return the path."""
+        return Path(self._filepath)
+
+    def save(self, data: None) -> None:
+        """Refuse.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError(f"{self._filepath} is a place to work in, not an output.")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class VideosDataset(FolderDataset):
+    """A folder of videos; where it holds a picture of them all, `grid.png`, that is what Kedro-Viz shows."""
+
+    def __init__(
+        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """As a folder's; Kedro writes down a dataset's configuration from its class's own `__init__`."""
+        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
+
+    def preview(self, videos: int = 8, frames: int = 8) -> ImagePreview:
+        """A row a video, its first frames beside each other."""
+        folder = self.load()
+        if (whole := folder / "grid.png").is_file():
+            png = whole.read_bytes()
+        else:
+            png = _strips(sorted(folder.glob("*.mp4"))[:videos], frames)
+        return ImagePreview(base64.b64encode(png).decode())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _strips(paths: list[Path], count: int) -> bytes:
+    """A PNG with a row a video, all of one size."""
+    from PIL import Image
+
+    from mobius_pipeline.media.decode import open_media
+
+    rows = []
+    for path in paths:
+        with open_media(path) as media:
+            rows.append(np.concatenate([frame.rgb() for frame in islice(media.frames, count)], axis=1))
+    png = BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(png, "PNG")
+    return png.getvalue()
