@@ -17,6 +17,7 @@ import pytest
 from mobius_pipeline.latents.shards import row_names
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.scratch import SCRATCHES
 
 Start = Callable[..., BaseProcess]  # of an encode into a folder
 CLIPS = 12
@@ -65,7 +66,8 @@ def files(root: Path) -> dict[str, bytes]:
 
 def shards(root: Path) -> dict[str, int]:
     """Each shard of clips and when it was written."""
-    return {path.name: path.stat().st_mtime_ns for path in root.rglob("shard-*.safetensors")}
+    whole = (path for path in root.rglob("shard-*.safetensors") if not path.parent.match(SCRATCHES))
+    return {path.name: path.stat().st_mtime_ns for path in whole}
 
 
 @pytest.mark.parametrize("finished", [1, 4])
