@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
 from mobius_pipeline import cli
@@ -31,7 +32,8 @@ def begins(node_tag: str) -> None:
     """Begin a run of a pipeline, as Kedro does."""
     hooks = ProjectHooks()
     hooks._catalog_reads = set()
-    hooks.before_pipeline_run({"runtime_params": {}}, Pipeline([node(len, "a", "b", tags=node_tag)]), [])
+    pipeline = Pipeline([node(len, "a", "b", tags=node_tag)])
+    hooks.before_pipeline_run({"runtime_params": {}}, pipeline, DataCatalog({"a": MemoryDataset("text")}))
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def an_earlier_database(path: Path) -> str:
 def test_an_earlier_mlflows_database_is_refused_at_once_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mobius_pipeline.tracking.LAST_WAIT", 0)  # there is nothing to wait for
+    monkeypatch.setattr("mobius_pipeline.tracking.api.LAST_WAIT", 0)  # there is nothing to wait for
     project = tmp_path / "my project"
     (project / "mlruns").mkdir(parents=True)
     schema = an_earlier_database(project / "mlruns/mlflow.db")
@@ -149,7 +151,7 @@ def test_an_earlier_mlflows_database_is_refused_at_once_with_the_command(
 def test_a_database_that_nothing_upgrades_is_refused_at_once(
     spoil: Any, said: str, recorded: str, tracked_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mobius_pipeline.tracking.LAST_WAIT", 0)
+    monkeypatch.setattr("mobius_pipeline.tracking.api.LAST_WAIT", 0)
     spoil(tracked_project / "mlruns/mlflow.db")
     with pytest.raises(MobiusError, match=said):
         begins("tracked")
