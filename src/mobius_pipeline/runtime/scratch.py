@@ -11,18 +11,22 @@ import logging
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+import psutil
 from rich.filesize import decimal
 
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.signals import signals_wait
 
 log = logging.getLogger(__name__)
 
 _END = ".partial"
+_SHORT_WAITS, _SHORT_S = 20, 0.05
 SCRATCHES = f".*{_END}"  # matches the names of scratch folders
 _unpublished: dict[Path, ExitStack] = {}
 
@@ -132,9 +136,38 @@ def _locked(target: Path) -> TextIO:
                 folder.rmdir()
             raise
         with suppress(OSError):  # without locks in the file system nobody else removes it
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait(lock, target, path)
         if _is_at(lock, path):
             return lock
+
+
+def _wait(lock: TextIO, target: Path, path: Path) -> None:
+    """Take a lock once whoever holds it has ended.
+
+    Raises:
+        MobiusError: If a process that started this one holds it: it may wait for this one, in turn.
+    """
+    for _ in range(_SHORT_WAITS):  # others open the lock for an instant to see whose it is
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_SHORT_S)
+        else:
+            return
+    _refuse_to_wait_for_ancestors(target, path)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _refuse_to_wait_for_ancestors(target: Path, lock: Path) -> None:
+    """Raise an error if a process that started this one has the lock."""
+    place = str(lock.resolve())
+    for ancestor in psutil.Process().parents():
+        with suppress(psutil.Error):
+            if place in (file.path for file in ancestor.open_files()):
+                raise MobiusError(
+                    f"{target} is being written by process {ancestor.pid}, which started this one. A script "
+                    "that starts processes needs `if __name__ == '__main__':` around its calls."
+                )
 
 
 def _is_at(lock: TextIO, path: Path) -> bool:
