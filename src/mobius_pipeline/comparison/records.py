@@ -86,7 +86,7 @@ def columns(records: Sequence[Record]) -> Columns:
     if not 2 <= len(groups) <= MOST_COLUMNS:
         raise MobiusError(
             f"{len(records)} trainings were chosen, which make {len(groups)} columns (those that differ in "
-            f"their seed alone share one); a comparison has 2 to {MOST_COLUMNS}. Mend compare.runs or "
+            f"their seed alone share one); a comparison has 2 to {MOST_COLUMNS}. Correct compare.runs or "
             "compare.filter."
         )
     firsts = [settings[indices[0]] for indices in groups.values()]
