@@ -35,7 +35,9 @@ def test_a_steady_fade_moves_but_does_not_flicker() -> None:
 
 
 def test_alternating_frames_flicker() -> None:
-    assert flicker(grey_video(0, 255, 0, 255)) == pytest.approx(2.0)
+    alternating = grey_video(0, 255, 0, 255, 0)
+    assert flicker(alternating) == pytest.approx(2.0)
+    assert dynamic_degree(alternating) == pytest.approx(1.0)  # changes to and fro do not cancel out
 
 
 def test_a_still_is_zero_in_both() -> None:
