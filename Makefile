@@ -1,7 +1,7 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
 # make test-fast  ruff, import contracts and the tests that take no long: for between two edits
-# make test-faults  every proof of docs/reliability.md, slow ones among them: half an hour
+# make test-faults  every proof of docs/reliability.md, slow ones among them: over an hour
 # make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
 # make ui     MLflow's pages of the runs, on 127.0.0.1
 # make study  which models of the family learn how much at which cost: hours, goes on where it stopped

@@ -1,6 +1,6 @@
 """Work on one clip that may fail without taking the run with it: tried again, then reported.
 
-A clip is decoded in a watched process (`clips.media.worker`). The VAE stays in Daft's worker, whose GPU it
+A clip is decoded in a watched process (`media.isolated_worker`). The VAE stays in Daft's worker, whose GPU it
 holds. On Ray, Daft restarts one that dies and repeats what it was at, but does not say what killed it: a
 clip that always does would be tried for ever. So it is written down, outside of the worker, what was begun.
 """
