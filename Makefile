@@ -2,6 +2,7 @@
 # make test   every check
 # make test-fast  ruff, import contracts and the tests that take no long: for between two edits
 # make test-faults  every proof of docs/reliability.md, slow ones among them: over an hour
+# make test-gpu  what only an NVIDIA GPU shows: minutes
 # make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
 # make ui     MLflow's pages of the runs, on 127.0.0.1
 # make study  which models of the family learn how much at which cost: hours, goes on where it stopped
@@ -27,7 +28,7 @@ export DVC_NO_ANALYTICS := true
 # DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
-.PHONY: demo test test-fast test-faults audit ui study bench schema format
+.PHONY: demo test test-fast test-faults test-gpu audit ui study bench schema format
 
 demo: .venv/installed
 	dvc config --local core.no_scm $(NO_SCM)
@@ -54,6 +55,9 @@ FAULTS := tests/faults tests/media tests/ingest tests/latents tests/training tes
 
 test-faults: .venv/installed
 	pytest --numprocesses=auto -m '' $(FAULTS)
+
+test-gpu: .venv/installed
+	pytest --numprocesses=2 -m cuda tests/cuda
 
 # In an environment of its own, since the project needs nothing of it. `--strict` fails where a package could not be
 # looked up. PyPI is asked, since OSV calls a package that it does not know free of findings. ACCEPTED: see SECURITY.md.

@@ -42,9 +42,8 @@ def marks(item: pytest.Item) -> set[str]:
     found = {"browser"} & fixtures
     if "finished_project" in fixtures:
         found.add("slow")
-    if item.path.relative_to(ROOT).parts[0] == "faults":
-        found.add("faults")
-    return found
+    folder = item.path.relative_to(ROOT).parts[0]
+    return found | {folder} & {"faults", "cuda"}
 
 
 @pytest.fixture(scope="session")

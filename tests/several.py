@@ -1,4 +1,4 @@
-"""What the processes of `test_processes.py` run: they import it by name."""
+"""What the processes of trainings in tests run: they import it by name."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 
 import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.callbacks import Callbacks
@@ -67,3 +69,27 @@ def killed_at_three(job: Job, callbacks: Callbacks, processes: Processes) -> Non
 
         trainer.train_step = deadly  # type: ignore[method-assign]
     trainer.train()
+
+
+class _Alone(Processes):
+    """One process that averages its gradients with nobody's, as several do with each other's."""
+
+    def ddp(self, model: nn.Module) -> nn.Module:
+        return DistributedDataParallel(model, gradient_as_bucket_view=True, init_sync=False)
+
+
+def under_nccl(job: Job, callbacks: Callbacks, processes: Processes) -> None:
+    """Train in one process, through the collectives of several."""
+    mean = torch.tensor([1.0, 2.0], device=job.config.device)
+    distributed.all_reduce(mean)
+    gathered: list[str | None] = [None]
+    distributed.all_gather_object(gathered, "here")
+    distributed.barrier()
+    assert (mean.tolist(), gathered) == ([1.0, 2.0], ["here"])
+    one = build_trainer(
+        LatentsStore(job.latents), job.base, job.model, job.config, job.state, callbacks, _Alone()
+    )
+    one.train()
+    job.output.mkdir(parents=True)
+    found = {"backend": distributed.get_backend(), "losses": [loss for _, loss, _ in one.history.loss]}
+    (job.output / "found.json").write_text(json.dumps(found))
