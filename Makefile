@@ -35,14 +35,14 @@ demo: .venv/installed
 	dvc repro
 	mobius summary
 
-test: .venv/installed
+test: .venv/installed .venv/quantized
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
 	pytest --numprocesses=auto
 
-test-fast: .venv/installed
+test-fast: .venv/installed .venv/quantized
 	ruff check .
 	ruff format --check .
 	lint-imports
@@ -53,10 +53,10 @@ FAULTS := tests/faults tests/media tests/ingest tests/latents tests/training tes
 	tests/end_to_end/test_dirty_folder.py tests/end_to_end/test_stopped_stages.py \
 	tests/end_to_end/test_surroundings.py tests/end_to_end/test_stages.py tests/end_to_end/test_hostile_texts.py
 
-test-faults: .venv/installed
+test-faults: .venv/installed .venv/quantized
 	pytest --numprocesses=auto -m '' $(FAULTS)
 
-test-gpu: .venv/installed
+test-gpu: .venv/installed .venv/quantized
 	pytest --numprocesses=2 -m cuda tests/cuda
 
 # In an environment of its own, since the project needs nothing of it. `--strict` fails where a package could not be
@@ -106,4 +106,9 @@ BY_uv = python -m pip install --quiet 'uv>=0.9,<1' && \
 	$(PYTHON) -m venv .venv
 	$(BY_$(INSTALLER))
 	python -m pip install --no-deps --editable .
+	touch $@
+
+# Beside the environment, where the tests that need it find it: in the environment, it warns in every command.
+.venv/quantized: .venv/installed
+	python -m pip install --quiet --no-deps --target $@ torchao==0.18.0
 	touch $@

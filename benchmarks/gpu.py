@@ -1,6 +1,6 @@
 """What a training step costs on one CUDA device, beside the planner's prediction: `python benchmarks/gpu.py`.
 
-Needs torch >= 2.10, diffusers, safetensors and pydantic, and the source folder beside it: no installation of
+Needs torch >= 2.11, diffusers, safetensors and pydantic, and the source folder beside it: no installation of
 this project, no Kedro, no MLflow, no weights. The model has the configuration of ModelScope's text-to-video
 UNet with random weights, as a text-to-video base, and as a text-to-image base of the same layout.
 

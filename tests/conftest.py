@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
     """Makes folders that all workers share, and that no test changes."""
     own = tmp_path_factory.getbasetemp()
     return once_in(own if worker_id == "master" else own.parent)
+
+
+@pytest.fixture
+def torchao(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes torchao importable, which the Makefile installs beside the environment."""
+    monkeypatch.syspath_prepend(str(Path(sys.prefix) / "quantized"))
 
 
 @pytest.fixture(scope="session")

@@ -219,8 +219,8 @@ def test_options_that_cannot_work_are_refused(options: dict[str, object], reason
         Variant(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("torchao")
 def test_int8_weights_are_close() -> None:
-    pytest.importorskip("torchao")
     from mobius_pipeline.models.factory import build_model
 
     exact = run(build_model(tiny.PARALLEL, tiny.unet(), seed=0))

@@ -233,14 +233,15 @@ def test_autocast_trains_in_float32_weights(tiny_store: Path, tiny_base: Path, t
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
+@pytest.mark.usefixtures("torchao")
+@pytest.mark.parametrize("mode", MODES)
 def test_states_in_8_bits_come_back_from_a_checkpoint(
-    tiny_store: Path, tiny_base: Path, tmp_path: Path
+    mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torchao", reason="needs the extra `quantized`")
     optimizer = {**tiny.train_config().model_dump()["optimizer"], "state_bits": 8}
 
     def trained(name: str, **changes: Any) -> Trainer:
-        one = trainer("parallel", tiny_store, tiny_base, tmp_path / name, **changes)
+        one = trainer(mode, tiny_store, tiny_base, tmp_path / name, **changes)
         one.train()
         return one
 
@@ -251,7 +252,10 @@ def test_states_in_8_bits_come_back_from_a_checkpoint(
     pairs = zip(weights(again).values(), weights(whole).values(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
     kept = [one.history.memory["breakdown"]["optimizer"] for one in (whole, trained("exact"))]
-    assert kept[0] < kept[1]
+    if mode == "serial":  # all of parallel's moments are too small here for 8 bits, and some of serial's
+        assert kept[0] < kept[1]
+    else:
+        assert kept[0] == kept[1]
 
 
 @pytest.mark.parametrize(

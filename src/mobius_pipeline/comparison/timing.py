@@ -139,7 +139,7 @@ def move(trainer: Trainer, device: str) -> None:
     trainer.model.to(device)
     trainer.optimization.ema.to(device)
     for state in trainer.optimization.optimizer.state.values():
-        # AdamW counts its steps on the CPU, wherever the moments are.
+        # The count of steps stays where AdamW keeps it: on the device if it is fused, else on the CPU.
         state.update({key: value.to(device) for key, value in state.items() if key != "step"})
 
 

@@ -1,6 +1,7 @@
 """What a training step of a mode will cost: it runs on fake tensors, which have shapes and no memory."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,7 +11,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from mobius_pipeline.models.factory import build_model, trainable_parameters
@@ -87,6 +90,7 @@ def predict_training(
     *,
     autocast: bool = False,
     ema: bool = True,
+    device: Literal["cuda", "cpu"] = "cuda",
 ) -> Cost:
     """Predict the cost of a training step over the base of `unet_config`, without its weights.
 
@@ -99,16 +103,22 @@ def predict_training(
         shape: Sizes of the step.
         autocast: Run the forward pass in bfloat16.
         ema: Keep a moving average of what is trained, as the pipeline's training does.
+        device: Whose rules of autocast hold; without autocast both cost the same.
 
     Raises:
         MobiusError: If the UNet has a part that the video models do not know, or the variant cannot be
             predicted.
     """
-    return predictor(unet_config, variant, autocast=autocast, ema=ema)(shape)
+    return predictor(unet_config, variant, autocast=autocast, ema=ema, device=device)(shape)
 
 
 def predictor(
-    unet_config: Mapping[str, Any], variant: Variant, *, autocast: bool = False, ema: bool = True
+    unet_config: Mapping[str, Any],
+    variant: Variant,
+    *,
+    autocast: bool = False,
+    ema: bool = True,
+    device: Literal["cuda", "cpu"] = "cuda",
 ) -> Callable[[StepShape], Cost]:
     """Build the model once for predictions at many sizes; see `predict_training`."""
     if variant.spatial_dtype == "int8":
@@ -126,11 +136,28 @@ def predictor(
         _make_states(step)
 
     def predict(shape: StepShape) -> Cost:
-        with mode:
+        with mode, _CudaAutocast() if device == "cuda" else nullcontext():
             step.inputs[:] = model_inputs(base.config, shape)
             return _measure(step)
 
     return predict
+
+
+class _CudaAutocast(TorchFunctionMode):
+    """Gives the CPU's autocast the rules of CUDA's, under which norms work in float32 and return it.
+
+    The CPU's leaves them in bfloat16. The list of CUDA's is in torch's documentation of automatic mixed
+    precision; a UNet's forward pass calls two of it.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function, with float32 inputs if CUDA's autocast would give it those."""
+        kwargs = kwargs or {}
+        if func in (functional.group_norm, functional.layer_norm) and torch.is_autocast_enabled("cpu"):
+            args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs))
+        return func(*args, **kwargs)
 
 
 def _fake_weights(model: nn.Module) -> None:

@@ -57,13 +57,12 @@ def state_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-def restored_state(plain: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
-    """Undo `state_tensors`; what is no scalar goes to the device of the parameter `like`."""
-    moved = {name: value.to(like.device) if value.ndim else value for name, value in plain.items()}
-    state = {name: value for name, value in moved.items() if "." not in name}
-    for name in sorted({name.split(".")[0] for name in moved if "." in name}):
+def restored_state(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `state_tensors`, on the device that they are on."""
+    state = {name: value for name, value in plain.items() if "." not in name}
+    for name in sorted({name.split(".")[0] for name in plain if "." in name}):
         from torchao.optim.subclass_8bit import OptimState8bit
 
-        parts = (moved[f"{name}.{part}"] for part in ("codes", "scale", "qmap"))
+        parts = (plain[f"{name}.{part}"] for part in ("codes", "scale", "qmap"))
         state[name] = OptimState8bit(*parts, _SIGNED[name])
     return state

@@ -44,8 +44,16 @@ def load_tensors(
     copy_exactly(parts.pop("ema"), dict(zip(trained, ema.shadow_params, strict=True)), complaint)
     states = {name: _below(name, parts["optimizer"]) for name in trained}
     _check_states(states, trained, sum(map(len, parts.values())), complaint)
-    for name, parameter in trained.items():
-        optimizer.state[parameter] = restored_state(states[name], parameter)
+    _load_states({trained[name]: restored_state(state) for name, state in states.items()}, optimizer)
+
+
+def _load_states(states: Mapping[Tensor, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
+    """Put states where the optimiser wants them: a fused AdamW counts its steps on the device."""
+    groups = optimizer.state_dict()["param_groups"]  # parameters are numbers here
+    numbers = [number for group in groups for number in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbered = {number: states[one] for number, one in zip(numbers, parameters, strict=True)}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
 
 
 def _below(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -63,8 +71,10 @@ def _check_states(
 
     An optimiser would fill in what is missing with zeros, and go on.
     """
-    kinds = set[str]().union(*states.values())
-    missing = [name for name, state in states.items() if state.keys() != kinds or not kinds]
+    # 8-bit AdamW keeps small moments in 32 bits: a tensor, where others have codes and scales.
+    held = {name: {kind.partition(".")[0] for kind in state} for name, state in states.items()}
+    kinds = set[str]().union(*held.values())
+    missing = [name for name, own in held.items() if own != kinds or not kinds]
     misshapen = [
         f"{name}.{kind}"
         for name, state in states.items()
