@@ -18,7 +18,7 @@ export MALLOC_MMAP_THRESHOLD_ := 4294967296
 export MALLOC_TRIM_THRESHOLD_ := 4294967296
 # Threads that wait for a core sleep soon; a setting of your own stays.
 ifndef OMP_WAIT_POLICY
-export GOMP_SPINCOUNT ?= 10000
+export GOMP_SPINCOUNT ?= 1000
 endif
 # No dependency reports home; the project's hooks say the same to whoever starts Kedro by hand.
 export DO_NOT_TRACK := 1
@@ -110,5 +110,5 @@ BY_uv = python -m pip install --quiet 'uv>=0.9,<1' && \
 
 # Beside the environment, where the tests that need it find it: in the environment, it warns in every command.
 .venv/quantized: .venv/installed
-	python -m pip install --quiet --no-deps --target $@ torchao==0.18.0
+	python -m pip install --quiet --no-deps --upgrade --target $@ torchao==0.18.0
 	touch $@

@@ -20,7 +20,7 @@ from typing import Any
 from mobius_pipeline.runtime.threads import SPIN_COUNT
 
 DEFAULT = "300000"  # libgomp's: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
-COUNTS = (DEFAULT, "30000", SPIN_COUNT, "1000", "0")
+COUNTS = (DEFAULT, "30000", "10000", SPIN_COUNT, "0")
 WARMUP = 2  # steps
 
 

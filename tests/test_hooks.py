@@ -123,12 +123,12 @@ def test_what_any_run_left_is_found_beside_outputs_in_the_store_and_in_the_work(
     catalog = DataCatalog(
         {
             "work": MemoryDataset(work),
-            "weights": FolderDataset(filepath=str(model)),
-            "latents": StoreDataset(filepath=str(tmp_path / "store")),
+            "trained": FolderDataset(filepath=str(model)),
+            "latents": StoreDataset(filepath=str(tmp_path / "store"), holds="nothing.Here"),
             "clips": FolderDataset(filepath=str(own)),
         }
     )
-    nodes = [node(len, "clips", name, name=name) for name in ("weights", "latents")]
+    nodes = [node(len, "clips", name, name=name) for name in ("trained", "latents")]
     every = {"a": Pipeline(nodes[:1]), "b": Pipeline(nodes[1:])}
     monkeypatch.setattr("mobius_pipeline.hooks.pipelines", every)
     assert sorted(left_behind(catalog)) == sorted(left[:3])

@@ -12,6 +12,7 @@ from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.records import columns, read_record, write_record
 from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.sampling.sample_set import SampleSet
 
 
 def record(
@@ -39,7 +40,7 @@ def record(
         "history": {"heldout": [[0, 0.3, 0.0], [8, loss + 0.12, 1.0], [end or 8, loss + 0.1, 2.0]]},
         "heldout_watched": [[0, by_clip["start"]], [8, at_steps["by_clip"]], [end or 8, by_clip["end"]]],
     }  # fmt: skip
-    return Record(config, metrics, Path("samples"))
+    return Record(config, metrics, SampleSet(Path("samples")))
 
 
 def against(first: list[Record], other: list[Record], point: str = "steps") -> Change:
@@ -82,7 +83,7 @@ def test_too_few_or_too_many_columns_are_refused(number: int) -> None:
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
     write_record(tmp_path / "record", record())
-    assert read_record(tmp_path) == Record(record().config, record().metrics, tmp_path / "samples")
+    assert read_record(tmp_path) == Record(record().config, record().metrics, SampleSet(tmp_path / "samples"))
     with pytest.raises(MobiusError, match="no record of an evaluation"):
         read_record(tmp_path / "elsewhere")
 
@@ -92,7 +93,7 @@ def test_a_record_of_an_earlier_version_has_its_runtime_apart(tmp_path: Path) ->
     runtime = {"device": "cuda", "keep_last": 3}
     before = {key: value for key, value in now.config.items() if key not in ("runtime", "devices")}
     before["train"] = {**now.config["train"], **runtime}
-    write_record(tmp_path / "record", Record(before, now.metrics, Path()))
+    write_record(tmp_path / "record", Record(before, now.metrics, now.samples))
     assert read_record(tmp_path).config == {**now.config, "runtime": runtime, "devices": ["cuda"]}
 
 

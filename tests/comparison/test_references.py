@@ -13,7 +13,7 @@ from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.decode import open_media
 from mobius_pipeline.runtime.files import write_json
-from mobius_pipeline.sampling.sample import FRAMES, LISTING, Sample
+from mobius_pipeline.sampling.sample_set import FRAMES, LISTING, Sample, SampleSet
 
 EVALUATE = EvaluateConfig(seed=0, reference_clips=8)
 
@@ -23,13 +23,13 @@ def store(tiny_store: Path) -> LatentsStore:
     return LatentsStore(tiny_store)
 
 
-def write_samples(folder: Path, clips: list[str | None]) -> Path:
+def write_samples(folder: Path, clips: list[str | None]) -> SampleSet:
     """Samples of prompts, each with its real clip, as `sample` leaves them."""
     folder.mkdir()
     samples = [Sample(f"prompt {i}", i, f"{i:03d}.mp4", f"{i:03d}.gif", clip) for i, clip in enumerate(clips)]
     write_json(folder / LISTING, [asdict(sample) for sample in samples])
     save_file({"frames": torch.zeros(len(clips), 1)}, folder / FRAMES)
-    return folder
+    return SampleSet(folder)
 
 
 def test_real_still_and_random_clips_are_scored(

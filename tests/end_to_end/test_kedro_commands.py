@@ -79,7 +79,7 @@ def test_registry_tells_pipelines_and_nodes(kedro: Kedro) -> None:
 
 
 def test_catalog_tells_patterns_datasets_and_their_files(kedro: Kedro, project: Path) -> None:
-    of_a_mode = ("loss_curve", "metrics", "samples", "weights")
+    of_a_mode = ("loss_curve", "metrics", "samples", "trained")
     patterns = yaml.safe_load(kedro("catalog", "list-patterns"))
     assert {f"{{mode}}.{name}" for name in of_a_mode} <= set(patterns)
     described = yaml.safe_load(kedro("catalog", "describe-datasets", "--pipeline=evaluate_serial"))

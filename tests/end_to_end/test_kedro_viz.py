@@ -61,7 +61,7 @@ def test_every_dataset_has_a_preview(address: str, graph: dict[str, Any]) -> Non
     # Kedro-Viz shows none of a place that holds nothing yet, of a file of several names, or of HTML.
     assert without == places | IN_MEMORY | {"raw_clips", "comparison_report"}
     kinds = {name: details["preview_type"] for name, details in shown.items() if name not in without}
-    assert kinds["manifest"] == kinds["latents"] == kinds["serial.weights"] == "TablePreview"
+    assert kinds["manifest"] == kinds["latents"] == kinds["serial.trained"] == "TablePreview"
     assert kinds["real_videos"] == kinds["parallel.samples"] == "ImagePreview"
     assert kinds["serial.loss_curve"] == "PlotlyPreview"
     assert (
@@ -83,7 +83,7 @@ def test_previews_hold_what_the_files_hold(
     assert len(table["data"]) == 20
     assert table["columns"][:3] == ["path", "caption", "reason"]
     assert table["columns"][-2:] == ["clip_id", "source_sha256"]
-    files = dict(preview("serial.weights")["data"])
+    files = dict(preview("serial.trained")["data"])
     weights = finished_project / "data/06_models/serial/diffusion_pytorch_model.safetensors"
     assert files[weights.name] == f"{weights.stat().st_size:,}"
     losses = preview("parallel.loss_curve")["data"][0]

@@ -21,7 +21,7 @@ from mobius_pipeline.pipelines.files import TableDataset
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, write_json
 from mobius_pipeline.runtime.tables import CHECKSUMS, StoredTable, Table, read_table
-from mobius_pipeline.sampling.sample import read_samples
+from mobius_pipeline.sampling.sample_set import SampleSet
 
 SEEDS = range(40)
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -223,15 +223,15 @@ def test_wrong_samples_are_refused(rows: Any, said: str, tmp_path: Path) -> None
     folder.mkdir()
     save_file({"frames": torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)}, folder / "frames.safetensors")
     write_json(folder / "samples.json", [LISTED])
-    assert len(read_samples(folder)[0]) == 1
+    assert len(SampleSet.load(folder).samples) == 1
     write_json(folder / "samples.json", rows)
     with pytest.raises(MobiusError, match=said) as told:
-        read_samples(folder)
+        SampleSet.load(folder)
     assert "`kedro run --pipelines=sample_serial`" in str(told.value)
     (folder / "frames.safetensors").write_bytes(b"frames")
     write_json(folder / "samples.json", [LISTED])
     with pytest.raises(MobiusError, match=r"frames\.safetensors cannot be used"):
-        read_samples(folder)
+        SampleSet.load(folder)
 
 
 @pytest.mark.parametrize("kind", [ClipTable, Manifest, Quarantine])

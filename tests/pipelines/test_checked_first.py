@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kedro.io import DatasetError
 
 import tiny
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
-from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.compare.nodes import choose_trainings
 from mobius_pipeline.pipelines.evaluate.nodes import evaluate
-from mobius_pipeline.pipelines.export.nodes import export
+from mobius_pipeline.pipelines.folders import FolderDataset
 from mobius_pipeline.pipelines.sample.nodes import sample
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json
 from mobius_pipeline.sampling.config import SampleConfig
+from mobius_pipeline.sampling.sample_set import SampleSet
+from mobius_pipeline.training.result import TrainingResult
 
 NOWHERE = Path("/nowhere")
 EVALUATE = EvaluateConfig(seed=0, reference_clips=4)
@@ -30,11 +33,11 @@ SAMPLE = SampleConfig(
 def trained(tracked_project: Path, tiny_store: Path, tiny_base: Path) -> Path:
     """A project with a serial training and its samples."""
     config, model = tiny.train_config(), tiny.model_config("serial")
-    made = train(tiny_store, tiny_base, config, model, model, tracked_project / "work")
-    weights = shutil.copytree(made, tracked_project / "models/serial")
-    clip = ClipFormat(**read_json(tiny_store / "current.json")["clip"])
-    videos = sample(weights, tiny_base, tiny_store, SAMPLE, clip, tracked_project / "work")
-    shutil.copytree(videos, tracked_project / "samples/serial")
+    store, work = LatentsStore(tiny_store), tracked_project / "work"
+    made = train(store, tiny_base, config, model, model, work)
+    shutil.copytree(made.folder, tracked_project / "models/serial")
+    videos = sample(made, tiny_base, store, SAMPLE, store.clip, work)
+    shutil.copytree(videos.folder, tracked_project / "samples/serial")
     return tracked_project
 
 
@@ -44,9 +47,15 @@ def of_another_mode(run_id: str) -> None:
     mlflow.MlflowClient().set_tag(run_id, "mode", "parallel")
 
 
+def load(kind: str, folder: Path) -> Any:
+    """What the catalog hands a node."""
+    return FolderDataset(filepath=str(folder), holds=f"mobius_pipeline.{kind}").load()
+
+
 def evaluated(project: Path, store: Path, mode: str = "serial") -> Any:
-    folders = project / "models" / mode, project / "samples/serial"
-    return evaluate(*folders, store, NOWHERE, EVALUATE, project / "work")
+    trained = load("training.result.TrainingResult", project / "models" / mode)
+    samples = load("sampling.sample_set.SampleSet", project / "samples/serial")
+    return evaluate(trained, samples, LatentsStore(store), NOWHERE, EVALUATE, project / "work")
 
 
 def run_of(project: Path) -> str:
@@ -72,35 +81,26 @@ def test_a_run_that_is_gone_is_said_first(
 
 def test_files_of_another_mode_are_refused(trained: Path, tiny_store: Path) -> None:
     (trained / "models/serial").rename(trained / "models/parallel")
-    weights, work = trained / "models/parallel", trained / "work"
-    clip = ClipFormat(**read_json(tiny_store / "current.json")["clip"])
-    for asked in (
-        lambda: evaluated(trained, tiny_store, "parallel"),
-        lambda: sample(weights, NOWHERE, tiny_store, SAMPLE, clip, work),
-        lambda: export(weights, NOWHERE, work),
-    ):
-        with pytest.raises(MobiusError, match=r"holds a training of mode serial, not parallel\. Run `kedro"):
-            asked()
+    with pytest.raises(DatasetError, match=r"holds a training of mode serial, not parallel\. Run `kedro"):
+        evaluated(trained, tiny_store, "parallel")
 
 
 def test_a_damaged_training_or_missing_samples_stop_an_evaluation(trained: Path, tiny_store: Path) -> None:
-    (trained / "samples/serial/samples.json").unlink()
-    with pytest.raises(MobiusError, match=r"no .*samples\.json.*sample_serial"):
-        evaluated(trained, tiny_store)
     (trained / "models/serial/metrics.json").write_text("{")
     with pytest.raises(MobiusError, match=r"metrics\.json cannot be used"):
+        evaluated(trained, tiny_store)
+    (trained / "samples/serial/samples.json").unlink()
+    with pytest.raises(DatasetError, match=r"no .*samples\.json.*sample_serial"):
         evaluated(trained, tiny_store)
 
 
 def test_a_comparison_asks_for_its_trainings_first(trained: Path, tiny_store: Path, tiny_base: Path) -> None:
     config, models = tiny.train_config(), {mode: tiny.model_config(mode) for mode in ("serial", "parallel")}
-    made = train(tiny_store, tiny_base, config, models["parallel"], models["serial"], trained / "work")
-    shutil.copytree(made, trained / "models/parallel")
-    serial, parallel = (trained / "models" / mode for mode in models)
-    samples = trained / "samples/serial"
+    store, work = LatentsStore(tiny_store), trained / "work"
+    parallel = train(store, tiny_base, config, models["parallel"], models["serial"], work)
+    serial, samples = TrainingResult(trained / "models/serial"), SampleSet(trained / "samples/serial")
     runs: list[dict[str, Any]] = [
-        {"run_id": read_json(folder / "metrics.json")["run_id"], "quality": {}}
-        for folder in (serial, parallel)
+        {"run_id": one.metrics["run_id"], "quality": {}} for one in (serial, parallel)
     ]
     settings = CompareConfig(paired_steps=None)
     chosen = choose_trainings(serial, samples, runs[0], parallel, samples, runs[1], settings)
@@ -108,5 +108,3 @@ def test_a_comparison_asks_for_its_trainings_first(trained: Path, tiny_store: Pa
     of_another_mode(runs[0]["run_id"])
     with pytest.raises(MobiusError, match="is of mode parallel, not serial"):
         choose_trainings(serial, samples, runs[0], parallel, samples, runs[1], settings)
-    with pytest.raises(MobiusError, match=r"no .*samples\.json"):
-        choose_trainings(serial, trained, runs[0], parallel, samples, runs[1], settings)

@@ -110,6 +110,8 @@ def test_errors_name_the_pipeline_that_makes_a_file(name: str, catalog: DataCata
             assert f"`kedro run --pipelines={name}`" in dataset._remedy
         if isinstance(dataset, TableDataset | RecordDataset):
             assert f"`kedro run --pipelines={name}`" in dataset._remedy
+        if isinstance(dataset, FolderDataset) and dataset._holds:
+            assert callable(load_obj(dataset._holds).load)
         if isinstance(dataset, TableDataset):
             assert issubclass(load_obj(dataset._holds), StoredTable)
 

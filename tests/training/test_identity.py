@@ -10,7 +10,7 @@ from pydantic import BaseModel
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
 # Another value of every setting.
@@ -73,16 +73,15 @@ def test_a_training_goes_on_with_other_settings_of_the_runtime(
     tiny_store: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def train(**changes: Any) -> dict[str, Any]:
-        return read_metrics(
-            train_mode(
-                LatentsStore(tiny_store),
-                tiny_base,
-                tiny.model_config("parallel"),
-                tiny.train_config(**changes),
-                state=tmp_path / "state",
-                output=tmp_path / "trained",
-            )
+        output = train_mode(
+            LatentsStore(tiny_store),
+            tiny_base,
+            tiny.model_config("parallel"),
+            tiny.train_config(**changes),
+            state=tmp_path / "state",
+            output=tmp_path / "trained",
         )
+        return TrainingResult(output).metrics
 
     caplog.set_level(logging.INFO)
     first = train()

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
 
@@ -17,12 +17,12 @@ def test_resume_state_of_another_training_is_refused(
     store, model, config = LatentsStore(tiny_store), tiny.model_config("parallel"), tiny.train_config()
     folders = {"state": tmp_path / "state", "output": tmp_path / "output"}
     train_mode(store, tiny_base, model, config, **folders)
-    before = read_metrics(tmp_path / "output")
+    before = TrainingResult(tmp_path / "output").metrics
     faster = config.model_copy(update={"steps": 8})
     with pytest.raises(MobiusError, match=r"of another training: .*train\.steps is 8 and was 6"):
         train_mode(store, tiny_base, model, faster, **folders)
     train_mode(store, tiny_base, model, config, **folders)  # the same goes on: there is nothing left to do
-    after = read_metrics(tmp_path / "output")
+    after = TrainingResult(tmp_path / "output").metrics
     assert after["heldout_by_clip"] == before["heldout_by_clip"]
 
 
@@ -32,14 +32,14 @@ def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_fork
     store, model = LatentsStore(tiny_store), tiny.model_config("parallel")
     config = tiny.train_config(steps=4, checkpoint_every=2, last_step=8)
     first = train_mode(store, tiny_base, model, config, state=tmp_path / "one", output=tmp_path / "first")
-    at_steps = read_metrics(first)["heldout_at_steps"]
+    at_steps = TrainingResult(first).metrics["heldout_at_steps"]
     assert at_steps["step"] == 4
-    assert at_steps["loss"] != read_metrics(first)["heldout_loss"]
+    assert at_steps["loss"] != TrainingResult(first).metrics["heldout_loss"]
 
     fork = {"on_mismatch": "fork", "checkpoint_every": 2}
     for steps, measured in ((10, 10), (6, None)):  # after the fork's first step, and before it
         longer = tiny.train_config(steps=steps, last_step=12, **fork)
         folders = {"state": tmp_path / f"to {steps}", "output": tmp_path / f"forked to {steps}"}
         forked = train_mode(store, tiny_base, model, longer, earlier=[tmp_path / "one"], **folders)
-        found = read_metrics(forked)["heldout_at_steps"]
+        found = TrainingResult(forked).metrics["heldout_at_steps"]
         assert (found and found["step"]) == measured

@@ -22,7 +22,7 @@ from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.launch import Job, launch
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,8 @@ def test_stopped_in_two_it_goes_on_in_one(
         long = {"batch_size": 4, "steps": 60, "checkpoint_every": 60, "evaluate_every": 60}
         folders = {"state": tmp_path / folder / "state", "output": tmp_path / folder / "output"}
         config = tiny.train_config(**long | changes)
-        return read_metrics(train_mode(store, tiny_base, model, config, **folders, callbacks=callbacks))
+        output = train_mode(store, tiny_base, model, config, **folders, callbacks=callbacks)
+        return TrainingResult(output).metrics
 
     before = signal.getsignal(signal.SIGTERM)
     with sigterm_raises(), pytest.raises(Terminated):
@@ -168,7 +169,7 @@ def test_a_machine_joins(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> N
     output = train_mode(store, tiny_base, model, config, state=state, output=tmp_path / "output")
     other.join(60)
     assert ended[0].returncode == 0, ended[0].stderr
-    assert read_metrics(output)["steps"] == 4
+    assert TrainingResult(output).metrics["steps"] == 4
     assert json.loads((output / "training.json").read_text())["processes"] == 2
 
 

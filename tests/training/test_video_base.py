@@ -13,7 +13,7 @@ from mobius_pipeline.models.export import export
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.sources.sample_clips import write_set
-from mobius_pipeline.training.result import read_metrics
+from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import start_heldout_loss, train_mode
 
 
@@ -25,7 +25,7 @@ def video_base(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempP
     train_mode(store, tiny_base, model, config, state=folder / "state", output=folder / "serial")
     base = export(folder / "serial", tiny_base, folder / "base")
     exported = start_heldout_loss(store, base, config)
-    assert exported.loss == pytest.approx(read_metrics(folder / "serial")["heldout_loss"], rel=1e-5)
+    assert exported.loss == pytest.approx(TrainingResult(folder / "serial").metrics["heldout_loss"], rel=1e-5)
     return base
 
 
@@ -48,7 +48,7 @@ def test_both_modes_start_as_the_video_model_and_learn(
     folder = train_mode(
         other_clips, video_base, model, config, state=tmp_path / "state", output=tmp_path / mode
     )
-    metrics = read_metrics(folder)
+    metrics = TrainingResult(folder).metrics
     first = metrics["history"]["heldout"][0][1]
     assert first == pytest.approx(metrics["heldout_loss_start"], rel=1e-5)
     assert metrics["heldout_loss"] < metrics["heldout_loss_start"]

@@ -21,7 +21,7 @@ from mobius_pipeline.comparison.model import (
 )
 from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.comparison.uncertainty import reach
-from mobius_pipeline.sampling.sample import read_samples
+from mobius_pipeline.sampling.sample_set import SampleSet
 
 # The figures of metrics.json that are a number each.
 _FIGURES = (
@@ -117,9 +117,9 @@ def _mean_row(rows: Sequence[Sequence[float]]) -> list[Any]:
     return [mean(entries) for entries in zip(*rows, strict=True)]
 
 
-def _samples(folder: Path, media: Path) -> list[SampleVideo]:
-    place = os.path.relpath(folder, media)
+def _samples(found: SampleSet, media: Path) -> list[SampleVideo]:
+    place = os.path.relpath(found.folder, media)
     return [
         SampleVideo(**asdict(sample) | {"mp4": f"{place}/{sample.mp4}", "gif": f"{place}/{sample.gif}"})
-        for sample in read_samples(folder)[0]
+        for sample in found.samples
     ]

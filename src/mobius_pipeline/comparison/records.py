@@ -12,9 +12,10 @@ from mobius_pipeline.comparison.trainings import Columns, Record
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.runtime.mappings import flatten
+from mobius_pipeline.sampling.sample_set import SampleSet
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.layout import METRICS, TRAINING
-from mobius_pipeline.training.result import Trained, read_description, read_metrics
+from mobius_pipeline.training.result import Trained, TrainingResult
 from mobius_pipeline.training.resume_identity import FORKED
 
 FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
@@ -34,9 +35,9 @@ class Evaluated(TypedDict):
     quality: dict[str, Any]
 
 
-def record_of(weights: Path, samples: Path, metrics: Mapping[str, Any]) -> Record:
-    """The record of the training that lies in `weights`, with what `evaluate` measured."""
-    return Record(_of_today(read_description(weights)), {**read_metrics(weights), **metrics}, samples)
+def record_of(trained: TrainingResult, samples: SampleSet, metrics: Mapping[str, Any]) -> Record:
+    """The record of a finished training, with what `evaluate` measured."""
+    return Record(_of_today(trained.description), {**trained.metrics, **metrics}, samples)
 
 
 def write_record(folder: Path, record: Record) -> Path:
@@ -57,7 +58,8 @@ def read_record(artifacts: Path) -> Record:
     if not (folder / TRAINING).is_file():
         raise MobiusError(f"There is no record of an evaluation in {artifacts}. {remedy}")
     config = read_document(folder / TRAINING, Trained, remedy)
-    return Record(_of_today(config), read_document(folder / METRICS, Evaluated, remedy), artifacts / SAMPLES)
+    metrics = read_document(folder / METRICS, Evaluated, remedy)
+    return Record(_of_today(config), metrics, SampleSet(artifacts / SAMPLES))
 
 
 def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:

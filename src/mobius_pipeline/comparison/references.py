@@ -13,16 +13,16 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.runtime.files import whole_folder
-from mobius_pipeline.sampling.sample import Sample, read_samples
+from mobius_pipeline.sampling.sample_set import Sample, SampleSet
 
 
 def measure_references(
-    samples: Path, store: LatentsStore, raw_clips: Path, base: Path, config: EvaluateConfig
+    samples: SampleSet, store: LatentsStore, raw_clips: Path, base: Path, config: EvaluateConfig
 ) -> References:
     """Score real, still and unrelated clips for the same prompts; none of them where no prompt has a clip.
 
     Args:
-        samples: The folder of the samples whose prompts they are.
+        samples: Whose prompts they are.
         store: The latents, which say which clips there are and how they are decoded; of them are the
             features of the Fréchet distance.
         raw_clips: The folder of clips.
@@ -49,7 +49,7 @@ def measure_references(
 
 
 def write_real_videos(
-    samples: Path, store: LatentsStore, raw_clips: Path, magnify: int, target: Path
+    samples: SampleSet, store: LatentsStore, raw_clips: Path, magnify: int, target: Path
 ) -> Path:
     """Write the real clip of each sample's prompt as mp4, magnified and named as the sample is.
 
@@ -64,7 +64,7 @@ def write_real_videos(
     return target
 
 
-def real_videos(samples: Path, videos: Path, media: Path) -> list[RealVideo]:
+def real_videos(samples: SampleSet, videos: Path, media: Path) -> list[RealVideo]:
     """What `write_real_videos` wrote, one for each sample; paths are relative to the folder `media`."""
     place = os.path.relpath(videos, media)
     return [
@@ -72,14 +72,14 @@ def real_videos(samples: Path, videos: Path, media: Path) -> list[RealVideo]:
             prompt=sample.prompt,
             mp4=f"{place}/{sample.mp4}" if (videos / sample.mp4).is_file() else None,
         )
-        for sample in read_samples(samples)[0]
+        for sample in samples.samples
     ]
 
 
-def _real_clips(samples: Path, store: LatentsStore) -> list[tuple[Sample, str | None]]:
+def _real_clips(samples: SampleSet, store: LatentsStore) -> list[tuple[Sample, str | None]]:
     """Each sample, with the path of its prompt's real clip if that is among the clips here."""
     known = set(store.paths)
-    return [(sample, sample.clip if sample.clip in known else None) for sample in read_samples(samples)[0]]
+    return [(sample, sample.clip if sample.clip in known else None) for sample in samples.samples]
 
 
 def _drawn(paths: Sequence[str], count: int, seed: int) -> list[str]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from mobius_pipeline.sampling.sample_set import SampleSet
 
 
 @dataclass(frozen=True)
@@ -13,12 +14,12 @@ class Record:
     Attributes:
         config: Its `training.json`: model, train, fingerprints.
         metrics: What was measured in training and evaluation, with the history and the loss by clip.
-        samples: The folder of its samples.
+        samples: Its videos.
     """
 
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
-    samples: Path
+    samples: SampleSet
 
     @property
     def mode(self) -> str:
@@ -34,7 +35,7 @@ class Record:
 Columns = Mapping[str, Sequence[Record]]  # by label; those of one differ in their seed alone
 
 
-def first_samples(columns: Columns) -> Path:
+def first_samples(columns: Columns) -> SampleSet:
     """The samples of the first column's first training, with whose prompts all others are compared."""
     (first, *_), *_ = columns.values()
     return first.samples

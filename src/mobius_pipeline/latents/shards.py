@@ -10,14 +10,16 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import sha256, sync, whole_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIX = ".safetensors"
 HASH_DIGITS = 20
@@ -27,7 +29,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _whole: set[tuple[str, int, int, int]] = set()  # files whose hash agreed in this process
 
 
-def write_shard(folder: Path, kind: str, names: Sequence[str], tensors: dict[str, Tensor]) -> str:
+def write_shard(folder: Path, kind: str, names: Sequence[str], tensors: "dict[str, Tensor]") -> str:
     """Write a shard and return its file name.
 
     Args:
@@ -39,6 +41,8 @@ def write_shard(folder: Path, kind: str, names: Sequence[str], tensors: dict[str
     Raises:
         MobiusError: If the disk is full; nothing is left of the shard then.
     """
+    from safetensors.torch import save
+
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     data = save(contiguous, {_ROWS: json.dumps(list(names))})
     path = folder / f"{kind}-{hashlib.sha256(data).hexdigest()[:HASH_DIGITS]}{SUFFIX}"
@@ -104,7 +108,7 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def mapped(path: Path) -> dict[str, Tensor]:
+def mapped(path: Path) -> "dict[str, Tensor]":
     """A whole shard's tensors by memory map: bytes are read when, and each time that, they are used.
 
     Raises:

@@ -15,17 +15,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
 from pydantic import BaseModel, Field
-from torch import Tensor
 
 from mobius_pipeline.latents.index import INDEX, read_index
 from mobius_pipeline.latents.shards import HASH_DIGITS, REMEDY, mapped, row_names
 from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, read_document, unusable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STORE_VERSION = 1
 CURRENT = "current.json"
@@ -92,6 +93,11 @@ class LatentsStore:
         self.index = read_index(self.folder)
         self._open: dict[str, tuple[dict[str, Tensor], list[str]]] = {}
 
+    @classmethod
+    def load(cls, root: Path) -> Self:
+        """Open a store."""
+        return cls(root)
+
     def clips(self, split: str) -> list[Clip]:
         """The clips of a split, ordered by clip id."""
         index = self.index
@@ -111,23 +117,23 @@ class LatentsStore:
         rows = self.index[columns].itertuples(index=False, name=None)
         return digest([self.current.fingerprint, sorted(tuple(map(_fixed, row)) for row in rows)])
 
-    def moments(self, clip: Clip) -> tuple[Tensor, Tensor]:
+    def moments(self, clip: Clip) -> "tuple[Tensor, Tensor]":
         """Posterior mean and log-variance of a clip, each (C, F, h, w) float32."""
         mean, logvar = (self._slice(clip.shard, name, clip.row, clip.clip_id) for name in ("mean", "logvar"))
         return mean.transpose(0, 1), logvar.transpose(0, 1)
 
-    def text(self, clip: Clip, caption: int = 0) -> Tensor:
+    def text(self, clip: Clip, caption: int = 0) -> "Tensor":
         """Embedding of one of a clip's captions, by its place among them, (L, D) float32."""
         place = clip.text_shards[caption], "embedding", clip.text_rows[caption]
         return self._slice(*place, clip.captions[caption])
 
     @cached_property
-    def no_text(self) -> Tensor:
+    def no_text(self) -> "Tensor":
         """Embedding of the empty caption, for classifier-free guidance, (L, D) float32."""
         empty = self.index[self.index["clip_id"] == ""].iloc[0]
         return self._slice(empty["text_shards"][0], "embedding", int(empty["text_rows"][0]), "")
 
-    def _slice(self, shard: str, name: str, row: int, of: str) -> Tensor:
+    def _slice(self, shard: str, name: str, row: int, of: str) -> "Tensor":
         """A row of a shard, which must be the one of the clip, or of the caption, `of`."""
         if shard not in self._open:
             self._open[shard] = mapped(self.folder / shard), row_names(self.folder / shard)
@@ -135,7 +141,7 @@ class LatentsStore:
         if row >= len(tensors[name]) or (names and names[row] != of):
             what = f"{of!r} is not in row {row} of {shard} (the first is 0)"
             raise unusable(self.folder / INDEX, what, REMEDY)
-        return tensors[name][row].to(torch.float32)
+        return tensors[name][row].float()
 
 
 def _fixed(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
+from kedro.utils import load_obj
 from kedro_datasets._typing import ImagePreview, TablePreview
 
 from mobius_pipeline.pipelines.remedies import made_again
@@ -16,51 +17,60 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import move_folder
 
 
-class FolderDataset(AbstractDataset[Path, Path]):
+class FolderDataset(AbstractDataset[Any, Any]):
     """A folder of files.
 
-    A node fills a folder under the work directory and returns its path; saving moves that folder into place
-    in one rename, so the published folder is whole or absent. A node that keeps its folder up to date in
-    place (the latents store) returns the published path itself. Loading gives the path.
+    A node fills a folder under the work directory; saving moves it into place in one rename, so the published
+    folder is whole or absent. Nodes take and give an object of the class that `holds` names, whose `load`
+    opens a folder and whose `folder` is its path; without one, the path itself.
     """
 
     def __init__(
         self,
         *,
         filepath: str,
+        holds: str | None = None,
         made_by: str | None = None,
         remedy: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the folder, and what to do if there is none; `metadata` is Kedro-Viz's and not read here."""
+        """Name the folder, its class by its import path, and what to do if there is none.
+
+        `metadata` is Kedro-Viz's and not read here.
+        """
+        self._holds = holds
         self._filepath, self._remedy = PurePosixPath(filepath), remedy or made_again(made_by)
         self.metadata = metadata
 
-    def load(self) -> Path:
-        """Return the folder's path.
+    def load(self) -> Any:
+        """Open the folder, or return its path.
 
         Raises:
-            MobiusError: If the folder does not exist.
+            MobiusError: If the folder does not exist, or does not hold what it should.
         """
-        path = Path(self._filepath)
-        if not path.is_dir():
-            raise MobiusError(f"There is no folder {path}. {self._remedy}")
-        return path
+        folder = self._folder()
+        return folder if self._holds is None else load_obj(self._holds).load(folder)
 
-    def save(self, data: Path) -> None:
-        """Publish the folder `data`."""
-        target = Path(self._filepath)
-        if data.resolve() != target.resolve():
-            move_folder(data, target)
+    def save(self, data: Any) -> None:
+        """Publish the folder `data`, or that of the object `data`."""
+        folder, target = data if isinstance(data, Path) else data.folder, Path(self._filepath)
+        if folder.resolve() != target.resolve():
+            move_folder(folder, target)
 
     def preview(self, nrows: int = 20) -> TablePreview:
         """Its first files and their sizes."""
-        folder = self.load()
+        folder = self._folder()
         rows = [
             [path.relative_to(folder).as_posix(), f"{path.stat().st_size:,}"]
             for path in islice(_files(folder), nrows)
         ]
         return TablePreview({"index": list(range(len(rows))), "columns": ["file", "bytes"], "data": rows})
+
+    def _folder(self) -> Path:
+        path = Path(self._filepath)
+        if not path.is_dir():
+            raise MobiusError(f"There is no folder {path}. {self._remedy}")
+        return path
 
     def _exists(self) -> bool:
         return Path(self._filepath).is_dir()
@@ -73,21 +83,21 @@ class StoreDataset(FolderDataset):
     """A folder that its node brings up to date in place; nothing else ever takes its place."""
 
     def __init__(
-        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+        self, *, filepath: str, holds: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
         """As a folder's; why here, see `VideosDataset`."""
-        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
+        super().__init__(filepath=filepath, holds=holds, made_by=made_by, metadata=metadata)
 
-    def save(self, data: Path) -> None:
+    def save(self, data: Any) -> None:
         """Take note that the folder is up to date.
 
         Raises:
             MobiusError: If another folder was brought up to date: what this one holds would be lost.
         """
-        target = Path(self._filepath)
-        if data.resolve() != target.resolve():
+        filled, target = data.root, Path(self._filepath)
+        if filled.resolve() != target.resolve():
             raise MobiusError(
-                f"{data} was filled in place of {target}, which may hold more and stays as it is. Correct "
+                f"{filled} was filled in place of {target}, which may hold more and stays as it is. Correct "
                 "`latents_store` in conf/base/catalog.yml, which must name the same folder as `latents`."
             )
 
@@ -119,14 +129,19 @@ class VideosDataset(FolderDataset):
     """A folder of videos; where it holds a picture of them all, `grid.png`, that is what Kedro-Viz shows."""
 
     def __init__(
-        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        holds: str | None = None,
+        made_by: str | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         """As a folder's; Kedro writes down a dataset's configuration from its class's own `__init__`."""
-        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
+        super().__init__(filepath=filepath, holds=holds, made_by=made_by, metadata=metadata)
 
     def preview(self, videos: int = 8, frames: int = 8) -> ImagePreview:
         """A row a video, its first frames beside each other."""
-        folder = self.load()
+        folder = self._folder()
         if (whole := folder / "grid.png").is_file():
             png = whole.read_bytes()
         else:

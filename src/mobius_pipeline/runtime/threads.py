@@ -1,13 +1,13 @@
 """How long OpenMP's threads spin at a barrier before they sleep.
 
 Builds of torch for CPUs use GNU's OpenMP. Its threads spin some 300,000 times while another one waits for a
-core: on a machine with other work a step takes twenty times as long as its share. `benchmarks/contention.py`
+core: on a machine with other work a step takes several times as long as its share. `benchmarks/contention.py`
 compares.
 """
 
 import os
 
-SPIN_COUNT = "10000"
+SPIN_COUNT = "1000"
 _OWN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # a user's own setting stays
 
 

@@ -5,7 +5,7 @@ Shapes: `N` prompts, `B` of them in a batch, `F` frames of `H` x `W` px, latents
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,25 +19,12 @@ from mobius_pipeline.media.clip_format import ClipSize
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_gif, write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
-from mobius_pipeline.models.weights import read_tensors
-from mobius_pipeline.runtime.files import Inside, read_document, unusable, whole_folder, write_json
+from mobius_pipeline.runtime.files import whole_folder, write_json
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
+from mobius_pipeline.sampling.sample_set import FRAMES, GRID, LISTING, Sample, SampleSet
 
 log = logging.getLogger(__name__)
-
-FRAMES, LISTING, GRID = "frames.safetensors", "samples.json", "grid.png"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A sampled video; `clip` is the path of the real clip with that caption, if the prompt came from one."""
-
-    prompt: str
-    seed: int
-    mp4: Inside
-    gif: Inside
-    clip: Inside | None
 
 
 def first_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -106,7 +93,7 @@ def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str,
 
 def sample_videos(
     pipe: MobiusTextToVideoPipeline, store: LatentsStore, config: SampleConfig, fps: float, target: Path
-) -> Path:
+) -> SampleSet:
     """Sample a video for each prompt and write them to `target`.
 
     Each as mp4 and gif, and the exact frames of all; a picture of all, a row a prompt, for `dvc plots`.
@@ -123,21 +110,7 @@ def sample_videos(
         Image.fromarray(grid(list(large))).save(partial / GRID)
         save_file({"frames": frames}, partial / FRAMES)
         write_json(partial / LISTING, [asdict(sample) for sample in samples])
-    return target
-
-
-def read_samples(folder: Path) -> tuple[list[Sample], Tensor]:
-    """The samples of a folder and their exact frames, uint8 (N, F, H, W, 3).
-
-    Raises:
-        MobiusError: If a file is missing or damaged, or names one outside of its folder.
-    """
-    remedy = f"Sample again: `kedro run --pipelines=sample_{folder.name}`."
-    samples = read_document(folder / LISTING, list[Sample], remedy)
-    frames = read_tensors(folder / FRAMES, remedy).get("frames", torch.empty(0))
-    if len(frames) != len(samples):
-        raise unusable(folder / FRAMES, f"it holds {len(frames)} videos of {len(samples)}", remedy)
-    return samples, frames
+    return SampleSet(target)
 
 
 def _all_frames(

@@ -14,7 +14,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest
 from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
-from mobius_pipeline.training.result import read_description, read_metrics
+from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import Fingerprints, fingerprints, train_mode
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Laboratory:
             train_mode(
                 self.store, self.base, model, settings, state=place / "state", output=place / "trained"
             )
-        return read_metrics(place / "trained")
+        return TrainingResult(place / "trained").metrics
 
 
 def _is_whole(trained: Path) -> bool:
@@ -113,8 +113,8 @@ def _is_whole(trained: Path) -> bool:
     if not trained.is_dir():
         return False
     try:
-        read_metrics(trained)
-        read_description(trained)
+        result = TrainingResult(trained)
+        _ = result.metrics, result.description
     except MobiusError as error:
         log.warning("%s", error)
         return False

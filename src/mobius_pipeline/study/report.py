@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.comparison.model import Point, Points
 from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.comparison.uncertainty import paired_change
+from mobius_pipeline.sampling.sample_set import SampleSet
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
-from mobius_pipeline.training.result import read_description
+from mobius_pipeline.training.result import TrainingResult
 
 SERIAL = "serial"
 MOST_AT_EQUAL_STEPS = 1.03  # of serial's loss
@@ -72,8 +72,11 @@ def report(
 
 
 def _records(laboratory: Laboratory, one: Studied) -> list[Record]:
-    places = {seed: laboratory.place(Cell(one.model, one.rate, seed)) / "trained" for seed in one.seeds}
-    return [Record(read_description(places[seed]), one.seeds[seed], Path()) for seed in one.seeds]
+    places = {seed: laboratory.place(Cell(one.model, one.rate, seed)) for seed in one.seeds}
+    return [
+        Record(TrainingResult(place / "trained").description, one.seeds[seed], SampleSet(place / "samples"))
+        for seed, place in places.items()
+    ]
 
 
 def _compared(records: Mapping[str, list[Record]], step_s: Mapping[str, float], name: str) -> Row:

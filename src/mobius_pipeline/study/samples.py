@@ -8,10 +8,10 @@ from mobius_pipeline.evaluation.quality import quality
 from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
-from mobius_pipeline.sampling.sample import read_samples, sample_videos
+from mobius_pipeline.sampling.sample import sample_videos
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
-from mobius_pipeline.training.result import load_pipeline
+from mobius_pipeline.training.result import TrainingResult
 
 
 def scores(
@@ -44,15 +44,14 @@ def _scores(
     file = place / f"quality-{digest(given)[:12]}.json"
     if not file.is_file():
         samples = sample_videos(
-            load_pipeline(place / "trained", laboratory.base),
+            TrainingResult(place / "trained").pipeline(laboratory.base),
             laboratory.store,
             config,
             laboratory.store.clip.rate,
             place / "samples",
         )
-        listing, frames = read_samples(samples)
-        videos: Pixels = frames.numpy()
-        write_json(file, quality(videos, [one.prompt for one in listing], features, encode, seed))
+        videos: Pixels = samples.frames.numpy()
+        write_json(file, quality(videos, samples.prompts, features, encode, seed))
     return read_document(
         file, dict[str, Any], f"Delete it (`rm '{file}'`) and run `kedro run --pipelines=study`."
     )

@@ -5,18 +5,20 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, sha256, sync, whole_folder, write_json
 from mobius_pipeline.runtime.signals import signals_wait
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.layout import MANIFEST, META, STATE, step_folder, step_of
-from mobius_pipeline.training.processes import Processes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mobius_pipeline.training.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class Checkpoint:
     """A training's state after `step` optimiser steps."""
 
     step: int
-    tensors: dict[str, Tensor]
+    tensors: "dict[str, Tensor]"
     meta: dict[str, Any]
 
 
@@ -39,7 +41,7 @@ class Checkpointer:
         saved_step: The step of the last checkpoint.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, processes: Processes) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, processes: "Processes") -> None:
         """Keep checkpoints in `folder`; the main process writes them."""
         self._folder, self._config, self._processes = folder, config, processes
         self.saved_step: int | None = None
@@ -104,6 +106,8 @@ def save_checkpoint(
         MobiusError: If it cannot be written; earlier ones are kept.
     """
     target = step_folder(folder, checkpoint.step)
+    from safetensors.torch import save_file
+
     try:
         with whole_folder(target) as partial:
             save_file(checkpoint.tensors, partial / STATE)
@@ -128,6 +132,8 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     path = newest_whole(folder)
     if path is None:
         return None
+    from safetensors.torch import load_file
+
     meta = _read(path / META, dict[str, Any])
     return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
 

@@ -1,18 +1,22 @@
 """What a finished training leaves, as later stages read it (see `layout` for its files)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from mobius_pipeline.base_model.load import base_fingerprint, quiet_loading
-from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
 from mobius_pipeline.training.layout import METRICS, TRAINING
 from mobius_pipeline.training.resume_identity import Description
+
+if TYPE_CHECKING:
+    from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 
 GIB = 2**30
 Number = int | float
@@ -45,26 +49,68 @@ class Metrics(TypedDict):
     flops_per_step: Number
 
 
-def read_description(folder: Path) -> Trained:
-    """The settings and fingerprints of a finished training.
+@dataclass(frozen=True)
+class TrainingResult:
+    """The folder of a finished training; its files are read when they are asked for."""
 
-    Raises:
-        MobiusError: If they are missing or damaged.
-    """
-    return read_document(folder / TRAINING, Trained, written_again(folder))
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open the result that a pipeline published in a folder named by its mode.
+
+        Raises:
+            MobiusError: If it is of another mode, or its description is missing or damaged.
+        """
+        found = cls(folder)
+        if found.mode != folder.name:
+            raise MobiusError(
+                f"{folder} holds a training of mode {found.mode}, not {folder.name}. {_written_again(folder)}"
+            )
+        return found
+
+    @cached_property
+    def description(self) -> Trained:
+        """Its settings and fingerprints.
+
+        Raises:
+            MobiusError: If they are missing or damaged.
+        """
+        return read_document(self.folder / TRAINING, Trained, _written_again(self.folder))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What was measured.
+
+        Raises:
+            MobiusError: If it is missing or damaged.
+        """
+        return dict(read_document(self.folder / METRICS, Metrics, _written_again(self.folder)))
+
+    @property
+    def mode(self) -> str:
+        """Serial, parallel or sum."""
+        return str(self.description["model"].get("mode"))
+
+    def pipeline(self, base: Path) -> "MobiusTextToVideoPipeline":
+        """Put the EMA weights over the base model, with DDIM (Song et al. 2021).
+
+        Raises:
+            MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
+        """
+        from mobius_pipeline.base_model.load import base_fingerprint, quiet_loading
+        from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
+
+        if self.description["fingerprints"]["base"] != base_fingerprint(base):
+            raise MobiusError(
+                f"{self.folder} was trained on another base model than {base}. "
+                "Run its training again, or bring that base back."
+            )
+        quiet_loading()
+        return MobiusTextToVideoPipeline.from_pretrained(base, self.folder)
 
 
-def refuse_other_mode(folder: Path, mode: str) -> None:
-    """See that a finished training is of a mode.
-
-    Raises:
-        MobiusError: If it is of another one, or its description is missing or damaged.
-    """
-    if (found := read_description(folder)["model"].get("mode")) != mode:
-        raise MobiusError(f"{folder} holds a training of mode {found}, not {mode}. {written_again(folder)}")
-
-
-def written_again(folder: Path) -> str:
+def _written_again(folder: Path) -> str:
     """How the result of a training is written again."""
     pipeline = (
         f"`kedro run --pipelines=train_{folder.name}`" if folder.name in get_args(Mode) else "`train_mode`"
@@ -74,18 +120,8 @@ def written_again(folder: Path) -> str:
     )
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """The metrics of a finished training.
-
-    Raises:
-        MobiusError: If they are missing or damaged.
-    """
-    return dict(read_document(folder / METRICS, Metrics, written_again(folder)))
-
-
-def summary_metrics(folder: Path) -> dict[str, float]:
+def tracked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a finished training under the names of the tracking (GiB, seconds)."""
-    metrics = read_metrics(folder)
     breakdown, at_steps = metrics["memory_breakdown_bytes"], metrics["heldout_at_steps"]
     return {
         **({} if at_steps is None else {"eval/loss_at_steps": at_steps["loss"]}),
@@ -104,18 +140,3 @@ def summary_metrics(folder: Path) -> dict[str, float]:
         "parameters/trainable": metrics["trainable_parameters"],
         "parameters/total": metrics["total_parameters"],
     }
-
-
-def load_pipeline(weights: Path, base: Path) -> MobiusTextToVideoPipeline:
-    """Put a training's EMA weights over its base model, with DDIM (Song et al. 2021).
-
-    Raises:
-        MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
-    """
-    if read_description(weights)["fingerprints"]["base"] != base_fingerprint(base):
-        raise MobiusError(
-            f"{weights} was trained on another base model than {base}. "
-            "Run its training again, or bring that base back."
-        )
-    quiet_loading()
-    return MobiusTextToVideoPipeline.from_pretrained(base, weights)

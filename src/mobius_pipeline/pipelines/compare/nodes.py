@@ -7,15 +7,18 @@ from mobius_pipeline.comparison.model import Comparison, Data, References, StepT
 from mobius_pipeline.comparison.trainings import Columns, first_samples
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
 from mobius_pipeline.ingest.clip_table import Manifest, Quarantine
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.scratch import unpublished
+from mobius_pipeline.sampling.sample_set import SampleSet
+from mobius_pipeline.training.result import TrainingResult
 
 
 def choose_trainings(
-    serial_weights: Path,
-    serial_samples: Path,
+    serial: TrainingResult,
+    serial_samples: SampleSet,
     serial_metrics: dict[str, Any],
-    parallel_weights: Path,
-    parallel_samples: Path,
+    parallel: TrainingResult,
+    parallel_samples: SampleSet,
     parallel_metrics: dict[str, Any],
     compare: CompareConfig,
 ) -> Columns:
@@ -25,52 +28,48 @@ def choose_trainings(
         MobiusError: If files or runs are of another mode, missing or damaged: before anything is measured.
     """
     from mobius_pipeline.comparison.records import columns, read_record, record_of
-    from mobius_pipeline.sampling.sample import read_samples
     from mobius_pipeline.tracking import api as tracking
-    from mobius_pipeline.training.result import refuse_other_mode
 
     if compare.chooses:
         records = [read_record(run) for run in tracking.recorded_trainings(compare.runs, compare.filter)]
+        for record in records:
+            SampleSet.load(record.samples.folder)
     else:
-        for weights in (serial_weights, parallel_weights):
-            refuse_other_mode(weights, weights.name)
         records = [
-            record_of(serial_weights, serial_samples, serial_metrics),
-            record_of(parallel_weights, parallel_samples, parallel_metrics),
+            record_of(serial, serial_samples, serial_metrics),
+            record_of(parallel, parallel_samples, parallel_metrics),
         ]
     for record in records:
-        read_samples(record.samples)
         tracking.check_run(record.metrics["run_id"], record.mode, "its page gets no later figures")
     return columns(records)
 
 
-def time_steps(trainings: Columns, latents: Path, base_model: Path, compare: CompareConfig) -> StepTimes:
+def time_steps(
+    trainings: Columns, latents: LatentsStore, base_model: Path, compare: CompareConfig
+) -> StepTimes:
     """Time some steps of all columns, taking turns."""
     from mobius_pipeline.comparison.timing import time_columns
-    from mobius_pipeline.latents.store import LatentsStore
 
-    return time_columns(trainings, LatentsStore(latents), base_model, compare.paired_steps)
+    return time_columns(trainings, latents, base_model, compare.paired_steps)
 
 
 def measure_references(
-    trainings: Columns, latents: Path, raw_clips: Path, base_model: Path, evaluate: EvaluateConfig
+    trainings: Columns, latents: LatentsStore, raw_clips: Path, base_model: Path, evaluate: EvaluateConfig
 ) -> References:
     """Score real, still and unrelated clips for the first column's prompts."""
     from mobius_pipeline.comparison import references
-    from mobius_pipeline.latents.store import LatentsStore
 
-    return references.measure_references(
-        first_samples(trainings), LatentsStore(latents), raw_clips, base_model, evaluate
-    )
+    return references.measure_references(first_samples(trainings), latents, raw_clips, base_model, evaluate)
 
 
-def write_real_videos(trainings: Columns, latents: Path, raw_clips: Path, magnify: int, work: Path) -> Path:
+def write_real_videos(
+    trainings: Columns, latents: LatentsStore, raw_clips: Path, magnify: int, work: Path
+) -> Path:
     """Write the real clips of the first column's prompts as its samples are written."""
     from mobius_pipeline.comparison import references
-    from mobius_pipeline.latents.store import LatentsStore
 
-    samples, store = first_samples(trainings), LatentsStore(latents)
-    return references.write_real_videos(samples, store, raw_clips, magnify, unpublished(work / "real_videos"))
+    target = unpublished(work / "real_videos")
+    return references.write_real_videos(first_samples(trainings), latents, raw_clips, magnify, target)
 
 
 def summarize_data(trainings: Columns, manifest: Manifest, quarantine: Quarantine) -> Data:

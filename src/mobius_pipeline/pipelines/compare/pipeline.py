@@ -19,7 +19,7 @@ def create_pipeline(**_: object) -> Pipeline:
     What is handed on in memory all follows from `trainings`: a run from one of the trainings on makes it too.
     """
     of_modes = [
-        f"{mode}.{name}" for mode in ("serial", "parallel") for name in ("weights", "samples", "metrics")
+        f"{mode}.{name}" for mode in ("serial", "parallel") for name in ("trained", "samples", "metrics")
     ]
     return pipeline(
         [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mobius_pipeline.ingest.clip_table import Manifest
 from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.daft_runner import EngineConfig
 
@@ -16,9 +17,9 @@ def encode_clips(
     clip: ClipFormat,
     engine: EngineConfig,
     latents_store: Path,
-) -> Path:
+) -> LatentsStore:
     """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
     from mobius_pipeline.latents.update import update_store
 
     update_store(latents_store, manifest.rows, raw_clips, base_model, clip, encode, engine)
-    return latents_store
+    return LatentsStore(latents_store)

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.sampling.sample_set import SampleSet
+from mobius_pipeline.training.result import TrainingResult
 
 Curve = list[dict[str, float]]
 
@@ -13,9 +16,9 @@ _OF_CLIPS_OR_STEPS = ("history", "heldout_by_clip", "heldout_watched", "heldout_
 
 
 def evaluate(
-    weights: Path,
-    samples: Path,
-    latents: Path,
+    trained: TrainingResult,
+    samples: SampleSet,
+    latents: LatentsStore,
     base_model: Path,
     evaluate: EvaluateConfig,
     work: Path,
@@ -29,31 +32,26 @@ def evaluate(
     from mobius_pipeline.comparison.curves import thinned
     from mobius_pipeline.comparison.notes import training_note
     from mobius_pipeline.evaluation.quality import quality, reference_features, vae_encoder
-    from mobius_pipeline.latents.store import LatentsStore
-    from mobius_pipeline.sampling.sample import read_samples
     from mobius_pipeline.tracking import api as tracking
-    from mobius_pipeline.training.result import refuse_other_mode
 
-    refuse_other_mode(weights, weights.name)
-    trained = records.record_of(weights, samples, {})
-    tracking.check_run(trained.metrics["run_id"], weights.name)
-    store, (listing, frames) = LatentsStore(latents), read_samples(samples)
+    record, mode = records.record_of(trained, samples, {}), trained.mode
+    tracking.check_run(record.metrics["run_id"], mode)
 
     encode = vae_encoder(base_model)
-    real = reference_features(store, evaluate.reference_clips)
-    measured = quality(frames.numpy(), [sample.prompt for sample in listing], real, encode, evaluate.seed)
+    real = reference_features(latents, evaluate.reference_clips)
+    measured = quality(samples.frames.numpy(), samples.prompts, real, encode, evaluate.seed)
 
-    whole = replace(trained, metrics={**trained.metrics, "quality": measured})
-    with tracking.attached_run(whole.metrics["run_id"], weights.name) as run:
+    whole = replace(record, metrics={**record.metrics, "quality": measured})
+    with tracking.attached_run(whole.metrics["run_id"], mode) as run:
         numbers = {name: value for name, value in measured.items() if isinstance(value, float)}
         run.log_metrics({f"quality/{name}": value for name, value in numbers.items()})
-        run.log_artifact(samples, records.SAMPLES)
-        run.describe(training_note(weights.name, whole.metrics, whole.config, measured))
+        run.log_artifact(samples.folder, records.SAMPLES)
+        run.describe(training_note(mode, whole.metrics, whole.config, measured))
         whole = replace(whole, metrics={**whole.metrics, "run_id": run.id})
-        run.log_artifact(records.write_record(work / "records" / weights.name, whole), records.FOLDER)
+        run.log_artifact(records.write_record(work / "records" / mode, whole), records.FOLDER)
     history = thinned(whole.metrics["history"])
     metrics = in_tables(whole.metrics)
-    return metrics, figures(weights.name, metrics), curve(history["loss"]), curve(history["heldout"])
+    return metrics, figures(mode, metrics), curve(history["loss"]), curve(history["heldout"])
 
 
 def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:

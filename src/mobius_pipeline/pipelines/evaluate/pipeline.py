@@ -12,7 +12,7 @@ def create_pipeline(**_: object) -> Pipeline:
             node(
                 evaluate,
                 inputs=[
-                    "weights",
+                    "trained",
                     "samples",
                     "latents",
                     "base_model",

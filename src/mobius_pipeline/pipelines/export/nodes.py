@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from mobius_pipeline.runtime.scratch import unpublished
+from mobius_pipeline.training.result import TrainingResult
 
 
-def export(weights: Path, base_model: Path, work: Path) -> Path:
+def export(trained: TrainingResult, base_model: Path, work: Path) -> Path:
     """Write a training's result with its base as one folder."""
     from mobius_pipeline.models.export import export
-    from mobius_pipeline.training.result import refuse_other_mode
 
-    refuse_other_mode(weights, weights.name)
-    return export(weights, base_model, unpublished(work / "exported" / weights.name))
+    return export(trained.folder, base_model, unpublished(work / "exported" / trained.mode))

@@ -7,7 +7,7 @@ from mobius_pipeline.pipelines.export.nodes import export
 
 def create_pipeline(**_: object) -> Pipeline:
     """A training's weights and its base in; one folder out that holds both."""
-    one = pipeline([node(export, ["weights", "base_model", "work"], "exported", name="export")])
+    one = pipeline([node(export, ["trained", "base_model", "work"], "exported", name="export")])
     modes = [
         pipeline(one, namespace=mode, inputs={"base_model", "work"}, tags=mode)
         for mode in ("serial", "parallel")

@@ -2,21 +2,24 @@
 
 from pathlib import Path
 
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.sampling.config import SampleConfig
+from mobius_pipeline.sampling.sample_set import SampleSet
+from mobius_pipeline.training.result import TrainingResult
 
 
 def sample(
-    weights: Path, base_model: Path, latents: Path, sample: SampleConfig, clip: ClipFormat, work: Path
-) -> Path:
+    trained: TrainingResult,
+    base_model: Path,
+    latents: LatentsStore,
+    sample: SampleConfig,
+    clip: ClipFormat,
+    work: Path,
+) -> SampleSet:
     """Sample videos from a training's EMA weights."""
-    from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.sampling.sample import sample_videos
-    from mobius_pipeline.training.result import load_pipeline, refuse_other_mode
 
-    refuse_other_mode(weights, weights.name)
-    store = LatentsStore(latents)
-    target = unpublished(work / "samples" / weights.name)
-    pipe = load_pipeline(weights, base_model)
-    return sample_videos(pipe, store, sample, clip.rate, target)
+    target = unpublished(work / "samples" / trained.mode)
+    return sample_videos(trained.pipeline(base_model), latents, sample, clip.rate, target)

@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             node(
                 sample,
-                inputs=["weights", "base_model", "latents", "params:sample", "params:clip", "work"],
+                inputs=["trained", "base_model", "latents", "params:sample", "params:clip", "work"],
                 outputs="samples",
                 name="sample",
                 tags="gpu",

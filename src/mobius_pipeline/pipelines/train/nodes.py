@@ -4,38 +4,43 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.tracking.run import Run
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.result import TrainingResult
 
 if TYPE_CHECKING:
+    from mobius_pipeline.tracking import api as tracking
     from mobius_pipeline.training.callbacks import Callbacks
+    from mobius_pipeline.training.train_mode import Fingerprints
 
 log = logging.getLogger(__name__)
 
 
 def train(
-    latents: Path, base_model: Path, train: TrainConfig, model: ModelConfig, serial: ModelConfig, work: Path
-) -> Path:
+    latents: LatentsStore,
+    base_model: Path,
+    train: TrainConfig,
+    model: ModelConfig,
+    serial: ModelConfig,
+    work: Path,
+) -> TrainingResult:
     """Train a mode from the latents store, tracked in a run of its own.
 
     `serial` is the model whose compute the mode may spend.
     """
     from mobius_pipeline.base_model.unet_config import read_unet_config
     from mobius_pipeline.comparison.notes import training_note
-    from mobius_pipeline.latents.store import LatentsStore
     from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.runtime.files import write_json
     from mobius_pipeline.tracking import api as tracking
     from mobius_pipeline.training.layout import RUN
-    from mobius_pipeline.training.result import read_description, read_metrics
     from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
-    store = LatentsStore(latents)
     unet = read_unet_config(base_model)
-    train = with_equal_compute(train, model.variant, serial.variant, unet, store)
-    clips = {f"{split} clips": len(store.clips(split)) for split in ("train", "heldout")}
-    marks = fingerprints(store, base_model, model, train)
+    train = with_equal_compute(train, model.variant, serial.variant, unet, latents)
+    marks = fingerprints(latents, base_model, model, train)
     state = work / marks.whole[:20] / model.mode
     run_file = state / RUN
     known = _known_run(run_file)
@@ -49,37 +54,45 @@ def train(
             "data": marks.data[:20],
         },
         tags={"fingerprint": marks.whole},
-        inputs={
-            "latents": tracking.Input(marks.data, tracking.within_project(latents), profile=clips),
-            "base": tracking.Input(marks.base, tracking.within_project(base_model), context="T2I base"),
-        },
+        inputs=_inputs(latents, base_model, marks),
         resume_run_id=known.get("run_id"),
     ) as run:
         write_json(run_file, {**known, "run_id": run.id})
-        output = unpublished(work / "trained" / model.mode)
-        train_mode(
-            store,
+        output = train_mode(
+            latents,
             base_model,
             model,
             train,
             state=state,
-            output=output,
-            callbacks=_callbacks(run, model.mode, state, store.clip.rate),
+            output=unpublished(work / "trained" / model.mode),
+            callbacks=_callbacks(run, model.mode, state, latents.clip.rate),
             notes={"run_id": run.id},
             earlier=work.glob(f"*/{model.mode}"),
         )
-        _record_result(run, state, output, train)
+        result = TrainingResult(output)
+        _record_result(run, state, result, train)
         if known.get("described") != run.id:  # else it may already say how its samples scored
-            run.describe(training_note(model.mode, read_metrics(output), read_description(output)))
+            run.describe(training_note(model.mode, result.metrics, result.description))
     write_json(run_file, {"run_id": run.id, "described": run.id})  # all of it was delivered
-    return output
+    return result
 
 
-def _record_result(run: Run, state: Path, output: Path, train: TrainConfig) -> None:
+def _inputs(latents: LatentsStore, base_model: Path, marks: "Fingerprints") -> "dict[str, tracking.Input]":
+    """What a run names as its inputs."""
+    from mobius_pipeline.tracking import api as tracking
+
+    clips = {f"{split} clips": len(latents.clips(split)) for split in ("train", "heldout")}
+    return {
+        "latents": tracking.Input(marks.data, tracking.within_project(latents.root), profile=clips),
+        "base": tracking.Input(marks.base, tracking.within_project(base_model), context="T2I base"),
+    }
+
+
+def _record_result(run: Run, state: Path, result: TrainingResult, train: TrainConfig) -> None:
     """Record what a finished training measured, and what its run lacks of its steps."""
     from mobius_pipeline.training.layout import preview_folder
     from mobius_pipeline.training.previews import due_steps
-    from mobius_pipeline.training.result import summary_metrics
+    from mobius_pipeline.training.result import tracked_metrics
     from mobius_pipeline.training.resume_identity import forked_at
 
     first = forked_at(state)
@@ -89,7 +102,7 @@ def _record_result(run: Run, state: Path, output: Path, train: TrainConfig) -> N
     if train.previews:
         due = [step for step in due_steps(train.previews, train.end) if step > (first or 0)]
         run.refill_videos({step: preview_folder(state, step) for step in due})
-    run.log_metrics(summary_metrics(output))
+    run.log_metrics(tracked_metrics(result.metrics))
 
 
 def _by_step(state: Path, train: TrainConfig, after: int) -> dict[str, list[tuple[int, float]]]:

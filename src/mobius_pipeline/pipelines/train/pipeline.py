@@ -19,7 +19,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:serial.model",
                     "work",
                 ],
-                outputs="weights",
+                outputs="trained",
                 name="train",
                 tags=["gpu", "tracked"],
             )

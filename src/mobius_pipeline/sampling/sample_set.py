@@ -1,0 +1,77 @@
+"""Sampled videos, as later stages read them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from mobius_pipeline.runtime.files import Inside, read_document, unusable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FRAMES, LISTING, GRID = "frames.safetensors", "samples.json", "grid.png"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sampled video; `clip` is the path of the real clip with that caption, if the prompt came from one."""
+
+    prompt: str
+    seed: int
+    mp4: Inside
+    gif: Inside
+    clip: Inside | None
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The folder that `sample_videos` writes; its files are read when they are asked for."""
+
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open a folder and read all of it.
+
+        Raises:
+            MobiusError: If a file is missing or damaged, or names one outside of its folder.
+        """
+        found = cls(folder)
+        _ = found.frames
+        return found
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """One for each prompt; paths are relative to the folder.
+
+        Raises:
+            MobiusError: If the listing is missing or damaged.
+        """
+        return read_document(self.folder / LISTING, list[Sample], self._remedy)
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompt of each sample."""
+        return [sample.prompt for sample in self.samples]
+
+    @cached_property
+    def frames(self) -> "Tensor":
+        """The exact frames of all, uint8 (N, F, H, W, 3).
+
+        Raises:
+            MobiusError: If they are missing or damaged, or those of other samples.
+        """
+        import torch
+
+        from mobius_pipeline.models.weights import read_tensors
+
+        frames = read_tensors(self.folder / FRAMES, self._remedy).get("frames", torch.empty(0))
+        if len(frames) != len(self.samples):
+            what = f"it holds {len(frames)} videos of {len(self.samples)}"
+            raise unusable(self.folder / FRAMES, what, self._remedy)
+        return frames
+
+    @property
+    def _remedy(self) -> str:
+        return f"Sample again: `kedro run --pipelines=sample_{self.folder.name}`."
