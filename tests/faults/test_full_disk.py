@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import tiny
+from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import read_json
 from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.training.result import TrainingResult
 
 STEPS = 30
 
@@ -73,8 +74,8 @@ def test_a_training_says_what_was_lost_and_the_same_command_fills_it_in(
     config = tiny.train_config(steps=STEPS, evaluate_every=5, checkpoint_every=5)
     model = tiny.model_config("serial")
 
-    def run() -> Path:
-        return train(tiny_store, tiny_base, config, model, model, work)
+    def run() -> TrainingResult:
+        return train(LatentsStore(tiny_store), tiny_base, config, model, model, work)
 
     def fill_at_the_first_checkpoint() -> None:
         while not list(work.glob("*/serial/step-*")):
@@ -94,13 +95,13 @@ def test_a_training_says_what_was_lost_and_the_same_command_fills_it_in(
     assert len(steps_of(left.info.run_id, "loss")) < STEPS
 
     (small_disk / "ballast").unlink()
-    output = run()
+    result = run()
     (whole,) = runs()
     assert (whole.info.run_id, whole.info.status) == (left.info.run_id, "FINISHED")
     for name in ("loss", "grad_norm", "learning_rate"):
         assert steps_of(whole.info.run_id, name) == list(range(1, STEPS + 1))
     assert steps_of(whole.info.run_id, "heldout_loss") == list(range(0, STEPS + 1, 5))
-    history = read_json(output / "metrics.json")["history"]["loss"]
+    history = result.metrics["history"]["loss"]
     assert whole.data.metrics["loss"] == history[-1][1]
     assert "loss of" in whole.data.tags["refilled"]
     assert "mlflow.note.content" in whole.data.tags
