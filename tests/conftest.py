@@ -41,9 +41,9 @@ def marks(item: pytest.Item) -> set[str]:
     """The marks that follow from where a test lies and from the fixtures that it asks for."""
     fixtures = set(getattr(item, "fixturenames", ()))
     found = {"browser"} & fixtures
-    if "finished_project" in fixtures:
-        found.add("slow")
     folder = item.path.relative_to(ROOT).parts[0]
+    if "finished_project" in fixtures or folder == "end_to_end":
+        found.add("slow")
     return found | {folder} & {"faults", "cuda"}
 
 

@@ -17,6 +17,8 @@ from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 from project import ROOT, run
 
+pytestmark = pytest.mark.slow
+
 STEPS = 5
 
 

@@ -32,6 +32,8 @@ from mobius_pipeline.runtime.daft_runner import NATIVE
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.locks import only_writer
 
+pytestmark = pytest.mark.slow
+
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
 LIMITS = Limits(seconds=20, memory_mib=2048, retries=1)
 

@@ -20,6 +20,8 @@ from mobius_pipeline.models.layout import BaseUNet
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.models.video_unet import spread
 
+pytestmark = pytest.mark.slow
+
 few = settings(max_examples=12, deadline=None, derandomize=True)  # a model each: seconds, not milliseconds
 
 

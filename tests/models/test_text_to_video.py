@@ -18,6 +18,8 @@ from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["a red circle falling", "a blue ring growing"]
 
 

@@ -21,6 +21,8 @@ from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample_set import SampleSet
 from mobius_pipeline.training.result import TrainingResult
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = Path("/nowhere")
 EVALUATE = EvaluateConfig(seed=0, reference_clips=4)
 SAMPLE = SampleConfig(

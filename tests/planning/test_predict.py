@@ -29,6 +29,8 @@ from mobius_pipeline.planning.predict import (
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import count_flops
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {
     "sample_size": 8,
     "in_channels": 4,

@@ -18,6 +18,8 @@ from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.train_mode import build_trainer, training_metrics
 from mobius_pipeline.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 SQUARE = ClipSize(frames=4, height=16, width=16)
 WIDE = ClipSize(frames=6, height=16, width=24)
 TALL = ClipSize(frames=4, height=24, width=16)

@@ -10,6 +10,8 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
+pytestmark = pytest.mark.slow
+
 
 def test_resume_state_of_another_training_is_refused(
     tiny_store: Path, tiny_base: Path, tmp_path: Path

@@ -30,6 +30,8 @@ from mobius_pipeline.training.train_mode import (
 )
 from mobius_pipeline.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 MODES = ("serial", "parallel")
 
 

@@ -16,6 +16,8 @@ from mobius_pipeline.sources.sample_clips import write_set
 from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import start_heldout_loss, train_mode
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def video_base(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -22,6 +22,8 @@ from mobius_pipeline.validation.expectation import Expectation, kinds
 from mobius_pipeline.validation.expectations import Validated, validate_clips
 from mobius_pipeline.validation.user_expectations import decision, in_words
 
+pytestmark = pytest.mark.slow
+
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
 
 
