@@ -80,7 +80,10 @@ class FolderDataset(AbstractDataset[Any, Any]):
 
 
 class StoreDataset(FolderDataset):
-    """A folder that its node brings up to date in place; nothing else ever takes its place."""
+    """A folder that its node brings up to date in place; nothing else ever takes its place.
+
+    The node gives the store, whose `root` is the folder's path.
+    """
 
     def __init__(
         self, *, filepath: str, holds: str, made_by: str | None = None, metadata: dict[str, Any] | None = None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mobius_pipeline.runtime.errors import MobiusError
 
+_LEVELS, _BLOCK = 256, 256  # of 8 bits; values that share a scale in torchao's AdamW8bit
 _SIGNED = {"exp_avg": True, "exp_avg_sq": False}  # the second moment is never negative
 
 
@@ -55,6 +56,17 @@ def state_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             plain[name] = value
     return plain
+
+
+def misshapen(state: Mapping[str, Tensor], shape: torch.Size) -> list[str]:
+    """The names in a plain state that cannot be of a parameter of `shape`; a scalar fits any."""
+    in_8_bits = {"codes": shape, "scale": (shape.numel() // _BLOCK,), "qmap": (_LEVELS,)}
+    wrong = []
+    for name in sorted({key.partition(".")[0] for key in state}):
+        found = {key: value.shape for key, value in state.items() if key.partition(".")[0] == name}
+        fits = found in ({name: ()}, {name: shape}, {f"{name}.{part}": of for part, of in in_8_bits.items()})
+        wrong += [] if fits else [name]
+    return wrong
 
 
 def restored_state(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:

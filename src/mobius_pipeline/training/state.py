@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mobius_pipeline.models.weights import copy_exactly
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.training.optimizer import restored_state, state_tensors
+from mobius_pipeline.training.optimizer import misshapen, restored_state, state_tensors
 
 
 def tensors_of(
@@ -75,13 +75,8 @@ def _check_states(
     held = {name: {kind.partition(".")[0] for kind in state} for name, state in states.items()}
     kinds = set[str]().union(*held.values())
     missing = [name for name, own in held.items() if own != kinds or not kinds]
-    misshapen = [
-        f"{name}.{kind}"
-        for name, state in states.items()
-        for kind, value in state.items()
-        if "." not in kind and value.ndim and value.shape != trained[name].shape
-    ]
-    if missing or misshapen:
-        raise MobiusError(f"{complaint}. Optimiser states missing or misshapen: {(missing + misshapen)[:5]}.")
+    wrong = [f"{name}.{kind}" for name, own in states.items() for kind in misshapen(own, trained[name].shape)]
+    if missing or wrong:
+        raise MobiusError(f"{complaint}. Optimiser states missing or misshapen: {(missing + wrong)[:5]}.")
     if saved != sum(map(len, states.values())):
         raise MobiusError(f"{complaint}. It holds tensors of no trained parameter.")
