@@ -70,7 +70,7 @@ def test_the_ui_wants_a_project(
 
 def test_the_ui_wants_recorded_runs(tmp_path: Path) -> None:
     (tmp_path / "conf/base").mkdir(parents=True)
-    (tmp_path / "conf/base/mlflow.yml").write_text("experiment: mobius\nfolder: mlruns\n")
+    (tmp_path / "conf/base/tracking.yml").write_text("experiment: mobius\nfolder: mlruns\n")
     with pytest.raises(MobiusError, match="Nothing was recorded yet"):
         ui.recorded_store(tmp_path)
     assert not (tmp_path / "mlruns").exists()

@@ -26,7 +26,7 @@ from mobius_pipeline.tracking.backend import Store
 def context(section: dict[str, object], path: Path) -> SimpleNamespace:
     for name in ("base", "local"):
         (path / "conf" / name).mkdir(parents=True)
-    (path / "conf/base/mlflow.yml").write_text(yaml.safe_dump(section))
+    (path / "conf/base/tracking.yml").write_text(yaml.safe_dump(section))
     loader = OmegaConfigLoader(path / "conf", **settings.CONFIG_LOADER_ARGS)
     return SimpleNamespace(config_loader=loader, project_path=path)
 
@@ -66,7 +66,7 @@ def test_a_path_that_dvc_does_not_expand_is_named(
 
 @pytest.mark.parametrize("section", [{"experiment": "mine"}, {"experiment": "a", "folder": "b", "uri": "c"}])
 def test_a_wrong_section_is_refused_with_its_file(tmp_path: Path, section: dict[str, object]) -> None:
-    with pytest.raises(MobiusError, match=r"conf/base/mlflow.yml"):
+    with pytest.raises(MobiusError, match=r"conf/base/tracking.yml"):
         ProjectHooks().after_context_created(context(section, tmp_path))
 
 

@@ -48,7 +48,7 @@ guard_logs()
 
 
 class ProjectHooks:
-    """Reads `conf/<env>/mlflow.yml` once per session. MLflow itself is imported by the first tracked run."""
+    """Reads `conf/<env>/tracking.yml` once per session. MLflow itself is imported by the first tracked run."""
 
     def __init__(self) -> None:
         self._locks = ExitStack()
@@ -63,10 +63,10 @@ class ProjectHooks:
         sigterm_unwinds()
         end_with_dvc()
         try:
-            config = tracking.TrackingConfig.model_validate(context.config_loader["mlflow"])
+            config = tracking.TrackingConfig.model_validate(context.config_loader["tracking"])
         except ValueError as error:
             raise MobiusError(
-                f"conf/base/mlflow.yml (or its override in your environment): {error}"
+                f"conf/base/tracking.yml (or its override in your environment): {error}"
             ) from error
         tracking.configure(config, context.project_path)
         conf = Path(context.config_loader.conf_source)

@@ -225,7 +225,7 @@ def test_the_whole_chain(tmp_path: Path, mlflow_template: Path) -> None:
     make_project(folder, mlflow_template)
     for name in ("base", "encode", "train", "sample"):
         change(folder / f"conf/base/parameters_{name}.yml", {name: {"device": "cuda"}})
-    change(folder / "conf/base/mlflow.yml", {"system_metrics_every": 0.2})
+    change(folder / "conf/base/tracking.yml", {"system_metrics_every": 0.2})
     run(folder, "git", "init", "-q", "-b", "main")
     commit(folder, "A project")
     run(folder, "dvc", "repro")

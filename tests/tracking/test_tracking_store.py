@@ -40,7 +40,7 @@ def begins(node_tag: str) -> None:
 def recorded(tracked_project: Path) -> str:
     """The id of a finished training with an artifact and a checkpoint."""
     (tracked_project / "conf/base").mkdir(parents=True)
-    (tracked_project / "conf/base/mlflow.yml").write_text("experiment: mobius\nfolder: mlruns\n")
+    (tracked_project / "conf/base/tracking.yml").write_text("experiment: mobius\nfolder: mlruns\n")
     note = tracked_project / "note.txt"
     note.write_text("kept")
     with tracking.training_run("serial", **NOTHING) as run:

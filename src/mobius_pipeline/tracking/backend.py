@@ -23,7 +23,7 @@ HOST, PORT = "127.0.0.1", 5000  # where `mobius ui` serves, if nobody else does
 
 
 class TrackingConfig(Config):
-    """`conf/base/mlflow.yml`: the experiment's name, and the folder of its records within the project."""
+    """`conf/base/tracking.yml`: the experiment's name, and the folder of its records within the project."""
 
     experiment: str
     folder: Path
@@ -81,7 +81,7 @@ def experiment_id(store: Store) -> str:
     if found.lifecycle_stage != "active":
         raise MobiusError(
             f"The MLflow experiment {store.name!r} in {store.database} was deleted. Restore it with "
-            f"`mlflow experiments restore -x {found.experiment_id}`, or name another in conf/base/mlflow.yml."
+            f"`mlflow experiments restore -x {found.experiment_id}`, or name another in conf/base/tracking.yml."
         )
     # Versions before 0.3 wrote the path itself.
     if found.artifact_location not in (store.artifacts.as_uri(), str(store.artifacts)):
@@ -144,7 +144,7 @@ def refuse_other_schema(store: Store) -> None:
         )
     raise MobiusError(
         f"{store.database} is of a later {here}. Install the MLflow that wrote it, or name another folder in "
-        "conf/base/mlflow.yml."
+        "conf/base/tracking.yml."
     )
 
 

@@ -20,7 +20,7 @@ from mobius_pipeline.tracking.page import VIEW
 
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
-PROJECT_SETTINGS = "conf/base/mlflow.yml"
+PROJECT_SETTINGS = "conf/base/tracking.yml"
 
 
 def serve(project: Path, port: int) -> None:
@@ -71,7 +71,7 @@ def recorded_store(project: Path) -> Store:
 
 
 def read_tracking(settings: Path) -> TrackingConfig:
-    """Read a project's `conf/base/mlflow.yml`."""
+    """Read a project's `conf/base/tracking.yml`."""
     return TrackingConfig.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
 
 
