@@ -85,7 +85,7 @@ def test_a_taken_port_is_passed_over() -> None:
 
 
 def test_the_server_answers_this_machine_only_and_unpickles_nothing(tmp_path: Path) -> None:
-    words = ui.ui_command(tracking.Store("mobius", tmp_path), 5001)
+    words = ui.ui_command(tracking.EmbeddedStore("mobius", tmp_path), 5001)
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert words[words.index("--allowed-hosts") + 1] == "localhost:5001,127.0.0.1:5001"
     assert ui.ui_environment()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"

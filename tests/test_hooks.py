@@ -20,7 +20,6 @@ from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking import configured
-from mobius_pipeline.tracking.backend import Store
 
 
 def context(section: dict[str, object], path: Path) -> SimpleNamespace:
@@ -34,7 +33,7 @@ def context(section: dict[str, object], path: Path) -> SimpleNamespace:
 def test_the_context_configures_tracking(tmp_path: Path) -> None:
     ProjectHooks().after_context_created(context({"experiment": "mine", "folder": "runs"}, tmp_path))
     try:
-        assert configured.configured_store() == Store("mine", tmp_path / "runs")
+        assert configured.configured_store() == tracking.EmbeddedStore("mine", tmp_path / "runs")
         assert not (tmp_path / "runs").exists()
     finally:
         tracking.reset()

@@ -9,11 +9,13 @@ from rich.console import Console
 
 from mobius_pipeline.comparison.terminal import WIDTH, print_summary
 from mobius_pipeline.runtime import telemetry
-from mobius_pipeline.runtime.errors import in_plain_words
+from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.redaction import guard_logs, redacted_traceback
 from mobius_pipeline.runtime.signals import sigterm_unwinds
 from mobius_pipeline.tracking import api as tracking
-from mobius_pipeline.tracking.ui import PROJECT_SETTINGS, read_tracking, recorded_store, serve
+from mobius_pipeline.tracking.copied import copy_project_runs
+from mobius_pipeline.tracking.settings import PROJECT_SETTINGS
+from mobius_pipeline.tracking.ui import recorded_store, serve
 
 
 @click.group()
@@ -21,7 +23,7 @@ def cli() -> None:
     """Serial against parallel, seen and summed up."""
 
 
-@cli.command("ui", help="Open the MLflow UI on this machine only.")
+@cli.command("ui", help="Open the MLflow UI on this machine only, or name the pages of the tracking server.")
 @click.option("--port", default=tracking.PORT, show_default=True, help="The first port to try.")
 def ui_command_line(port: int) -> None:
     """Serve the UI of the project in the working directory."""
@@ -65,9 +67,8 @@ def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -
     """Plan a training over a base; inside a project the plan is also a run in MLflow."""
     from mobius_pipeline.planning.command import plan_base  # torch takes seconds to load
 
-    settings = Path.cwd() / PROJECT_SETTINGS
-    if settings.is_file():
-        tracking.configure(read_tracking(settings), Path.cwd())
+    if (Path.cwd() / PROJECT_SETTINGS).is_file():
+        tracking.configure(tracking.read_project(Path.cwd()), Path.cwd())
         tracking.check()
     plan_base(config, memory, output, Console(width=WIDTH, highlight=False), **sizes)
 
@@ -78,7 +79,16 @@ def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -
 def relocate_command_line() -> None:
     """Rewrite the places of artifacts in the database of the project in the working directory."""
     store = recorded_store(Path.cwd())
+    if not isinstance(store, tracking.EmbeddedStore):
+        raise MobiusError(f"{store.place} keeps the runs: where the project lies is nothing to it.")
     print(f"{tracking.relocate(store)} runs were kept elsewhere; all name {store.artifacts} now.")
+
+
+@cli.command("copy-runs", help="Copy the runs of the embedded store to the tracking server.")
+@click.option("--to", "uri", help="The server's address. [default: of MLFLOW_TRACKING_URI or tracking.yml]")
+def copy_runs_command_line(uri: str | None) -> None:
+    """Copy what the project in the working directory recorded before it had a server."""
+    copy_project_runs(Path.cwd(), uri)
 
 
 @cli.command("export", help="Write a training's result with its base as one folder.")

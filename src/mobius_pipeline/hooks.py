@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
@@ -48,7 +49,7 @@ guard_logs()
 
 
 class ProjectHooks:
-    """Reads `conf/<env>/tracking.yml` once per session. MLflow itself is imported by the first tracked run."""
+    """Reads `conf/<env>/tracking.yml` once per session. The first tracked run imports MLflow itself."""
 
     def __init__(self) -> None:
         self._locks = ExitStack()
@@ -62,14 +63,12 @@ class ProjectHooks:
         """
         sigterm_unwinds()
         end_with_dvc()
-        try:
-            config = tracking.TrackingConfig.model_validate(context.config_loader["tracking"])
-        except ValueError as error:
-            raise MobiusError(
-                f"conf/base/tracking.yml (or its override in your environment): {error}"
-            ) from error
-        tracking.configure(config, context.project_path)
         conf = Path(context.config_loader.conf_source)
+        tracking.refuse_former_name(conf)
+        config = tracking.parse(context.config_loader["tracking"])
+        if config.credentials is not None:
+            tracking.log_in(config, _credentials(context.config_loader))
+        tracking.configure(config, context.project_path)
         _warn_of_home(conf / "base/globals.yml")
         self._catalog_reads = catalog_parameters(conf)
 
@@ -174,6 +173,14 @@ def left_behind(catalog: Any) -> list[Path]:
     return [path for path in beside if path.exists()] + [
         path for folder in within for path in folder.rglob(SCRATCHES)
     ]
+
+
+def _credentials(loader: Any) -> dict[str, Any]:
+    """What `credentials.yml` of the environment holds; nothing where there is none."""
+    try:
+        return dict(loader["credentials"])
+    except MissingConfigException:
+        return {}
 
 
 def _warn_of_home(paths: Path) -> None:

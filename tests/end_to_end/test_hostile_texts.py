@@ -276,7 +276,7 @@ def mlflow_runs(
     with ui.running_server(ui.ui_command(store, port), ui.ui_environment()) as server:
         ui.wait_until_up(server, port)
         experiment = tracking.experiment_id(store)
-        yield {name: page_of(experiment, run, port) for name, run in ids.items()}
+        yield {name: page_of(f"http://{tracking.HOST}:{port}", experiment, run) for name, run in ids.items()}
 
 
 @pytest.mark.parametrize("run", ["comparison", "training"])

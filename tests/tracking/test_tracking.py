@@ -132,7 +132,7 @@ def test_pages_say_what_a_run_is_and_name_no_folder_of_this_machine(
 def test_an_experiment_of_an_earlier_version_gets_its_page_and_keeps_what_a_user_wrote(
     tracked_project: Path,
 ) -> None:
-    store = tracking.Store("mobius", tracked_project / "mlruns")
+    store = tracking.EmbeddedStore("mobius", tracked_project / "mlruns")
     earlier = open_client(store)
     mine = {"mlflow.note.content": "Mine."}
     experiment = earlier.create_experiment("mobius", artifact_location=str(store.artifacts), tags=mine)
@@ -206,7 +206,7 @@ def test_sigterm_of_a_process_exits_143_and_ends_its_run(tracked_project: Path) 
     run_id = process.stdout.readline().strip()
     process.terminate()
     assert process.wait(timeout=30) == 143
-    experiment = tracking.experiment_id(tracking.Store("mobius", tracked_project / "mlruns"))
+    experiment = tracking.experiment_id(tracking.EmbeddedStore("mobius", tracked_project / "mlruns"))
     assert [run.info.run_id for run in client().search_runs([experiment])] == [run_id]
     assert status(run_id) == "KILLED"
     assert client().get_run(run_id).data.metrics == {"loss": 1.0}
@@ -583,11 +583,12 @@ def test_a_database_whose_making_failed_is_made_anew(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import resource, sys
         from pathlib import Path
-        from mobius_pipeline.tracking.backend import Store, experiment_id
+        from mobius_pipeline.tracking.backend import experiment_id
+        from mobius_pipeline.tracking.embedded import EmbeddedStore
 
         most = int(sys.argv[2])  # bytes of a file
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        print(experiment_id(Store("anything", Path(sys.argv[1]), None)))
+        print(experiment_id(EmbeddedStore("anything", Path(sys.argv[1]))))
     """)
 
     def make(most: int) -> "subprocess.CompletedProcess[str]":

@@ -24,8 +24,10 @@ CONFIG = tracking.TrackingConfig(experiment="mobius", folder=Path("mlruns"))
 NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
 
 
-def store_of(project: Path) -> tracking.Store:
-    return tracking.store_of(CONFIG, project)
+def store_of(project: Path) -> tracking.EmbeddedStore:
+    store = tracking.store_of(CONFIG, project)
+    assert isinstance(store, tracking.EmbeddedStore)
+    return store
 
 
 def begins(node_tag: str) -> None:

@@ -13,16 +13,7 @@ from typing import Any, TypeVar
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
-from mobius_pipeline.tracking.backend import (
-    HOST,
-    PORT,
-    Store,
-    TrackingConfig,
-    experiment_id,
-    open_client,
-    page_of,
-    store_of,
-)
+from mobius_pipeline.tracking.backend import experiment_id, open_client, page_of
 from mobius_pipeline.tracking.configured import (
     configure,
     configured_store,
@@ -33,13 +24,24 @@ from mobius_pipeline.tracking.configured import (
     store_or_warning,
     within_project,
 )
+from mobius_pipeline.tracking.copied import copy_of
+from mobius_pipeline.tracking.embedded import HOST, PORT, EmbeddedStore
 from mobius_pipeline.tracking.moved import relocate
 from mobius_pipeline.tracking.outbox import patiently
 from mobius_pipeline.tracking.owner import close_orphans, owner_tags
 from mobius_pipeline.tracking.page import NOTE, VIEW
 from mobius_pipeline.tracking.provenance import dvc_tags, project_tags, source_tags
 from mobius_pipeline.tracking.run import LAST_WAIT, Input, Run, Sink
-from mobius_pipeline.tracking.search import artifacts_of, chosen_runs
+from mobius_pipeline.tracking.search import active_run, artifacts_of, chosen_runs
+from mobius_pipeline.tracking.settings import (
+    Store,
+    TrackingConfig,
+    log_in,
+    parse,
+    read_project,
+    refuse_former_name,
+    store_of,
+)
 from mobius_pipeline.tracking.sink import MlflowSink, telling_if_unavailable
 from mobius_pipeline.tracking.system import next_sample, system_metrics
 
@@ -47,6 +49,7 @@ __all__ = [
     "HOST",
     "PORT",
     "VIEW",
+    "EmbeddedStore",
     "Input",
     "MlflowSink",
     "Store",
@@ -59,9 +62,13 @@ __all__ = [
     "dvc_tags",
     "experiment_id",
     "experiment_name",
+    "log_in",
     "log_later",
+    "parse",
     "project",
+    "read_project",
     "recorded_trainings",
+    "refuse_former_name",
     "relocate",
     "reset",
     "run_page",
@@ -82,7 +89,7 @@ def check() -> None:
         MobiusError: If the project was moved, or its database is another MLflow's or cannot be reached.
     """
     store = configured_store()
-    if store is not None and store.database.exists():
+    if store is not None and store.exists:
         _patiently(lambda: experiment_id(store))
 
 
@@ -99,9 +106,13 @@ def check_run(run_id: str, mode: str, then: str = "a new run starts") -> None:
 
 
 def run_page(run_id: str) -> str | None:
-    """Where MLflow's UI shows a run, while it is served on its usual port; None where none is configured."""
+    """Where MLflow's UI shows a run, while it is served; None where no project is configured."""
     store = configured_store()
-    return None if store is None else page_of(experiment_id(store), run_id)
+    if store is None:
+        return None
+    experiment = experiment_id(store)
+    copied = copy_of(open_client(store), experiment, run_id)
+    return page_of(store.pages, experiment, copied.info.run_id if copied else run_id)
 
 
 def recorded_trainings(names: Sequence[str] | None, filter: str | None) -> list[Path]:
@@ -162,7 +173,7 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
     store = store_or_warning()
     sink = _patiently(lambda: _existing(store, run_id, mode))
     if sink is not None:
-        run = Run(run_id, sink)
+        run = Run(sink.run_id, sink)
         with _ending_truthfully(run, lambda status: run.close()):
             yield run
         return
@@ -182,7 +193,7 @@ def log_later(run_id: str, mode: str, metrics: Mapping[str, float]) -> None:
     store = store_or_warning()
     sink = _patiently(lambda: _existing(store, run_id, mode, "its page gets no later figures"))
     if sink is not None:
-        run = Run(run_id, sink)
+        run = Run(sink.run_id, sink)
         with _ending_truthfully(run, lambda status: run.close()):
             run.log_metrics(metrics)
 
@@ -229,11 +240,11 @@ def _patiently(ask: Callable[[], T]) -> T:
 
 def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
     sink = _existing(store, run_id, mode) if run_id is not None else None
-    if store is None or sink is None or run_id is None:
+    if store is None or sink is None:
         return None
     client = open_client(store)
-    client.update_run(run_id, status="RUNNING")
-    run = Run(run_id, sink, sink.stored_steps())
+    client.update_run(sink.run_id, status="RUNNING")
+    run = Run(sink.run_id, sink, sink.stored_steps())
     run.set_tags(owner_tags())
     run.flush()  # or it would be taken for the orphan of the process that began it
     close_orphans(client, experiment_id(store))
@@ -246,24 +257,17 @@ def _existing(
     """Return the sink of a run that the store still holds, else say that it is gone, and what follows."""
     if store is None:
         return None
-    from mlflow.exceptions import MlflowException
-
     experiment = experiment_id(store)
     client = open_client(store)
-    try:
-        found = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        found = None
-    if found is None or found.info.lifecycle_stage != "active":
-        log.warning("The run %s of %s is not in %s any more: %s.", run_id, mode, store.database, then)
+    found = active_run(client, run_id) or copy_of(client, experiment, run_id)
+    if found is None:
+        log.warning("The run %s of %s is not in %s any more: %s.", run_id, mode, store.place, then)
         return None
     if found.data.tags.get("mode") != mode:
         raise MobiusError(
             f"The run {run_id} is of mode {found.data.tags.get('mode')}, not {mode}: train {mode} again."
         )
-    return MlflowSink(client, run_id, experiment)
+    return MlflowSink(client, found.info.run_id, experiment)
 
 
 @contextmanager

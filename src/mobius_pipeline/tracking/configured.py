@@ -4,8 +4,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobius_pipeline.tracking.backend import Store, TrackingConfig, store_of
 from mobius_pipeline.tracking.project_root import home
+from mobius_pipeline.tracking.settings import Store, TrackingConfig, store_of
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.tracking.backend import Store, refuse_other_schema
+from mobius_pipeline.tracking.embedded import EmbeddedStore, refuse_other_schema
 
 _PLACES = (
     ("experiments", "artifact_location"),
@@ -17,7 +17,7 @@ _PLACES = (
 )
 
 
-def relocate(store: Store) -> int:
+def relocate(store: EmbeddedStore) -> int:
     """Have every run of the store name its files below the store's own folder, in one transaction.
 
     Returns:
@@ -27,7 +27,7 @@ def relocate(store: Store) -> int:
         MobiusError: If the database is another version's or cannot be written.
     """
     refuse_other_schema(store)
-    new = store.artifacts.as_uri()
+    new = store.artifact_location
     try:
         with closing(sqlite3.connect(store.database)) as database, database:
             found = database.execute("SELECT artifact_location FROM experiments").fetchall()
@@ -44,14 +44,14 @@ def relocate(store: Store) -> int:
     return sum(one != other for one, other in zip(before, after, strict=True))
 
 
-def _is_a_store(place: str, store: Store) -> bool:
+def _is_a_store(place: str, store: EmbeddedStore) -> bool:
     """Whether a place is the artifacts folder of a project elsewhere; earlier versions wrote it as a path."""
     address = urlsplit(place)
     is_local = address.scheme in ("", "file") and not address.netloc
     return (
         is_local
         and Path(unquote(address.path)).name == store.artifacts.name
-        and place != store.artifacts.as_uri()
+        and place != store.artifact_location
     )
 
 

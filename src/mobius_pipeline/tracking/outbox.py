@@ -13,6 +13,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# How to answer an MLflow server that refuses.
+LOG_IN = (
+    "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN), or name an entry "
+    "of conf/local/credentials.yml as `credentials` in conf/local/tracking.yml"
+)
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s between tries; each is twice the one before
 
 
@@ -20,16 +25,22 @@ class UnavailableError(Exception):
     """The receiver cannot take a record now; later it may."""
 
 
+class RefusedError(UnavailableError):
+    """The receiver takes nothing from this user: there is nothing to wait for before work has begun."""
+
+
 def patiently(receiver: str, ask: Callable[[], T], seconds: float) -> T:
     """Return what `ask` does, tried again for `seconds`: for what must be known before work begins.
 
     Raises:
-        MobiusError: If `receiver` cannot be reached until then.
+        MobiusError: If `receiver` cannot be reached until then, or refuses this user.
     """
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
     while True:
         try:
             return ask()
+        except RefusedError as error:
+            raise MobiusError(f"{receiver} refuses: {error}. Nothing was begun.") from error
         except UnavailableError as error:
             left = deadline - time.monotonic()
             if left < 0:

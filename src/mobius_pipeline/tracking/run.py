@@ -23,6 +23,7 @@ FLUSH_SECONDS = 10.0  # so that the UI follows a running training
 LAST_WAIT = 60.0  # s at the end of a run, if its records cannot be delivered
 MAX_PARAMS = 100  # MLflow's largest batch of parameters
 MAX_PARAM_LENGTH = 6000  # characters; MLflow would cut longer values without a word
+COPIED_FROM = "copied.from"  # the tag of a copy that holds the id of the run that was copied
 MODES = ("serial", "parallel", "sum")
 
 

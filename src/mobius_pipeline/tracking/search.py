@@ -1,12 +1,14 @@
 """Finding trainings that were recorded before, by what a user calls them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.tracking.run import MODES
+from mobius_pipeline.tracking.run import COPIED_FROM, MODES
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ def _search(client: Any, experiment: str, filter: str) -> list[Any]:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = list(_pages(client, experiment, filter))
+        found = list(pages_of_runs(client, experiment, filter))
     except MlflowException as error:
         raise MobiusError(f"compare.filter: MLflow cannot search for {filter!r}: {error.message}") from error
     trainings = [run for run in found if run.data.tags.get("mode") in MODES]
@@ -44,7 +46,8 @@ def _search(client: Any, experiment: str, filter: str) -> list[Any]:
     return finished
 
 
-def _pages(client: Any, experiment: str, filter: str) -> Any:
+def pages_of_runs(client: Any, experiment: str, filter: str = "") -> Iterator[Any]:
+    """All runs of an experiment that a search finds, asked for in pages."""
     token = None
     while True:
         page = client.search_runs([experiment], filter, page_token=token)
@@ -60,7 +63,7 @@ def _by_mode_and_time(run: Any) -> tuple[int, int]:
 
 def _named(name: str, trainings: Sequence[Any]) -> list[Any]:
     of_experiment = [run for run in trainings if run.data.tags.get("dvc.experiment") == name]
-    begins = [run for run in trainings if run.info.run_id.startswith(name)]
+    begins = [run for run in trainings if any(one.startswith(name) for one in _ids(run))]
     if of_experiment:
         return of_experiment
     if len(begins) == 1:
@@ -72,6 +75,33 @@ def _named(name: str, trainings: Sequence[Any]) -> list[Any]:
     )
 
 
+def _ids(run: Any) -> list[str]:
+    """A run's id and, of a copy, that of the run that was copied."""
+    return [run.info.run_id, run.data.tags.get(COPIED_FROM, run.info.run_id)]
+
+
 def artifacts_of(client: Any, run: Any) -> Path:
-    """The folder of a run's artifacts."""
-    return Path(client.download_artifacts(run.info.run_id, ""))
+    """The folder of a run's artifacts; a server's are downloaded, and removed when this process ends."""
+    if run.info.artifact_uri.startswith(("file:", "/")):
+        return Path(client.download_artifacts(run.info.run_id, ""))
+    folder = Path(_downloads().name) / run.info.run_id
+    folder.mkdir(exist_ok=True)
+    return Path(client.download_artifacts(run.info.run_id, "", str(folder)))
+
+
+@cache
+def _downloads() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="mobius-artifacts-")
+
+
+def active_run(client: Any, run_id: str) -> Any | None:
+    """The run, unless the store has lost it or it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+    return found if found.info.lifecycle_stage == "active" else None

@@ -12,24 +12,32 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
-import yaml
-
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.tracking.backend import HOST, Store, TrackingConfig, experiment_id, store_of
+from mobius_pipeline.tracking.backend import experiment_id
+from mobius_pipeline.tracking.embedded import HOST, EmbeddedStore
+from mobius_pipeline.tracking.outbox import patiently
 from mobius_pipeline.tracking.page import VIEW
+from mobius_pipeline.tracking.settings import Store, read_project, store_of
+from mobius_pipeline.tracking.sink import telling_if_unavailable
 
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
-PROJECT_SETTINGS = "conf/base/tracking.yml"
+SERVER_SECONDS = 10.0  # within which a team's server answers, or is not waited for
 
 
 def serve(project: Path, port: int) -> None:
     """Serve MLflow's UI on this machine only, until it is interrupted.
 
+    Where a server records the runs, its pages are named: nothing is to be served.
+
     Raises:
         MobiusError: If this is no project, nothing was recorded yet, or the server does not start.
     """
     store = recorded_store(project)
+    if not isinstance(store, EmbeddedStore):
+        ask = telling_if_unavailable()(lambda: experiment_id(store))
+        print_pages(runs_page(store.pages, patiently(store.place, ask, SERVER_SECONDS)))
+        return
     chosen = free_port(port)
     if chosen != port:
         print(f"Port {port} is taken: using {chosen}.")
@@ -37,42 +45,36 @@ def serve(project: Path, port: int) -> None:
     with running_server(ui_command(store, chosen), ui_environment()) as server:
         experiment = experiment_id(store)  # loads MLflow, as the server does meanwhile
         wait_until_up(server, chosen)
-        page = runs_page(chosen, experiment)
-        print(f"Open    {page}  (Ctrl-C stops it)\nCharts  {page}&compareRunsMode=CHART", flush=True)
+        print_pages(runs_page(f"http://{HOST}:{chosen}", experiment), "  (Ctrl-C stops it)")
         server.wait()
 
 
-def runs_page(port: int, experiment: str) -> str:
+def print_pages(page: str, hint: str = "") -> None:
+    """Print the addresses of the table of runs and of its charts."""
+    print(f"Open    {page}{hint}\nCharts  {page}&compareRunsMode=CHART", flush=True)
+
+
+def runs_page(pages: str, experiment: str) -> str:
     """Return the address of the experiment's runs in the view of both modes.
 
     MLflow's front page is about GenAI traces, and its own columns show no metric.
     """
     view = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
-    return f"http://{HOST}:{port}/#/experiments/{experiment}/runs?{view}"
+    return f"{pages}/#/experiments/{experiment}/runs?{view}"
 
 
 def recorded_store(project: Path) -> Store:
-    """Return the store of the project, which must hold a database.
+    """Return the store of the project; an embedded one must hold a database.
 
     Raises:
         MobiusError: If `project` is no project of this package, or nothing was recorded yet.
     """
-    settings = project / PROJECT_SETTINGS
-    if not settings.is_file():
+    store = store_of(read_project(project), project)
+    if not store.exists:
         raise MobiusError(
-            f"There is no {settings}. Give this command (or `make ui`) in the project's folder."
-        )
-    store = store_of(read_tracking(settings), project)
-    if not store.database.is_file():
-        raise MobiusError(
-            f"Nothing was recorded yet: there is no {store.database}. Train first, with `make demo`."
+            f"Nothing was recorded yet: there is no {store.place}. Train first, with `make demo`."
         )
     return store
-
-
-def read_tracking(settings: Path) -> TrackingConfig:
-    """Read a project's `conf/base/tracking.yml`."""
-    return TrackingConfig.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
 
 
 def free_port(first: int) -> int:
@@ -94,7 +96,7 @@ def free_port(first: int) -> int:
     )
 
 
-def ui_command(store: Store, port: int) -> list[str]:
+def ui_command(store: EmbeddedStore, port: int) -> list[str]:
     """Return the server's command line; its own default would also answer to foreign host names."""
     options = {
         "--backend-store-uri": store.uri,

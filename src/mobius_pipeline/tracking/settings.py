@@ -1,0 +1,134 @@
+"""`tracking.yml` and the environment: which MLflow store records the runs, and who logs in to it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from omegaconf import OmegaConf
+from pydantic import Field
+
+from mobius_pipeline.runtime.config import Config
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.redaction import redacted
+from mobius_pipeline.tracking.embedded import EmbeddedStore
+from mobius_pipeline.tracking.server import ServerStore
+
+Store = EmbeddedStore | ServerStore
+
+TRACKING_URI, REGISTRY_URI = "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"  # MLflow's own variables
+PROJECT_SETTINGS = "conf/base/tracking.yml"
+
+
+class TrackingConfig(Config):
+    """`conf/<env>/tracking.yml`: the experiment's name, and where MLflow keeps it."""
+
+    experiment: str
+    folder: Path = Field(description="of the embedded store, relative to the project")
+    tracking_uri: str | None = Field(default=None, description="an MLflow server's address; null: embedded")
+    registry_uri: str | None = Field(default=None, description="null: the same as tracking_uri")
+    credentials: str | None = Field(default=None, description="an entry of conf/local/credentials.yml")
+    system_metrics_every: float | None = Field(default=None, gt=0, description="s; null: never")
+
+
+def embedded_store(config: TrackingConfig, root: Path) -> EmbeddedStore:
+    """Return the store within the project at `root`, whether or not a server records its runs."""
+    return EmbeddedStore(config.experiment, (root / config.folder).resolve(), config.system_metrics_every)
+
+
+def store_of(config: TrackingConfig, root: Path) -> Store:
+    """Return the store of the project at `root`.
+
+    The environment's `MLFLOW_TRACKING_URI` precedes `tracking_uri`, which precedes the embedded store.
+    `MLFLOW_REGISTRY_URI` precedes `registry_uri`.
+
+    Raises:
+        MobiusError: If the address is neither a server's nor an SQLite file's.
+    """
+    uri = os.environ.get(TRACKING_URI) or config.tracking_uri
+    registry = os.environ.get(REGISTRY_URI) or config.registry_uri
+    if uri is None:
+        return replace(embedded_store(config, root), registry_uri=registry)
+    address = urlsplit(uri)
+    if address.scheme in ("http", "https") and address.hostname:
+        return ServerStore(config.experiment, uri.rstrip("/"), config.system_metrics_every, registry)
+    if address.scheme == "sqlite" and len(address.path) > 1:
+        # As in SQLAlchemy, the path begins behind the third slash; a relative one is the project's.
+        file = (root / unquote(address.path[1:])).resolve()
+        return EmbeddedStore(config.experiment, file.parent, config.system_metrics_every, registry, file.name)
+    where = f"the environment's {TRACKING_URI}" if os.environ.get(TRACKING_URI) else "tracking_uri"
+    raise MobiusError(
+        f"{where} is {redacted(uri)!r}, which is neither an MLflow server (http://… or https://…) nor an "
+        "SQLite file (sqlite:///mlruns/mlflow.db). For another database, start a server on it: "
+        "mlflow server --backend-store-uri …"
+    )
+
+
+def log_in(config: TrackingConfig, credentials: Mapping[str, Any]) -> None:
+    """Put the entry of `credentials` that the settings name into the environment, where MLflow looks.
+
+    What the environment already holds stays.
+
+    Raises:
+        MobiusError: If there is no such entry, or it is no mapping of names to texts.
+    """
+    if config.credentials is None:
+        return
+    entry = credentials.get(config.credentials)
+    if not isinstance(entry, Mapping) or not all(isinstance(value, str | int) for value in entry.values()):
+        raise MobiusError(
+            f"tracking.yml names the credentials {config.credentials!r}. Write them into "
+            f"conf/local/credentials.yml:\n{config.credentials}:\n  MLFLOW_TRACKING_USERNAME: …\n"
+            "  MLFLOW_TRACKING_PASSWORD: …"
+        )
+    for name, value in entry.items():
+        os.environ.setdefault(str(name), str(value))
+
+
+def parse(section: Any) -> TrackingConfig:
+    """Read the settings' keys.
+
+    Raises:
+        MobiusError: If one is missing, or one is there that nothing reads.
+    """
+    try:
+        return TrackingConfig.model_validate(section)
+    except ValueError as error:
+        raise MobiusError(f"{PROJECT_SETTINGS} (or its override in your environment): {error}") from error
+
+
+def read_project(project: Path) -> TrackingConfig:
+    """Read the settings of a project and log in, outside of Kedro.
+
+    The environment is Kedro's: `KEDRO_ENV`, or `local`.
+
+    Raises:
+        MobiusError: If `project` is no project of this package, or its settings are wrong.
+    """
+    if not (project / PROJECT_SETTINGS).is_file():
+        raise MobiusError(
+            f"There is no {project / PROJECT_SETTINGS}. Give this command in the project's folder."
+        )
+    config = parse(_merged(project, "tracking.yml"))
+    log_in(config, _merged(project, "credentials.yml"))
+    return config
+
+
+def _merged(project: Path, name: str) -> dict[str, Any]:
+    files = [project / "conf" / env / name for env in ("base", os.environ.get("KEDRO_ENV") or "local")]
+    merged = OmegaConf.merge({}, *(OmegaConf.load(file) for file in files if file.is_file()))
+    return dict(OmegaConf.to_container(merged, resolve=True))  # type: ignore[arg-type]
+
+
+def refuse_former_name(conf: Path) -> None:
+    """Refuse `mlflow.yml` with this project's keys: versions before 0.3 read it, nothing does now.
+
+    Raises:
+        MobiusError: With the file's new name.
+    """
+    for file in sorted(conf.glob("*/mlflow.yml")):
+        written = OmegaConf.load(file)
+        if {"experiment", "folder", "system_metrics_every"} & set(written or ()):
+            raise MobiusError(f"{file} is not read any more. Rename it: {file.with_name('tracking.yml')}.")
