@@ -46,6 +46,7 @@ def register_pipelines() -> dict[str, Pipeline]:
                 "encode",
                 "plan",
                 "compare",
+                "register",
                 "study",
             )
         }

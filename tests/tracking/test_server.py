@@ -19,6 +19,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
+from mobius_pipeline.tracking import models
 from mobius_pipeline.tracking.backend import open_client
 from mobius_pipeline.tracking.run import Input
 from mobius_pipeline.tracking.server import ServerStore, _refuse_other_server
@@ -235,6 +236,30 @@ def test_runs_from_before_the_server_are_copied_once_and_found_by_their_old_name
     with tracking.attached_run(run.id, "serial") as later:  # as an evaluation of the old training does
         later.log_metrics({"quality/frechet": 0.5})
     assert client.get_run(copy.info.run_id).data.metrics["quality/frechet"] == 0.5
+
+
+def test_a_model_is_logged_and_found_by_its_alias(served: tracking.Store, tmp_path: Path) -> None:
+    import mlflow
+
+    code = tmp_path / "code.py"
+    code.write_text(
+        "import mlflow\n\n"
+        "class Shout(mlflow.pyfunc.PythonModel):\n"
+        "    def predict(self, context, model_input: list[str]) -> list[str]:\n"
+        "        return [text.upper() for text in model_input]\n\n"
+        "mlflow.models.set_model(Shout())\n"
+    )
+    mlflow.pyfunc.save_model(str(tmp_path / "model"), python_model=str(code), pip_requirements=["mlflow"])
+    with tracking.training_run("serial", **NOTHING) as run:
+        pass
+    with models.registry() as registry:
+        logged = models.log_model(tmp_path / "model", "shout", run.id, "serial", {"mode": "serial"})
+        registry.create_registered_model(served.name)
+        registry.create_model_version(served.name, logged.artifact_location, run.id, model_id=logged.model_id)
+        registry.set_registered_model_alias(served.name, "champion", "1")
+    loaded = mlflow.pyfunc.load_model(f"models:/{served.name}@champion")
+    assert loaded.predict(["a ring"]) == ["A RING"]
+    assert open_client(served).get_logged_model(logged.model_id).source_run_id == run.id
 
 
 class Pages(http.server.BaseHTTPRequestHandler):

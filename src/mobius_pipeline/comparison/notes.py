@@ -26,11 +26,11 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
     """
     train, start, end = config["train"], metrics["heldout_loss_start"], metrics["heldout_loss"]
     lines = [
-        f"{_plain(mode.capitalize())}: peak memory {summary.size(metrics['peak_memory_bytes'])}, "
+        f"{plain(mode.capitalize())}: peak memory {summary.size(metrics['peak_memory_bytes'])}, "
         f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
         f"(untrained {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
         f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
-        f"{_plain(' then '.join(config['devices']))}, "
+        f"{plain(' then '.join(config['devices']))}, "
         f"{summary.count(metrics['trainable_parameters'])} trainable parameters, "
         f"{summary.duration(metrics['training_s'])} of training."
     ]
@@ -43,7 +43,7 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
 
 def comparison_note(comparison: Comparison) -> str:
     """Describe a comparison: the changes of each column, the table, the verdict in words."""
-    first, *others = map(_plain, comparison.columns)
+    first, *others = map(plain, comparison.columns)
     rows = summary.rows(comparison)
     changes = [
         f"{summary.begun(label)} against {first}: "
@@ -61,9 +61,9 @@ def comparison_note(comparison: Comparison) -> str:
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     report = "The report, with every sampled video: Artifacts, `comparison.html`."
-    return "\n\n".join([f"{'. '.join(changes)}.", table, _plain(comparison.verdict), report])
+    return "\n\n".join([f"{'. '.join(changes)}.", table, plain(comparison.verdict), report])
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Write a text so that Markdown shows it as it is: no HTML, no link, no picture, no cell of a table."""
     return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(text, quote=False))

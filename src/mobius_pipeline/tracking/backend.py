@@ -20,6 +20,7 @@ def open_client(store: Store) -> Any:
 
     for name in ("mlflow.store.db.utils", "alembic"):  # forty lines about tables that nobody asked for
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # Kedro's log is no terminal
     store.prepare()
     # create_external_model reads what is set here. MLflow writes it into the environment, too, where it would
     # pass for the user's wish.

@@ -1,0 +1,171 @@
+"""From a comparison to a version in MLflow's model registry, and the aliases `candidate` and `champion`."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mobius_pipeline.comparison.model import Comparison
+from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.models.base_unet import WEIGHTS
+from mobius_pipeline.registry.card import licence_of, model_card
+from mobius_pipeline.registry.config import RegisterConfig
+from mobius_pipeline.registry.package import write_model
+from mobius_pipeline.registry.rules import Standing, candidate, moves, why_chosen
+from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import sha256
+from mobius_pipeline.tracking import models
+from mobius_pipeline.training.result import TrainingResult
+
+log = logging.getLogger(__name__)
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+# Tags of a version: what the next one is judged against, and which training it is of.
+_LOSS, _DATA, _WEIGHTS = "heldout_loss", "data", "weights.sha256"
+_MOST_TEXT = 5000  # characters of a description that MLflow's database takes
+
+
+class Registration(BaseModel):
+    """What `registration.json` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="of the registered model")
+    version: str
+    column: str = Field(description="label of the comparison's column")
+    why_chosen: str
+    heldout_loss: float
+    champion: str = Field(description="version that the alias `champion` names now")
+    champion_moved: bool
+    why: str = Field(description="why the alias moved or stayed")
+    uri: str = Field(description="what mlflow.pyfunc.load_model takes")
+
+
+def register(
+    comparison: Comparison,
+    trainings: Sequence[TrainingResult],
+    base: Path,
+    clip: ClipFormat,
+    config: RegisterConfig,
+) -> Registration:
+    """Register the better column of a comparison, and let the champion's alias move where the rule allows it.
+
+    A training that is a version already is not registered again.
+
+    Args:
+        comparison: Of trainings that ended.
+        trainings: Those whose weights are here.
+        base: The base that they were trained over.
+        clip: What they sample.
+        config: The rules.
+
+    Raises:
+        MobiusError: If no project is configured, the weights of the better column are not here, or MLflow
+            cannot be reached.
+    """
+    label = candidate(comparison, config.candidate)
+    trained = _training_of(comparison, label, trainings)
+    with models.registry() as registry:
+        version = _known_version(registry, config.name, trained) or _new_version(
+            registry, comparison, label, trained, base, clip, config
+        )
+        registry.set_registered_model_alias(config.name, CANDIDATE, version)
+        new = _standing(registry, config.name, version)
+        champion = _champion(registry, config.name)
+        moved, why = moves(new, champion, config.champion)
+        if moved:
+            registry.set_registered_model_alias(config.name, CHAMPION, version)
+    verb = "moved" if moved else "stays"
+    log.info("%s version %s (%s): the champion %s, since %s.", config.name, version, label, verb, why)
+    return Registration(
+        name=config.name,
+        version=version,
+        column=label,
+        why_chosen=why_chosen(comparison, label, config.candidate),
+        heldout_loss=new.heldout_loss,
+        champion=version if moved or champion is None else champion.version,
+        champion_moved=moved,
+        why=why,
+        uri=f"models:/{config.name}/{version}",
+    )
+
+
+def _training_of(comparison: Comparison, label: str, trainings: Sequence[TrainingResult]) -> TrainingResult:
+    """The training of a column whose weights are here; of several seeds the first that is."""
+    ids = comparison.columns[label].run_ids
+    here = {str(one.metrics["run_id"]): one for one in trainings}
+    found = next((here[run] for run in ids if run in here), None)
+    if found is None:
+        raise MobiusError(
+            f"The comparison prefers {label!r}, of the runs {', '.join(ids)}, and their weights are not in "
+            f"data/: there are those of {', '.join(here)}. Compare these (`kedro run --pipelines=compare`), "
+            "or train again with the preferred one's settings."
+        )
+    return found
+
+
+def _known_version(registry: Any, name: str, trained: TrainingResult) -> str | None:
+    """The version that a training is already."""
+    weights = sha256(trained.folder / WEIGHTS)
+    found = registry.search_model_versions(f"name = '{name}' AND tags.`{_WEIGHTS}` = '{weights}'")
+    ready = [one.version for one in found if one.status == "READY"]
+    return str(max(ready, key=int)) if ready else None
+
+
+def _new_version(
+    registry: Any,
+    comparison: Comparison,
+    label: str,
+    trained: TrainingResult,
+    base: Path,
+    clip: ClipFormat,
+    config: RegisterConfig,
+) -> str:
+    """Write the model, log it with the run of its training, and make it a version."""
+    column, prints = comparison.columns[label], trained.description["fingerprints"]
+    card = model_card(comparison, label, trained, licence_of(base, config.base_licence))
+    tags = {
+        _LOSS: repr(column.heldout_loss),
+        _DATA: prints["data"],
+        _WEIGHTS: sha256(trained.folder / WEIGHTS),
+        "mode": trained.mode,
+        "base": prints["base"],
+    }
+    with TemporaryDirectory() as folder:
+        written = Path(folder) / "model"
+        write_model(written, trained, base, clip, config, card)
+        model = models.log_model(written, config.name, str(trained.metrics["run_id"]), trained.mode, tags)
+    if not registry.search_registered_models(f"name = '{config.name}'"):
+        registry.create_registered_model(config.name)
+    version = registry.create_model_version(
+        config.name,
+        source=model.artifact_location,
+        run_id=model.source_run_id,
+        tags=tags,
+        description=card[:_MOST_TEXT],
+        model_id=model.model_id,
+    )
+    return str(version.version)
+
+
+def _champion(registry: Any, name: str) -> Standing | None:
+    version = registry.get_registered_model(name).aliases.get(CHAMPION)
+    return None if version is None else _standing(registry, name, str(version))
+
+
+def _standing(registry: Any, name: str, version: str) -> Standing:
+    """What a version is judged by.
+
+    Raises:
+        MobiusError: If it was registered by other means, so that nothing is known of its loss.
+    """
+    tags = registry.get_model_version(name, version).tags
+    if missing := [tag for tag in (_LOSS, _DATA) if tag not in tags]:
+        raise MobiusError(
+            f"Version {version} of {name} lacks the tags {', '.join(missing)}: it was registered by other "
+            f"means. Set them, or give the alias {CHAMPION} to another version."
+        )
+    return Standing(version, float(tags[_LOSS]), tags[_DATA])
