@@ -143,3 +143,11 @@ def test_what_a_later_step_lacks_stops_the_run_before_the_first(tmp_path: Path) 
         ProjectHooks().before_pipeline_run({"runtime_params": {}}, chain, catalog)
     made = Pipeline([node(len, "work", "base"), node(len, "base", "more")])
     ProjectHooks().before_pipeline_run({"runtime_params": {}}, made, catalog)
+
+
+def test_kedro_mlflow_finds_nothing_to_read_here() -> None:
+    """It reads `mlflow*` of every environment, and refuses keys that it does not know."""
+    conf = Path(settings.__file__).parents[2] / "conf"
+    assert list(conf.glob("*/tracking.yml"))
+    assert not list(conf.glob("**/mlflow*"))
+    assert "mlflow" not in settings.CONFIG_LOADER_ARGS["config_patterns"]

@@ -30,6 +30,7 @@ NOT_RUN = {
     "docs/pipelines.md": 2,  # Kedro-Viz, which serves until stopped; a download
     "docs/plan.md": 1,  # the same
     "docs/results.md": 1,  # hours of `make study`, of which tests/study does a small one
+    "docs/tracking.md": 3,  # a team's server, and one for requests: tests/tracking and tests/registry start them
     "docs/your_clips.md": 1,  # an export, which tests/models/test_export.py makes
 }
 # Numbers that suit the default project, and what the tiny one takes instead.
@@ -37,6 +38,7 @@ SMALLER = {"docs/resume.md": ("train.steps=300", "train.steps=12")}
 # What a reader should find afterwards.
 MADE = {
     "docs/library.md": ["ring.gif", "my_training/parallel/metrics.json"],
+    "docs/tracking.md": ["champion.mp4", "data/08_reporting/registration.json"],
     "docs/plan.md": ["data/08_reporting/plan.json"],
 }
 
