@@ -30,7 +30,7 @@ NOT_RUN = {
     "docs/pipelines.md": 2,  # Kedro-Viz, which serves until stopped; a download
     "docs/plan.md": 1,  # the same
     "docs/results.md": 1,  # hours of `make study`, of which tests/study does a small one
-    "docs/tracking.md": 3,  # a team's server, and one for requests: tests/tracking and tests/registry start them
+    "docs/tracking.md": 3,  # servers, which tests/tracking and tests/registry start
     "docs/your_clips.md": 1,  # an export, which tests/models/test_export.py makes
 }
 # Numbers that suit the default project, and what the tiny one takes instead.
