@@ -41,18 +41,12 @@ def each(
     from daft import DataType
 
     use_engine(engine)
-    outcome = DataType.struct(
-        {
-            "rows": DataType.list(DataType.from_arrow_type(pa.struct(list(in_file(columns))))),
-            "known": DataType.string(),
-            "failure": DataType.string(),
-        }
-    )
+    rows, text = DataType.from_arrow_type(pa.struct(list(in_file(columns)))), DataType.string()
+    outcome = DataType.struct({"rows": DataType.list(rows), "known": text, "failure": text})
     limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
 
-    @daft.cls(
-        use_process=False
-    )  # called by one thread a core; each takes one of the workers, whose process may die
+    # Called by one thread a core; each takes one of the workers, whose process may die.
+    @daft.cls(use_process=False)
     class Described:
         def __init__(self) -> None:
             self._work = Workers(task, limits)

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import av
 
+from mobius_pipeline.media.decoding import Decoding, names_of
 from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.ffmpeg_log import captured, refuse
 from mobius_pipeline.media.frames import (
@@ -25,7 +26,6 @@ from mobius_pipeline.media.frames import (
     Limits,
     Media,
 )
-from mobius_pipeline.media.packets import begins_open, packets_of
 from mobius_pipeline.media.pixels import Upright, deinterlaced
 from mobius_pipeline.media.truncation import boxes_are_cut, is_cut, sums_disagree
 from mobius_pipeline.media.video_stream import crop_of, film_of
@@ -44,8 +44,6 @@ _SHORTEST_TICK, _LONGEST_TICK = 2e-6, 0.01
 _BUFFER = 1 << 16
 _CUT = "cut off, bytes are missing at its end"
 
-# What H.264's decoder misses in an open group whose first pictures were cut away.
-_AFTER_A_CUT = "mmco: unref short failure"
 # A decoded frame with the seconds at which it starts, from the first one, and lasts.
 _Timed = tuple[float, float, Any]
 
@@ -67,7 +65,7 @@ def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
     with container:
         stream = film_of(container)
         context = stream.codec_context
-        refuse(lines, _names(context), options.limits)
+        refuse(lines, names_of(context), options.limits)
         _check_header(container, stream, options.limits)
         # One decoding thread: more gain nothing beside one worker a core, and can deadlock when a clip is
         # left early (PyAV issue 1962).
@@ -75,7 +73,7 @@ def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
         context.options = limit
         if is_cut(file, container.format.name, stream.index_entries):
             raise MediaError(_CUT)
-        decoding = _Decoding(container, stream, options.limits)
+        decoding = Decoding(container, stream, options.limits)
         first = next(decoding, None)
         if first is None:
             raise MediaError(f"its video stream ({context.name}) holds no frame that can be decoded")
@@ -95,11 +93,6 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
     raise MediaError(f"it refers to another file ({url[:100]}), which is not opened")
 
 
-def _names(context: Any) -> set[str]:
-    """Under which a stream's codec speaks in FFmpeg's log."""
-    return {context.name, context.codec.canonical_name}
-
-
 def _check_header(container: Any, stream: Any, limits: Limits) -> None:
     limits.allow_size(stream.codec_context.width, stream.codec_context.height)
     limits.allow_length(stream.frames, _told_seconds(container, stream))
@@ -115,75 +108,6 @@ def _told_seconds(container: Any, stream: Any) -> float:
     return max(of_stream, float(container.duration or 0) / float(av.time_base))
 
 
-class _Decoding:
-    """The frames of a stream from the container's current position, in presentation order.
-
-    Attributes:
-        leaning: Packets at the start that refer to earlier pictures, which were cut away or skipped.
-    """
-
-    def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
-        self._stream, self._limits = stream, limits
-        self._packets = packets_of(container, stream)
-        self._times_are_shown = container.format.name != "avi"
-        is_vp9 = stream.codec_context.codec.canonical_name == "vp9"
-        self._decoder = _libvpx(stream) if is_vp9 else stream.codec_context
-        self._names = _names(stream.codec_context) | _names(self._decoder)
-        self._shown_from: int | None = None  # when the first packet is shown, if it is a key frame
-        self._is_open = False
-        self.leaning = self._given = 0
-        self._frames = self._decoded()
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._frames
-
-    def __next__(self) -> Any:
-        return next(self._frames)
-
-    def _decoded(self) -> Iterator[Any]:
-        for number, packet in enumerate(self._packets):
-            if number == 0 and packet.is_keyframe:
-                self._shown_from = packet.pts
-                self._is_open = begins_open(packet, self._stream.codec_context)
-            for frame in self._frames_of(packet):
-                if frame.is_corrupt:
-                    raise MediaError("damaged: a frame of it is corrupt")
-                self._given += 1
-                yield frame
-
-    def _frames_of(self, packet: Any) -> list[Any]:
-        leans = self._leans(packet)
-        self.leaning += leans
-        try:
-            with captured() as lines:
-                frames: list[Any] = self._decoder.decode(packet if packet.size else None)
-            if self._is_open:
-                lines = [line for line in lines if not line[2].startswith(_AFTER_A_CUT)]
-            refuse(lines, self._names, self._limits)
-        except (av.error.FFmpegError, MediaError):
-            if not (leans and self._is_open):
-                raise
-            return []
-        return frames
-
-    def _leans(self, packet: Any) -> bool:
-        """Whether it follows the first key frame but is presented before it."""
-        if self._shown_from is None or packet.pts is None or packet.is_keyframe:
-            return False
-        # AVI does not say when a packet is shown: there, until a frame has come out.
-        return packet.pts < self._shown_from if self._times_are_shown else not self._given
-
-
-def _libvpx(stream: Any) -> Any:
-    """The decoder for VP9 that notices most damage; FFmpeg's own takes nearly any bits."""
-    decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
-    decoder.thread_type, decoder.thread_count = "NONE", 1
-    decoder.options = stream.codec_context.options
-    for name in ("color_primaries", "color_trc"):  # stored by the container, not by the stream
-        setattr(decoder, name, getattr(stream.codec_context, name))
-    return decoder
-
-
 def _proved(file: BinaryIO, container: Any, frames: Iterator[Frame]) -> Iterator[Frame]:
     """The frames; behind the last one the container's checksums must agree.
 
@@ -195,7 +119,7 @@ def _proved(file: BinaryIO, container: Any, frames: Iterator[Frame]) -> Iterator
 
 
 def _shown(
-    container: Any, stream: Any, first: Any, rest: _Decoding, upright: Upright, options: DecodeOptions
+    container: Any, stream: Any, first: Any, rest: Decoding, upright: Upright, options: DecodeOptions
 ) -> Iterator[Frame]:
     # bwdif looks at a frame's neighbours: interlaced video is read from its start, so that a segment's frames
     # are those of the whole.
@@ -220,7 +144,7 @@ def _shown(
         yield Frame(start, duration, lambda frame=frame: upright.rgb(frame))  # type: ignore[misc]
 
 
-def _all(container: Any, stream: Any, first: Any, rest: _Decoding) -> Iterator[Any]:
+def _all(container: Any, stream: Any, first: Any, rest: Decoding) -> Iterator[Any]:
     """The frames from the first on; when they end they have proved that all the index promises are there."""
     count = 0
     for frame in chain([first], rest):
@@ -269,7 +193,7 @@ def _from(container: Any, stream: Any, origin: int, options: DecodeOptions) -> I
     else:
         return
     container.seek(min(origin, 0), stream=stream)
-    for frame in _Decoding(container, stream, options.limits):
+    for frame in Decoding(container, stream, options.limits):
         if given is None or frame.pts is None or frame.pts > given:
             yield frame
 
@@ -286,7 +210,7 @@ def _sought(container: Any, stream: Any, origin: int, options: DecodeOptions) ->
     target, back = origin + int(options.start_s / stream.time_base), 0.0
     while back < options.start_s:
         container.seek(target - int(back / stream.time_base), stream=stream)
-        frames = _Decoding(container, stream, options.limits)
+        frames = Decoding(container, stream, options.limits)
         key = next((frame for frame in frames if frame.key_frame), None)
         if key is not None and key.pts is not None and key.pts <= target:
             return chain([key], frames)

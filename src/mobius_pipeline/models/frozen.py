@@ -196,7 +196,6 @@ def frozen_features(
     if isinstance(unet, UNet3DConditionModel):
         h = unet.transformer_in(h, num_frames=conditioning.frames, return_dict=False)[0]
     yield h
-
     skips.append(h)
     for block in unet.down_blocks:
         for layer in layers(block):

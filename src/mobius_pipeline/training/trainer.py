@@ -73,10 +73,7 @@ class Trainer:
         self.evaluator = HeldOutEvaluator(store, objective, config, scaling, processes)
         self.buckets = by_size(clips, config.batch_size)
         if not self.buckets or not self.evaluator.clips:
-            raise MobiusError(
-                f"{len(clips)} training and {len(self.evaluator.clips)} held-out clips are too few for a "
-                f"batch of {config.batch_size}. Add clips, or lower train.batch_size."
-            )
+            raise _too_few(len(clips), len(self.evaluator.clips), config.batch_size)
         self.order = Batches(self.buckets, config.batch_size, config.seed)
         self.source = BatchSource(store, config.objective, objective.timesteps, scaling, config.seed)
         self.optimization = Optimization(self.model, objective, config, processes)
@@ -86,11 +83,7 @@ class Trainer:
             device=config.device, warmup=config.timer_warmup, measured_step=self._measured_step
         )
         self.checkpointer = Checkpointer(folder, config, processes)
-        self.previewer = (
-            Previewer(preview, config.previews.every, config.end)
-            if preview and config.previews and processes.is_main_process
-            else None
-        )
+        self.previewer = _previewer(preview, config) if processes.is_main_process else None
         self.step = 0
         self.losses: list[tuple[int, float, float]] = []  # step, loss, seconds of training so far
         self.further: dict[str, list[tuple[int, float]]] = {}  # what else was measured, by name
@@ -278,3 +271,14 @@ class Trainer:
         self.step = state.step
         if self.previewer:
             self.previewer.shown_step = state.step
+
+
+def _previewer(sample: Callable[[nn.Module], list[Preview]] | None, config: TrainConfig) -> Previewer | None:
+    return Previewer(sample, config.previews.every, config.end) if sample and config.previews else None
+
+
+def _too_few(train: int, heldout: int, batch: int) -> MobiusError:
+    return MobiusError(
+        f"{train} training and {heldout} held-out clips are too few for a batch of {batch}. Add clips, or "
+        "lower train.batch_size."
+    )

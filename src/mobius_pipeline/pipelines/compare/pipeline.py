@@ -1,6 +1,9 @@
 """The `compare` pipeline: trainings beside each other."""
 
-from kedro.pipeline import Pipeline, node, pipeline
+from collections.abc import Callable
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline, node, pipeline
 
 from mobius_pipeline.pipelines.compare.nodes import (
     choose_trainings,
@@ -21,53 +24,23 @@ def create_pipeline(**_: object) -> Pipeline:
     of_modes = [
         f"{mode}.{name}" for mode in ("serial", "parallel") for name in ("trained", "samples", "metrics")
     ]
-    return pipeline(
-        [
-            node(
-                choose_trainings,
-                inputs=[*of_modes, "params:compare"],
-                outputs="trainings",
-                name="choose_trainings",
-                tags=["tracked"],
-            ),
-            node(
-                time_steps,
-                inputs=["trainings", "latents", "base_model", "params:compare"],
-                outputs="step_times",
-                name="time_steps",
-            ),
-            node(
-                measure_references,
-                inputs=["trainings", "latents", "raw_clips@source", "base_model", "params:evaluate"],
-                outputs="references",
-                name="measure_references",
-            ),
-            node(
-                write_real_videos,
-                inputs=["trainings", "latents", "raw_clips@source", "params:sample.magnify", "work"],
-                outputs="real_videos",
-                name="write_real_videos",
-            ),
-            node(
-                summarize_data,
-                inputs=["trainings", "manifest", "quarantine"],
-                outputs="data_summary",
-                name="summarize_data",
-            ),
-            node(
-                compare,
-                inputs=["trainings", "step_times", "references", "data_summary", "real_videos", "media"],
-                outputs=["comparison", "costs"],
-                name="compare",
-                tags=["tracked"],
-            ),
-            node(
-                report,
-                inputs=["comparison", "media", "work"],
-                outputs="comparison_report",
-                name="report",
-                tags=["tracked"],
-            ),
-        ],
-        tags="report",
-    )
+    raw, base = "raw_clips@source", "base_model"
+    made = ["trainings", "step_times", "references", "data_summary", "real_videos", "media"]
+    nodes = [
+        _node(choose_trainings, [*of_modes, "params:compare"], "trainings", tracked=True),
+        _node(time_steps, ["trainings", "latents", base, "params:compare"], "step_times"),
+        _node(measure_references, ["trainings", "latents", raw, base, "params:evaluate"], "references"),
+        _node(
+            write_real_videos, ["trainings", "latents", raw, "params:sample.magnify", "work"], "real_videos"
+        ),
+        _node(summarize_data, ["trainings", "manifest", "quarantine"], "data_summary"),
+        _node(compare, made, ["comparison", "costs"], tracked=True),
+        _node(report, ["comparison", "media", "work"], "comparison_report", tracked=True),
+    ]
+    return pipeline(nodes, tags="report")
+
+
+def _node(
+    function: Callable[..., Any], inputs: list[str], outputs: str | list[str], *, tracked: bool = False
+) -> Node:
+    return node(function, inputs, outputs, name=function.__name__, tags=["tracked"] if tracked else None)

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.scratch import unpublished
@@ -31,28 +31,21 @@ def train(
     `serial` is the model whose compute the mode may spend.
     """
     from mobius_pipeline.base_model.unet_config import read_unet_config
-    from mobius_pipeline.comparison.notes import training_note
     from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.runtime.files import write_json
     from mobius_pipeline.tracking import api as tracking
     from mobius_pipeline.training.layout import RUN
     from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
-    unet = read_unet_config(base_model)
-    train = with_equal_compute(train, model.variant, serial.variant, unet, latents)
+    config = read_unet_config(base_model)
+    train = with_equal_compute(train, model.variant, serial.variant, config, latents)
     marks = fingerprints(latents, base_model, model, train)
     state = work / marks.whole[:20] / model.mode
-    run_file = state / RUN
-    known = _known_run(run_file)
+    known = _known_run(run_file := state / RUN)
     state.mkdir(parents=True, exist_ok=True)
     with tracking.training_run(
         model.mode,
-        params={
-            "model": model.model_dump(),
-            "train": train.model_dump(),
-            "base": marks.base[:20],
-            "data": marks.data[:20],
-        },
+        params=_params(model, train, marks),
         tags={"fingerprint": marks.whole},
         inputs=_inputs(latents, base_model, marks),
         resume_run_id=known.get("run_id"),
@@ -72,9 +65,15 @@ def train(
         result = TrainingResult(output)
         _record_result(run, state, result, train)
         if known.get("described") != run.id:  # else it may already say how its samples scored
-            run.describe(training_note(model.mode, result.metrics, result.description))
+            _describe(run, result)
     write_json(run_file, {"run_id": run.id, "described": run.id})  # all of it was delivered
     return result
+
+
+def _params(model: ModelConfig, train: TrainConfig, marks: "Fingerprints") -> dict[str, Any]:
+    """What a run records as its parameters."""
+    settings = {"model": model.model_dump(), "train": train.model_dump()}
+    return {**settings, "base": marks.base[:20], "data": marks.data[:20]}
 
 
 def _inputs(latents: LatentsStore, base_model: Path, marks: "Fingerprints") -> "dict[str, tracking.Input]":
@@ -103,6 +102,12 @@ def _record_result(run: Run, state: Path, result: TrainingResult, train: TrainCo
         due = [step for step in due_steps(train.previews, train.end) if step > (first or 0)]
         run.refill_videos({step: preview_folder(state, step) for step in due})
     run.log_metrics(tracked_metrics(result.metrics))
+
+
+def _describe(run: Run, result: TrainingResult) -> None:
+    from mobius_pipeline.comparison.notes import training_note
+
+    run.describe(training_note(result.mode, result.metrics, result.description))
 
 
 def _by_step(state: Path, train: TrainConfig, after: int) -> dict[str, list[tuple[int, float]]]:
