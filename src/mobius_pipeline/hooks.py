@@ -3,9 +3,10 @@
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,7 @@ from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 
+from mobius_pipeline.conf_source import conf_texts, refuse_empty
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.locks import only_writer
@@ -28,10 +30,14 @@ from mobius_pipeline.tracking import api as tracking
 
 log = logging.getLogger(__name__)
 
+ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
 telemetry.silence()  # settings.py imports this module before Kedro imports any pipeline
 
 
-def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _plain_excepthook(
+    otherwise: ExceptHook, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """Print errors that the user can fix without the traceback, which would hide them."""
     words = redacted(str(error)) if isinstance(error, ParameterValidationError) else in_plain_words(error)
     if words is not None:
@@ -39,11 +45,19 @@ def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: Tr
     elif shown := redacted_traceback(error):
         print(shown, file=sys.stderr)
     else:
-        _excepthook(kind, error, trace)
+        otherwise(kind, error, trace)
 
 
-_excepthook = sys.excepthook  # Kedro's logging has put rich's in place by now
-sys.excepthook = _plain_excepthook
+def print_errors_plainly() -> None:
+    """Have `_plain_excepthook` print errors, and what is in place now print those that it does not know.
+
+    Whenever Kedro configures logging, it puts rich's hook in place.
+    """
+    if getattr(sys.excepthook, "func", None) is not _plain_excepthook:
+        sys.excepthook = partial(_plain_excepthook, sys.excepthook)
+
+
+print_errors_plainly()
 guard_logs()
 
 
@@ -58,10 +72,13 @@ class ProjectHooks:
         """Configure tracking from the project's `mlflow` section, and leave no process behind.
 
         Raises:
-            MobiusError: If the section is missing a key, or has one that nothing reads.
+            MobiusError: If there is no configuration, or the section is missing a key, or has one that nothing reads.
         """
+        print_errors_plainly()
         sigterm_unwinds()
         end_with_dvc()
+        source = str(context.config_loader.conf_source)
+        refuse_empty(source)
         try:
             config = tracking.TrackingConfig.model_validate(context.config_loader["mlflow"])
         except ValueError as error:
@@ -69,9 +86,8 @@ class ProjectHooks:
                 f"conf/base/mlflow.yml (or its override in your environment): {error}"
             ) from error
         tracking.configure(config, context.project_path)
-        conf = Path(context.config_loader.conf_source)
-        _warn_of_home(conf / "base/globals.yml")
-        self._catalog_reads = catalog_parameters(conf)
+        _warn_of_home(Path(source) / "base/globals.yml")
+        self._catalog_reads = catalog_parameters(source)
 
     @hook_impl
     def before_pipeline_run(
@@ -190,9 +206,9 @@ def _warn_of_home(paths: Path) -> None:
             )
 
 
-def catalog_parameters(conf: Path) -> set[str]:
-    """The names that catalogs below `conf` take from `--params`, as `${runtime_params:clips,…}`."""
-    texts = (path.read_text(encoding="utf-8") for path in conf.glob("*/catalog*.yml"))
+def catalog_parameters(source: str) -> set[str]:
+    """The names that catalogs below `source` take from `--params`, as `${runtime_params:clips,…}`."""
+    texts = conf_texts(source, "*/catalog*.yml")
     return {name for text in texts for name in re.findall(r"\$\{runtime_params:([\w.]+)", text)}
 
 

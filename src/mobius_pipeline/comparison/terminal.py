@@ -32,7 +32,7 @@ def print_summary(data: Path) -> None:
     console.print(f"\nReport   {source.with_suffix('.html')}", soft_wrap=True)
     for folder in _sample_folders(comparison, data / "07_model_output"):
         console.print(f"Videos   {folder}", soft_wrap=True)
-    console.print("Compare the runs in MLflow:  make ui", soft_wrap=True)
+    console.print("Compare the runs in MLflow:  mobius ui, or make ui", soft_wrap=True)
 
 
 def _sample_folders(comparison: Comparison, media_root: Path) -> list[Path]:
