@@ -17,7 +17,7 @@ _ARCHIVES = {
 def conf_texts(source: str, pattern: str) -> list[str]:
     """The texts of the files below `source` whose paths fit `pattern`, as `base/*.yml`.
 
-    `source` is what `--conf-source` takes: a folder, a tar or zip archive that holds one, or a remote folder's URL.
+    `source` is what `--conf-source` takes: a folder, a tar or zip archive of one, or a remote folder's URL.
     """
     if Path(source).is_dir():
         return [path.read_text(encoding="utf-8") for path in sorted(Path(source).glob(pattern))]
@@ -37,6 +37,6 @@ def refuse_empty(source: str) -> None:
     """
     if not conf_texts(source, "base/*.yml"):
         raise MobiusError(
-            f"There is no configuration in {source}: no base/*.yml. Name a folder that has it, or the archive "
-            "conf-mobius_pipeline.tar.gz that `kedro package` writes, by --conf-source; or unpack the archive here."
+            f"There is no configuration in {source}: no base/*.yml. Name another folder by --conf-source, or "
+            "the archive conf-mobius_pipeline.tar.gz that `kedro package` writes; or unpack the archive here."
         )

@@ -72,7 +72,8 @@ class ProjectHooks:
         """Configure tracking from the project's `mlflow` section, and leave no process behind.
 
         Raises:
-            MobiusError: If there is no configuration, or the section is missing a key, or has one that nothing reads.
+            MobiusError: If there is no configuration, or the section is missing a key, or has one that
+                nothing reads.
         """
         print_errors_plainly()
         sigterm_unwinds()
@@ -106,8 +107,10 @@ class ProjectHooks:
         given = [name for name, _ in flatten(run_params["runtime_params"])]
         vain = [name for name in given if not is_read(name, read | self._catalog_reads)]
         if vain:
-            known = {name.removeprefix("params:") for name in catalog} - set(given)
-            guesses = [guess for name in vain for guess in get_close_matches(name, known, n=1, cutoff=0.8)]
+            known = {name.removeprefix("params:") for name in catalog} | self._catalog_reads
+            guesses = [
+                guess for name in vain for guess in get_close_matches(name, known - {*given}, n=1, cutoff=0.8)
+            ]
             raise MobiusError(
                 f"--params: nothing in this run reads {', '.join(vain)}. "
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")

@@ -60,8 +60,8 @@ def recorded_store(project: Path) -> Store:
     settings = project / PROJECT_SETTINGS
     if not settings.is_file():
         raise MobiusError(
-            f"There is no {settings}. Give this command (or `make ui`) in the project's folder. A folder that the "
-            "installed package ran in needs its configuration: `tar -xzf conf-mobius_pipeline.tar.gz`."
+            f"There is no {settings}. Give this command (or `make ui`) in the project's folder. Where the "
+            "installed package ran, unpack its configuration: `tar -xzf conf-mobius_pipeline.tar.gz`."
         )
     store = store_of(read_tracking(settings), project)
     if not store.database.is_file():

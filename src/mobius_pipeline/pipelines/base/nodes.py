@@ -14,8 +14,8 @@ def make_base(
 ) -> Path:
     """Import the model in the folder `source`, or train a small one from the clips if that names a YAML file.
 
-    The file itself is for DVC, which trains again when it changes: what it holds comes as `base`. Of a packaged
-    project it lies in the archive of the configuration.
+    That file is not read here, and a packaged project has it in an archive: what it holds comes as `base`,
+    and DVC trains again when it changes.
 
     Raises:
         MobiusError: If it is neither, or the model cannot be used.
