@@ -1,7 +1,7 @@
 """What a run's page in MLflow says of it, or a comment on a pull request.
 
-A first line that tables of runs show, then the figures. Both places read Markdown, which may hold HTML: settings
-and labels are written so that they show as they are.
+A first line that tables of runs show, then the figures. Both places read Markdown, which may hold HTML:
+settings and labels are written so that they show as they are.
 """
 
 import re
