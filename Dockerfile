@@ -8,7 +8,7 @@ FROM ${BASE} AS build
 ARG DEVICE=cpu
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 ARG EXTRAS=s3
-ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PATH=/opt/venv/bin:$PATH PIP_CACHE_DIR=/root/.cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/venv
 WORKDIR /build
 COPY pyproject.toml requirements.lock ./
@@ -30,6 +30,8 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,t
 FROM ${BASE}
 ARG UID=1000
 # tini passes SIGTERM on from the first moment, when Python as process 1 would ignore it, and reaps orphans.
+# Its version is Debian's, which offers one at a time.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/* && \
     useradd --uid "$UID" --gid 0 --home-dir /tmp --no-create-home mobius && \
     install --directory --owner="$UID" --group=0 --mode=2775 /project /project/data /project/mlruns

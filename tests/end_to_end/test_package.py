@@ -103,6 +103,7 @@ def test_the_chain_runs_in_an_empty_folder(package: Package, empty: Path) -> Non
     runs = recorded(empty)
     assert set(runs) == {"serial", "parallel", "comparison"}
     assert runs["serial"].data.tags["mlflow.source.name"].startswith("mobius-pipeline --conf-source=")
+    assert package.wheel.name.split("-")[1] == runs["serial"].data.tags["mobius_pipeline.version"]
     summary = package.run(empty, "mobius", "summary")
     assert "parallel vs serial" in summary.stdout
     refused = package.run(empty, "mobius", "relocate")
