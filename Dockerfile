@@ -21,7 +21,8 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,t
         cuda) ;; \
         *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 1 ;; \
     esac && \
-    pip install --constraint requirements.lock ".[$EXTRAS]"
+    pip install --constraint requirements.lock ".[$EXTRAS]" && \
+    rm -rf build src
 COPY README.md LICENSE ./
 COPY src src
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
