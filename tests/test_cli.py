@@ -46,6 +46,19 @@ def test_the_summary_shows_both_modes_and_what_to_open(
     assert out.splitlines()[-1].endswith("make ui")
 
 
+def test_the_summary_as_markdown_is_one_table_and_the_verdict(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["summary", "--markdown", "--data", str(data)]) == 0
+    out = capsys.readouterr().out
+    table = [line for line in out.splitlines() if line.startswith("|")]
+    assert table[1] == "| --- | ---: | ---: | ---: | ---: |"
+    assert {len(line.split(" | ")) for line in table[2:]} == {5}
+    assert "| Loss, equal compute | 0.2612 | 0.2214 |" in out
+    assert "Recommended: serial where 2.08 GiB are there, else parallel." in out
+    assert str(data) not in out
+
+
 def test_the_table_fits_a_hundred_columns(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["summary", "--data", str(data)])
     table = [line for line in capsys.readouterr().out.splitlines() if set("│┃┏└├┡") & set(line)]

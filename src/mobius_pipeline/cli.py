@@ -38,9 +38,10 @@ def ui_command_line(port: int) -> None:
     show_default=True,
     help="The data folder.",
 )
-def summary_command_line(data: Path) -> None:
+@click.option("--markdown", is_flag=True, help="For a comment on a pull request (docs/ci.md).")
+def summary_command_line(data: Path, markdown: bool) -> None:
     """Print the comparison below `data`."""
-    print_summary(data)
+    print_summary(data, markdown)
 
 
 @cli.command("plan", help="Predict memory and FLOPs of a training, without a GPU and without weights.")

@@ -3,9 +3,10 @@
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 
+from mobius_pipeline.conf_source import conf_texts, refuse_empty
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.locks import only_writer
@@ -29,10 +31,14 @@ from mobius_pipeline.tracking import api as tracking
 
 log = logging.getLogger(__name__)
 
+ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
 telemetry.silence()  # settings.py imports this module before Kedro imports any pipeline
 
 
-def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _plain_excepthook(
+    otherwise: ExceptHook, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """Print errors that the user can fix without the traceback, which would hide them."""
     words = redacted(str(error)) if isinstance(error, ParameterValidationError) else in_plain_words(error)
     if words is not None:
@@ -40,11 +46,19 @@ def _plain_excepthook(kind: type[BaseException], error: BaseException, trace: Tr
     elif shown := redacted_traceback(error):
         print(shown, file=sys.stderr)
     else:
-        _excepthook(kind, error, trace)
+        otherwise(kind, error, trace)
 
 
-_excepthook = sys.excepthook  # Kedro's logging has put rich's in place by now
-sys.excepthook = _plain_excepthook
+def print_errors_plainly() -> None:
+    """Have `_plain_excepthook` print errors, and what is in place now print those that it does not know.
+
+    Whenever Kedro configures logging, it puts rich's hook in place.
+    """
+    if getattr(sys.excepthook, "func", None) is not _plain_excepthook:
+        sys.excepthook = partial(_plain_excepthook, sys.excepthook)
+
+
+print_errors_plainly()
 guard_logs()
 
 
@@ -56,21 +70,24 @@ class ProjectHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Configure tracking from the project's `mlflow` section, and leave no process behind.
+        """Configure tracking from `tracking.yml`, and leave no process behind.
 
         Raises:
-            MobiusError: If the section is missing a key, or has one that nothing reads.
+            MobiusError: If there is no configuration, or the section is missing a key, or has one that
+                nothing reads.
         """
+        print_errors_plainly()
         sigterm_unwinds()
         end_with_dvc()
-        conf = Path(context.config_loader.conf_source)
-        tracking.refuse_former_name(conf)
+        source = str(context.config_loader.conf_source)
+        refuse_empty(source)
+        tracking.refuse_former_name(Path(source))
         config = tracking.parse(context.config_loader["tracking"])
         if config.credentials is not None:
             tracking.log_in(config, _credentials(context.config_loader))
         tracking.configure(config, context.project_path)
-        _warn_of_home(conf / "base/globals.yml")
-        self._catalog_reads = catalog_parameters(conf)
+        _warn_of_home(Path(source) / "base/globals.yml")
+        self._catalog_reads = catalog_parameters(source)
 
     @hook_impl
     def before_pipeline_run(
@@ -89,8 +106,10 @@ class ProjectHooks:
         given = [name for name, _ in flatten(run_params["runtime_params"])]
         vain = [name for name in given if not is_read(name, read | self._catalog_reads)]
         if vain:
-            known = {name.removeprefix("params:") for name in catalog} - set(given)
-            guesses = [guess for name in vain for guess in get_close_matches(name, known, n=1, cutoff=0.8)]
+            known = {name.removeprefix("params:") for name in catalog} | self._catalog_reads
+            guesses = [
+                guess for name in vain for guess in get_close_matches(name, known - {*given}, n=1, cutoff=0.8)
+            ]
             raise MobiusError(
                 f"--params: nothing in this run reads {', '.join(vain)}. "
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
@@ -197,9 +216,9 @@ def _warn_of_home(paths: Path) -> None:
             )
 
 
-def catalog_parameters(conf: Path) -> set[str]:
-    """The names that catalogs below `conf` take from `--params`, as `${runtime_params:clips,…}`."""
-    texts = (path.read_text(encoding="utf-8") for path in conf.glob("*/catalog*.yml"))
+def catalog_parameters(source: str) -> set[str]:
+    """The names that catalogs below `source` take from `--params`, as `${runtime_params:clips,…}`."""
+    texts = conf_texts(source, "*/catalog*.yml")
     return {name for text in texts for name in re.findall(r"\$\{runtime_params:([\w.]+)", text)}
 
 

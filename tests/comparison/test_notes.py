@@ -1,7 +1,7 @@
 """What runs say of themselves on their pages in MLflow."""
 
 import comparison_example
-from mobius_pipeline.comparison.notes import comparison_note, training_note
+from mobius_pipeline.comparison.notes import comparison_markdown, comparison_note, training_note
 
 METRICS = {
     "peak_memory_bytes": 3 * 2**29,
@@ -30,7 +30,9 @@ def test_an_evaluated_training_says_how_its_samples_scored_as_far_as_they_were()
 
 def test_a_comparison_begins_with_the_changes_and_holds_table_and_verdict() -> None:
     comparison = comparison_example.comparison()
-    first, table, verdict, _ = comparison_note(comparison).split("\n\n")
+    note = comparison_note(comparison)
+    first, table, verdict, _ = note.split("\n\n")
+    assert note.startswith(comparison_markdown(comparison))
     minus = "\N{MINUS SIGN}"
     cost = f"peak memory {minus}40.9%, median step {minus}30.3%"
     assert first == f"Parallel against serial: {cost}, loss at equal steps +1.2%, at equal compute +1.2%."
@@ -39,13 +41,15 @@ def test_a_comparison_begins_with_the_changes_and_holds_table_and_verdict() -> N
 
 
 def test_texts_of_others_are_no_markdown() -> None:
-    label = "parallel <img src=x onerror=alert(1)> | [a](javascript:alert(2)) `b` *c*"
+    label = "parallel <img src=x onerror=alert(1)> | [a](javascript:alert(2)) `b` *c* @d"
     columns = comparison_example.comparison().columns
     against = comparison_example.change(1.2, 0.4, 2.0)
     comparison = comparison_example.compared(
         {"serial": columns["serial"], label: columns["parallel"]}, against
     )
-    shown = "parallel &lt;img src=x onerror=alert(1)&gt; \\| \\[a\\](javascript:alert(2)) \\`b\\` \\*c\\*"
+    shown = (
+        "parallel &lt;img src=x onerror=alert(1)&gt; \\| \\[a\\](javascript:alert(2)) \\`b\\` \\*c\\* &#64;d"
+    )
     note = comparison_note(comparison.model_copy(update={"verdict": f"{label} is best."}))
     assert f"{shown} is best." in note
     assert f"| {shown} | {shown} vs serial |" in note

@@ -23,6 +23,7 @@ YOUR_CLIPS = "docs/your_clips.md"
 NOT_RUN = {
     "README.md": 1,  # make, whose steps other tests run
     "CONTRIBUTING.md": 2,  # make and pre-commit; golden losses, which tests/training compares
+    "docs/ci.md": 2,  # posts to GitHub; needs npm
     "docs/compare.md": 1,  # run ids, which tests/end_to_end/test_compare_runs.py takes
     "docs/library.md": 1,  # the example, which tests/examples runs
     "docs/lineage.md": 5,  # queued experiments and a remote, which tests/end_to_end/test_dvc.py tries

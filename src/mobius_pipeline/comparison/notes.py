@@ -1,7 +1,7 @@
-"""What a run's page in MLflow says of it: a first line that tables of runs show, then the figures.
+"""What a run's page in MLflow says of it, or a comment on a pull request.
 
-The page reads Markdown, which may hold HTML: settings and labels are written so that it shows them as they
-are.
+A first line that tables of runs show, then the figures. Both places read Markdown, which may hold HTML:
+settings and labels are written so that they show as they are.
 """
 
 import re
@@ -42,6 +42,12 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
 
 
 def comparison_note(comparison: Comparison) -> str:
+    """Describe a comparison on its run's page: as `comparison_markdown`, and where the report is."""
+    report = "The report, with every sampled video: Artifacts, `comparison.html`."
+    return f"{comparison_markdown(comparison)}\n\n{report}"
+
+
+def comparison_markdown(comparison: Comparison) -> str:
     """Describe a comparison: the changes of each column, the table, the verdict in words."""
     first, *others = map(plain, comparison.columns)
     rows = summary.rows(comparison)
@@ -56,14 +62,13 @@ def comparison_note(comparison: Comparison) -> str:
     titles = ["", "base, untrained", first, *others, *(f"{label} vs {first}" for label in others)]
     lines = [
         titles,
-        ["---"] * len(titles),
+        ["---", *["---:"] * (len(titles) - 1)],
         *([row.name, row.start, *row.values, *row.changes] for row in rows),
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    report = "The report, with every sampled video: Artifacts, `comparison.html`."
-    return "\n\n".join([f"{'. '.join(changes)}.", table, plain(comparison.verdict), report])
+    return "\n\n".join([f"{'. '.join(changes)}.", table, plain(comparison.verdict)])
 
 
 def plain(text: str) -> str:
-    """Write a text so that Markdown shows it as it is: no HTML, no link, no picture, no cell of a table."""
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(text, quote=False))
+    """Write a text so that Markdown shows it as it is: no HTML, link, picture, table's cell or mention."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(text, quote=False)).replace("@", "&#64;")

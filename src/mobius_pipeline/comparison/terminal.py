@@ -8,14 +8,15 @@ from rich.table import Table
 
 from mobius_pipeline.comparison import summary
 from mobius_pipeline.comparison.model import Comparison
+from mobius_pipeline.comparison.notes import comparison_markdown
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
 
 WIDTH = 100  # columns
 
 
-def print_summary(data: Path) -> None:
-    """Print the comparison table, then where the report and the videos lie.
+def print_summary(data: Path, markdown: bool = False) -> None:
+    """Print the comparison table, then where the report and the videos lie; or all as Markdown, without them.
 
     Raises:
         MobiusError: If there is no comparison below `data` yet.
@@ -26,13 +27,16 @@ def print_summary(data: Path) -> None:
     comparison = read_document(
         source, Comparison, "Run `kedro run --pipelines=compare`, which makes it again."
     )
+    if markdown:
+        print(comparison_markdown(comparison))
+        return
     console = Console(width=WIDTH, highlight=False)
     console.print(comparison_table(comparison))
     console.print(comparison.verdict, soft_wrap=False, markup=False)
     console.print(f"\nReport   {source.with_suffix('.html')}", soft_wrap=True)
     for folder in _sample_folders(comparison, data / "07_model_output"):
         console.print(f"Videos   {folder}", soft_wrap=True)
-    console.print("Compare the runs in MLflow:  make ui", soft_wrap=True)
+    console.print("Compare the runs in MLflow:  mobius ui, or make ui", soft_wrap=True)
 
 
 def _sample_folders(comparison: Comparison, media_root: Path) -> list[Path]:

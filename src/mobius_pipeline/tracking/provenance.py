@@ -5,14 +5,22 @@ import os
 import sys
 from pathlib import Path
 
+from mobius_pipeline import __version__
 from mobius_pipeline.runtime.files import sha256
 from mobius_pipeline.runtime.redaction import command_line
 from mobius_pipeline.tracking.git import commit, has_changes
 
 
 def source_tags() -> dict[str, str]:
-    """The command that runs, without secrets and its program's folder, and who gave it, in MLflow's terms."""
-    tags = {"mlflow.source.name": command_line(sys.argv), "mlflow.source.type": "LOCAL"}
+    """The command that runs, without secrets and its program's folder, and who gave it, in MLflow's terms.
+
+    And this package's version, all that tells of the code where there is no git repository.
+    """
+    tags = {
+        "mlflow.source.name": command_line(sys.argv),
+        "mlflow.source.type": "LOCAL",
+        "mobius_pipeline.version": __version__,
+    }
     try:
         return {**tags, "mlflow.user": getpass.getuser()}
     except (KeyError, OSError):  # a container's number without a name

@@ -109,7 +109,8 @@ def read_project(project: Path) -> TrackingConfig:
     """
     if not (project / PROJECT_SETTINGS).is_file():
         raise MobiusError(
-            f"There is no {project / PROJECT_SETTINGS}. Give this command in the project's folder."
+            f"There is no {project / PROJECT_SETTINGS}. Give this command in the project's folder. Where the "
+            "installed package ran, unpack its configuration: `tar -xzf conf-mobius_pipeline.tar.gz`."
         )
     config = parse(_merged(project, "tracking.yml"))
     log_in(config, _merged(project, "credentials.yml"))
@@ -123,7 +124,7 @@ def _merged(project: Path, name: str) -> dict[str, Any]:
 
 
 def refuse_former_name(conf: Path) -> None:
-    """Refuse `mlflow.yml` with this project's keys: versions before 0.3 read it, nothing does now.
+    """Refuse `mlflow.yml` with this project's keys: version 0.1 read it.
 
     Raises:
         MobiusError: With the file's new name.

@@ -12,16 +12,19 @@ from mobius_pipeline.runtime.scratch import unpublished
 def make_base(
     manifest: Manifest, raw_clips: Path, source: Path, base: BaseConfig, clip: ClipFormat, work: Path
 ) -> Path:
-    """Import the model in the folder `source`, or train a small one from the clips if it is a file.
+    """Import the model in the folder `source`, or train a small one from the clips if that names a YAML file.
+
+    That file is not read here, and a packaged project has it in an archive: what it holds comes as `base`,
+    and DVC trains again when it changes.
 
     Raises:
-        MobiusError: If there is neither, or the model cannot be used.
+        MobiusError: If it is neither, or the model cannot be used.
     """
     if source.is_dir():
         from mobius_pipeline.base_model.check import import_base
 
         return import_base(source, unpublished(work / "base"))
-    if not source.is_file():
+    if source.suffix not in (".yml", ".yaml"):
         raise MobiusError(
             f"There is no {source}. Name a model's folder in `base_model` of conf/base/globals.yml, relative "
             "to the project or absolute; or conf/base/parameters_base.yml, to train a small one as that says."
