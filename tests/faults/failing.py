@@ -1,7 +1,7 @@
 """Clips that fail in decoding or in the VAE, in whatever process that happens, as a file says.
 
 Each line of it is what fails ("read" or "vae"), of which clip (its path, or its frames' digest), how
-("raise", "refuse" or "kill"), and how often.
+("raise", "refuse", "kill" or "hang"), and how often.
 """
 
 from pathlib import Path

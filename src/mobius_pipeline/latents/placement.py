@@ -1,6 +1,8 @@
 """How many processes encode clips, and on which devices."""
 
 import os
+import resource
+import sys
 from collections.abc import Callable
 
 import psutil
@@ -8,9 +10,9 @@ import psutil
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.runtime.errors import MobiusError
 
-# A process that encodes is ready after 5 to 10 s (imports, the model): it must save more than that.
-SECONDS_EACH = 30
+SECONDS_EACH = 30  # of work: its imports cost 6.4 s of a core (docs/scale.md), and then it loads the model
 MOST_DECODERS = 8  # of a model: each holds a decoded clip
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 
 
 def cores() -> int:
@@ -93,14 +95,12 @@ def actors_of(config: EncodeConfig) -> tuple[int, float]:
 def processes_for(seconds: float, threads: int) -> int:
     """How many processes are worth their start for work that takes one of them so long.
 
-    At most one for each `threads` cores, and none that would not fit: one more needs as much memory as this
-    process has needed at its peak.
+    At most one for each `threads` cores, and none that would not fit into memory.
     """
-    import resource
+    return max(1, min(int(seconds / SECONDS_EACH), cores() // threads, _fitting()))
 
+
+def _fitting() -> int:
+    """How many more processes fit, each of which needs what this one has needed at its peak."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT
-    fitting = int(psutil.virtual_memory().available / peak)
-    return max(1, min(int(seconds / SECONDS_EACH), cores() // threads, fitting))
-
-
-_UNIT = 1 if os.uname().sysname == "Darwin" else 1024  # of ru_maxrss, in bytes
+    return int(psutil.virtual_memory().available / peak)
