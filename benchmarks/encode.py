@@ -69,7 +69,7 @@ def turn(wanted: Sequence[Wanted], setting: Setting) -> tuple[float, float]:
         if encoded.error:
             raise RuntimeError(encoded.error)
         times.append(perf_counter())
-        done_by.append(encoded.by)
+        done_by.append(encoded.where)
     first = settled(done_by, int(setting.config.processes))
     last = len(times) - 2 * int(setting.config.processes)  # from then on a process may wait for the others
     if last - first < len(times) // 3:

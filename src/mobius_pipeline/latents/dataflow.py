@@ -39,7 +39,7 @@ _NOTHING = np.zeros((0, 0, 0, 3), np.uint8)  # Daft has no column of tensors wit
 _HALVES = DataType.tensor(DataType.uint16())  # the bits of fp16, which Daft has no tensors of
 _DECODED = DataType.struct({"pixels": DataType.tensor(DataType.uint8()), "error": DataType.string()})
 _MOMENTS = DataType.struct(
-    {"mean": _HALVES, "logvar": _HALVES, "error": DataType.string(), "by": DataType.string()}
+    {"mean": _HALVES, "logvar": _HALVES, "error": DataType.string(), "where": DataType.string()}
 )
 _EMBEDDED = DataType.struct({"embedding": _HALVES, "cut": DataType.int64()})
 
@@ -97,13 +97,13 @@ class _Vae:
             model = self._model
             moments, error = self._trying.one_at_a_time(clip_id, lambda: model.moments(clip))
         mean, logvar = moments or (None, None)
-        return {"mean": mean, "logvar": logvar, "error": error, "by": _who(self._setting.config.device)}
+        return {"mean": mean, "logvar": logvar, "error": error, "where": _where(self._setting.config.device)}
 
 
-def _who(device: str) -> str:
+def _where(device: str) -> str:
     import ray
 
-    return f"{device} of {socket.gethostname()}, actor {ray.get_runtime_context().get_actor_id()}"
+    return f"{device} of {socket.gethostname()} (actor {ray.get_runtime_context().get_actor_id()})"
 
 
 class _Text:
@@ -176,7 +176,7 @@ def _encode_on_ray(wanted: Sequence[Wanted], setting: Setting, engine: EngineCon
 def _as_encoded(row: Row) -> Encoded:
     found = row["moments"]
     moments = None if found["error"] else (found["mean"], found["logvar"])
-    return Encoded(row["clip_id"], moments, found["error"], found["by"])
+    return Encoded(row["clip_id"], moments, found["error"], found["where"])
 
 
 def encode_captions(

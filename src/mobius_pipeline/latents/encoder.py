@@ -48,12 +48,12 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip's posterior mean and log-variance, (F, C, h, w) each, or why there are none; who made them."""
+    """A clip's posterior mean and log-variance, (F, C, h, w) each, or why there are none; where that was."""
 
     clip_id: str
     moments: tuple[Bits, Bits] | None
     error: str
-    by: str
+    where: str
 
 
 def bits(tensor: Tensor) -> Bits:
@@ -88,8 +88,6 @@ class ClipModel:
     @cached_property
     def vae(self) -> AutoencoderKL:
         """The VAE."""
-        if self.device.startswith("cuda"):
-            torch.cuda.set_device(self.device)  # nothing is put on another GPU
         return load_vae(self._base).to(self.device)
 
     def moments(self, clip: Pixels) -> tuple[Bits, Bits]:
@@ -131,9 +129,9 @@ class Setting:
 class Encoder:
     """Encodes clips in the order in which they are begun."""
 
-    def __init__(self, setting: Setting, device: str, decoders: int, by: str) -> None:
+    def __init__(self, setting: Setting, device: str, decoders: int, where: str) -> None:
         """Have one model on `device`, and so many watched processes that decode for it."""
-        self._model, self._retries, self._by = setting.model(device), setting.config.retries, by
+        self._model, self._retries, self._where = setting.model(device), setting.config.retries, where
         self._read = Workers(setting.read, setting.limits)
         self._threads = ThreadPoolExecutor(decoders, "decode")
         self._begun: deque[tuple[str, Future[tuple[Pixels | None, str]]]] = deque()
@@ -166,12 +164,13 @@ class Encoder:
         clip_id, reading = self._begun.popleft()
         pixels, error = reading.result()
         if pixels is None:
-            return Encoded(clip_id, None, error, self._by)
+            return Encoded(clip_id, None, error, self._where)
         self.load()
         moments, error = attempt(lambda: self._model.moments(pixels), self._retries)
-        return Encoded(clip_id, moments, error, self._by)
+        return Encoded(clip_id, moments, error, self._where)
 
     def close(self) -> None:
         """End what decodes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._read.stop()
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown()

@@ -72,7 +72,7 @@ def actors_of(config: EncodeConfig) -> tuple[int, float]:
     """The number of a Ray cluster's actors that encode, and each one's share of a GPU.
 
     Raises:
-        MobiusError: If the cluster has fewer GPUs or CPUs, or GPUs are named one by one.
+        MobiusError: If the cluster has fewer GPUs, or they are named one by one.
     """
     import ray
 
@@ -83,11 +83,10 @@ def actors_of(config: EncodeConfig) -> tuple[int, float]:
         )
     gpus = int(has.get("GPU", 0)) if config.gpus == "auto" else config.gpus
     actors = max(gpus, 1) if config.processes == "auto" else config.processes
-    for name, kind, asked in (("gpus", "GPU", gpus), ("processes", "CPU", actors)):
-        if asked > (there := int(has.get(kind, 0))):
-            raise MobiusError(
-                f"encode.{name} is {asked}, and the Ray cluster has {there} {kind}s. Lower it, or add nodes."
-            )
+    if gpus > (there := int(has.get("GPU", 0))):
+        raise MobiusError(
+            f"encode.gpus is {gpus}, and the Ray cluster has {there} GPUs. Lower it, or add nodes."
+        )
     _refuse_idle_gpus(actors, gpus)
     return actors, gpus / actors
 

@@ -7,7 +7,6 @@ are handed out again.
 
 import logging
 import multiprocessing
-import os
 import signal
 import traceback
 from collections import Counter, deque
@@ -16,6 +15,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+import torch
 
 from mobius_pipeline.latents.encoder import Encoded, Encoder, Setting, Wanted
 from mobius_pipeline.latents.placement import decoders_each
@@ -46,7 +47,7 @@ def encode_on(devices: Sequence[str], wanted: Sequence[Wanted], setting: Setting
         Exception: What is no clip's own failure, from any of them; all are ended then.
     """
     decoders = decoders_each(len(devices))
-    team = [_Process(f"process {n} on {device}", device, decoders) for n, device in enumerate(devices, 1)]
+    team = [_Process(f"{device} (process {n})", device, decoders) for n, device in enumerate(devices, 1)]
     try:
         yield from _Work(team, wanted, setting).encoded()
     except BaseException:
@@ -70,9 +71,9 @@ class _Work:
         """Every clip, as soon as it is done."""
         while self._waiting or any(one.begun for one in self._team):
             self._hand_out()
-            running = {one.connection: one for one in self._team if one.connection}
-            for connection in wait(list(running)):
-                yield from self._from(running[connection])  # type: ignore[index]
+            ready = wait([one.connection for one in self._team if one.connection])
+            for process in [one for one in self._team if one.connection in ready]:
+                yield from self._from(process)
 
     def _hand_out(self) -> None:
         """Start processes for what waits, and give each as many clips as it can work ahead on."""
@@ -88,7 +89,7 @@ class _Work:
     def _from(self, process: "_Process") -> Iterator[Encoded]:
         """What a process has to say, be it that it died."""
         try:
-            said = process.connection.recv()  # type: ignore[union-attr]
+            said = process.receive()
         except (EOFError, OSError):
             yield from self._lost(process)
             return
@@ -109,7 +110,7 @@ class _Work:
         elif begun:
             at = begun[0]  # the others were being decoded, by processes that may die alone
             self._deaths[at.clip_id] += 1
-            log.warning("The encoding %s %s at %s. It is started again.", process.name, how, at.path)
+            log.warning("What encodes on %s %s at %s. It is started again.", process.name, how, at.path)
             if self._deaths[at.clip_id] > self._setting.config.retries:
                 del begun[0]
                 yield Encoded(at.clip_id, None, DIED, process.name)
@@ -117,12 +118,14 @@ class _Work:
 
     def _go_on_without(self, process: "_Process", how: str) -> None:
         self._team.remove(process)
-        log.warning("The encoding %s %s while it started. The others go on without it.", process.name, how)
+        log.warning(
+            "What encodes on %s %s while it started; %d are left.", process.name, how, len(self._team)
+        )
         if not self._team:
             raise MobiusError(
-                f"No process that encodes can be started: {process.name} {how}. What it printed is above; if "
-                "it was killed, the machine may be short of memory. Set encode.processes: 1. What is "
-                "finished stays, and `kedro run --pipelines=encode` goes on from there. A script that "
+                f"No process that encodes can be started: that on {process.name} {how}. What it printed is "
+                "above; if it was killed, the machine may be short of memory. Set encode.processes: 1. What "
+                "is finished stays, and `kedro run --pipelines=encode` goes on from there. A script that "
                 "encodes needs `if __name__ == '__main__':` around its calls."
             )
 
@@ -142,7 +145,7 @@ class _Process:
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
         self.connection, theirs = context.Pipe()
         arguments = (setting, self._device, self._decoders, self.name, theirs)
-        self._process = context.Process(target=_serve, args=arguments, name=f"encoding {self.name}")
+        self._process = context.Process(target=_serve, args=arguments, name=f"encode on {self.name}")
         self.is_ready = False
         with sigint_blocked():  # Ctrl-C is this process's, which then ends the other
             self._process.start()
@@ -151,7 +154,21 @@ class _Process:
     def give(self, wanted: Wanted) -> None:
         self.begun.append(wanted)
         with suppress(OSError):  # it died, as its connection will say when it is read next
-            self.connection.send(wanted)  # type: ignore[union-attr]
+            self._open.send(wanted)
+
+    def receive(self) -> Any:
+        """What it sends next.
+
+        Raises:
+            EOFError, OSError: If it has died.
+        """
+        return self._open.recv()
+
+    @property
+    def _open(self) -> Connection:
+        if self.connection is None:
+            raise EOFError
+        return self.connection
 
     def how_it_ended(self) -> str:
         self.end()
@@ -178,15 +195,25 @@ def _serve(setting: Setting, device: str, decoders: int, name: str, connection: 
     guard_logs()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
+        if device.startswith("cuda:"):
+            torch.cuda.set_device(device)  # nothing is put on another GPU
         with closing(Encoder(setting, device, decoders, name)) as encoder:
             encoder.load()
             connection.send(_READY)
-            while True:
-                while not encoder.begun or (encoder.begun < encoder.most and connection.poll(0)):
-                    encoder.begin(connection.recv())
-                connection.send(encoder.finish())
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # nobody wants more
+            for encoded in _served(encoder, connection):
+                connection.send(encoded)
     except Exception as error:
-        error.add_note(f"In the encoding {name}, {os.getpid()}:\n{traceback.format_exc()}")
-        connection.send(_Raised(sendable(error)))
+        error.add_note(f"In the process that encodes on {name}:\n{traceback.format_exc()}")
+        with suppress(OSError):  # nobody listens
+            connection.send(_Raised(sendable(error)))
+
+
+def _served(encoder: Encoder, connection: Connection) -> Iterator[Encoded]:
+    """What is asked for through a connection, until that is closed; more is begun meanwhile."""
+    while True:
+        while not encoder.begun or (encoder.begun < encoder.most and connection.poll(0)):
+            try:
+                encoder.begin(connection.recv())
+            except EOFError:
+                return
+        yield encoder.finish()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -121,17 +122,19 @@ def _update_clips(
     groups = list(_of_a_shard(missing, config.clips_per_shard))
     filling = ClipShards(folder, [[row["clip_id"] for row in group] for group in groups])
     rows = {row["clip_id"]: row for group in groups for row in group}
-    errors, done_by = {}, Counter[str]()
+    errors, done, began = {}, Counter[str](), perf_counter()
     encoding = encode_clips(list(rows.values()), raw_clips, base, clip, config, engine)
     with stage("encode", len(rows), "clips") as bar, closing(encoding):
         for encoded in encoding:
             if encoded.error:
                 errors[encoded.clip_id] = encoded.error
                 log.warning("%s cannot be encoded: %s", rows[encoded.clip_id]["path"], encoded.error)
-            done_by[encoded.by] += 1
+            else:
+                done[encoded.where] += 1
             places |= filling.take(encoded)
             bar.advance()
-    log.info("Encoded: %s.", "; ".join(f"{clips} clips by {who}" for who, clips in sorted(done_by.items())))
+    shares = ", ".join(f"{clips} on {where}" for where, clips in sorted(done.items()))
+    log.info("Encoded %d clips in %.1f s: %s.", done.total(), perf_counter() - began, shares or "none")
     if errors:
         failed = {row["path"]: errors[clip_id] for clip_id, row in rows.items() if clip_id in errors}
         raise MobiusError(_cannot_be_encoded(raw_clips, failed))
