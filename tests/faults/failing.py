@@ -4,6 +4,7 @@ Each line of it is what fails ("read" or "vae"), of which clip (its path, or its
 ("raise", "refuse", "kill" or "hang"), and how often.
 """
 
+import os
 from pathlib import Path
 
 from deadly import failing, key_of, read
@@ -27,6 +28,13 @@ class FailingSetting(Setting):
     def model(self, device: str) -> ClipModel:
         install()
         return super().model(device)
+
+
+class DyingSetting(Setting):
+    """Has every process die that would load a model."""
+
+    def model(self, device: str) -> ClipModel:
+        os._exit(3)
 
 
 def in_reading(path: str, how: str, times: int) -> str:

@@ -17,6 +17,11 @@ import psutil
 import pytest
 from test_encode import encoded, ended, files, shards
 
+import tiny
+from mobius_pipeline.latents.encoder import Wanted
+from mobius_pipeline.latents.processes import encode_on
+from mobius_pipeline.runtime.errors import MobiusError
+
 pytestmark = pytest.mark.slow
 
 CLIPS = 11  # the last shard of two has one
@@ -123,6 +128,16 @@ def test_an_error_of_ours_ends_all_and_keeps_its_words(
 ) -> None:
     refused = failing.in_the_vae(sample_clips, sample_table["path"].iloc[8], "refuse", 9)
     assert encode(tmp_path, [("store", refused)], processes=2) == ["nobody can"]
+
+
+def test_processes_that_die_at_their_start_are_no_clips_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting = failing.DyingSetting(tmp_path, tmp_path, tiny.CLIP, tiny.encode_config())
+    wanted = [Wanted(name, name, "", 4, 16, 16) for name in ("one.gif", "two.gif")]
+    with pytest.raises(MobiusError, match=r"can be started: that on cpu \(process \d\) ended with code 3"):
+        list(encode_on(["cpu", "cpu"], wanted, setting))
+    assert "while it started; 1 are left" in caplog.text
 
 
 def of_session(leader: int) -> list[psutil.Process]:

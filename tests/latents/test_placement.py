@@ -57,13 +57,13 @@ def test_gpus_that_would_be_idle_are_refused() -> None:
     [
         ({"gpus": 2}, "encode.gpus is 2, which needs device: cuda and not cpu"),
         ({"gpus": "auto"}, "encode.gpus is auto, which needs device: cuda"),
-        ({"gpus": [0, 0]}, "a GPU is named twice"),
-        ({"gpus": -1}, "gpus"),
-        ({"gpus": []}, "gpus"),
+        ({"gpus": [0, 0]}, "a list of different ones as [0, 2]"),
+        ({"gpus": -1}, "gpus\n  Value error, a number of GPUs is needed"),
+        ({"gpus": []}, "1 validation error"),
         ({"gpus": "all"}, "gpus"),
-        ({"processes": 0}, "processes"),
+        ({"processes": 0}, "processes\n  Value error, a number from 1 on is needed, or auto"),
         ({"processes": "many"}, "processes"),
-        ({"processes": True}, "processes"),
+        ({"processes": True}, "1 validation error"),
         ({"threads": 0}, "threads"),
     ],
 )

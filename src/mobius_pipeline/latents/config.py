@@ -1,22 +1,34 @@
 """Configuration of the latents store."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.runtime.devices import Device
 
-Number = Annotated[int, Field(ge=0, strict=True)]
+
+def _is_number(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least  # a bool is an int, too
 
 
-def _distinct(gpus: list[int]) -> list[int]:
-    if len(set(gpus)) < len(gpus):
-        raise ValueError("a GPU is named twice; several processes share one by encode.processes")
-    return gpus
+def _processes(value: Any) -> Any:
+    if value != "auto" and not _is_number(value, 1):
+        raise ValueError("a number from 1 on is needed, or auto")
+    return value
 
 
-GpuList = Annotated[list[Number], Field(min_length=1), AfterValidator(_distinct)]
+def _gpus(value: Any) -> Any:
+    listed = value if isinstance(value, list) else [value]
+    are_numbers = listed and all(_is_number(one, 0) for one in listed)
+    if value != "auto" and not (are_numbers and len({*listed}) == len(listed)):
+        raise ValueError("a number of GPUs is needed, or auto, or a list of different ones as [0, 2]")
+    return value
+
+
+# Checked as a whole: of a union, pydantic would report what each of its parts lacks.
+ProcessCount = Annotated[Literal["auto"] | int, BeforeValidator(_processes)]
+Gpus = Annotated[Literal["auto"] | int | list[int], BeforeValidator(_gpus)]
 
 
 class EncodeConfig(Config):
@@ -25,13 +37,9 @@ class EncodeConfig(Config):
     clips_per_shard: int = Field(gt=0)
     frames_per_batch: int = Field(gt=0, description="frames that the VAE encodes at once")
     device: Device
-    processes: Literal["auto"] | Annotated[int, Field(gt=0, strict=True)] = Field(
-        default="auto", description="that encode, each with a model of its own"
-    )
+    processes: ProcessCount = Field(default="auto", description="that encode, each with a model of its own")
     threads: int = Field(default=1, gt=0, description="of a VAE on a CPU; they decide on the last bits")
-    gpus: Literal["auto"] | Number | GpuList = Field(
-        description="that are used: so many, these, or all; 0: `device` alone"
-    )
+    gpus: Gpus = Field(description="that are used: so many, these, or all; 0: `device` alone")
     retries: int = Field(ge=0, description="of a clip that fails, or that a process dies of which encodes it")
     seconds_per_file: float = Field(default=600, gt=0, description="to decode a clip in; then it is stopped")
     memory_mib_per_file: int = Field(default=4096, gt=0, description="of the process that decodes a clip")
