@@ -92,6 +92,7 @@ bench: .venv/installed
 	python benchmarks/decode.py
 	python benchmarks/ingest.py
 	python benchmarks/store.py
+	python benchmarks/encode.py
 	python benchmarks/contention.py
 
 schema: .venv/installed

@@ -210,6 +210,28 @@ def test_latents_are_those_of_the_cpu(
             assert (one - other).abs().max() <= ROUNDING * one.abs().max()
 
 
+@pytest.mark.parametrize("settings", [{"processes": 2}, {"gpus": "auto"}, {"gpus": [0], "processes": 3}])
+def test_processes_and_gpus_write_the_same_latents(
+    settings: dict[str, Any], sample_table: Any, sample_clips: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """On a machine with several GPUs of a kind too."""
+    stores = {}
+    for name, chosen in (("one", {}), ("several", settings)):
+        config = tiny.encode_config(device="cuda", **chosen)
+        update_store(tmp_path / name, sample_table, sample_clips, tiny_base, tiny.CLIP, config)
+        stores[name] = {path.name for path in (tmp_path / name).rglob("shard-*.safetensors")}
+    assert stores["one"] == stores["several"]  # named by their bytes' hash
+
+
+def test_more_gpus_than_there_are_do_not_encode(
+    sample_table: Any, sample_clips: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    here = torch.cuda.device_count()
+    config = tiny.encode_config(device="cuda", gpus=here + 1)
+    with pytest.raises(MobiusError, match=rf"encode\.gpus is {here + 1}, and this machine has {here} GPUs"):
+        update_store(tmp_path, sample_table, sample_clips, tiny_base, tiny.CLIP, config)
+
+
 def test_text_is_that_of_the_cpu(tiny_base: Path) -> None:
     captions = ["a red circle moves left", ""]
     here, there = (TextEncoder(tiny_base, device)(captions).float().cpu() for device in ("cpu", "cuda"))

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def key_of(clip: Any) -> str:
 def _fail(how: str) -> None:
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "hang":
+        time.sleep(600)
     raise MobiusError("nobody can") if how == "refuse" else RuntimeError("out of luck\nand more")
 
 

@@ -1,7 +1,10 @@
 """An encode in a process of its own."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import deadly
 import failing
@@ -14,16 +17,24 @@ from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.runtime.daft_runner import EngineConfig
 from mobius_pipeline.runtime.errors import MobiusError
 
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
-def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "native") -> None:
+
+def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "native", **settings: Any) -> None:
     """Bring the store up to date, small shards at a time."""
     torch.set_num_threads(1)
-    config = tiny.encode_config(clips_per_shard=2)
+    config = tiny.encode_config(clips_per_shard=2, **settings)
     update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config, EngineConfig(name=engine))
 
 
 def encode_failing(
-    root: Path, table: Path, clips: Path, base: Path, engine: str, runs: list[tuple[str, str]]
+    root: Path,
+    table: Path,
+    clips: Path,
+    base: Path,
+    engine: str,
+    runs: list[tuple[str, str]],
+    settings: Mapping[str, Any] = EMPTY,
 ) -> None:
     """Encode once for each store's name and the lines of its faults; what it fails with is written down."""
     faults = root / "faults"
@@ -38,7 +49,7 @@ def encode_failing(
     for number, (name, lines) in enumerate(runs):
         faults.write_text(lines)
         try:
-            encode(root / name, table, clips, base, engine)
+            encode(root / name, table, clips, base, engine, **settings)
             told = ""
         except MobiusError as error:
             told = str(error)
@@ -54,3 +65,11 @@ def encode_without_room(root: Path, table: Path, clips: Path, base: Path, most_b
         encode(root, table, clips, base)
     except MobiusError as error:
         (root / "error.txt").write_text(str(error))
+
+
+def encode_measured(root: Path, table: Path, clips: Path, base: Path) -> None:
+    """Encode by as many processes as are worth it, which are several from the second clip on."""
+    from mobius_pipeline.latents import local, placement
+
+    local.MEASURED_S, placement.SECONDS_EACH = 0, 1e-6
+    encode(root, table, clips, base, processes="auto")

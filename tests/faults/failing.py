@@ -1,20 +1,40 @@
 """Clips that fail in decoding or in the VAE, in whatever process that happens, as a file says.
 
 Each line of it is what fails ("read" or "vae"), of which clip (its path, or its frames' digest), how
-("raise", "refuse" or "kill"), and how often.
+("raise", "refuse", "kill" or "hang"), and how often.
 """
 
+import os
 from pathlib import Path
 
 from deadly import failing, key_of, read
 
-from mobius_pipeline.latents import dataflow as flow
+from mobius_pipeline.latents import dataflow, encoder
+from mobius_pipeline.latents.encoder import ClipModel, Setting
+
+_posterior_moments = encoder.posterior_moments
 
 
 def install() -> None:
     """Have clips fail in this process; each of Ray's calls it as it starts."""
-    flow.read_sized = read
-    flow.posterior_moments = failing("vae", flow.posterior_moments)
+    encoder.read_sized = read
+    encoder.posterior_moments = failing("vae", _posterior_moments)
+    dataflow.Setting = FailingSetting
+
+
+class FailingSetting(Setting):
+    """Has clips fail in whatever process it is sent to."""
+
+    def model(self, device: str) -> ClipModel:
+        install()
+        return super().model(device)
+
+
+class DyingSetting(Setting):
+    """Has every process die that would load a model."""
+
+    def model(self, device: str) -> ClipModel:
+        os._exit(3)
 
 
 def in_reading(path: str, how: str, times: int) -> str:
@@ -27,5 +47,5 @@ def in_the_vae(clips: Path, path: str, how: str, times: int) -> str:
     import tiny
     from mobius_pipeline.media.clip import load_clip
 
-    frames = flow.to_unit(torch.from_numpy(load_clip(clips / path, tiny.CLIP)))
+    frames = encoder.to_unit(torch.from_numpy(load_clip(clips / path, tiny.CLIP)))
     return f"vae {key_of(frames)} {how} {times}\n"

@@ -160,7 +160,7 @@ def on_ray(
 ) -> Path:
     """Encodes on a cluster, which starts once for all: without faults, with deadly ones, and one refused.
 
-    The VAE's worker dies five times, which is once more than Daft would start it again.
+    Two actors encode. They die five times, which is once more than Daft would start it again.
     """
     once_read, once, wrong = sample_table["path"].iloc[[1, 4, 9]]
     faults = failing.in_reading(once_read, "kill", 1) + failing.in_reading(wrong, "raise", 9)
@@ -171,7 +171,7 @@ def on_ray(
     refused = failing.in_the_vae(sample_clips, once, "refuse", 9)
     root = tmp_path_factory.mktemp("ray")
     runs = [("whole", ""), ("deadly", faults), ("refused", refused)]
-    ended(start(root, "ray", runs, target=encoder.encode_failing))
+    ended(start(root, "ray", runs, {"processes": 2}, target=encoder.encode_failing))
     return root
 
 

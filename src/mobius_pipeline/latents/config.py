@@ -1,11 +1,34 @@
 """Configuration of the latents store."""
 
-from typing import Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.runtime.devices import Device
+
+
+def _is_number(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least  # a bool is an int, too
+
+
+def _processes(value: Any) -> Any:
+    if value != "auto" and not _is_number(value, 1):
+        raise ValueError("a number from 1 on is needed, or auto")
+    return value
+
+
+def _gpus(value: Any) -> Any:
+    listed = value if isinstance(value, list) else [value]
+    are_numbers = listed and all(_is_number(one, 0) for one in listed)
+    if value != "auto" and not (are_numbers and len({*listed}) == len(listed)):
+        raise ValueError("a number of GPUs is needed, or auto, or a list of different ones as [0, 2]")
+    return value
+
+
+# Checked as a whole: of a union, pydantic would report what each of its parts lacks.
+ProcessCount = Annotated[Literal["auto"] | int, BeforeValidator(_processes)]
+Gpus = Annotated[Literal["auto"] | int | list[int], BeforeValidator(_gpus)]
 
 
 class EncodeConfig(Config):
@@ -14,16 +37,19 @@ class EncodeConfig(Config):
     clips_per_shard: int = Field(gt=0)
     frames_per_batch: int = Field(gt=0, description="frames that the VAE encodes at once")
     device: Device
-    gpus: int = Field(ge=0, description="of the cluster, each with a model; 0: one model on `device`")
-    retries: int = Field(ge=0, description="of a clip that fails, or that a worker of a cluster dies of")
+    processes: ProcessCount = Field(default="auto", description="that encode, each with a model of its own")
+    threads: int = Field(default=1, gt=0, description="of a VAE on a CPU; they decide on the last bits")
+    gpus: Gpus = Field(description="that are used: so many, these, or all; 0: `device` alone")
+    retries: int = Field(ge=0, description="of a clip that fails, or that a process dies of which encodes it")
     seconds_per_file: float = Field(default=600, gt=0, description="to decode a clip in; then it is stopped")
     memory_mib_per_file: int = Field(default=4096, gt=0, description="of the process that decodes a clip")
     remove_orphans: bool = Field(description="delete shards that no clip refers to any more")
 
     @model_validator(mode="after")
-    def _gpus_are_the_clusters(self) -> Self:
-        if self.gpus and not self.device.startswith("cuda"):
+    def _gpus_need_cuda(self) -> Self:
+        if self.gpus and self.device != "cuda":
             raise ValueError(
-                f"encode.gpus is {self.gpus}: GPUs of a cluster need device: cuda. Set that, or gpus: 0"
+                f"encode.gpus is {self.gpus}, which needs device: cuda and not {self.device}. Set that, or "
+                "gpus: 0 to use this device alone"
             )
         return self

@@ -1,8 +1,9 @@
 """Work on one clip that may fail without taking the run with it: tried again, then reported.
 
-A clip is decoded in a watched process (`media.isolated_worker`). The VAE stays in Daft's worker, whose GPU it
-holds. On Ray, Daft restarts one that dies and repeats what it was at, but does not say what killed it: a
-clip that always does would be tried for ever. So it is written down, outside of the worker, what was begun.
+A clip is decoded in a watched process (`media.isolated_worker`). The VAE stays in the process whose GPU it
+holds: this one, one of `latents.processes`, or an actor of Ray's. Daft restarts an actor that dies and
+repeats what it was at, but does not say what killed it: a clip that always does would be tried for ever. So
+it is written down, outside of the actor, what was begun.
 """
 
 import textwrap
@@ -22,7 +23,7 @@ from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 
 T = TypeVar("T")
 
-_DIED = "its process was killed or crashed each time"
+DIED = "its process was killed or crashed each time"
 _LONGEST = 200  # letters of a reason
 
 
@@ -47,7 +48,7 @@ class Attempts:
         try:
             return self._watched(clip_id, lambda: attempt(work, self.retries))
         except _Deadly:
-            return None, _DIED
+            return None, DIED
 
     def of_the_run(self, name: str, work: Callable[[], T]) -> T:
         """What `work` returns, without which the run cannot go on; on each worker it is a piece of its own.

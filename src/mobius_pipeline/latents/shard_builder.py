@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mobius_pipeline.latents.dataflow import Encoded, EncodedTexts
+from mobius_pipeline.latents.dataflow import EncodedTexts
+from mobius_pipeline.latents.encoder import Encoded, halves
 from mobius_pipeline.latents.index import CLIPS, TEXTS, Places, placed
 from mobius_pipeline.latents.shards import write_shard
 
@@ -35,7 +36,7 @@ class ClipShards:
         moments = {one.clip_id: one.moments for one in shard.values() if one and one.moments}
         if not moments:  # not one of them could be read
             return {}
-        mean, logvar = (torch.stack(tensors) for tensors in zip(*moments.values(), strict=True))
+        mean, logvar = (torch.stack([*map(halves, one)]) for one in zip(*moments.values(), strict=True))
         name = write_shard(self._folder, CLIPS, list(moments), {"mean": mean, "logvar": logvar})
         return placed(name, moments)
 

@@ -1,8 +1,11 @@
 """Bring the latents store up to date with a manifest: encode what is missing, and nothing else."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pandas as pd
@@ -59,14 +62,9 @@ def update_store(
 
     Raises:
         MobiusError: If the manifest is not as it must be, clips cannot be decoded or encoded, the disk is
-            full, another process writes here, or GPUs of a cluster are asked for without one.
+            full, another process writes here, or there are fewer GPUs than asked for.
     """
     check_frame(manifest, TO_ENCODE, "The manifest", "Run `kedro run --pipelines=validate`.")
-    if config.gpus and engine.name != "ray":
-        raise MobiusError(
-            f"encode.gpus is {config.gpus}: GPUs of a cluster need engine.name: ray in "
-            "conf/base/parameters.yml. Without one set gpus: 0, and the model runs on encode.device."
-        )
     fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
     folder = root / fingerprint[:20]
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,16 +122,21 @@ def _update_clips(
     groups = list(_of_a_shard(missing, config.clips_per_shard))
     filling = ClipShards(folder, [[row["clip_id"] for row in group] for group in groups])
     rows = {row["clip_id"]: row for group in groups for row in group}
-    failed = {}
-    with stage("encode", len(rows), "clips") as bar:
-        for encoded in encode_clips(list(rows.values()), raw_clips, base, clip, config, engine):
+    errors, done, began = {}, Counter[str](), perf_counter()
+    encoding = encode_clips(list(rows.values()), raw_clips, base, clip, config, engine)
+    with stage("encode", len(rows), "clips") as bar, closing(encoding):
+        for encoded in encoding:
             if encoded.error:
-                path = rows[encoded.clip_id]["path"]
-                failed[path] = encoded.error
-                log.warning("%s cannot be encoded: %s", path, encoded.error)
+                errors[encoded.clip_id] = encoded.error
+                log.warning("%s cannot be encoded: %s", rows[encoded.clip_id]["path"], encoded.error)
+            else:
+                done[encoded.where] += 1
             places |= filling.take(encoded)
             bar.advance()
-    if failed:
+    shares = ", ".join(f"{clips} on {where}" for where, clips in sorted(done.items()))
+    log.info("Encoded %d clips in %.1f s: %s.", done.total(), perf_counter() - began, shares or "none")
+    if errors:
+        failed = {row["path"]: errors[clip_id] for clip_id, row in rows.items() if clip_id in errors}
         raise MobiusError(_cannot_be_encoded(raw_clips, failed))
     return places
 
@@ -150,9 +153,9 @@ def _cannot_be_encoded(raw_clips: Path, failed: dict[str, str]) -> str:
     return (
         f"{len(failed)} clips in {raw_clips} cannot be encoded: {named}{end} All others are encoded. Put "
         "back files that changed, or take up what lies there now: `kedro run --pipelines=ingest,validate`; "
-        "where memory is short, lower `encode.frames_per_batch`. To leave a clip out, take it out of that "
-        "folder or of its listing, and run `kedro run --pipelines=ingest,validate`. Then run `encode` again "
-        "for these alone."
+        "where memory is short, lower `encode.frames_per_batch` or `encode.processes`. To leave a clip out, "
+        "take it out of that folder or of its listing, and run `kedro run --pipelines=ingest,validate`. Then "
+        "run `encode` again for these alone."
     )
 
 

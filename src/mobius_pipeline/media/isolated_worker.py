@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.signals import end_with_parent, sigint_blocked
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Worker(Generic[T]):
         self._task, self._limits = task, limits
         self._process: Any = None
         self._connection: Connection | None = None
+        self._is_stopped = False
 
     def __call__(self, argument: Any) -> T:
         """Return the task's result.
@@ -56,13 +58,15 @@ class Worker(Generic[T]):
                 return self._once(argument)
             except Failed:
                 self.close()
-                if not left:
+                if not left or self._is_stopped:
                     raise
         raise AssertionError
 
     def _once(self, argument: Any) -> T:
         try:
             connection = self._connection or self._start()
+            if self._is_stopped:
+                raise Failed("stopped")
             connection.send(argument)
             if not connection.poll(self._limits.seconds):
                 raise Failed(
@@ -85,7 +89,8 @@ class Worker(Generic[T]):
         ours, theirs = context.Pipe()
         arguments = (self._task, theirs, self._limits.memory_mib * _MIB)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
+        with sigint_blocked():  # Ctrl-C is the caller's, who then closes
+            self._process.start()
         theirs.close()
         self._connection = ours
         try:
@@ -105,6 +110,12 @@ class Worker(Generic[T]):
         if code is not None and code < 0:
             return f"the process that read it was ended by {signal.Signals(-code).name}"
         return f"the process that read it ended with code {code}"
+
+    def stop(self) -> None:
+        """From another thread: kill the process, and have whoever waits for its answer get `Failed`."""
+        self._is_stopped = True
+        if self._process and self._process.pid:  # of one that is being started, `_once` takes care
+            self._process.kill()
 
     def close(self) -> None:
         """End the process."""
@@ -126,6 +137,7 @@ class Workers(Generic[T]):
         """As a worker's."""
         self._task, self._limits = task, limits
         self._idle: SimpleQueue[Worker[T]] = SimpleQueue()
+        self._all: list[Worker[T]] = []
 
     def __call__(self, argument: Any) -> T:
         """Return the task's result, or raise what a worker raises."""
@@ -133,10 +145,16 @@ class Workers(Generic[T]):
             work = self._idle.get_nowait()
         except Empty:
             work = Worker(self._task, self._limits)
+            self._all.append(work)
         try:
             return work(argument)
         finally:
             self._idle.put(work)
+
+    def stop(self) -> None:
+        """End all processes, whatever they are at."""
+        for work in self._all:
+            work.stop()
 
 
 class _NoMemory:
@@ -151,7 +169,7 @@ class _Raised:
 
 
 def _serve(task: Callable[[str], Any], connection: Connection, memory: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who then closes
+    end_with_parent()
     _limit_memory(memory)
     connection.send("ready")
     while True:
@@ -164,11 +182,11 @@ def _serve(task: Callable[[str], Any], connection: Connection, memory: int) -> N
         except MemoryError:
             result = _NoMemory()
         except Exception as error:
-            result = _Raised(_sendable(error))
+            result = _Raised(sendable(error))
         connection.send(result)
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """The error itself, or its words where it cannot be made again in another process."""
     try:
         pickle.loads(pickle.dumps(error))  # our own bytes

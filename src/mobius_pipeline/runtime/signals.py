@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM as exceptions, raised where what is under way can end truthfully."""
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import connection
 from types import FrameType
 
 import psutil
@@ -100,6 +102,32 @@ def end_with_dvc() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="end with DVC", daemon=True).start()
+
+
+@contextmanager
+def sigint_blocked() -> Iterator[None]:
+    """Have processes that are started in the block never notice Ctrl-C, which a terminal sends to all.
+
+    This one notices it at the end of the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent() -> None:
+    """In a process of `multiprocessing`, end at once when the one that started it ends, in whatever way."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)  # whatever the main thread is at
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
 def _starter() -> psutil.Process | None:
