@@ -101,6 +101,7 @@ class ProjectHooks:
         for left in left_behind(catalog):
             remove_leftovers(left)
         refuse_missing_steps(pipeline, catalog)
+        refuse_apart(pipeline, catalog)
         refuse_missing(pipeline, catalog)
         if any("tracked" in node.tags for node in pipeline.nodes):
             tracking.check()
@@ -146,6 +147,21 @@ def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
             dataset.load()  # its own error says what to do
 
 
+def refuse_apart(pipeline: Pipeline, catalog: Any) -> None:
+    """See that what a run reads as the earlier manifest is the file that it writes as the manifest.
+
+    Raises:
+        MobiusError: With both; else clips that were trained on could be held out.
+    """
+    if "manifest" in pipeline.all_outputs() and {"earlier_manifest", "manifest"} <= {*catalog}:
+        earlier, manifest = catalog.load("earlier_manifest"), catalog.get("manifest").place
+        if str(earlier) != str(manifest):
+            raise MobiusError(
+                f"The catalog's `earlier_manifest` is {earlier}, and `manifest` is {manifest}. Both must "
+                "name the same file: what was trained on is read there, and never held out later."
+            )
+
+
 def refuse_missing_steps(pipeline: Pipeline, catalog: Iterable[str]) -> None:
     """Refuse a run that needs what only another step hands on in memory; Kedro would end with a traceback.
 
@@ -166,7 +182,8 @@ def left_behind(catalog: Any) -> list[Path]:
     from mobius_pipeline.pipelines.folders import StoreDataset
 
     names = set().union(*(pipeline.all_outputs() for pipeline in pipelines.values()))
-    outputs = [catalog.get(name) for name in sorted(names) if name in catalog]
+    every = (catalog.get(name) for name in sorted(names) if name in catalog)
+    outputs = [one for one in every if getattr(one, "_protocol", "file") == "file"]
     places = [place for one in outputs if (place := getattr(one, "_filepath", None)) is not None]
     within = [Path(one._filepath) for one in outputs if isinstance(one, StoreDataset)]
     within += [catalog.load("work")] if "work" in catalog else []
