@@ -86,10 +86,9 @@ def _client(service: str, endpoint: str, key: str, secret: str) -> Any:
 def _user(endpoint: str) -> tuple[str, str]:
     iam = _client("iam", endpoint, "anyone", "anything")
     iam.create_user(UserName="trainer")
-    everything = (
-        '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}'
-    )
-    iam.put_user_policy(UserName="trainer", PolicyName="everything", PolicyDocument=everything)
+    everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": everything})
+    iam.put_user_policy(UserName="trainer", PolicyName="everything", PolicyDocument=policy)
     made = iam.create_access_key(UserName="trainer")["AccessKey"]
     return made["AccessKeyId"], made["SecretAccessKey"]
 

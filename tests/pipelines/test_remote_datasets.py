@@ -1,6 +1,5 @@
 """The catalog's files in a bucket: tables and records are read and written there, folders are refused."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,9 +172,7 @@ def test_what_was_trained_on_is_read_where_the_manifest_is(server: S3) -> None:
     one = Pipeline([node(len, "clips", "manifest")])
     refuse_apart(one, DataCatalog({"manifest": manifest, "earlier_manifest": earlier}))
     apart = EarlierTableDataset(filepath="data/manifest.parquet")
-    with pytest.raises(
-        MobiusError, match="`earlier_manifest` is data/manifest.parquet, and `manifest` is s3"
-    ):
+    with pytest.raises(MobiusError, match=r"`earlier_manifest` is data/m.*, and `manifest` is s3"):
         refuse_apart(one, DataCatalog({"manifest": manifest, "earlier_manifest": apart}))
 
 
@@ -203,5 +200,5 @@ def test_what_is_only_read_is_brought_here_first(tmp_path: Path) -> None:
             MobiusError, match=r"`dvc import-url s3://team/clips my_clips`, and name my_clips"
         ):
             kind(filepath="s3://team/clips")
-    shutil.copytree(Path(__file__).parent, tmp_path / "clips", ignore=shutil.ignore_patterns("*"))
+    (tmp_path / "clips").mkdir()
     assert FolderDataset(filepath=f"file://{tmp_path}/clips").load() == tmp_path / "clips"

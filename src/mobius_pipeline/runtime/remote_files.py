@@ -107,7 +107,7 @@ def explained_system(address: str) -> Iterator[None]:
     except ImportError as error:
         raise MobiusError(
             f"{address} needs a package that is not installed: {error}. For s3://, "
-            f"`pip install 'mobius-pipeline[s3]'`. See {PAGE}."
+            f"`pip install dvc-s3`. See {PAGE}."
         ) from error
     except ValueError as error:
         raise MobiusError(f"{address} cannot be used: {error}. See {PAGE}.") from error
