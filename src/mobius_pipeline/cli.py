@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mobius_pipeline.comparison.terminal import WIDTH, print_summary
 from mobius_pipeline.runtime import telemetry
-from mobius_pipeline.runtime.addresses import local_path
+from mobius_pipeline.runtime.addresses import local_output, local_path
 from mobius_pipeline.runtime.errors import in_plain_words
 from mobius_pipeline.runtime.redaction import guard_logs, redacted_traceback
 from mobius_pipeline.runtime.signals import sigterm_unwinds
@@ -24,6 +24,14 @@ class LocalPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse an address, which `Path` would take for a folder."""
         return super().convert(local_path(value), param, ctx)
+
+
+class LocalOutput(click.Path):
+    """A path of this machine to write to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an address."""
+        return super().convert(local_output(value, "Files are written on this machine."), param, ctx)
 
 
 @click.group()
@@ -70,7 +78,7 @@ def summary_command_line(data: Path) -> None:
     show_default=True,
     help="GiB to find the largest batch and frame count for.",
 )
-@click.option("--output", type=LocalPath(path_type=Path), required=True, help="The JSON file to write.")
+@click.option("--output", type=LocalOutput(path_type=Path), required=True, help="The JSON file to write.")
 def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -> None:
     """Plan a training over a base; inside a project the plan is also a run in MLflow."""
     from mobius_pipeline.planning.command import plan_base  # torch takes seconds to load
@@ -94,7 +102,7 @@ def relocate_command_line() -> None:
 @cli.command("export", help="Write a training's result with its base as one folder.")
 @click.argument("trained", type=LocalPath(path_type=Path))
 @click.option("--base", type=LocalPath(path_type=Path), required=True, help="What it was trained over.")
-@click.option("--output", type=LocalPath(path_type=Path), required=True, help="The folder to write.")
+@click.option("--output", type=LocalOutput(path_type=Path), required=True, help="The folder to write.")
 def export_command_line(trained: Path, base: Path, output: Path) -> None:
     """Export a training: serial for diffusers' own pipeline, parallel for this project's."""
     from mobius_pipeline.models.export import export  # torch takes seconds to load

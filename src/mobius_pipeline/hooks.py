@@ -18,6 +18,7 @@ from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 
 from mobius_pipeline.runtime import telemetry
+from mobius_pipeline.runtime.addresses import local_output
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.runtime.mappings import flatten
@@ -58,7 +59,8 @@ class ProjectHooks:
         """Configure tracking from the project's `mlflow` section, and leave no process behind.
 
         Raises:
-            MobiusError: If the section is missing a key, or has one that nothing reads.
+            MobiusError: If the section is missing a key, or has one that nothing reads, or if `data` of
+                globals.yml is an address.
         """
         sigterm_unwinds()
         end_with_dvc()
@@ -71,6 +73,10 @@ class ProjectHooks:
         tracking.configure(config, context.project_path)
         conf = Path(context.config_loader.conf_source)
         _warn_of_home(conf / "base/globals.yml")
+        local_output(
+            context.config_loader["globals"].get("data", ""),
+            "`data` of globals.yml is where folders are published and mapped into memory.",
+        )
         self._catalog_reads = catalog_parameters(conf)
 
     @hook_impl

@@ -16,7 +16,14 @@ from mobius_pipeline.runtime.files import folder_digest
 from project import ROOT, change, commit, make_project, run
 
 PAGE = (ROOT / "docs/remote_data.md").read_text()
-SMALL = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2, "previews": None, "equal_compute": False}
+SMALL = {
+    "steps": 2,
+    "timer_warmup": 0,
+    "evaluate_every": 2,
+    "checkpoint_every": 2,
+    "previews": None,
+    "equal_compute": False,
+}
 ALL = "compare plan"  # what the page has made, of which a part is enough here
 PART = "train@parallel"
 UP_TO_DATE = "Data and pipelines are up to date."

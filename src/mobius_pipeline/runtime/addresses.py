@@ -19,15 +19,11 @@ PAGE = "docs/remote_data.md"
 def address(path: str | PathLike[str]) -> str | None:
     """The address that a text is, or that a `Path` was made of; None of a path of this machine."""
     found = _ADDRESS.fullmatch(str(path))
-    return f"{found[1]}://{'/' if found[1] == 'file' else ''}{found[2]}" if found else None
+    return f"{found[1]}://{'/' if found[1] == 'file' else ''}{found[2].rstrip('/')}" if found else None
 
 
-def local_path(path: str | PathLike[str], remedy: str = "") -> Path:
+def local_path(path: str | PathLike[str]) -> Path:
     """A path of this machine, to be read.
-
-    Args:
-        path: As a user wrote it.
-        remedy: Where the folder is named, as a sentence.
 
     Raises:
         MobiusError: If it is an address, with the command that brings the data here.
@@ -35,7 +31,7 @@ def local_path(path: str | PathLike[str], remedy: str = "") -> Path:
     if (remote := address(path)) is None:
         return Path(path)
     raise MobiusError(
-        f"{remote} is an address, and here a path of this machine is read. {_brought_here(remote)} {remedy}"
+        f"{remote} is an address, and a path of this machine is needed here. {_brought_here(remote)} "
         f"See {PAGE}."
     )
 
