@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from mobius_pipeline.comparison.terminal import WIDTH, print_summary
 from mobius_pipeline.runtime import telemetry
+from mobius_pipeline.runtime.addresses import local_output, local_path
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.redaction import guard_logs, redacted_traceback
 from mobius_pipeline.runtime.signals import sigterm_unwinds
@@ -16,6 +18,22 @@ from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.copied import copy_project_runs
 from mobius_pipeline.tracking.settings import PROJECT_SETTINGS
 from mobius_pipeline.tracking.ui import recorded_store, serve
+
+
+class LocalPath(click.Path):
+    """A path of this machine; an address, as s3://bucket/model, is refused with what brings the data here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an address, which `Path` would take for a folder."""
+        return super().convert(local_path(value), param, ctx)
+
+
+class LocalOutput(click.Path):
+    """A path of this machine to write to."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an address."""
+        return super().convert(local_output(value, "Files are written on this machine."), param, ctx)
 
 
 @click.group()
@@ -33,7 +51,7 @@ def ui_command_line(port: int) -> None:
 @cli.command("summary", help="Print the comparison.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     default=Path("data"),
     show_default=True,
     help="The data folder.",
@@ -47,7 +65,7 @@ def summary_command_line(data: Path, markdown: bool) -> None:
 @cli.command("plan", help="Predict memory and FLOPs of a training, without a GPU and without weights.")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=LocalPath(path_type=Path),
     required=True,
     help="A UNet's config.json, or a model's folder in diffusers' layout.",
 )
@@ -63,7 +81,7 @@ def summary_command_line(data: Path, markdown: bool) -> None:
     show_default=True,
     help="GiB to find the largest batch and frame count for.",
 )
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="The JSON file to write.")
+@click.option("--output", type=LocalOutput(path_type=Path), required=True, help="The JSON file to write.")
 def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -> None:
     """Plan a training over a base; inside a project the plan is also a run in MLflow."""
     from mobius_pipeline.planning.command import plan_base  # torch takes seconds to load
@@ -93,9 +111,9 @@ def copy_runs_command_line(uri: str | None) -> None:
 
 
 @cli.command("export", help="Write a training's result with its base as one folder.")
-@click.argument("trained", type=click.Path(path_type=Path))
-@click.option("--base", type=click.Path(path_type=Path), required=True, help="What it was trained over.")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.argument("trained", type=LocalPath(path_type=Path))
+@click.option("--base", type=LocalPath(path_type=Path), required=True, help="What it was trained over.")
+@click.option("--output", type=LocalOutput(path_type=Path), required=True, help="The folder to write.")
 def export_command_line(trained: Path, base: Path, output: Path) -> None:
     """Export a training: serial for diffusers' own pipeline, parallel for this project's."""
     from mobius_pipeline.models.export import export  # torch takes seconds to load
@@ -104,7 +122,7 @@ def export_command_line(trained: Path, base: Path, output: Path) -> None:
 
 
 @cli.command("join", help="Take part in a training that another machine leads.")
-@click.argument("job", type=click.Path(path_type=Path))
+@click.argument("job", type=LocalPath(path_type=Path))
 def join_command_line(job: Path) -> None:
     """Run this machine's processes of the training that `job` was written for."""
     from mobius_pipeline.training.train_mode import join_training  # torch takes seconds to load

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from mobius_pipeline.conf_source import conf_texts, refuse_empty
 from mobius_pipeline.runtime import telemetry
+from mobius_pipeline.runtime.addresses import local_output
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.runtime.mappings import flatten
@@ -73,8 +74,8 @@ class ProjectHooks:
         """Configure tracking from `tracking.yml`, and leave no process behind.
 
         Raises:
-            MobiusError: If there is no configuration, or the section is missing a key, or has one that
-                nothing reads.
+            MobiusError: If there is no configuration, `tracking.yml` is missing a key or has one that nothing
+                reads, or `data` of globals.yml is an address.
         """
         print_errors_plainly()
         sigterm_unwinds()
@@ -87,6 +88,10 @@ class ProjectHooks:
             tracking.log_in(config, _credentials(context.config_loader))
         tracking.configure(config, context.project_path)
         _warn_of_home(Path(source) / "base/globals.yml")
+        local_output(
+            context.config_loader["globals"].get("data", ""),
+            "`data` of globals.yml is where folders are published and mapped into memory.",
+        )
         self._catalog_reads = catalog_parameters(source)
 
     @hook_impl
@@ -119,6 +124,7 @@ class ProjectHooks:
         for left in left_behind(catalog):
             remove_leftovers(left)
         refuse_missing_steps(pipeline, catalog)
+        refuse_apart(pipeline, catalog)
         refuse_missing(pipeline, catalog)
         if any("tracked" in node.tags for node in pipeline.nodes):
             tracking.check()
@@ -164,6 +170,21 @@ def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
             dataset.load()  # its own error says what to do
 
 
+def refuse_apart(pipeline: Pipeline, catalog: Any) -> None:
+    """See that what a run reads as the earlier manifest is the file that it writes as the manifest.
+
+    Raises:
+        MobiusError: With both; else clips that were trained on could be held out.
+    """
+    if "manifest" in pipeline.all_outputs() and {"earlier_manifest", "manifest"} <= {*catalog}:
+        earlier, manifest = catalog.load("earlier_manifest"), catalog.get("manifest").place
+        if str(earlier) != str(manifest):
+            raise MobiusError(
+                f"The catalog's `earlier_manifest` is {earlier}, and `manifest` is {manifest}. Both must "
+                "name the same file: what was trained on is read there, and never held out later."
+            )
+
+
 def refuse_missing_steps(pipeline: Pipeline, catalog: Iterable[str]) -> None:
     """Refuse a run that needs what only another step hands on in memory; Kedro would end with a traceback.
 
@@ -184,7 +205,8 @@ def left_behind(catalog: Any) -> list[Path]:
     from mobius_pipeline.pipelines.folders import StoreDataset
 
     names = set().union(*(pipeline.all_outputs() for pipeline in pipelines.values()))
-    outputs = [catalog.get(name) for name in sorted(names) if name in catalog]
+    every = (catalog.get(name) for name in sorted(names) if name in catalog)
+    outputs = [one for one in every if getattr(one, "_protocol", "file") == "file"]
     places = [place for one in outputs if (place := getattr(one, "_filepath", None)) is not None]
     within = [Path(one._filepath) for one in outputs if isinstance(one, StoreDataset)]
     within += [catalog.load("work")] if "work" in catalog else []

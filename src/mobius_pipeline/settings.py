@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from mobius_pipeline.hooks import ProjectHooks
+from mobius_pipeline.runtime.addresses import address
 
 HOOKS = (ProjectHooks(),)
 
 
 def home(path: str) -> str:
-    """A path with `~` and `~name` expanded."""
-    return str(Path(path).expanduser())
+    """A path with `~` and `~name` expanded; an address stays as it is, for the catalog to refuse."""
+    return address(path) or str(Path(path).expanduser())
 
 
 CONFIG_LOADER_ARGS = {

@@ -13,7 +13,7 @@ from kedro.utils import load_obj
 
 from mobius_pipeline.hooks import refuse_missing_steps
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
-from mobius_pipeline.pipelines.files import RecordDataset, TableDataset
+from mobius_pipeline.pipelines.files import EarlierTableDataset, RecordDataset, TableDataset
 from mobius_pipeline.pipelines.folders import FolderDataset, PlaceDataset
 from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.runtime.errors import MobiusError
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 # Modules that change nothing of what a stage writes: they refuse, record, show, or publish it.
 WITHOUT_EFFECT = (
-    "comparison.notes", "runtime.daft_runner", "runtime.devices", "runtime.errors", "runtime.locks",
-    "runtime.progress", "runtime.redaction", "runtime.scratch", "runtime.signals", "tracking",
-    "training.previews",
+    "comparison.notes", "runtime.addresses", "runtime.daft_runner", "runtime.devices", "runtime.errors",
+    "runtime.locks", "runtime.progress", "runtime.redaction", "runtime.remote_files", "runtime.scratch",
+    "runtime.signals", "tracking", "training.previews",
 )  # fmt: skip
 
 
@@ -65,7 +65,8 @@ def paths(entries: list[Any]) -> set[str]:
 def files(catalog: DataCatalog, names: set[str]) -> set[str]:
     """The paths of the datasets that are files, relative to the project."""
     read = [name for name in names - IN_MEMORY if not name.startswith("param")]
-    found = (str(catalog[name]._filepath) for name in read if not isinstance(catalog[name], PlaceDataset))
+    places = PlaceDataset | EarlierTableDataset
+    found = (str(catalog[name]._filepath) for name in read if not isinstance(catalog[name], places))
     return {Path(path).relative_to(ROOT).as_posix() if path.startswith("/") else path for path in found}
 
 

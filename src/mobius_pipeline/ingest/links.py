@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from mobius_pipeline.runtime.addresses import local_path
 from mobius_pipeline.runtime.errors import MobiusError
 
 
@@ -17,7 +18,7 @@ class Allowed:
     @cached_property
     def _folders(self) -> list[Path]:
         base = self._project or Path()
-        named = [(base / Path(folder).expanduser()).resolve() for folder in self._named]
+        named = [(base / local_path(folder).expanduser()).resolve() for folder in self._named]
         return named + ([cache.resolve() for cache in dvc_caches(self._project)] if self._project else [])
 
     def __contains__(self, target: object) -> bool:

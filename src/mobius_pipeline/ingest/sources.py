@@ -14,6 +14,7 @@ from mobius_pipeline.ingest.schema import rejected
 from mobius_pipeline.ingest.sequences import find_sequences
 from mobius_pipeline.ingest.shards import read_shard
 from mobius_pipeline.ingest.walk import Tree, walk
+from mobius_pipeline.runtime.addresses import PAGE, address
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.progress import track
 
@@ -142,6 +143,8 @@ def _keep_listed(found: Sources, listing: Path) -> None:
 
 def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
     path = PurePosixPath(name)
+    if address(name):
+        return f"an address; nothing is downloaded. Bring its folder here first ({PAGE})."
     if path.is_absolute() or ".." in path.parts:
         return (
             "an absolute path or one with `..`; nothing there is opened. Name it from the folder of clips on."

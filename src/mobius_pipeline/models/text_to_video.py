@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mobius_pipeline.models.pretrained import load_trained, save_trained
 from mobius_pipeline.models.text import encode_text
+from mobius_pipeline.runtime.addresses import local_path
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json
 
@@ -74,10 +75,11 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
             levers: Memory options of `Variant` that replace the trained ones, as `spatial_dtype`.
 
         Raises:
-            MobiusError: If a part is missing or does not fit, or the base is another one.
+            MobiusError: If a part is missing or does not fit, the base is another one, or a folder is named
+                by an address.
         """
-        base = Path(base)
-        trained = base / TRAINED if trained is None else Path(trained)
+        base = local_path(base)
+        trained = base / TRAINED if trained is None else local_path(trained)
         parts = _load_parts(base)
         pipeline = cls(**parts, unet=load_trained(trained, base, other_base=other_base, **levers))
         pipeline.base = base

@@ -5,11 +5,13 @@
 
 import json
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from kedro.io import DatasetError
+from kedro.io import AbstractDataset, DatasetError
+from kedro.io.core import get_filepath_str, get_protocol_and_path
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview
 from kedro_datasets.json import JSONDataset
@@ -18,8 +20,10 @@ from kedro_datasets.text import TextDataset
 from pydantic import BaseModel
 
 from mobius_pipeline.pipelines.remedies import made_again
+from mobius_pipeline.runtime.addresses import local_output
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, whole_file
+from mobius_pipeline.runtime.remote_files import RemoteFile, explained_system
 from mobius_pipeline.runtime.tables import StoredTable
 
 _LISTS = (list, np.ndarray)  # as Parquet's lists come back
@@ -36,9 +40,23 @@ def _place(column: str) -> int:
 
 
 class _Whole:
-    """Saves a file beside its place and renames it, so that a whole one is there: the new, or the old."""
+    """Saves a file so that a whole one is there: the new, or the old.
+
+    On this machine it is written beside its place and renamed; elsewhere it is written here and uploaded.
+    """
 
     _filepath: PurePosixPath
+    _protocol: str
+    _fs: Any
+
+    @property
+    def place(self) -> Path | RemoteFile:
+        """Where the file is: on this machine, or where fsspec reads it."""
+        if self._protocol == "file":
+            return Path(self._filepath)
+        return RemoteFile(
+            self._fs, get_filepath_str(self._filepath, self._protocol), f"{self._protocol}://{self._filepath}"
+        )
 
     def save(self, data: Any) -> None:
         """Write `data`.
@@ -46,27 +64,28 @@ class _Whole:
         Raises:
             MobiusError: If it cannot be written, as on a full disk; what was there before is kept.
         """
-        target = Path(self._filepath)
+        place = self.place
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as partial:
+            with _replaced(place) as partial:
                 self._write(data, partial)
-        except (OSError, DatasetError) as error:
-            # Kedro wraps what saving raises.
-            cause = error.__cause__ if isinstance(error, DatasetError) else error
-            if not isinstance(cause, OSError):
-                raise
+        except OSError as error:
             raise MobiusError(
-                f"Cannot write {target} ({cause}). What was there before is kept: make room, or the folder "
+                f"Cannot write {place} ({error}). What was there before is kept: make room, or the folder "
                 "writable, and run again."
-            ) from cause
+            ) from error
 
     def _write(self, data: Any, partial: Path) -> None:
-        self._beside = PurePosixPath(partial)
-        super().save(data)  # type: ignore[misc]
+        raise NotImplementedError
 
-    def _get_save_path(self) -> PurePosixPath:
-        return self._beside
+    def _exists(self) -> bool:
+        return self.place.exists()
+
+
+def _replaced(place: Path | RemoteFile) -> AbstractContextManager[Path]:
+    if isinstance(place, RemoteFile):
+        return place.replaced()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return whole_file(place)
 
 
 class TableDataset(_Whole, ParquetDataset):
@@ -82,10 +101,16 @@ class TableDataset(_Whole, ParquetDataset):
         filepath: str,
         holds: str = "mobius_pipeline.runtime.tables.StoredTable",
         made_by: str | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file, the `StoredTable` that it is by its import path, and what pipeline writes it."""
-        super().__init__(filepath=filepath, metadata=metadata)
+        """Name the file, the `StoredTable` that it is by its import path, and what pipeline writes it.
+
+        `credentials` and `fs_args` are those of Kedro's own datasets.
+        """
+        with explained_system(filepath):
+            super().__init__(filepath=filepath, credentials=credentials, fs_args=fs_args, metadata=metadata)
         self._holds, self._remedy = holds, made_again(made_by)
 
     def load(self) -> StoredTable:
@@ -95,7 +120,7 @@ class TableDataset(_Whole, ParquetDataset):
             MobiusError: If it is missing, damaged or not as it must be.
         """
         kind: type[StoredTable] = load_obj(self._holds)
-        return kind.load(Path(self._filepath), self._remedy)
+        return kind.load(self.place, self._remedy)
 
     def _write(self, data: StoredTable | Path, partial: Path) -> None:
         if isinstance(data, Path):
@@ -111,6 +136,37 @@ class TableDataset(_Whole, ParquetDataset):
         return TablePreview(table.astype(dict.fromkeys(lists, "str")).to_dict(orient="split"))
 
 
+class EarlierTableDataset(AbstractDataset[Path | RemoteFile, None]):
+    """The file of a table as an earlier run left it, if one did; loading gives it, saving is not allowed."""
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Name the file as the entry of the table does, with the same `credentials` and `fs_args`."""
+        self._table = TableDataset(filepath=filepath, credentials=credentials, fs_args=fs_args)
+        self._filepath, self.metadata = self._table._filepath, metadata
+
+    def load(self) -> Path | RemoteFile:
+        """Return the file."""
+        return self._table.place
+
+    def save(self, data: None) -> None:
+        """Refuse.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError(f"{self._filepath} is what an earlier run left, not an output.")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._table.place)}
+
+
 class RecordDataset(_Whole, JSONDataset):
     """A JSON document, checked where it is loaded.
 
@@ -123,10 +179,16 @@ class RecordDataset(_Whole, JSONDataset):
         filepath: str,
         holds: str | None = None,
         made_by: str | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file, the type that it must hold by its import path, and what pipeline writes it."""
-        super().__init__(filepath=filepath, metadata=metadata)
+        """Name the file, the type that it must hold by its import path, and what pipeline writes it.
+
+        `credentials` and `fs_args` are those of Kedro's own datasets.
+        """
+        with explained_system(filepath):
+            super().__init__(filepath=filepath, credentials=credentials, fs_args=fs_args, metadata=metadata)
         self._holds, self._remedy = holds, made_again(made_by)
 
     def load(self) -> Any:
@@ -136,13 +198,12 @@ class RecordDataset(_Whole, JSONDataset):
             MobiusError: If it is missing, damaged or of another type.
         """
         kind = Any if self._holds is None else load_obj(self._holds)
-        return read_document(Path(self._filepath), kind, self._remedy)
+        return read_document(self.place, kind, self._remedy)
 
     def _write(self, data: Any, partial: Path) -> None:
-        if isinstance(data, BaseModel):
-            partial.write_text(data.model_dump_json(indent=2), encoding="utf-8")
-        else:
-            super()._write(data, partial)
+        model = isinstance(data, BaseModel)
+        text = data.model_dump_json(indent=2) if model else json.dumps(data, **self._save_args)
+        partial.write_text(text, encoding="utf-8")
 
     def preview(self) -> JSONPreview:
         """The whole document, its texts and numbers before what holds more."""
@@ -156,21 +217,33 @@ class RecordDataset(_Whole, JSONDataset):
 
 
 class PageDataset(_Whole, TextDataset):
-    """A page of text."""
+    """A page that shows videos beside it."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Name the file; why here, see `VideosDataset`."""
-        super().__init__(filepath=filepath, metadata=metadata)
+        _, path = get_protocol_and_path(local_output(filepath, "A page plays the videos that lie beside it."))
+        super().__init__(filepath=path, metadata=metadata)
+
+    def _write(self, data: str, partial: Path) -> None:
+        partial.write_text(data, encoding="utf-8")
 
 
 class CurveDataset(RecordDataset):
     """Rows of a step and what was measured at it, which Kedro-Viz draws."""
 
     def __init__(
-        self, *, filepath: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        made_by: str | None = None,
+        credentials: dict[str, Any] | None = None,
+        fs_args: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file and the pipeline that writes it."""
-        super().__init__(filepath=filepath, made_by=made_by, metadata=metadata)
+        """As a record's; why here, see `VideosDataset`."""
+        super().__init__(
+            filepath=filepath, made_by=made_by, credentials=credentials, fs_args=fs_args, metadata=metadata
+        )
 
     def preview(self) -> PlotlyPreview:
         """A line for each thing measured, over the steps; not every row has every one."""

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
+from kedro.io.core import get_protocol_and_path
 from kedro.utils import load_obj
 from kedro_datasets._typing import ImagePreview, TablePreview
 
 from mobius_pipeline.pipelines.remedies import made_again
+from mobius_pipeline.runtime.addresses import local_output, local_path
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import move_folder
 
@@ -37,9 +39,13 @@ class FolderDataset(AbstractDataset[Any, Any]):
         """Name the folder, its class by its import path, and what to do if there is none.
 
         `metadata` is Kedro-Viz's and not read here.
+
+        Raises:
+            MobiusError: If it is named by an address: files of a folder are renamed and mapped into memory.
         """
         self._holds = holds
-        self._filepath, self._remedy = PurePosixPath(filepath), remedy or made_again(made_by)
+        self._filepath = _of_this_machine(filepath, written=made_by is not None)
+        self._remedy = remedy or made_again(made_by)
         self.metadata = metadata
 
     def load(self) -> Any:
@@ -109,8 +115,12 @@ class PlaceDataset(AbstractDataset[Path, None]):
     """A path of the project, whether or not there is anything; loading gives it, saving is not allowed."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the path; Kedro makes it absolute, from the project's folder."""
-        self._filepath, self.metadata = PurePosixPath(filepath), metadata
+        """Name the path; Kedro makes it absolute, from the project's folder.
+
+        Raises:
+            MobiusError: If it is an address.
+        """
+        self._filepath, self.metadata = _of_this_machine(filepath, written=False), metadata
 
     def load(self) -> Path:
         """Return the path."""
@@ -150,6 +160,14 @@ class VideosDataset(FolderDataset):
         else:
             png = _strips(sorted(folder.glob("*.mp4"))[:videos], frames)
         return ImagePreview(base64.b64encode(png).decode())
+
+
+def _of_this_machine(filepath: str, written: bool) -> PurePosixPath:
+    """The path of a folder, which `file://` may begin with."""
+    _, path = get_protocol_and_path(filepath) if filepath.startswith("file://") else ("file", filepath)
+    if written:
+        local_output(path, "A folder is published in one rename, and its files are mapped into memory.")
+    return PurePosixPath(local_path(path))
 
 
 def _files(folder: Path) -> Iterator[Path]:

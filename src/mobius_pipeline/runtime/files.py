@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.remote_files import Readable
 from mobius_pipeline.runtime.scratch import remove, replaced, scratch
 from mobius_pipeline.runtime.signals import signals_wait
 
@@ -74,17 +75,18 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
         partial.write_text(json.dumps(value, indent=indent, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Readable) -> Any:
     """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    with path.open("rb") as file:
+        return json.loads(file.read().decode("utf-8"))
 
 
-def unusable(path: Path | str, what: str, remedy: str) -> MobiusError:
+def unusable(path: Readable | str, what: str, remedy: str) -> MobiusError:
     """The error of a file of the project's own that is damaged: what is wrong, and what makes it again."""
     return MobiusError(f"{path} cannot be used: {what}. {remedy}")
 
 
-def read_document(path: Path, kind: type[T], remedy: str) -> T:
+def read_document(path: Readable, kind: type[T], remedy: str) -> T:
     """Read a JSON file of the project's own.
 
     Args:
@@ -97,6 +99,8 @@ def read_document(path: Path, kind: type[T], remedy: str) -> T:
     """
     try:
         return TypeAdapter(kind).validate_python(read_json(path))
+    except MobiusError:  # of a file elsewhere: it says why it cannot be read
+        raise
     except FileNotFoundError as error:
         raise MobiusError(f"There is no {path}. {remedy}") from error
     except ValidationError as error:

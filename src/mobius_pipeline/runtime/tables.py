@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import OUTSIDE, unusable
+from mobius_pipeline.runtime.remote_files import Readable
 
 CHECKSUMS: dict[str, Any] = {
     "write_page_checksum": True
@@ -55,7 +57,7 @@ class StoredTable:
     rows: pd.DataFrame
 
     @classmethod
-    def load(cls, path: Path, remedy: str) -> Self:
+    def load(cls, path: Readable, remedy: str) -> Self:
         """Read the table from a Parquet file.
 
         Raises:
@@ -68,7 +70,7 @@ class StoredTable:
         self.rows.to_parquet(path, **CHECKSUMS)
 
 
-def read_table(path: Path, kind: Table, remedy: str) -> pa.Table:
+def read_table(path: Readable, kind: Table, remedy: str) -> pa.Table:
     """Read a table of the project's own.
 
     Args:
@@ -85,16 +87,19 @@ def read_table(path: Path, kind: Table, remedy: str) -> pa.Table:
     return table
 
 
-def load_table(path: Path, remedy: str) -> pa.Table:
+def load_table(path: Readable, remedy: str) -> pa.Table:
     """Read a table whose bytes must be whole, whatever it holds; Arrow's metadata are left out.
 
     Raises:
         MobiusError: If it is missing or damaged.
     """
     try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read().replace_schema_metadata()
+        with path.open("rb") as file:
+            table = parquet.ParquetFile(file, page_checksum_verification=True).read()
+        table = table.replace_schema_metadata()
         table.validate(full=True)
+    except MobiusError:  # of a file elsewhere: it says why it cannot be read
+        raise
     except FileNotFoundError as error:
         raise unusable(path, "there is no such file", remedy) from error
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
@@ -116,7 +121,7 @@ def check_frame(frame: pd.DataFrame, kind: Table, what: str, remedy: str) -> Non
     check_table(table, kind, what, remedy)
 
 
-def check_table(table: pa.Table, kind: Table, path: Path | str, remedy: str) -> None:
+def check_table(table: pa.Table, kind: Table, path: Readable | str, remedy: str) -> None:
     """Refuse a table that does not hold what it must.
 
     Raises:

@@ -2,20 +2,20 @@
 
 import logging
 from collections.abc import Collection
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mobius_pipeline.ingest.split import place_of
+from mobius_pipeline.runtime.remote_files import Readable
 
 log = logging.getLogger(__name__)
 
 FEWEST = 2  # held-out sources
 
 
-def trained_on(manifest: Path) -> set[str]:
+def trained_on(manifest: Readable) -> set[str]:
     """The sources, by the hash of their bytes, and the groups that an earlier manifest assigns to training.
 
     A missing or unreadable manifest gives none: it is about to be replaced.
@@ -23,7 +23,8 @@ def trained_on(manifest: Path) -> set[str]:
     if not manifest.exists():
         return set()
     try:
-        rows = pq.read_table(manifest, columns=["source_sha256", "group", "split"]).to_pandas()
+        with manifest.open("rb") as file:
+            rows = pq.read_table(file, columns=["source_sha256", "group", "split"]).to_pandas()
         rows = rows[rows["split"] == "train"]
         return {*rows["source_sha256"], *rows.get("group", ())} - {""}
     except (pa.ArrowException, OSError, KeyError) as error:
