@@ -52,7 +52,7 @@ test-fast: .venv/installed .venv/quantized
 FAULTS := tests/faults tests/media tests/ingest tests/latents tests/training tests/runtime/test_errors.py \
 	tests/runtime/test_signals.py tests/tracking/test_tracking.py tests/tracking/test_tracking_store.py tests/runtime/test_redaction.py tests/models/test_pretrained.py tests/end_to_end/test_dvc.py \
 	tests/end_to_end/test_dirty_folder.py tests/end_to_end/test_stopped_stages.py \
-	tests/end_to_end/test_surroundings.py tests/end_to_end/test_stages.py tests/end_to_end/test_hostile_texts.py
+	tests/end_to_end/test_surroundings.py tests/pipelines/test_remote_datasets.py tests/end_to_end/test_stages.py tests/end_to_end/test_hostile_texts.py
 
 test-faults: .venv/installed .venv/quantized
 	pytest --numprocesses=auto -m '' $(FAULTS)

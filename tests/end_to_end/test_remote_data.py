@@ -9,9 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from kedro.io import DatasetError
 
-from bucket import S3, s3_server, with_credentials
+from bucket import S3, s3_server, with_credentials, without_credentials
+from in_process import kedro
+from mobius_pipeline.ingest.sources import find_media
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
+from mobius_pipeline.runtime.errors import in_plain_words
 from mobius_pipeline.runtime.files import folder_digest
 from project import ROOT, change, commit, make_project, run
 
@@ -24,8 +28,8 @@ SMALL = {
     "previews": None,
     "equal_compute": False,
 }
-ALL = "compare plan"  # what the page has made, of which a part is enough here
-PART = "train@parallel"
+# What the page does for all stages is enough for some here.
+PART = {"dvc repro": "dvc repro train@parallel", "dvc pull": "dvc pull --with-deps train@parallel"}
 UP_TO_DATE = "Data and pipelines are up to date."
 KEPT = 20  # clips in the bucket at first, of 24
 
@@ -45,7 +49,7 @@ def follow(folder: Path, server: S3, words: list[str], **other: str) -> str:
     """Run a command of the page, with the addresses that this machine has."""
     here = {"https://s3.example.org": server.endpoint, **other}
     command = " ".join(here.get(word, shlex.quote(word)) for word in words)
-    return run(folder, "bash", "-euo", "pipefail", "-c", command.replace(ALL, PART))
+    return run(folder, "bash", "-euo", "pipefail", "-c", PART.get(command, command))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +152,7 @@ def test_of_a_changed_bucket_only_new_clips_are_decoded_and_encoded(
 ) -> None:
     server.upload("my-bucket", "clips", *media(sample_clips)[KEPT:])
     before = shards(project)
-    update, _ = commands(section("Clips").partition("When clips were added")[2])[:2]
+    update = commands(section("Clips").partition("When clips were added")[2])[0]
     follow(project, server, update)
     said = " ".join(run(project, "dvc", "repro", "encode").split())
     assert f"{KEPT} of 24 sources were known by their bytes and not decoded again" in said
@@ -156,7 +160,68 @@ def test_of_a_changed_bucket_only_new_clips_are_decoded_and_encoded(
     assert before.items() < shards(project).items()
 
 
+def test_of_sub_folders_only_those_that_changed_are_downloaded(
+    server: S3, sample_clips: Path, tmp_path: Path
+) -> None:
+    clips = media(sample_clips)
+    server.upload("my-bucket", "clips/2026-10", *clips[:2])
+    server.upload("my-bucket", "clips/2026-11", *clips[2:4])
+    run(tmp_path, "git", "init", "-q")
+    run(tmp_path, "dvc", "init", "-q")
+    *imports, update = commands(section("Clips").partition("For a large bucket")[2])
+    for words in [*commands(PAGE.partition("## Clips")[0])[1:], *imports]:
+        follow(tmp_path, server, words)
+    server.upload("my-bucket", "clips/2026-11", *clips[4:6])
+    said = follow(tmp_path, server, update)
+    assert "'my_clips/2026-10.dvc' didn't change, skipping" in said
+    assert "'my_clips/2026-11.dvc'" not in said
+    assert find_media(tmp_path / "my_clips").paths == [
+        f"2026-{month}/{clip.name}" for month, some in ((10, clips[:2]), (11, clips[2:6])) for clip in some
+    ]
+    for name in server.names("my-bucket"):
+        if name.startswith("clips/2026"):
+            server.client.delete_object(Bucket="my-bucket", Key=name)
+
+
 def shards(project: Path) -> dict[str, tuple[int, int]]:
     """The latents' shards, with what changes when one is written again."""
     found = (project / "data/05_model_input/latents").rglob("*.safetensors")
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture
+def entries(project: Path, server: S3) -> Iterator[Path]:
+    """The page's entries in `conf/local`, with the credentials of this server."""
+    local = project / "conf/local"
+    catalog, credentials = re.findall(r"^```yaml\n(.*?)^```$", section("Entries of the catalog"), re.M | re.S)
+    (local / "catalog.yml").write_text(catalog)
+    storage = yaml.safe_load(credentials)["storage"]
+    assert storage.keys() == server.credentials.keys()
+    (local / "credentials.yml").write_text(yaml.safe_dump({"storage": server.credentials}))
+    yield local
+    for name in ("catalog.yml", "credentials.yml"):
+        (local / name).unlink()
+
+
+def test_tables_of_the_catalog_lie_in_the_bucket(
+    entries: Path,
+    project: Path,
+    server: S3,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """With credentials that Kedro reads from `conf/local`; without them the error is one sentence."""
+    without_credentials(monkeypatch)
+    assert run(project, "git", "status", "--porcelain", "conf") == ""
+    kedro(project, "run", "--pipelines=validate")
+    assert "tables/manifest.parquet" in server.names("my-bucket")
+    wrong = {"storage": {**server.credentials, "secret": "s3cr3tVALUE"}}
+    (entries / "credentials.yml").write_text(yaml.safe_dump(wrong))
+    with pytest.raises(DatasetError) as refused:
+        kedro(project, "run", "--pipelines=encode")
+    said = in_plain_words(refused.value)
+    assert said is not None
+    assert said.startswith("Cannot read s3://my-bucket/tables/manifest.parquet (PermissionError: ")
+    shown = "".join(capfd.readouterr())
+    assert "s3cr3tVALUE" not in shown
+    assert server.secret not in shown

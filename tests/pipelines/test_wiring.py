@@ -76,6 +76,20 @@ def test_every_pipeline_of_the_chain_is_a_stage() -> None:
         assert stage["cmd"] == f"kedro run --env=base --pipelines={name}"
 
 
+def test_artifacts_are_what_stages_make() -> None:
+    document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    outs = set().union(*(paths(stage.get("outs", [])) for stage in stages().values()))
+    artifacts = document["artifacts"]
+    assert {one["path"] for one in artifacts.values()} <= outs
+    assert {name: one["type"] for name, one in artifacts.items()} == {
+        "base": "model",
+        "serial": "model",
+        "parallel": "model",
+        "latents": "dataset",
+    }
+    assert all(one["desc"] and one["labels"] for one in artifacts.values())
+
+
 @pytest.mark.parametrize("name", CHAIN)
 def test_outputs_agree(name: str, catalog: DataCatalog) -> None:
     stage = stages()[name]

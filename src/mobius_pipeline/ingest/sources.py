@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng", ".png"}
 SHARD = ".tar"
 LISTING = "listing"
-# Captions and provenance: not clips, and not worth a warning.
-_BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".parquet"}
+# Captions and provenance, as DVC's of imported folders: not clips, and not worth a warning.
+_BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".parquet", ".dvc"}
 
 
 @dataclass
