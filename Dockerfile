@@ -1,6 +1,6 @@
 # docs/containers.md says how to build and run it.
-#   docker build -t mobius-pipeline .                                    torch for CPUs
-#   docker build -t mobius-pipeline:cuda --build-arg DEVICE=cuda .       torch with CUDA
+#   docker build --tag mobius:cpu .                              torch for CPUs
+#   docker build --tag mobius:cuda --build-arg DEVICE=cuda .     torch with CUDA
 # BASE: Debian or Ubuntu with Python 3.11 to 3.13 and its venv.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
@@ -8,7 +8,7 @@ FROM ${BASE} AS build
 ARG DEVICE=cpu
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 ARG EXTRAS=s3
-ENV PATH=/opt/venv/bin:$PATH PIP_CACHE_DIR=/root/.cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PATH=/opt/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/venv
 WORKDIR /build
 COPY pyproject.toml requirements.lock ./
@@ -21,12 +21,12 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,t
         cuda) ;; \
         *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 1 ;; \
     esac && \
-    pip install --constraint requirements.lock ".[$EXTRAS]" && \
-    rm -rf build src
+    pip install --constraint requirements.lock ".[$EXTRAS]"
 COPY README.md LICENSE ./
 COPY src src
+# `build` holds the layer's empty package, which setuptools would take for the newer one.
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    pip install --no-deps --force-reinstall . && pip check
+    rm -rf build && pip install --no-deps --force-reinstall . && pip check
 
 FROM ${BASE}
 ARG UID=1000
@@ -34,14 +34,15 @@ ARG UID=1000
 # Its version is Debian's, which offers one at a time.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/* && \
-    useradd --uid "$UID" --gid 0 --home-dir /tmp --no-create-home mobius && \
+    useradd --no-log-init --uid "$UID" --gid 0 --home-dir /tmp --no-create-home mobius && \
     install --directory --owner="$UID" --group=0 --mode=2775 /project /project/data /project/mlruns
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /project
 COPY requirements.lock ./
 COPY conf conf
-# HOME: a place that every user may write, in a read-only container, too. MALLOC: see the Makefile.
-ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet \
+# HOME: a place that every user may write, in a read-only container, too. LNAME: for an id without a name, which
+# DVC refuses; USER goes before it. MALLOC: see the Makefile.
+ENV PATH=/opt/venv/bin:$PATH HOME=/tmp DVC_SITE_CACHE_DIR=/tmp/dvc LNAME=mobius PYTHONUNBUFFERED=1 GIT_PYTHON_REFRESH=quiet \
     MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
 USER ${UID}
 ENTRYPOINT ["tini", "--"]

@@ -39,6 +39,19 @@ def test_the_context_configures_tracking(tmp_path: Path) -> None:
         tracking.reset()
 
 
+def test_errors_stay_plain_where_logging_was_configured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kedro's handler of logs puts rich's hook in place whenever a handler is made."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    ProjectHooks().after_context_created(context({"experiment": "mine", "folder": "runs"}, tmp_path))
+    tracking.reset()
+    sys.excepthook(MobiusError, MobiusError("say so"), None)
+    assert capsys.readouterr().err == "\nmobius: say so\n"
+    sys.excepthook(KeyError, KeyError("a bug"), None)
+    assert "KeyError: 'a bug'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("paths", "warned"),
     [
