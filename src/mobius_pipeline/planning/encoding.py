@@ -144,13 +144,12 @@ def list_clip(folder: Path, size: ClipSize, frames_per_batch: int, operations: O
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(config).eval()
 
-    def encode() -> None:
-        frames = torch.zeros(size.frames, 3, size.height, size.width)
+    def encode(frames: Tensor) -> None:
         for batch in torch.split(frames, frames_per_batch):
             for moments in posterior_moments(vae, batch):
                 moments.half()
 
-    _listed(vae, encode, operations)
+    _listed(vae, encode, lambda: torch.zeros(size.frames, 3, size.height, size.width), operations)
 
 
 def list_captions(folder: Path, tokens: int, operations: Operations) -> int:
@@ -170,20 +169,21 @@ def list_captions(folder: Path, tokens: int, operations: Operations) -> int:
         encoder: nn.Module = made(transformers.AutoConfig.from_pretrained(place)).eval()
 
     @torch.no_grad()
-    def encode() -> Tensor:
-        ids = torch.zeros(CAPTIONS_PER_BATCH, tokens, dtype=torch.int64)
-        embeddings: Tensor = encoder(ids).last_hidden_state.half()
-        return embeddings
+    def encode(ids: Tensor) -> None:
+        encoder(ids).last_hidden_state.half()
 
-    _listed(encoder, encode, operations)
+    _listed(encoder, encode, lambda: torch.zeros(CAPTIONS_PER_BATCH, tokens, dtype=torch.int64), operations)
     return CAPTIONS_PER_BATCH
 
 
-def _listed(model: nn.Module, run: Callable[[], object], operations: Operations) -> None:
+def _listed(
+    model: nn.Module, run: Callable[[Tensor], None], given: Callable[[], Tensor], operations: Operations
+) -> None:
     with FakeTensorMode():
         fake_weights(model)
+        inputs = given()
         with operations:
-            run()
+            run(inputs)
 
 
 def _config(folder: Path, of_class: str | None) -> dict[str, Any]:

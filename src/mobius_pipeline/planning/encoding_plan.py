@@ -92,7 +92,9 @@ def encoding_table(report: Mapping[str, Any]) -> Table:
     table.add_row("store", decimal(stored["total"]), "all of these", style="bold")
     if report["cost_per_month"] is not None:
         price = report["prices"]["per_gb_month"]
-        table.add_row("cost a month", money(report["cost_per_month"]), f"at {price:g} a GB and month")
+        table.add_row(
+            "cost a month", money(report["cost_per_month"]), f"of storage, at {price:g} a GB and month"
+        )
     if "speed" in report:
         _add_speed(table, report)
     return table
@@ -101,18 +103,17 @@ def encoding_table(report: Mapping[str, Any]) -> Table:
 def _add_speed(table: Table, report: Mapping[str, Any]) -> None:
     speed, hours = report["speed"], report["hours"]
     many = f"{speed['devices']} x {speed['device']['name']}"
-    rate = interval(speed["clip_s"])
-    table.add_row("encode", duration(hours["encode"]), f"{rate} a clip on one device; {many}")
+    table.add_row("encode", duration(hours["encode"]), f"{many}, {interval(speed['clip_s'])} a clip each")
     if hours["decode"] is None:
-        table.add_row("decode", "not known", "give --decode-rate or --sample-clip")
+        table.add_row("decode", "not counted", "give --decode-rate or --sample-clip")
     else:
         cores = f"{speed['decode_rate']:.3g} clips/s a core, {speed['cores']} cores for each device"
         table.add_row("decode", duration(hours["decode"]), cores)
     slower = "decode" if (hours["decode"] or 0.0) > hours["encode"] else "encode"
     table.add_row("time", duration(hours["all"]), f"both at once; {slower} takes longer", style="bold")
     if report["cost"] is not None:
-        price = f"at {report['prices']['per_hour']:g} an hour and device"
-        table.add_row("cost", money(report["cost"]), price, style="bold")
+        price = f"{report['prices']['per_hour']:g} an hour and device"
+        table.add_row("cost", money(report["cost"]), f"once, at {price}", style="bold")
 
 
 def print_encoding(report: Mapping[str, Any], console: Console) -> None:

@@ -119,12 +119,12 @@ def plan_command_line(context: click.Context, /, clips: int | None, **options: A
     model = _model(options)
     from mobius_pipeline.planning import command  # torch takes seconds to load
 
-    settings = Path.cwd() / PROJECT_SETTINGS
-    if settings.is_file():
-        tracking.configure(read_tracking(settings), Path.cwd())
-        tracking.check()
     console = Console(width=WIDTH, highlight=False)
     if clips is None:
+        settings = Path.cwd() / PROJECT_SETTINGS
+        if settings.is_file():
+            tracking.configure(read_tracking(settings), Path.cwd())
+            tracking.check()
         training = {name: options[name] for name in ("batch", "memory", "steps", "price_per_hour", "output")}
         command.plan_base(console, device=device, **model, **training)
         return
