@@ -94,8 +94,8 @@ def test_globals_that_cannot_be_read_are_named(elsewhere: Path, capsys: pytest.C
 @pytest.mark.slow
 @pytest.mark.usefixtures("elsewhere")
 def test_a_sample_clip_is_decoded_here(capsys: pytest.CaptureFixture[str]) -> None:
-    frames = render(next(iter(scenes(1, 0))), 16, (64, 64), 8.0)
-    write_mp4(Path("clip.mp4"), frames, 8.0)
+    times = [number / 8 for number in range(16)]
+    write_mp4(Path("clip.mp4"), render(scenes(1, 0)[0], times=times, height=64, width=64), 8.0)
     words = ["--clips", "100", "--frames", "4", "--height", "32", "--width", "32", "--device", "L40S"]
     assert main(["plan", "--config", MODEL, *words, "--sample-clip", "clip.mp4"]) == 0
     assert "clips/s a core" in capsys.readouterr().out

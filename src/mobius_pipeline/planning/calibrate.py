@@ -133,7 +133,7 @@ def measured_device(calls: Sequence[Call], device: str, *, issue_s: float | None
         least_s=0.0,
         queued=place.type == "cuda",
         memory_bytes=torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else None,
-        basis=f"measured here: {STEPS} steps of a tiny model, and the heaviest operations",
+        basis=f"{STEPS} steps of a tiny model and the heaviest operations, measured here",
     )
 
 

@@ -142,7 +142,7 @@ def from_datasheet(sheet: Datasheet, attained: Attained = ON_H200) -> Device:
         least_s=attained.least_s,
         queued=True,
         memory_bytes=None if sheet.memory_gib is None else int(sheet.memory_gib * 2**30),
-        basis="its datasheet, and shares of it that were measured on an H200",
+        basis="its datasheet and on the shares of it that an H200 attained",
     )
 
 

@@ -121,7 +121,7 @@ def print_encoding(report: Mapping[str, Any], console: Console) -> None:
     console.print(encoding_table(report))
     if "speed" in report:
         basis = report["speed"]["device"]["basis"]
-        console.print(f"Times: by {basis}. Reading and writing files is not in them.", soft_wrap=False)
+        console.print(f"Times rest on {basis}. Reading and writing files is not in them.", soft_wrap=False)
     else:
         console.print("For hours and cost of the encoding name a device: --device, --gpus, --price-per-hour.")
 

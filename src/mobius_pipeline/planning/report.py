@@ -196,9 +196,9 @@ def timing_note(timing: Mapping[str, Any]) -> str:
     """What the times hold for, in words."""
     device = timing["device"]
     return (
-        f"Times: on one device, {device['name']}, by {device['basis']}. They are of training steps alone, "
-        "without start, held-out losses, previews and checkpoints. A step that does not fit is timed as if "
-        "it did."
+        f"Times are of one device, {device['name']}, and rest on {device['basis']}. They are of training "
+        "steps alone, without start, held-out losses, previews and checkpoints. A step that does not fit is "
+        "timed as if it did."
     )
 
 
