@@ -3,37 +3,19 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console
 
-from mobius_pipeline.comparison.terminal import WIDTH, print_summary
+from mobius_pipeline.comparison.terminal import print_summary
+from mobius_pipeline.planning.options import plan_command_line
 from mobius_pipeline.runtime import telemetry
-from mobius_pipeline.runtime.addresses import local_output, local_path
+from mobius_pipeline.runtime.click_types import LocalOutput, LocalPath
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.redaction import guard_logs, redacted_traceback
 from mobius_pipeline.runtime.signals import sigterm_unwinds
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.copied import copy_project_runs
-from mobius_pipeline.tracking.settings import PROJECT_SETTINGS
 from mobius_pipeline.tracking.ui import recorded_store, serve
-
-
-class LocalPath(click.Path):
-    """A path of this machine; an address, as s3://bucket/model, is refused with what brings the data here."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an address, which `Path` would take for a folder."""
-        return super().convert(local_path(value), param, ctx)
-
-
-class LocalOutput(click.Path):
-    """A path of this machine to write to."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an address."""
-        return super().convert(local_output(value, "Files are written on this machine."), param, ctx)
 
 
 @click.group()
@@ -60,36 +42,6 @@ def ui_command_line(port: int) -> None:
 def summary_command_line(data: Path, markdown: bool) -> None:
     """Print the comparison below `data`."""
     print_summary(data, markdown)
-
-
-@cli.command("plan", help="Predict memory and FLOPs of a training, without a GPU and without weights.")
-@click.option(
-    "--config",
-    type=LocalPath(path_type=Path),
-    required=True,
-    help="A UNet's config.json, or a model's folder in diffusers' layout.",
-)
-@click.option("--frames", type=click.IntRange(1), default=16, show_default=True, help="Frames a clip.")
-@click.option("--height", type=click.IntRange(1), default=256, show_default=True, help="Pixels.")
-@click.option("--width", type=click.IntRange(1), default=256, show_default=True, help="Pixels.")
-@click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Clips a step.")
-@click.option("--text-tokens", type=click.IntRange(1), default=77, show_default=True)
-@click.option(
-    "--memory",
-    type=click.FloatRange(0, min_open=True),
-    default=24,
-    show_default=True,
-    help="GiB to find the largest batch and frame count for.",
-)
-@click.option("--output", type=LocalOutput(path_type=Path), required=True, help="The JSON file to write.")
-def plan_command_line(config: Path, memory: float, output: Path, **sizes: int) -> None:
-    """Plan a training over a base; inside a project the plan is also a run in MLflow."""
-    from mobius_pipeline.planning.command import plan_base  # torch takes seconds to load
-
-    if (Path.cwd() / PROJECT_SETTINGS).is_file():
-        tracking.configure(tracking.read_project(Path.cwd()), Path.cwd())
-        tracking.check()
-    plan_base(config, memory, output, Console(width=WIDTH, highlight=False), **sizes)
 
 
 @cli.command(
@@ -128,6 +80,9 @@ def join_command_line(job: Path) -> None:
     from mobius_pipeline.training.train_mode import join_training  # torch takes seconds to load
 
     join_training(job)
+
+
+cli.add_command(plan_command_line)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,6 +27,9 @@ UNET = {
 }
 
 
+TRAIN = {"batch_size": 2, "steps": 300, "equal_compute": True, "autocast": None, "device": "cpu"}
+
+
 def write_base(folder: Path) -> Path:
     for part, config in {"unet": UNET, "vae": {"block_out_channels": [8, 8, 8]}}.items():
         (folder / part).mkdir()
@@ -41,9 +45,9 @@ def base_config() -> PlanConfig:
 def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = {
         "base_model": write_base(tmp_path),
-        "params:plan": base_config(),
+        "params:plan": base_config().model_copy(update={"device": "L40S", "price_per_hour": 2.0}),
         "params:clip": ClipFormat(frames=3, height=32, width=64, fps=8),
-        "params:train.batch_size": 2,
+        **{f"params:train.{name}": value for name, value in TRAIN.items()},
         "params:serial.model": tiny.model_config("serial"),
         "params:parallel.model": tiny.model_config("parallel"),
     }
@@ -56,7 +60,29 @@ def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.Cap
     (lever,) = plan["levers"].values()
     assert lever["peak_bytes"] < plan["modes"]["parallel"]["peak_bytes"]
     assert "largest" not in plan
-    assert "8 GiB or more" in capsys.readouterr().out
+    serial, parallel = (plan["modes"][mode] for mode in ("serial", "parallel"))
+    assert serial["steps"] == 300
+    assert parallel["steps"] == round(300 * serial["flops"] / parallel["flops"]) > 300
+    for mode in (serial, parallel, lever):
+        assert mode["hours"] == pytest.approx(mode["step_s"] * mode["steps"] / 3600)
+        assert mode["cost"] == pytest.approx(2.0 * mode["hours"])
+        assert mode["fits_device"]
+    shown = capsys.readouterr().out
+    for words in ("8 GiB or more", "time of a step", "cost at 2 an hour", "fits its 48 GiB", "L40S"):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"device": "H1000"}, "no device 'H1000'"),
+        ({"price_per_hour": 2.0}, "needs a device"),
+        ({"device": {"name": "mine", "tflops_float32": 1.0}}, "gb_per_s"),
+    ],
+)
+def test_a_bad_device_is_refused_before_anything_runs(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        PlanConfig(**base_config().model_dump() | changes)
 
 
 def test_an_unknown_lever_is_named() -> None:

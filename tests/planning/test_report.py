@@ -1,14 +1,18 @@
 """What the plan says of a cost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from mobius_pipeline.base_model.unet_config import latent_scale
+from mobius_pipeline.planning.devices import Attained, Datasheet, from_datasheet
 from mobius_pipeline.planning.predict import Cost, StepShape
-from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, smallest_fit
+from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, print_plan, smallest_fit
+from mobius_pipeline.planning.roofline import Operation
+from mobius_pipeline.planning.timing import Timing, duration
 from mobius_pipeline.runtime.errors import MobiusError
 
 GIB = 2**30
@@ -45,6 +49,49 @@ def test_table_shows_both_modes() -> None:
     text = capture.get()
     for words in ("20.00 GiB", "10.00 GiB", "50%", "not even 16 GiB", "16 GiB or more"):
         assert words in text
+
+
+def test_times_and_cost_are_shown_and_kept() -> None:
+    device = from_datasheet(
+        Datasheet(name="card", tflops_float32=1, tflops_tf32=1, tflops_bfloat16=1, gb_per_s=1, memory_gib=12),
+        Attained(1.0, 1.0, 1.0, 1.0, least_s=0.0, issue_s=0.0, issue_cast_s=0.0),
+    )
+    serial = replace(cost(20), operations=(Operation("product", False, 36 * 10**11, 0),))  # 3.6 s
+    parallel = replace(cost(10), operations=(Operation("product", False, 18 * 10**11, 0),))
+    timing = Timing(device, steps=1000, price_per_hour=3.0)
+    costs = {"serial": serial, "parallel": parallel}
+    levers = {"serial autocast": serial}
+    report = plan_report(costs, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0, levers, timing)
+    assert json.loads(json.dumps(report)) == report
+    assert report["modes"]["serial"]["hours"] == pytest.approx(1.0)
+    assert report["modes"]["serial"]["cost"] == pytest.approx(3.0)
+    assert report["modes"]["parallel"]["hours"] == pytest.approx(0.5)
+    assert [report["modes"][mode]["fits_device"] for mode in costs] == [False, True]
+    assert report["parallel_over_serial"]["hours"] == pytest.approx(0.5)
+    longer = Timing(device, steps=1000, equal_compute=True).of(parallel, serial, "parallel")
+    assert (longer["steps"], longer["cost"]) == (2000, None)
+    console = Console(width=100)
+    with console.capture() as capture:
+        print_plan(report, console)
+    text = capture.get()
+    for words in ("3.60 s", "1.00 h", "30.0 min", "cost at 3 an hour", "fits its 12 GiB", "card"):
+        assert words in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown"),
+    [
+        (1 / 3600, "1.00 s"),
+        (0.1, "6.00 min"),
+        (1, "1.00 h"),
+        (71, "71.0 h"),
+        (72, "3.00 days"),
+        (24_000, "1,000 days"),
+    ],
+)
+def test_durations_are_in_plain_units(hours: float, shown: str) -> None:
+    assert duration(hours) == shown
 
 
 def test_levers_fit_a_narrow_terminal() -> None:

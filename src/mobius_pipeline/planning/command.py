@@ -1,62 +1,82 @@
 """What `mobius plan` does: a base's configuration in, tables and a JSON file out."""
 
+import json
 import os
+import statistics
+import time
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from mobius_pipeline.base_model.unet_config import USUAL_SCALE, find_latent_scale, read_unet_config
+from mobius_pipeline.media.clip import load_clip
+from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
+from mobius_pipeline.planning.calibrate import Calls, chosen_device
+from mobius_pipeline.planning.devices import Datasheet
+from mobius_pipeline.planning.encoding import StoreFormat, list_captions, list_clip, store_bytes
+from mobius_pipeline.planning.encoding_plan import Prices, Speed, encoding_report, print_encoding
 from mobius_pipeline.planning.levers import USUAL
-from mobius_pipeline.planning.plan import make_plan
+from mobius_pipeline.planning.plan import Timed, make_plan
 from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.record import record_plan
 from mobius_pipeline.planning.report import print_plan
+from mobius_pipeline.planning.roofline import seconds
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import write_json
+from mobius_pipeline.runtime.files import read_json, write_json
 
 MEMORY_GIB = (8, 12, 16, 24, 40, 80)
 RESERVE_GIB = 1.0  # context, workspaces and fragments beside the live tensors
 MOST_PROCESSES = 4  # each holds torch and diffusers, half a GiB
+USUAL_TOKENS = 77  # of CLIP
+CLIPS_PER_SHARD, FRAMES_PER_BATCH = 32, 16  # as in conf/base/parameters_encode.yml
+DECODES = 5
 
 
 def plan_base(
-    source: Path,
-    memory: float,
-    output: Path,
     console: Console,
     *,
+    source: Path,
     frames: int,
     height: int,
     width: int,
+    fps: float,
+    text_tokens: int | None,
     batch: int,
-    text_tokens: int,
+    memory: float,
+    steps: int,
+    device: str | Datasheet | None,
+    price_per_hour: float | None,
+    output: Path | None,
 ) -> None:
     """Plan a training of clips of `frames` x `height` x `width` px over the UNet at `source`.
 
     Args:
-        source: A UNet's config.json, its folder, or a model's.
-        memory: GiB to find the largest batch and frame count for.
-        output: The JSON file to write.
         console: Where the tables go.
+        source: A UNet's config.json, its folder, or a model's.
         frames: A clip's.
         height: In px.
         width: In px.
+        fps: Not looked at.
+        text_tokens: Length of a text embedding; None: the tokenizer's, or the usual.
         batch: Clips a step.
-        text_tokens: Length of a text embedding.
+        memory: GiB to find the largest batch and frame count for.
+        steps: Of the training whose hours are predicted.
+        device: Which to predict them on; None: predict no time.
+        price_per_hour: Of that device.
+        output: The JSON file to write.
 
     Raises:
-        MobiusError: If there is no such configuration, the size is below one latent cell, or the UNet has a
-            part that the video models do not know.
+        MobiusError: If there is no such configuration, the size is below one latent cell, the UNet has a part
+            that the video models do not know, or the device cannot be used.
     """
-    config, scale = read_unet_config(source), find_latent_scale(source)
-    if scale is None:
-        scale = USUAL_SCALE
-        console.print(f"No VAE beside {source}: taking {scale} px a latent cell.", soft_wrap=True)
-    if min(height, width) < scale:
-        raise MobiusError(f"{height} x {width} px is below one latent cell of {scale} px. Take larger clips.")
-    if not output.parent.is_dir():
-        raise MobiusError(f"There is no folder {output.parent} for the plan. Make it, or change --output.")
-    shape = StepShape(batch, frames, height // scale, width // scale, text_tokens)
+    config = read_unet_config(source)
+    scale = _scale(source, height, width, console)
+    _check_output(output)
+    shape = StepShape(batch, frames, height // scale, width // scale, text_tokens or _tokens(source))
+    timed = None
+    if device is not None:
+        timed = Timed(device, steps, price_per_hour=price_per_hour, here=_here())
     report = make_plan(
         config,
         USUAL,
@@ -64,9 +84,147 @@ def plan_base(
         memory_gib=MEMORY_GIB,
         reserve_gib=RESERVE_GIB,
         largest_in_gib=memory,
+        timed=timed,
         processes=min(os.cpu_count() or 1, MOST_PROCESSES),
     )
-    write_json(output, report)
     print_plan(report, console)
-    console.print(f"Plan     {output}", soft_wrap=True, markup=False)
+    if device is None:
+        console.print("For hours and cost name a device: --device, --steps, --price-per-hour.")
+    _write(output, report, console)
     record_plan(report)
+
+
+def plan_encoding(
+    console: Console,
+    clips: int,
+    *,
+    source: Path,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float,
+    text_tokens: int | None,
+    gpus: int,
+    captions_per_clip: float,
+    decode_rate: float | None,
+    sample_clip: Path | None,
+    cores: int,
+    device: str | Datasheet | None,
+    price_per_hour: float | None,
+    price_per_gb_month: float | None,
+    output: Path | None,
+) -> None:
+    """Plan the latents store of `clips` clips of `frames` x `height` x `width` px, and its making.
+
+    Args:
+        console: Where the table goes.
+        clips: How many.
+        source: A model's folder in diffusers' layout.
+        frames: A clip's.
+        height: In px.
+        width: In px.
+        fps: Frames a second that are taken of `sample_clip`.
+        text_tokens: Length of a text embedding; None: the tokenizer's, or the usual.
+        gpus: Devices that encode side by side.
+        captions_per_clip: Distinct ones, on average.
+        decode_rate: Clips that a CPU core decodes in a second; None: measured on `sample_clip`, if given.
+        sample_clip: A video.
+        cores: CPU cores that decode for each device.
+        device: Which to predict time on; None: predict no time.
+        price_per_hour: Of one device.
+        price_per_gb_month: Of 10^9 bytes.
+        output: The JSON file to write.
+
+    Raises:
+        MobiusError: If the model's configuration is missing or not known, the size is below one latent cell,
+            the device cannot be used, or the sample clip cannot be read.
+    """
+    config = read_unet_config(source)
+    scale = _scale(source, height, width, console)
+    _check_output(output)
+    size = ClipSize(frames=frames, height=height, width=width)
+    tokens = text_tokens or _tokens(source)
+    form = StoreFormat(
+        size,
+        config["in_channels"],
+        scale,
+        tokens,
+        config["cross_attention_dim"],
+        captions_per_clip,
+        CLIPS_PER_SHARD,
+    )
+    if sample_clip is not None:
+        decode_rate = measured_decode_rate(sample_clip, ClipFormat(**size.model_dump(), fps=fps))
+    speed = None
+    if device is not None:
+        speed = _speed(source, size, tokens, device, decode_rate, cores, gpus)
+    prices = Prices(price_per_hour, price_per_gb_month)
+    report = encoding_report(clips, form, store_bytes(clips, form), speed, prices)
+    print_encoding(report, console)
+    _write(output, report, console)
+
+
+def _speed(
+    source: Path,
+    size: ClipSize,
+    tokens: int,
+    choice: str | Datasheet,
+    decode_rate: float | None,
+    cores: int,
+    gpus: int,
+) -> Speed:
+    clip, captions = Calls(), Calls()
+    list_clip(source, size, FRAMES_PER_BATCH, clip)
+    count = list_captions(source, tokens, captions)
+    device = chosen_device(choice, lambda: [*clip.distinct, *captions.distinct], _here())
+    caption_s = seconds(captions.found, device) / count
+    return Speed(device, seconds(clip.found, device), caption_s, decode_rate, cores, gpus)
+
+
+def measured_decode_rate(path: Path, clip: ClipFormat) -> float:
+    """Clips that one core decodes in a second, scaled and cropped: the median of a few readings of one file.
+
+    Raises:
+        MediaError: If the file is damaged, no media file, or too short.
+    """
+    taken = []
+    for _ in range(DECODES):
+        began = time.process_time()  # of all threads: what a core would need alone
+        load_clip(path, clip)
+        taken.append(time.process_time() - began)
+    return 1 / statistics.median(taken)
+
+
+def _scale(source: Path, height: int, width: int, console: Console) -> int:
+    scale = find_latent_scale(source)
+    if scale is None:
+        scale = USUAL_SCALE
+        console.print(f"No VAE beside {source}: taking {scale} px a latent cell.", soft_wrap=True)
+    if min(height, width) < scale:
+        raise MobiusError(f"{height} x {width} px is below one latent cell of {scale} px. Take larger clips.")
+    return scale
+
+
+def _tokens(source: Path) -> int:
+    """Length of a caption by the tokenizer of the model at `source`; the usual where there is none."""
+    path = source / "tokenizer/tokenizer_config.json"
+    try:
+        found = read_json(path).get("model_max_length")
+    except (OSError, json.JSONDecodeError, AttributeError):
+        return USUAL_TOKENS
+    return int(found) if isinstance(found, int) and found > 0 else USUAL_TOKENS
+
+
+def _here() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_output(output: Path | None) -> None:
+    if output is not None and not output.parent.is_dir():
+        raise MobiusError(f"There is no folder {output.parent} for the plan. Make it, or change --output.")
+
+
+def _write(output: Path | None, report: dict[str, object], console: Console) -> None:
+    if output is not None:
+        write_json(output, report)
+        console.print(f"Plan     {output}", soft_wrap=True, markup=False)

@@ -1,7 +1,10 @@
 """`conf/<env>/parameters_plan.yml`, typed."""
 
-from pydantic import Field, field_validator
+from typing import Self
 
+from pydantic import Field, field_validator, model_validator
+
+from mobius_pipeline.planning.devices import Datasheet, check_choice
 from mobius_pipeline.planning.levers import LEVERS
 from mobius_pipeline.runtime.config import Config
 
@@ -15,6 +18,9 @@ class PlanConfig(Config):
         reserve_gib: Memory that a device needs beside the live tensors: context, workspaces, fragments.
         levers: Names of `planning.levers.LEVERS` to predict beside the two modes.
         largest_in_gib: The memory to find each mode's largest batch and frame count for; null: do not search.
+        device: What to predict the time of `train.steps` on: a name of `planning.devices.KNOWN`, "here" to
+            measure `train.device` of this machine, or a datasheet's figures; null: predict no time.
+        price_per_hour: Of that device, in any currency; null: predict no cost.
     """
 
     text_tokens: int = Field(gt=0)
@@ -22,6 +28,8 @@ class PlanConfig(Config):
     reserve_gib: float = Field(ge=0)
     levers: tuple[str, ...]
     largest_in_gib: float | None = Field(gt=0)
+    device: str | Datasheet | None = None
+    price_per_hour: float | None = Field(default=None, gt=0)
 
     @field_validator("levers")
     @classmethod
@@ -29,3 +37,8 @@ class PlanConfig(Config):
         if unknown := sorted(set(levers) - LEVERS.keys()):
             raise ValueError(f"plan.levers: {unknown} are unknown; there are {', '.join(LEVERS)}")
         return levers
+
+    @model_validator(mode="after")
+    def _device_is_known_and_priced(self) -> Self:
+        check_choice(self.device, self.price_per_hour)
+        return self

@@ -27,14 +27,14 @@ class Lever:
     changes: Mapping[str, Any] = field(default_factory=dict)
     autocast: bool = False
 
-    def applied(self, models: Models) -> Recipe:
-        """The changed model.
+    def applied(self, models: Models, autocast: bool = False) -> Recipe:
+        """The changed model; `autocast` is that of the modes themselves.
 
         Raises:
             MobiusError: If the change cannot work with the model, with the reason.
         """
         try:
-            return Recipe(replace(models[self.mode], **self.changes), self.autocast)
+            return Recipe(replace(models[self.mode], **self.changes), self.autocast or autocast)
         except ValueError as error:
             changes = dict(self.changes)
             raise MobiusError(f"plan.levers: {changes} over {models[self.mode]}: {error}.") from error

@@ -1,19 +1,33 @@
 """The whole plan: both modes, every lever, and what is the most that fits a memory."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
+from mobius_pipeline.planning.calibrate import training_device
+from mobius_pipeline.planning.devices import Datasheet
 from mobius_pipeline.planning.levers import LEVERS, Models, Recipe
 from mobius_pipeline.planning.predict import Cost, StepShape, predictor
 from mobius_pipeline.planning.report import GIB, plan_report
 from mobius_pipeline.planning.search import largest_fit
+from mobius_pipeline.planning.timing import Timing
 from mobius_pipeline.runtime.progress import track
 
 Predict = Callable[[StepShape], Cost]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What `Timing` needs; `device` and `here` are as `calibrate.training_device` takes them."""
+
+    device: str | Datasheet
+    steps: int
+    equal_compute: bool = False
+    price_per_hour: float | None = None
+    here: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,8 @@ def make_plan(
     reserve_gib: float,
     levers: Sequence[str] = tuple(LEVERS),
     largest_in_gib: float | None,
+    timed: Timed | None = None,
+    autocast: bool = False,
     processes: int = 1,
 ) -> dict[str, Any]:
     """Predict a training step of both modes and of levers.
@@ -55,6 +71,8 @@ def make_plan(
         reserve_gib: Memory that a device needs beside the live tensors.
         levers: Names of `LEVERS`; each takes as long as a mode.
         largest_in_gib: Memory to find the largest batch and frame count for; None: leave that out.
+        timed: On which device to predict hours and cost of how many steps; None: leave that out.
+        autocast: Run the forward pass of both modes, and of every lever, in bfloat16.
         processes: How many predict at a time. A new one first takes seconds to load torch: worth it for a
             large model.
 
@@ -62,8 +80,13 @@ def make_plan(
         MobiusError: If the UNet has a part that the video models do not know, or a lever cannot work.
     """
     budget = None if largest_in_gib is None else int((largest_in_gib - reserve_gib) * GIB)
-    questions = [Question(unet_config, Recipe(model), shape, budget) for model in models.values()]
-    questions += [Question(unet_config, LEVERS[name].applied(models), shape) for name in levers]
+    recipes = [Recipe(model, autocast) for model in models.values()]
+    more_recipes = [LEVERS[name].applied(models, autocast) for name in levers]
+    timing = None
+    if timed is not None:
+        timing = _timing(timed, unet_config, (*recipes, *more_recipes), shape)
+    questions = [Question(unet_config, recipe, shape, budget) for recipe in recipes]
+    questions += [Question(unet_config, recipe, shape) for recipe in more_recipes]
     with _each(processes) as each:
         answers = list(track(each(answer, questions), "plan", len(questions), "models"))
     modes = dict(zip(models, answers, strict=False))  # the levers' answers follow
@@ -74,11 +97,19 @@ def make_plan(
         memory_gib,
         reserve_gib,
         {name: lever.cost for name, lever in more.items()},
+        timing,
     )
     if largest_in_gib is not None:
         largest = {name: mode.largest for name, mode in modes.items()}
         report["largest"] = {"memory_gib": largest_in_gib, "modes": largest}
     return report
+
+
+def _timing(
+    timed: Timed, unet_config: Mapping[str, Any], recipes: Iterable[Recipe], shape: StepShape
+) -> Timing:
+    device = training_device(timed.device, unet_config, recipes, shape, timed.here)
+    return Timing(device, timed.steps, timed.equal_compute, timed.price_per_hour)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
-from torch.utils.flop_counter import FlopCounterMode
 
 from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.operations import Operations
+from mobius_pipeline.planning.roofline import Operation
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import (
-    CPU_ATTENTION,
     Category,
     measure_step,
     optimizer_tensors,
@@ -51,6 +50,7 @@ class Cost:
         peak_bytes: The most alive at one moment of a step.
         breakdown: What the peak is made of; sums to it.
         flops: Forward and backward; a multiply-add is two.
+        operations: Of one step, in their order; `roofline.seconds` makes a time of them.
     """
 
     parameters: int
@@ -59,6 +59,7 @@ class Cost:
     peak_bytes: int
     breakdown: dict[Category, int]
     flops: float
+    operations: tuple[Operation, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ class TrainingStep:
         """All resident weights: the model's and their moving averages."""
         averages = [] if self.ema is None else self.ema.shadow_params
         return [*self.model.parameters(), *self.model.buffers(), *averages]
+
+
+class Predictor(Protocol):
+    """Predicts the cost of steps of one model; `operations` also gets what they consist of."""
+
+    def __call__(self, shape: StepShape, operations: Operations | None = None) -> Cost:
+        """Predict a step of these sizes."""
 
 
 def predict_training(
@@ -119,7 +127,7 @@ def predictor(
     autocast: bool = False,
     ema: bool = True,
     device: Literal["cuda", "cpu"] = "cuda",
-) -> Callable[[StepShape], Cost]:
+) -> Predictor:
     """Build the model once for predictions at many sizes; see `predict_training`."""
     if variant.spatial_dtype == "int8":
         raise MobiusError(
@@ -131,14 +139,14 @@ def predictor(
         model = build_model(replace(variant, compile_spatial=False), base, seed=0)
     mode = FakeTensorMode()
     with mode:
-        _fake_weights(model)
+        fake_weights(model)
         step = training_step(model, [], autocast=autocast, ema=ema)
         _make_states(step)
 
-    def predict(shape: StepShape) -> Cost:
+    def predict(shape: StepShape, operations: Operations | None = None) -> Cost:
         with mode, _CudaAutocast() if device == "cuda" else nullcontext():
             step.inputs[:] = model_inputs(base.config, shape)
-            return _measure(step)
+            return _measure(step, operations)
 
     return predict
 
@@ -160,7 +168,7 @@ class _CudaAutocast(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _fake_weights(model: nn.Module) -> None:
+def fake_weights(model: nn.Module) -> None:
     """Put fake CPU tensors in place of a model's meta tensors.
 
     The model is built on the meta device because `Module.to` refuses fake parameters; it is measured on fake
@@ -194,8 +202,8 @@ def measure_training(step: TrainingStep) -> Cost:
     return _measure(step)
 
 
-def _measure(step: TrainingStep) -> Cost:
-    with _Flops() as flops:
+def _measure(step: TrainingStep, listed: Operations | None = None) -> Cost:
+    with listed or Operations() as operations:
         memory = measure_step(step.run, weights=step.weights, optimizer=step.optimizer, inputs=step.inputs)
     return Cost(
         parameters=sum(parameter.numel() for parameter in step.model.parameters()),
@@ -203,32 +211,9 @@ def _measure(step: TrainingStep) -> Cost:
         static_bytes=tensor_bytes([*step.weights, *optimizer_tensors(step.optimizer)]),
         peak_bytes=memory.peak_bytes,
         breakdown=memory.breakdown,
-        flops=float(flops.total),
+        flops=float(operations.flops),
+        operations=tuple(operations.found),
     )
-
-
-class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts as `meters.count_flops`, while memory is measured.
-
-    torch's own counter also follows modules, and its hooks keep checkpointed activations alive: the
-    checkpointed peak would nearly double.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-        self._counts = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION).flop_registry
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run the operation and count it."""
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        count = self._counts.get(func._overloadpacket)
-        if count is not None:
-            self.total += count(*args, **kwargs, out_val=result)
-        return result
 
 
 def model_inputs(unet_config: Mapping[str, Any], shape: StepShape) -> list[Tensor]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mobius_pipeline.planning.timing import duration, money
 from mobius_pipeline.runtime.files import write_json
 from mobius_pipeline.tracking import api as tracking
 
@@ -18,14 +19,36 @@ def record_plan(report: Mapping[str, Any]) -> None:
     run = tracking.comparison_run("plan", params=params, tags={"kind": "plan"}, description=_note(report))
     with run as record, TemporaryDirectory() as folder:
         record.log_metrics({f"ratio/{key}": value for key, value in report["parallel_over_serial"].items()})
+        record.log_metrics(_times(report))
         path = Path(folder) / "plan.json"
         write_json(path, report)
         record.log_artifact(path)
 
 
+def _times(report: Mapping[str, Any]) -> dict[str, float]:
+    """Hours and cost of each mode, where a device was named."""
+    if "timing" not in report:
+        return {}
+    keys = ("step_s", "hours") if report["timing"]["price_per_hour"] is None else ("step_s", "hours", "cost")
+    return {f"predicted/{mode}_{key}": row[key] for mode, row in report["modes"].items() for key in keys}
+
+
 def _note(report: Mapping[str, Any]) -> str:
     changes = {name: f"{100 * (ratio - 1):+.1f}%" for name, ratio in report["parallel_over_serial"].items()}
-    return (
+    compared = (
         f"Predicted without training, parallel against serial: memory {changes['peak']}, FLOPs of a step "
-        f"{changes['flops']}, trainable parameters {changes['trainable']}. Artifacts: `plan.json`."
+        f"{changes['flops']}, trainable parameters {changes['trainable']}."
     )
+    return " ".join([compared, *_in_words(report), "Artifacts: `plan.json`."])
+
+
+def _in_words(report: Mapping[str, Any]) -> list[str]:
+    """A sentence a mode: how long its training takes on which device, and what that costs."""
+    if "timing" not in report:
+        return []
+    device, price = report["timing"]["device"]["name"], report["timing"]["price_per_hour"]
+    return [
+        f"{mode} takes {duration(row['hours'])} for {row['steps']:,} steps on {device}"
+        + ("." if price is None else f", which costs {money(row['cost'])} at {price:g} an hour.")
+        for mode, row in report["modes"].items()
+    ]

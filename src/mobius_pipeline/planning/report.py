@@ -1,13 +1,15 @@
 """The plan as the JSON that the catalog keeps and the table that the terminal shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from mobius_pipeline.planning.levers import LEVERS
 from mobius_pipeline.planning.predict import Cost, StepShape
+from mobius_pipeline.planning.timing import Timing, duration, interval, money
 
 GIB = 2**30
 
@@ -33,17 +35,40 @@ def plan_report(
     memory_gib: Sequence[int],
     reserve_gib: float,
     levers: Mapping[str, Cost] | None = None,
+    timing: Timing | None = None,
 ) -> dict[str, Any]:
-    """The whole plan, JSON-serialisable: the step, each mode's cost, parallel over serial, each lever's."""
-    return {
+    """The whole plan, JSON-serialisable: the step, each mode's cost, parallel over serial, each lever's.
+
+    With `timing` each of them also has the seconds of a step, and steps, hours and cost of a training.
+    """
+    levers = levers or {}
+    report: dict[str, Any] = {
         "step": asdict(shape),
         "reserve_gib": reserve_gib,
         "modes": {mode: _mode_report(cost, memory_gib, reserve_gib) for mode, cost in costs.items()},
         "parallel_over_serial": ratios(costs["parallel"], costs["serial"]),
-        "levers": {
-            name: _lever_report(cost, memory_gib, reserve_gib) for name, cost in (levers or {}).items()
-        },
+        "levers": {name: _lever_report(cost, memory_gib, reserve_gib) for name, cost in levers.items()},
     }
+    if timing is not None:
+        _add_times(report, costs, levers, timing)
+    return report
+
+
+def _add_times(
+    report: dict[str, Any], costs: Mapping[str, Cost], levers: Mapping[str, Cost], timing: Timing
+) -> None:
+    serial = costs["serial"]
+    report["timing"] = timing.about
+    for mode, cost in costs.items():
+        report["modes"][mode] |= timing.of(cost, serial, mode)
+    for name, cost in levers.items():
+        report["levers"][name] |= timing.of(cost, serial, LEVERS[name].mode)
+    if (memory := timing.device.memory_bytes) is not None:
+        for row in (*report["modes"].values(), *report["levers"].values()):
+            row["fits_device"] = row["peak_bytes"] <= memory - report["reserve_gib"] * GIB
+    for key in ("step_s", "hours"):
+        share = report["modes"]["parallel"][key] / report["modes"]["serial"][key]
+        report["parallel_over_serial"][key] = share
 
 
 def ratios(parallel: Cost, serial: Cost) -> dict[str, float]:
@@ -58,7 +83,8 @@ def ratios(parallel: Cost, serial: Cost) -> dict[str, float]:
 def _mode_report(cost: Cost, memory_gib: Sequence[int], reserve_gib: float) -> dict[str, Any]:
     fit = smallest_fit(cost.peak_bytes, memory_gib, reserve_gib)
     fits = {str(size): fit is not None and size >= fit for size in memory_gib}
-    return {**asdict(cost), "predicted_peak_gib": cost.peak_bytes / GIB, "fits_gib": fits}
+    figures = {name: value for name, value in vars(cost).items() if name != "operations"}
+    return {**figures, "predicted_peak_gib": cost.peak_bytes / GIB, "fits_gib": fits}
 
 
 def _lever_report(cost: Cost, memory_gib: Sequence[int], reserve_gib: float) -> dict[str, Any]:
@@ -79,6 +105,8 @@ def print_plan(report: Mapping[str, Any], console: Console) -> None:
     console.print(plan_table(report))
     console.print(lever_table(report))
     console.print("Without VAE and text encoder: training reads cached latents and holds neither.")
+    if "timing" in report:
+        console.print(timing_note(report["timing"]), soft_wrap=False, markup=False)
     if "largest" in report:
         _print_largest(report["largest"], report["step"], console)
 
@@ -102,6 +130,8 @@ def lever_table(report: Mapping[str, Any]) -> Table:
     table.add_column("", overflow="fold")  # on a narrow terminal, so that every number stays whole
     for name in ("trained", "static", "activations", "peak", work_unit, "fits in GiB"):
         table.add_column(name, justify="right", no_wrap=True)
+    for name in _time_columns(report):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows.items():
         table.add_row(
             name,
@@ -109,8 +139,19 @@ def lever_table(report: Mapping[str, Any]) -> Table:
             *(f"{row[key] / of_memory:.2f}" for key in ("static_bytes", "activation_bytes", "peak_bytes")),
             f"{row['flops'] / of_work:.2f}",
             str(row["smallest_fit_gib"] or "none"),
+            *(shown(row) for shown in _time_columns(report).values()),
         )
     return table
+
+
+def _time_columns(report: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+    """Titles of the columns of times, and what to show in each of a row; none without a device."""
+    if "timing" not in report:
+        return {}
+    columns = {"step": lambda row: interval(row["step_s"]), "training": lambda row: duration(row["hours"])}
+    if report["timing"]["price_per_hour"] is not None:
+        columns["cost"] = lambda row: money(row["cost"])
+    return columns
 
 
 def _as_lever(mode: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,9 +168,38 @@ def plan_table(report: Mapping[str, Any]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     share = {key: f"{value:.0%}" for key, value in report["parallel_over_serial"].items()}
-    for label, cells, ratio in _rows(list(modes.values())):
+    rows = _rows(list(modes.values()))
+    if "timing" in report:
+        rows += _time_rows(list(modes.values()), report["timing"])
+    for label, cells, ratio in rows:
         table.add_row(label, *cells, share.get(ratio, ""))
     return table
+
+
+def _time_rows(
+    costs: Sequence[Mapping[str, Any]], timing: Mapping[str, Any]
+) -> list[tuple[str, list[str], str]]:
+    rows = [
+        ("time of a step", [interval(cost["step_s"]) for cost in costs], "step_s"),
+        ("steps", [f"{cost['steps']:,}" for cost in costs], ""),
+        ("time of all steps", [duration(cost["hours"]) for cost in costs], "hours"),
+    ]
+    if (price := timing["price_per_hour"]) is not None:
+        rows.append((f"cost at {price:g} an hour", [money(cost["cost"]) for cost in costs], "hours"))
+    if (memory := timing["device"]["memory_bytes"]) is not None:
+        fits = ["yes" if cost["fits_device"] else "no" for cost in costs]
+        rows.append((f"fits its {memory / GIB:.0f} GiB", fits, ""))
+    return rows
+
+
+def timing_note(timing: Mapping[str, Any]) -> str:
+    """What the times hold for, in words."""
+    device = timing["device"]
+    return (
+        f"Times are of one device, {device['name']}, and rest on {device['basis']}. They are of training "
+        "steps alone, without start, held-out losses, previews and checkpoints. A step that does not fit is "
+        "timed as if it did."
+    )
 
 
 def _rows(costs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], str]]:

@@ -18,23 +18,31 @@ def plan_training(
     plan: PlanConfig,
     clip: ClipFormat,
     batch_size: int,
+    steps: int,
+    equal_compute: bool,
+    autocast: str | None,
+    device: str,
     serial: ModelConfig,
     parallel: ModelConfig,
 ) -> dict[str, Any]:
-    """Predict memory and FLOPs of a training step of both modes and the chosen levers, print and record them.
+    """Predict memory, FLOPs and, on a device, time of both modes and of levers; print and record them.
 
     Args:
         base_model: A T2I model in diffusers' layout.
         plan: What the plan assumes.
         clip: The clips' size in frames and px.
         batch_size: Clips a step.
+        steps: Of the training, for its hours.
+        equal_compute: Whether parallel goes on until it has spent serial's FLOPs.
+        autocast: Of the training; null or bfloat16.
+        device: Of the training; only `plan.device: here` needs it at hand.
         serial: The serial model.
         parallel: The parallel model.
     """
     from rich.console import Console
 
     from mobius_pipeline.base_model.unet_config import latent_scale, read_unet_config
-    from mobius_pipeline.planning.plan import make_plan
+    from mobius_pipeline.planning.plan import Timed, make_plan
     from mobius_pipeline.planning.predict import StepShape
     from mobius_pipeline.planning.record import record_plan
     from mobius_pipeline.planning.report import print_plan
@@ -42,6 +50,9 @@ def plan_training(
     unet, scale = read_unet_config(base_model), latent_scale(base_model)
     size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket decides on what fits
     shape = StepShape(batch_size, size.frames, size.height // scale, size.width // scale, plan.text_tokens)
+    timed = None
+    if plan.device is not None:
+        timed = Timed(plan.device, steps, equal_compute, plan.price_per_hour, device)
     report = make_plan(
         unet,
         {"serial": serial.variant, "parallel": _predictable(parallel.variant)},
@@ -50,6 +61,8 @@ def plan_training(
         reserve_gib=plan.reserve_gib,
         levers=plan.levers,
         largest_in_gib=plan.largest_in_gib,
+        timed=timed,
+        autocast=autocast is not None,
     )
     print_plan(report, Console())
     record_plan(report)
