@@ -16,7 +16,7 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "custom_resolvers": {"home": home},
-    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"]},
+    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**"], "airflow": ["airflow*", "airflow*/**"]},
     # Dictionaries are merged key by key, so an environment holds only what differs from conf/base.
-    "merge_strategy": {"globals": "soft", "parameters": "soft"},
+    "merge_strategy": {"globals": "soft", "parameters": "soft", "airflow": "soft"},
 }
