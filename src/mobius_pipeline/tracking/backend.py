@@ -76,8 +76,7 @@ def experiment_id(store: Store) -> str:
     client = open_client(store)
     found = client.get_experiment_by_name(store.name)
     if found is None:
-        location = store.artifacts.as_uri()
-        return str(client.create_experiment(store.name, artifact_location=location, tags=experiment_tags()))
+        found = _created(client, store)
     if found.lifecycle_stage != "active":
         raise MobiusError(
             f"The MLflow experiment {store.name!r} in {store.database} was deleted. Restore it with "
@@ -94,6 +93,19 @@ def experiment_id(store: Store) -> str:
         if key not in found.tags:  # an experiment of an earlier version; what a user changed stays
             client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
+
+
+def _created(client: Any, store: Store) -> Any:
+    """Create the experiment, or return the one that another process has created meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    location = store.artifacts.as_uri()
+    try:
+        client.create_experiment(store.name, artifact_location=location, tags=experiment_tags())
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.get_experiment_by_name(store.name)
 
 
 def page_of(experiment: str, run_id: str, port: int = PORT) -> str:
