@@ -4,12 +4,13 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
@@ -17,6 +18,7 @@ from kedro.pipeline.node import Node
 from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 
+from mobius_pipeline.pipelines.dag_config import check_dags
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.locks import only_writer
@@ -69,6 +71,8 @@ class ProjectHooks:
                 f"conf/base/mlflow.yml (or its override in your environment): {error}"
             ) from error
         tracking.configure(config, context.project_path)
+        with suppress(MissingConfigException):  # who needs no DAG may remove it
+            check_dags(context.config_loader["airflow"], pipelines)
         conf = Path(context.config_loader.conf_source)
         _warn_of_home(conf / "base/globals.yml")
         self._catalog_reads = catalog_parameters(conf)
