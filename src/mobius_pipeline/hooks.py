@@ -25,7 +25,7 @@ from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.redaction import guard_logs, redacted, redacted_traceback
 from mobius_pipeline.runtime.scratch import SCRATCHES, discard_unpublished, remove_leftovers, scratch_of
-from mobius_pipeline.runtime.signals import end_with_dvc, sigterm_unwinds
+from mobius_pipeline.runtime.signals import end_with_orchestrator, sigterm_unwinds
 from mobius_pipeline.tracking import api as tracking
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class ProjectHooks:
             MobiusError: If the section is missing a key, or has one that nothing reads.
         """
         sigterm_unwinds()
-        end_with_dvc()
+        end_with_orchestrator()
         try:
             config = tracking.TrackingConfig.model_validate(context.config_loader["mlflow"])
         except ValueError as error:
