@@ -47,7 +47,7 @@ test-fast: .venv/installed .venv/quantized
 	ruff check .
 	ruff format --check .
 	lint-imports
-	pytest --numprocesses=auto -m 'not slow and not browser and not ray and not faults and not cuda'
+	pytest --numprocesses=auto -m 'not slow and not browser and not ray and not faults and not cuda and not airflow'
 
 FAULTS := tests/faults tests/media tests/ingest tests/latents tests/training tests/runtime/test_errors.py \
 	tests/runtime/test_signals.py tests/tracking/test_tracking.py tests/tracking/test_tracking_store.py tests/runtime/test_redaction.py tests/models/test_pretrained.py tests/end_to_end/test_dvc.py \

@@ -1,7 +1,8 @@
-"""A real Airflow on the loopback interface: scheduler, LocalExecutor, API server, its database SQLite."""
+"""A real Airflow on the loopback interface: scheduler (LocalExecutor), DAG processor, API server, SQLite."""
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -36,12 +37,12 @@ class Airflow:
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": "0",
         }
 
     def python(self, code: str) -> str:
@@ -54,17 +55,23 @@ class Airflow:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Run it within the block, and end it with all that it has started."""
-        log = self.home / "standalone.log"
+        subprocess.run(
+            [BIN / "airflow", "db", "migrate"], env=self.environment, capture_output=True, check=True
+        )
+        log = self.home / "airflow.log"
         with log.open("w") as file:
-            words = [BIN / "airflow", "standalone"]
-            process = psutil.Popen(words, env=self.environment, stdout=file, stderr=subprocess.STDOUT)
+            parts = [
+                psutil.Popen([BIN / "airflow", *words], env=self.environment, stdout=file, stderr=file)
+                for words in (["api-server"], ["scheduler", "--skip-serve-logs"], ["dag-processor"])
+            ]
         try:
-            until(lambda: self._is_healthy() or process.poll() is not None)
-            assert process.poll() is None, log.read_text()[-4000:]
+            until(lambda: self._is_healthy() or any(part.poll() is not None for part in parts))
+            assert all(part.poll() is None for part in parts), log.read_text()[-4000:]
             yield
         finally:
-            started = [process, *process.children(recursive=True)]
-            process.terminate()
+            started = [one for part in parts for one in (part, *part.children(recursive=True))]
+            for part in parts:
+                part.terminate()
             _, left = psutil.wait_procs(started, timeout=30)
             for one in left:
                 with suppress(psutil.NoSuchProcess):

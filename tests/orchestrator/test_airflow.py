@@ -54,7 +54,7 @@ def airflow(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     return Airflow(tmp_path_factory.mktemp("airflow"), project / "airflow_dags", project)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def serving(airflow: Airflow) -> Iterator[Airflow]:
     with airflow.serving():
         until(lambda: airflow.ask("/dags")["total_entries"] == 1)

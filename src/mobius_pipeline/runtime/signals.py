@@ -87,7 +87,7 @@ def _unwind(number: int, frame: FrameType | None) -> None:
 
 
 def end_with_orchestrator() -> None:
-    """As a stage of DVC or a task of Airflow, be sent SIGTERM when that ends, however: it leaves its child running.
+    """As a stage of DVC or a task of Airflow, be sent SIGTERM when that ends: killed, it leaves this running.
 
     Where it has ended already, the parent is a process that takes up orphans: `init`, or, for a stage of DVC,
     one whose process group is its own. Airflow starts each task in a group of the task's own.
