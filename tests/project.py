@@ -17,6 +17,7 @@ VERSIONED = (
     ".dvc/plots/page.html",
     ".dvcignore",
     ".gitignore",
+    "deploy/airflow_dag.py.j2",
     "dvc.yaml",
     "pyproject.toml",
 )

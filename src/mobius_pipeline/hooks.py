@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 
 from mobius_pipeline.conf_source import conf_texts, refuse_empty
+from mobius_pipeline.pipelines.dag_config import check_dags
 from mobius_pipeline.runtime import telemetry
 from mobius_pipeline.runtime.addresses import local_output
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
@@ -27,7 +28,7 @@ from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.redaction import guard_logs, redacted, redacted_traceback
 from mobius_pipeline.runtime.scratch import SCRATCHES, discard_unpublished, remove_leftovers, scratch_of
-from mobius_pipeline.runtime.signals import end_with_dvc, sigterm_unwinds
+from mobius_pipeline.runtime.signals import end_with_orchestrator, sigterm_unwinds
 from mobius_pipeline.tracking import api as tracking
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,12 @@ class ProjectHooks:
         """
         print_errors_plainly()
         sigterm_unwinds()
-        end_with_dvc()
+        end_with_orchestrator()
         source = str(context.config_loader.conf_source)
         refuse_empty(source)
-        tracking.refuse_former_name(Path(source))
-        config = tracking.parse(context.config_loader["tracking"])
-        if config.credentials is not None:
-            tracking.log_in(config, _credentials(context.config_loader))
-        tracking.configure(config, context.project_path)
+        _configure_tracking(context)
+        with suppress(MissingConfigException):  # who needs no DAG may remove it
+            check_dags(context.config_loader["airflow"], pipelines)
         _warn_of_home(Path(source) / "base/globals.yml")
         local_output(
             context.config_loader["globals"].get("data", ""),
@@ -216,12 +215,15 @@ def left_behind(catalog: Any) -> list[Path]:
     ]
 
 
-def _credentials(loader: Any) -> dict[str, Any]:
-    """What `credentials.yml` of the environment holds; nothing where there is none."""
-    try:
-        return dict(loader["credentials"])
-    except MissingConfigException:
-        return {}
+def _configure_tracking(context: Any) -> None:
+    loader = context.config_loader
+    tracking.refuse_former_name(Path(loader.conf_source))
+    config = tracking.parse(loader["tracking"])
+    credentials: dict[str, Any] = {}
+    with suppress(MissingConfigException):  # a project needs none
+        credentials = loader["credentials"]
+    tracking.log_in(config, credentials)
+    tracking.configure(config, context.project_path)
 
 
 def _warn_of_home(paths: Path) -> None:

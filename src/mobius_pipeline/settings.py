@@ -17,7 +17,7 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "custom_resolvers": {"home": home},
-    "config_patterns": {"tracking": ["tracking*", "tracking*/**"]},
+    "config_patterns": {"tracking": ["tracking*", "tracking*/**"], "airflow": ["airflow*", "airflow*/**"]},
     # Dictionaries are merged key by key, so an environment holds only what differs from conf/base.
-    "merge_strategy": {"globals": "soft", "parameters": "soft"},
+    "merge_strategy": {"globals": "soft", "parameters": "soft", "airflow": "soft"},
 }

@@ -28,6 +28,7 @@ NOT_RUN = {
     "docs/library.md": 1,  # the example, which tests/examples runs
     "docs/containers.md": 4,  # a build, which tests/end_to_end/test_package.py makes, and Docker
     "docs/lineage.md": 5,  # queued experiments and a remote, which tests/end_to_end/test_dvc.py tries
+    "docs/orchestrator.md": 3,  # an Airflow, which tests/orchestrator starts
     "docs/performance.md": 1,  # minutes of `mobius plan`, which tests/planning/test_command.py runs
     "docs/pipelines.md": 2,  # Kedro-Viz, which serves until stopped; a download
     "docs/plan.md": 2,  # the same

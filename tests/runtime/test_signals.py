@@ -1,8 +1,12 @@
 """Signals wait for the end of a block."""
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from mobius_pipeline.runtime.signals import signals_wait
@@ -49,3 +53,32 @@ def test_what_is_ignored_stays_ignored() -> None:
     done: list[str] = []
     interrupted(2, done)
     assert done == ["the rest"]
+
+
+TASK = """if True:
+    import time
+    from mobius_pipeline.runtime.signals import end_with_orchestrator, sigterm_unwinds
+    sigterm_unwinds()
+    end_with_orchestrator()
+    print("at work", flush=True)
+    time.sleep(600)
+"""
+RUNNER = """if True:
+    import os, subprocess, sys
+    words = ["bash", "-c", 'exec "$0" -c "$1"', sys.executable, sys.argv[1]]
+    task = subprocess.Popen(words, start_new_session=True, env={**os.environ, "AIRFLOW_CTX_TASK_ID": "train"})
+    print(task.pid, flush=True)
+    task.wait()
+"""
+
+
+def test_a_task_ends_with_airflow() -> None:
+    """Airflow starts a task in a session of its own, where no signal to Airflow's processes comes."""
+    words = [sys.executable, "-c", RUNNER, TASK]
+    with subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, text=True) as runner:
+        assert runner.stdout is not None
+        task = psutil.Process(int(runner.stdout.readline()))
+        assert runner.stdout.readline() == "at work\n"
+        runner.kill()
+    psutil.wait_procs([task], timeout=60)
+    assert not task.is_running()

@@ -164,3 +164,22 @@ def test_a_database_that_nothing_upgrades_is_refused_at_once(
 def later(file: Path) -> None:
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+
+
+def test_an_experiment_that_another_process_creates_at_the_same_moment_is_used(
+    tracked_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    look_up, other = mlflow.MlflowClient.get_experiment_by_name, []
+
+    def late(client: mlflow.MlflowClient, name: str) -> Any:
+        found = look_up(client, name)
+        if found is None:  # the other one, between the two steps of this one
+            other.append(client.create_experiment(name, f"{(tracked_project / 'mlruns/artifacts').as_uri()}"))
+        return found
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", late)
+    with tracking.training_run("serial", **NOTHING) as run:
+        pass
+    assert open_client(store_of(tracked_project)).get_run(run.id).info.experiment_id == other[0]

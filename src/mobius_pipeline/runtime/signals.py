@@ -11,7 +11,7 @@ from types import FrameType
 
 import psutil
 
-_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"})  # that DVC runs a stage's command in
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"})  # that a command is run in
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -88,20 +88,27 @@ def _unwind(number: int, frame: FrameType | None) -> None:
     raise Terminated(143)
 
 
-def end_with_dvc() -> None:
-    """As a stage of DVC, be sent SIGTERM when DVC ends, however that happens: it leaves its stage running."""
-    if "DVC_STAGE" not in os.environ:
+def end_with_orchestrator() -> None:
+    """As a stage of DVC or a task of Airflow, be sent SIGTERM when that ends: killed, it leaves this running.
+
+    Where it has ended already, the parent is a process that takes up orphans: `init`, or, for a stage of DVC,
+    one whose process group is its own. Airflow starts each task in a group of the task's own.
+    """
+    if "DVC_STAGE" in os.environ:
+        starter = _starter(lambda process: os.getpgid(process.pid) == os.getpgrp())
+    elif "AIRFLOW_CTX_TASK_ID" in os.environ:
+        starter = _starter(lambda process: process.pid != 1)
+    else:
         return
-    dvc = _starter()
-    if dvc is None:
+    if starter is None:
         os.kill(os.getpid(), signal.SIGTERM)
         return
 
     def watch() -> None:
-        dvc.wait()
+        starter.wait()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="end with DVC", daemon=True).start()
+    threading.Thread(target=watch, name="end with the orchestrator", daemon=True).start()
 
 
 @contextmanager
@@ -130,16 +137,13 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
-def _starter() -> psutil.Process | None:
-    """The process that started this one, maybe through a shell; None if it has ended.
-
-    Then the parent is one that takes up orphans, whose process group is its own.
-    """
+def _starter(started: Callable[[psutil.Process], bool]) -> psutil.Process | None:
+    """The process that `started` this one, maybe through a shell; None if it has ended."""
     try:
         process = psutil.Process().parent()
         while process is not None and process.name() in _SHELLS:
             process = process.parent()
-        return process if process is not None and os.getpgid(process.pid) == os.getpgrp() else None
+        return process if process is not None and started(process) else None
     except (psutil.NoSuchProcess, ProcessLookupError):
         return None
 
