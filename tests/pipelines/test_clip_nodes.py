@@ -16,6 +16,7 @@ from PIL import Image
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.write import write_mp4
+from mobius_pipeline.pipelines.base.nodes import make_base
 from mobius_pipeline.pipelines.files import CurveDataset
 from mobius_pipeline.pipelines.folders import FolderDataset, VideosDataset
 from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
@@ -111,3 +112,10 @@ def test_ingestion_imports_neither_torch_nor_mlflow_nor_great_expectations() -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "no_folder"])
+def test_a_base_that_is_neither_a_folder_nor_settings_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(MobiusError, match=f"There is no folder {tmp_path / name}. Name a model's folder"):
+        make_base(None, tmp_path, tmp_path / name, None, None, tmp_path / "work")

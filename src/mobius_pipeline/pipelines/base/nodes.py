@@ -26,8 +26,9 @@ def make_base(
         return import_base(source, unpublished(work / "base"))
     if source.suffix not in (".yml", ".yaml"):
         raise MobiusError(
-            f"There is no {source}. Name a model's folder in `base_model` of conf/base/globals.yml, relative "
-            "to the project or absolute; or conf/base/parameters_base.yml, to train a small one as that says."
+            f"There is no folder {source}. Name a model's folder in `base_model` of conf/base/globals.yml, "
+            "relative to the project or absolute; or conf/base/parameters_base.yml, to train a small one as "
+            "that says."
         )
     from mobius_pipeline.base_model.train import train_base
 
