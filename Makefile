@@ -99,6 +99,7 @@ study: .venv/installed
 
 bench: .venv/installed
 	python benchmarks/steps.py
+	python benchmarks/plan_time.py
 	python benchmarks/tracking.py
 	python benchmarks/decode.py
 	python benchmarks/ingest.py

@@ -129,13 +129,13 @@ def row(predicted: float, measured: Sequence[float]) -> dict[str, float]:
 
 
 def write_base(folder: Path) -> None:
-    """A VAE of Stable Diffusion's layout at a quarter of its width, and the project's own text encoder."""
+    """A VAE of Stable Diffusion's layout at half its width, and the project's own text encoder."""
     write_text_encoder(folder, tokens=TOKENS)
     torch.manual_seed(0)
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 64, 128, 128),
+        block_out_channels=(64, 128, 256, 256),
         layers_per_block=2,
         latent_channels=4,
         norm_num_groups=32,

@@ -13,13 +13,17 @@ import tiny
 from mobius_pipeline.base_model.load import TextEncoder, load_vae
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
-from mobius_pipeline.models.factory import trainable_parameters
+from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.planning.calibrate import training_device
+from mobius_pipeline.planning.levers import Recipe
+from mobius_pipeline.planning.predict import StepShape, model_inputs, predict_training, training_step
+from mobius_pipeline.planning.roofline import seconds
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.config import ModelConfig
 from mobius_pipeline.training.launch import Job, launch
-from mobius_pipeline.training.meters import tensor_bytes
+from mobius_pipeline.training.meters import StepTimer, tensor_bytes
 from mobius_pipeline.training.processes import processes_of_torchrun
 from mobius_pipeline.training.train_mode import build_trainer
 from mobius_pipeline.training.trainer import Trainer
@@ -268,3 +272,23 @@ def test_the_whole_chain(tmp_path: Path, mlflow_template: Path) -> None:
     for one in trained:
         assert any(name.startswith("system/gpu_0") for name in one.data.metrics), sorted(one.data.metrics)
     assert "Data and pipelines are up to date" in run(folder, "dvc", "status")
+
+
+def test_the_plan_times_this_gpu() -> None:
+    base = tiny.unet()
+    shape = StepShape(batch=2, frames=4, height=16, width=16, tokens=12)
+    recipes = [Recipe(tiny.variant(mode)) for mode in MODES]
+    device = training_device("here", dict(base.config), recipes, shape, "cuda")
+    assert device.queued
+    assert device.memory_bytes
+    assert 0 < device.issue_s < 1e-2
+    step = training_step(
+        build_model(tiny.variant("serial"), base, seed=0).to("cuda"),
+        [tensor.to("cuda") for tensor in model_inputs(base.config, shape)],
+    )
+    timer = StepTimer(3, torch.device("cuda"))
+    for _ in range(13):
+        with timer:
+            step.run()
+    cost = predict_training(base.config, tiny.variant("serial"), shape)
+    assert 0.3 < seconds(cost.operations, device) / timer.median_s < 3  # of the order of a step's time

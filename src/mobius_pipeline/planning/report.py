@@ -1,6 +1,6 @@
 """The plan as the JSON that the catalog keeps and the table that the terminal shows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -104,6 +104,8 @@ def print_plan(report: Mapping[str, Any], console: Console) -> None:
     """Print the plan: the modes, the levers, and the largest sizes where they were searched."""
     console.print(plan_table(report))
     console.print(lever_table(report))
+    if "timing" in report:
+        console.print(time_table(report))
     console.print("Without VAE and text encoder: training reads cached latents and holds neither.")
     if "timing" in report:
         console.print(timing_note(report["timing"]), soft_wrap=False, markup=False)
@@ -130,8 +132,6 @@ def lever_table(report: Mapping[str, Any]) -> Table:
     table.add_column("", overflow="fold")  # on a narrow terminal, so that every number stays whole
     for name in ("trained", "static", "activations", "peak", work_unit, "fits in GiB"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in _time_columns(report):
-        table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows.items():
         table.add_row(
             name,
@@ -139,19 +139,26 @@ def lever_table(report: Mapping[str, Any]) -> Table:
             *(f"{row[key] / of_memory:.2f}" for key in ("static_bytes", "activation_bytes", "peak_bytes")),
             f"{row['flops'] / of_work:.2f}",
             str(row["smallest_fit_gib"] or "none"),
-            *(shown(row) for shown in _time_columns(report).values()),
         )
     return table
 
 
-def _time_columns(report: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]], str]]:
-    """Titles of the columns of times, and what to show in each of a row; none without a device."""
-    if "timing" not in report:
-        return {}
-    columns = {"step": lambda row: interval(row["step_s"]), "training": lambda row: duration(row["hours"])}
-    if report["timing"]["price_per_hour"] is not None:
-        columns["cost"] = lambda row: money(row["cost"])
-    return columns
+def time_table(report: Mapping[str, Any]) -> Table:
+    """A row a mode and a lever: hours, cost, and whether the step fits the device."""
+    timing = report["timing"]
+    memory, price = timing["device"]["memory_bytes"], timing["price_per_hour"]
+    titles = ["a step", "steps", "all steps"]
+    titles += [] if price is None else ["cost"]
+    titles += [] if memory is None else [f"fits its {memory / GIB:.0f} GiB"]
+    table = Table("", title=f"Time on {timing['device']['name']}")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, row in (report["modes"] | report["levers"]).items():
+        cells = [interval(row["step_s"]), f"{row['steps']:,}", duration(row["hours"])]
+        cells += [] if price is None else [money(row["cost"])]
+        cells += [] if memory is None else ["yes" if row["fits_device"] else "no"]
+        table.add_row(name, *cells)
+    return table
 
 
 def _as_lever(mode: Mapping[str, Any]) -> dict[str, Any]:
