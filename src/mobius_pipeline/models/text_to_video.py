@@ -75,8 +75,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
             levers: Memory options of `Variant` that replace the trained ones, as `spatial_dtype`.
 
         Raises:
-            MobiusError: If a part is missing or does not fit, the base is another one, or a folder is named
-                by an address.
+            MobiusError: If a part is missing or does not fit, the base is another, or a folder is an address.
         """
         base = local_path(base)
         trained = base / TRAINED if trained is None else local_path(trained)

@@ -40,7 +40,6 @@ def plan_base(
     frames: int,
     height: int,
     width: int,
-    fps: float,
     text_tokens: int | None,
     batch: int,
     memory: float,
@@ -57,7 +56,6 @@ def plan_base(
         frames: A clip's.
         height: In px.
         width: In px.
-        fps: Not looked at.
         text_tokens: Length of a text embedding; None: the tokenizer's, or the usual.
         batch: Clips a step.
         memory: GiB to find the largest batch and frame count for.

@@ -126,6 +126,7 @@ def plan_command_line(context: click.Context, /, clips: int | None, **options: A
             tracking.configure(tracking.read_project(Path.cwd()), Path.cwd())
             tracking.check()
         training = {name: options[name] for name in ("batch", "memory", "steps", "price_per_hour", "output")}
+        del model["fps"]  # no matter to a training
         command.plan_base(console, device=device, **model, **training)
         return
     encoding = {name: options[name] for name in (*_ENCODING, "price_per_hour", "output")}
