@@ -143,7 +143,7 @@ def report(title: str, measured: Mapping[Case, float], found: Mapping[Case, floa
 def main(arguments: Sequence[str] | None = None) -> int:
     """List the operations, fit if asked to, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--fit", action="store_true", help="fit the shares anew, and print them")
+    parser.add_argument("--fit", action="store_true", help="fit the shares again, and print them")
     options = parser.parse_args(arguments)
     work = listed(list({**KERNELS_H200, **STEPS_H200, **STEPS_H100}))
     attained = fitted(work) if options.fit else ON_H200

@@ -98,7 +98,7 @@ def test_the_chain_runs_and_a_killed_training_goes_on(serving: Airflow, project:
 def test_a_training_that_is_marked_failed_ends_as_killed_and_goes_on_when_cleared(
     serving: Airflow, project: Path
 ) -> None:
-    """After the chain: with other settings, so that it trains anew."""
+    """After the chain: with other settings, so that it trains again."""
     changes = {"steps": 20, "previews": None, "checkpoint_every": 1, "evaluate_every": 20}
     change(project / "conf/base/parameters_train.yml", {"train": changes})
     before = checkpoints(project, "serial")

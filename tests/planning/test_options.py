@@ -78,6 +78,10 @@ def test_a_project_gives_its_base_and_its_clips(
     form = json.loads(Path("plan.json").read_text())["format"]
     assert form["size"] == {"frames": 6, "height": 32, "width": 64}
     assert (form["scale"], form["text_width"]) == (4, 8)
+    (elsewhere / "conf/local").mkdir()
+    (elsewhere / "conf/local/globals.yml").write_text("clip: {frames: 3}\n")
+    assert main(["plan", "--clips", "5", "--output", "plan.json"]) == 0
+    assert json.loads(Path("plan.json").read_text())["format"]["size"]["frames"] == 3
     monkeypatch.setenv("KEDRO_ENV", "other")
     assert main(["plan", "--clips", "5", "--frames", "2", "--output", "plan.json"]) == 0
     form = json.loads(Path("plan.json").read_text())["format"]

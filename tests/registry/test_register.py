@@ -153,16 +153,16 @@ def test_the_champion_samples_in_a_fresh_process(
     done = registered(trained, tiny_base, tiny_store, config, serial=0.3, parallel=0.2)
     assert (done["version"], done["column"], done["champion_moved"]) == ("1", "parallel", True)
     tracking.reset()
-    told = json.loads(fresh(project, PREDICT, config.name, *PROMPTS))
-    videos = [bytes.fromhex(video) for video in told["videos"]]
+    found = json.loads(fresh(project, PREDICT, config.name, *PROMPTS))
+    videos = [bytes.fromhex(video) for video in found["videos"]]
     assert len(videos) == 2
     assert videos[0] != videos[1]
-    assert told["again"][0] != told["videos"][0]
+    assert found["again"][0] != found["videos"][0]
     file = project / "video.mp4"
     file.write_bytes(videos[0])
     assert load_clip(file, tiny.CLIP).shape == (4, 16, 16, 3)
-    assert told["code"].startswith(str(project / "mlruns"))  # the model's own code, not ours
-    assert lacking(imported(told["modules"])) == set()
+    assert found["code"].startswith(str(project / "mlruns"))  # the model's own code, not ours
+    assert lacking(imported(found["modules"])) == set()
 
 
 def imported(modules: list[str]) -> set[str]:

@@ -142,20 +142,11 @@ def plan_encoding(
     _check_output(output)
     size = ClipSize(frames=frames, height=height, width=width)
     tokens = text_tokens or _tokens(source)
-    form = StoreFormat(
-        size,
-        config["in_channels"],
-        scale,
-        tokens,
-        config["cross_attention_dim"],
-        captions_per_clip,
-        CLIPS_PER_SHARD,
-    )
+    channels, text_width = config["in_channels"], config["cross_attention_dim"]
+    form = StoreFormat(size, channels, scale, tokens, text_width, captions_per_clip, CLIPS_PER_SHARD)
     if sample_clip is not None:
         decode_rate = measured_decode_rate(sample_clip, ClipFormat(**size.model_dump(), fps=fps))
-    speed = None
-    if device is not None:
-        speed = _speed(source, size, tokens, device, decode_rate, cores, gpus)
+    speed = None if device is None else _speed(source, size, tokens, device, decode_rate, cores, gpus)
     prices = Prices(price_per_hour, price_per_gb_month)
     report = encoding_report(clips, form, store_bytes(clips, form), speed, prices)
     print_encoding(report, console)

@@ -1,15 +1,13 @@
 """What `mobius plan` reads of the project in the working directory: its base model and its clip format."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.conf_files import merged
 from mobius_pipeline.runtime.errors import MobiusError
 
 GLOBALS = "globals.yml"
@@ -24,20 +22,18 @@ class Project:
 
 
 def find_project(root: Path) -> Project | None:
-    """Read the project at `root` as Kedro does, in the environment `KEDRO_ENV`; None where there is none.
+    """Read the project at `root` as Kedro does, in `KEDRO_ENV` or `local`; None where there is none.
 
     Raises:
         MobiusError: If its globals cannot be read or have no clip format.
     """
-    files = [root / "conf" / name / GLOBALS for name in ("base", os.environ.get("KEDRO_ENV", "base"))]
-    if not files[0].is_file():
+    if not (file := root / "conf/base" / GLOBALS).is_file():
         return None
     try:
-        layers = (OmegaConf.load(file) for file in files if file.is_file())
-        merged: Any = OmegaConf.to_container(OmegaConf.merge(*layers), resolve=True)
-        return Project(Path(merged["data"]) / "06_models/base", ClipFormat(**merged["clip"]))
+        written = merged(root, GLOBALS)
+        return Project(Path(written["data"]) / "06_models/base", ClipFormat(**written["clip"]))
     except (OmegaConfBaseException, OSError, ValidationError, KeyError, TypeError) as error:
         raise MobiusError(
-            f"{files[0]} names no clip format and data folder ({error}). Repair its `clip` and `data`, or "
+            f"{file} names no clip format and data folder ({error}). Repair its `clip` and `data`, or "
             "name a model with --config."
         ) from error

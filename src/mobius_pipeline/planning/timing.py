@@ -17,7 +17,7 @@ class Timing:
         device: What it runs on.
         steps: Optimiser steps of serial.
         equal_compute: Whether parallel goes on until it has spent serial's FLOPs, as `train.equal_compute`.
-        price_per_hour: Of the device; None: no cost is told. The currency is the user's own.
+        price_per_hour: Of the device; None: no cost. The currency is the user's own.
     """
 
     device: Device

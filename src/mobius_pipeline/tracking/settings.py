@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from omegaconf import OmegaConf
 from pydantic import Field
 
+from mobius_pipeline.runtime.conf_files import merged
 from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.redaction import redacted
@@ -112,15 +113,9 @@ def read_project(project: Path) -> TrackingConfig:
             f"There is no {project / PROJECT_SETTINGS}. Give this command in the project's folder. Where the "
             "installed package ran, unpack its configuration: `tar -xzf conf-mobius_pipeline.tar.gz`."
         )
-    config = parse(_merged(project, "tracking.yml"))
-    log_in(config, _merged(project, "credentials.yml"))
+    config = parse(merged(project, "tracking.yml"))
+    log_in(config, merged(project, "credentials.yml"))
     return config
-
-
-def _merged(project: Path, name: str) -> dict[str, Any]:
-    files = [project / "conf" / env / name for env in ("base", os.environ.get("KEDRO_ENV") or "local")]
-    merged = OmegaConf.merge({}, *(OmegaConf.load(file) for file in files if file.is_file()))
-    return dict(OmegaConf.to_container(merged, resolve=True))  # type: ignore[arg-type]
 
 
 def refuse_former_name(conf: Path) -> None:
