@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pandas as pd
 import pytest
 
 import comparison_example
+import warm
 from mobius_pipeline.runtime import telemetry
 from once import Once, once_in
+from project import WARM
 
 telemetry.silence()
 # Tiny models gain nothing from threads, and golden losses must not depend on how many there are.
@@ -21,6 +24,16 @@ ROOT = Path(__file__).parent
 # One worker makes the finished project in the first of these while another one kills processes in the second;
 # the rest, which is shorter, comes afterwards, so that no worker waits long for the last file of another.
 FIRST = ("end_to_end/test_chain.py", "faults/", "end_to_end/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server of warm commands, one for all workers."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(tempfile.mkdtemp(prefix="warm-"))
+        commands = warm.Commands(folder)
+        commands.start()
+        config.add_cleanup(lambda: (commands.stop(), shutil.rmtree(folder)))
+        os.environ[WARM] = str(folder)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses

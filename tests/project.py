@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
+# The folder of clients of tests/warm.py, which tests/conftest.py starts.
+WARM = "MOBIUS_TESTS_WARM"
 VERSIONED = (
     ".dvc/config",
     ".dvc/.gitignore",
@@ -58,7 +60,9 @@ def finished(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     Raises:
         AssertionError: If it fails, with the end of what it printed.
     """
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env=environment())
+    own = environment()
+    own["PATH"] = f"{own[WARM]}{os.pathsep}{own['PATH']}"
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env=own)
     assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     return done
 

@@ -176,14 +176,16 @@ def test_no_process_stays_behind_and_the_next_run_goes_on(
     tmp_path: Path,
 ) -> None:
     """One process is in its VAE, the other one's decoder hangs, and shards are finished."""
-    one, two = sample_table["path"].iloc[[7, 8]]
-    lines = failing.in_the_vae(sample_clips, one, "hang", 9) + failing.in_reading(two, "hang", 9)
-    (tmp_path / "lines").write_text(lines)
+    one, *others = sample_table["path"].iloc[7:11]  # the process that has the first takes one of the others
+    lines = [failing.in_reading(other, "hang", 9) for other in others]
+    (tmp_path / "lines").write_text(failing.in_the_vae(sample_clips, one, "hang", 9) + "".join(lines))
     command = [sys.executable, "-c", CODE, *map(str, (tmp_path, table, sample_clips, tiny_base))]
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     running = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
+    until = time.monotonic() + 120
     while len(set(deadly.tried(tmp_path / "faults"))) < 2 or len(shards(tmp_path / "store")) < 3:
         assert running.poll() is None
+        assert time.monotonic() < until
         time.sleep(0.02)
     assert len(of_session(running.pid)) >= 5  # this one, two that encode, and what decodes for them
     if number == signal.SIGINT:

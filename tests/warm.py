@@ -1,0 +1,236 @@
+"""Commands of the environment in an interpreter that has imported the libraries already.
+
+A stage of the project imports other people's packages for 2 to 8 s, and the tests start hundreds of stages.
+Here, a server imports these packages once and forks for each command. The child takes over the caller's
+folder, environment and open files and runs the script that the environment installed. The server imports
+nothing of the project and no part of Kedro, so a child finds its own project's code and configuration.
+
+`Commands.start` writes clients for the front of `PATH`. A variable that a library may read while it is
+imported must be the same for client and server; otherwise the client runs the real command. A test that
+signals a process group starts the real command, since a child of the server belongs to another group.
+"""
+
+import gc
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+COMMANDS = ("kedro", "dvc", "mobius")
+LIBRARIES = (
+    "accelerate",
+    "av",
+    "cookiecutter.main",
+    "diffusers.models.unets.unet_3d_condition",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.optimization",
+    "diffusers.pipelines.pipeline_utils",
+    "diffusers.training_utils",
+    "diffusers.video_processor",
+    "dvc.cli",
+    "dvc.cli.parser",
+    "dvc.repo",
+    "dynaconf",
+    "fsspec.implementations.local",
+    "git",
+    "great_expectations",
+    "IPython",
+    "matplotlib.figure",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.tracking",
+    "omegaconf",
+    "pandas",
+    "plotly.graph_objects",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "requests",
+    "rich.traceback",
+    "torch._subclasses.fake_tensor",
+    "torch.utils.flop_counter",
+    "torchmetrics.image.fid",
+    "transformers",
+)
+# What the libraries do not read while they are imported.
+FREE = ("_", "COLUMNS", "KEDRO_ENV", "LINES", "OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHLVL")
+FREE_PREFIXES = ("DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MLFLOW_", "MOBIUS_TESTS_", "PYTEST_")
+
+NOT_SERVED = -1
+
+# Started without the environment's packages: a client is there in 20 ms.
+CLIENT = """\
+#!{python} -IS
+import sys
+sys.path.append({folder!r})
+import warm
+warm.run(sys.argv[0])
+"""
+
+
+class Commands:
+    """The server and the folder of its clients."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Write the clients and start the server, which imports the libraries when it is first asked."""
+        for name in COMMANDS:
+            client = self.folder / name
+            client.write_text(CLIENT.format(python=sys.executable, folder=str(Path(__file__).parent)))
+            client.chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.folder / "socket"))
+            listener.listen()
+            self.server = subprocess.Popen(
+                [sys.executable, __file__, str(listener.fileno())],
+                stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """End the server."""
+        assert self.server is not None
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait()
+
+
+def imported(environment: dict[str, str]) -> dict[str, str]:
+    """The variables that decide whether the server's imports serve a command."""
+    return {
+        key: value
+        for key, value in environment.items()
+        if key not in FREE and not key.startswith(FREE_PREFIXES)
+    }
+
+
+def run(client: str) -> None:
+    """Run a client: have the server run its command, or run the real one; ends as the command does."""
+    own = Path(client)
+    script = Path(sys.executable).parent / own.name
+    environment = dict(os.environ)
+    request = {"argv": [str(script), *sys.argv[1:]], "cwd": str(Path.cwd()), "environment": environment}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(str(own.parent / "socket"))
+        socket.send_fds(server, [b"\0"], [0, 1, 2])
+        server.sendall(json.dumps(request).encode() + b"\n")
+        answers = server.makefile()
+        child = int(next(answers))
+        if child == NOT_SERVED:
+            os.execv(script, [str(script), *sys.argv[1:]])
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: os.kill(child, number))
+        status = int(next(answers))
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A command that runs, and the client that waits for it."""
+
+    process: int
+    client: socket.socket
+
+
+def serve(listener: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request until standard input is closed.
+
+    Returns:
+        In a child, its request; in the server, None.
+    """
+    selector = selectors.DefaultSelector()
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    selector.register(listener, selectors.EVENT_READ)
+    served = imported(dict(os.environ))
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is sys.stdin:
+                return None
+            if key.fileobj is listener:
+                client, _ = listener.accept()
+                request = _received(client)
+                serves = imported(request["environment"]) == served
+                process = _fork() if serves else NOT_SERVED
+                if not process:
+                    selector.close()
+                    listener.close()
+                    client.close()
+                    return request
+                for descriptor in request["files"]:
+                    os.close(descriptor)
+                client.sendall(f"{process}\n".encode())
+                if serves:
+                    child = _Child(process, client)
+                    selector.register(os.pidfd_open(process), selectors.EVENT_READ, child)
+                    selector.register(client, selectors.EVENT_READ, child)
+            elif key.fileobj is key.data.client:  # it was killed: so is its command
+                selector.unregister(key.fileobj)
+                os.kill(key.data.process, signal.SIGKILL)
+            else:
+                _answer(selector, key)
+
+
+def _received(client: socket.socket) -> dict[str, Any]:
+    _, files, _, _ = socket.recv_fds(client, 1, 3)
+    with client.makefile("rb") as lines:
+        return {**json.loads(next(lines)), "files": files}
+
+
+def _answer(selector: selectors.BaseSelector, ended: selectors.SelectorKey) -> None:
+    """Hand the exit status of a command that ended to its client."""
+    child: _Child = ended.data
+    selector.unregister(ended.fileobj)
+    os.close(ended.fd)
+    status = os.waitstatus_to_exitcode(os.waitpid(child.process, 0)[1])
+    if child.client in selector.get_map():
+        selector.unregister(child.client)
+        child.client.sendall(f"{status}\n".encode())
+    child.client.close()
+
+
+def _fork() -> int:
+    """Fork with the libraries imported, which the first command waits for."""
+    if not gc.get_freeze_count():
+        for name in LIBRARIES:
+            import_module(name)
+        gc.collect()
+        gc.freeze()
+    return os.fork()
+
+
+def become(request: dict[str, Any]) -> None:
+    """Take over the client's folder, environment, files and command."""
+    for descriptor, own in zip(request["files"], (0, 1, 2), strict=True):
+        os.dup2(descriptor, own)
+        os.close(descriptor)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    own_path = os.environ.get("PYTHONPATH", "")
+    sys.path[:1] = [str(Path(request["argv"][0]).parent), *filter(None, own_path.split(os.pathsep))]
+    sys.argv = request["argv"]
+    sys.modules["numpy"].random.seed()  # `random` seeds itself where a process forks
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as listening:
+        found = serve(listening)
+    if found:
+        become(found)
+        runpy.run_path(sys.argv[0], run_name="__main__")
