@@ -1,4 +1,4 @@
-"""What is dear to make is made once for all workers of pytest-xdist, as its documentation advises."""
+"""What is expensive to make is made once for all workers of pytest-xdist, as its documentation advises."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Kedro's own commands, as its documentation tells them, on this project."""
+"""Kedro's own commands, as its documentation shows them, on this project."""
 
 import re
 import subprocess

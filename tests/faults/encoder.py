@@ -50,10 +50,10 @@ def encode_failing(
         faults.write_text(lines)
         try:
             encode(root / name, table, clips, base, engine, **settings)
-            told = ""
+            reported = ""
         except MobiusError as error:
-            told = str(error)
-        (root / f"{number}.txt").write_text(told)
+            reported = str(error)
+        (root / f"{number}.txt").write_text(reported)
 
 
 def encode_without_room(root: Path, table: Path, clips: Path, base: Path, most_bytes: int) -> None:

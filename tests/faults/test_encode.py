@@ -89,15 +89,15 @@ def test_a_killed_encode_goes_on_at_the_last_finished_shard(
     assert files(tmp_path) == files(straight)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(start: Start, straight: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(start: Start, straight: Path, tmp_path: Path) -> None:
     """Room for a shard of clips, but not for one of captions."""
     sizes = {name: len(data) for name, data in files(straight).items()}
     largest = max(size for name, size in sizes.items() if "/shard-" in name)
     assert largest < max(size for name, size in sizes.items() if "/text-" in name)
     ended(start(tmp_path, largest, target=encoder.encode_without_room))
-    told = (tmp_path / "error.txt").read_text()
-    assert "text-" in told
-    assert "Make room" in told
+    reported = (tmp_path / "error.txt").read_text()
+    assert "text-" in reported
+    assert "Make room" in reported
     (tmp_path / "error.txt").unlink()
     left = shards(tmp_path)
     assert len(left) == CLIPS // 2
@@ -112,7 +112,7 @@ def encoded(root: Path) -> list[str]:
     return [clip_id for path in root.rglob("shard-*.safetensors") for clip_id in row_names(path)]
 
 
-def test_a_clip_that_fails_is_tried_again_then_told_and_the_others_kept(
+def test_a_clip_that_fails_is_tried_again_then_reported_and_the_others_kept(
     start: Start, straight: Path, tmp_path: Path, sample_table: pd.DataFrame, sample_clips: Path
 ) -> None:
     one, two = sample_table["path"].iloc[[3, 8]]
@@ -182,17 +182,17 @@ def test_both_engines_write_the_same_bytes(on_ray: Path, straight: Path) -> None
 
 
 @pytest.mark.ray
-def test_a_worker_that_dies_is_started_again_and_what_it_always_dies_of_told(
+def test_a_worker_that_dies_is_started_again_and_what_it_always_dies_of_reported(
     on_ray: Path, sample_table: pd.DataFrame
 ) -> None:
     fatal, wrong = sample_table["path"].iloc[DEADLY_READ + DEADLY], sample_table["path"].iloc[9]
-    told = (on_ray / "1.txt").read_text()
-    assert "5 clips" in told
+    reported = (on_ray / "1.txt").read_text()
+    assert "5 clips" in reported
     for path in fatal.iloc[: len(DEADLY_READ)]:
-        assert f"{path} (the process that read it was ended by SIGKILL)" in told
+        assert f"{path} (the process that read it was ended by SIGKILL)" in reported
     for path in fatal.iloc[len(DEADLY_READ) :]:
-        assert f"{path} (its process was killed or crashed each time)" in told
-    assert f"{wrong} (RuntimeError: out of luck)" in told
+        assert f"{path} (its process was killed or crashed each time)" in reported
+    assert f"{wrong} (RuntimeError: out of luck)" in reported
     failed = sample_table["path"].isin([*fatal, wrong])
     assert sorted(encoded(on_ray / "deadly")) == sorted(sample_table["clip_id"][~failed][: CLIPS - 5])
 

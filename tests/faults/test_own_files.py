@@ -178,10 +178,10 @@ def test_a_wrong_index_is_refused_and_made_again(
     change, said = INDEX[what]
     whole = path.read_bytes()
     written(change(pd.read_parquet(path)), path)
-    with pytest.raises(MobiusError, match=said) as told:
+    with pytest.raises(MobiusError, match=said) as reported:
         used(store)
-    assert f"{path} cannot be used" in str(told.value)
-    assert "`kedro run --pipelines=encode`" in str(told.value)
+    assert f"{path} cannot be used" in str(reported.value)
+    assert "`kedro run --pipelines=encode`" in str(reported.value)
     update_store(store, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
     assert path.read_bytes() == whole
 
@@ -225,9 +225,9 @@ def test_wrong_samples_are_refused(rows: Any, said: str, tmp_path: Path) -> None
     write_json(folder / "samples.json", [LISTED])
     assert len(SampleSet.load(folder).samples) == 1
     write_json(folder / "samples.json", rows)
-    with pytest.raises(MobiusError, match=said) as told:
+    with pytest.raises(MobiusError, match=said) as reported:
         SampleSet.load(folder)
-    assert "`kedro run --pipelines=sample_serial`" in str(told.value)
+    assert "`kedro run --pipelines=sample_serial`" in str(reported.value)
     (folder / "frames.safetensors").write_bytes(b"frames")
     write_json(folder / "samples.json", [LISTED])
     with pytest.raises(MobiusError, match=r"frames\.safetensors cannot be used"):

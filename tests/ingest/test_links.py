@@ -102,10 +102,10 @@ def test_a_parameter_allows_folders(
     (tmp_path / "linked").symlink_to("hub")
     config = INGEST.model_copy(update={"linked_folders": (named.format(tmp_path),)})
     table = pd.read_parquet(tabulate(snapshot, config, CLIP, tmp_path / "work", project=tmp_path))
-    told = table.set_index("path")
-    assert told["status"].to_dict() == {"x.gif": "ok", "y.gif": "rejected"}
-    assert f"outside of the folder of clips, to {tmp_path / 'other.gif'};" in told["reason"]["y.gif"]
-    assert "ingest.linked_folders" in told["reason"]["y.gif"]
+    reported = table.set_index("path")
+    assert reported["status"].to_dict() == {"x.gif": "ok", "y.gif": "rejected"}
+    assert f"outside of the folder of clips, to {tmp_path / 'other.gif'};" in reported["reason"]["y.gif"]
+    assert "ingest.linked_folders" in reported["reason"]["y.gif"]
 
 
 def test_a_name_that_begins_alike_is_another_folder(tmp_path: Path) -> None:

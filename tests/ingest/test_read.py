@@ -260,7 +260,7 @@ def test_a_reader_that_cannot_start_is_no_fault_of_the_files(tmp_path: Path) -> 
     assert not (tmp_path / "native/clips.parquet").exists()
 
 
-def test_a_second_run_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_run_is_refused_and_reported_of_the_first(tmp_path: Path) -> None:
     with (
         only_writer(tmp_path / "lock", "The table"),
         pytest.raises(MobiusError, match=rf"The table is being written by process {os.getpid()} on"),

@@ -152,10 +152,10 @@ def test_clips_that_changed_since_are_named_and_the_others_kept(
     shutil.copy(clips / other, clips / changed)
     with pytest.raises(
         MobiusError, match=r"2 clips .* cannot be encoded: .*pipelines=ingest,validate"
-    ) as told:
+    ) as reported:
         update(root, table, raw_clips=clips)
-    assert f"{gone} (" in str(told.value)
-    assert f"{changed} (has other bytes" in str(told.value)
+    assert f"{gone} (" in str(reported.value)
+    assert f"{changed} (has other bytes" in str(reported.value)
     assert not list(root.rglob("index.parquet"))
     (clips / gone).write_bytes(held[0])
     (clips / changed).write_bytes(held[1])
@@ -172,7 +172,7 @@ def test_without_a_model_no_clip_is_tried(
         update(tmp_path / "latents", sample_table[:10], base=base)
 
 
-def test_orphans_are_told_and_removed_on_request_only(
+def test_orphans_are_reported_and_removed_on_request_only(
     store: Path,
     sample_table: pd.DataFrame,
     sample_clips: Path,
@@ -185,10 +185,10 @@ def test_orphans_are_told_and_removed_on_request_only(
     kept = len(list(store.rglob("*.safetensors")))
     few = sample_table[:1]
     update(store, few)
-    told = " ".join(record.getMessage() for record in caplog.records)
-    assert "2 shards (" in told
-    assert "that no clip refers to any more stay" in told
-    assert "earlier (1.0 MB)" in told
+    reported = " ".join(record.getMessage() for record in caplog.records)
+    assert "2 shards (" in reported
+    assert "that no clip refers to any more stay" in reported
+    assert "earlier (1.0 MB)" in reported
     assert len(list(store.rglob("*.safetensors"))) == kept
     assert update(store, sample_table) == (0, 0)  # they come back
     config = tiny.encode_config(remove_orphans=True)
@@ -196,7 +196,7 @@ def test_orphans_are_told_and_removed_on_request_only(
     update_store(store, few, sample_clips, tiny_base, tiny.CLIP, config)
     removed = before - shards(store).keys()
     assert len(removed) == 2
-    assert all(Path(shard).name in told for shard in removed)
+    assert all(Path(shard).name in reported for shard in removed)
     opened = LatentsStore(store)
     assert opened.moments(opened.clips(few["split"].iloc[0])[0])[0].shape == (4, 4, 4, 4)
 

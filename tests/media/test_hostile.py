@@ -44,8 +44,8 @@ def examine(
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout)
-    return told["results"], told["grown_mib"]
+    reported = json.loads(done.stdout)
+    return reported["results"], reported["grown_mib"]
 
 
 def film() -> np.ndarray:
@@ -78,8 +78,8 @@ def test_truncated_anywhere(wholes: Path, tmp_path: Path) -> None:
     assert {name: result for name, result in results.items() if "reason" not in result} == {}
     assert results["zero.mp4"]["reason"] == "zero.mp4: the file is empty (0 bytes)"
     assert results["letter.mp4"]["reason"] == "letter.mp4: a text file, not a video"
-    told = [result["reason"] for name, result in results.items() if name.endswith(("mp4", "mov"))]
-    assert sum(reason.endswith("cut off, bytes are missing at its end") for reason in told) == 18
+    reported = [result["reason"] for name, result in results.items() if name.endswith(("mp4", "mov"))]
+    assert sum(reason.endswith("cut off, bytes are missing at its end") for reason in reported) == 18
 
 
 # Of 100 files with one bit flipped each, how many may come out visibly wrong without an error: a little more
@@ -170,8 +170,11 @@ def test_bombs_are_refused_before_they_unfold(tmp_path: Path) -> None:
     reasons = {name: result.get("reason", "") for name, result in results.items()}
     for name, reason in reasons.items():
         expected = {"long": "longer than 600 s", "many": "more than 2,000 frames"}
-        told = expected.get(name.partition(".")[0], "has more than 4,000,000 pixels")
-        assert told in reason or (name == "wide.apng" and reason), (name, reason)  # FFmpeg gives no reason
+        reported = expected.get(name.partition(".")[0], "has more than 4,000,000 pixels")
+        assert reported in reason or (name == "wide.apng" and reason), (
+            name,
+            reason,
+        )  # FFmpeg gives no reason
     assert grown_mib < 200
 
 

@@ -42,7 +42,7 @@ def test_every_known_device_has_a_source() -> None:
         assert known_device(name).memory_bytes == known.memory_gib * 2**30
 
 
-def test_an_unknown_device_is_told_with_the_known_ones() -> None:
+def test_an_unknown_device_is_reported_with_the_known_ones() -> None:
     with pytest.raises(MobiusError, match="no device 'H1000'") as caught:
         check_choice("H1000", None)
     assert all(name in str(caught.value) for name in (*KNOWN, "here"))

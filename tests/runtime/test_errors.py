@@ -1,4 +1,4 @@
-"""A full disk is told in words, whoever meets it; any other error keeps its traceback."""
+"""A full disk is reported in words wherever it is met; any other error keeps its traceback."""
 
 import os
 import resource
@@ -58,7 +58,7 @@ def by_another_error(path: Path) -> None:
 
 @pytest.mark.parametrize("write", [by_python, by_safetensors, by_tokenizers, by_sqlalchemy, by_another_error])
 @pytest.mark.usefixtures("no_room")
-def test_a_full_disk_is_told_whoever_meets_it(write: Write, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_wherever_it_is_met(write: Write, tmp_path: Path) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever the library raises
         write(tmp_path / "file")
     words = in_plain_words(caught.value)
@@ -113,7 +113,7 @@ def by_a_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [by_python, by_safetensors, by_tokenizers, by_a_database, by_another_error])
-def test_a_place_that_may_not_be_written_is_told_whoever_meets_it(write: Write, no_right: Path) -> None:
+def test_a_place_that_may_not_be_written_is_reported_wherever_it_is_met(write: Write, no_right: Path) -> None:
     with pytest.raises(Exception) as error:  # noqa: PT011 - whatever the library raises
         write(no_right / "file")
     words = in_plain_words(error.value)

@@ -1,4 +1,4 @@
-"""Where nobody watches a bar, lines tell of it."""
+"""Without a terminal, log lines report progress in place of a bar."""
 
 import logging
 
@@ -7,9 +7,11 @@ import pytest
 from mobius_pipeline.runtime import progress
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(-1, ["base: 3 of 9 steps", "base: 4 of 9 steps"]), (60, [])])
+@pytest.mark.parametrize(
+    ("seconds", "reported"), [(-1, ["base: 3 of 9 steps", "base: 4 of 9 steps"]), (60, [])]
+)
 def test_a_stage_tells_where_it_is(
-    seconds: float, told: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    seconds: float, reported: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_PER_LINE", seconds)
     with (
@@ -18,7 +20,7 @@ def test_a_stage_tells_where_it_is(
     ):
         bar.advance()
         bar.advance()
-    assert caplog.messages == told
+    assert caplog.messages == reported
 
 
 def test_a_stage_that_is_not_shown_tells_nothing(

@@ -94,9 +94,9 @@ DAMAGED = ("", "[]", "{}", '{"model": 1, "train": {}, "fingerprints": {}, "forke
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_description_is_named_and_the_command_helps(earlier: Path, text: str) -> None:
     (earlier / "training.json").write_text(text)
-    with pytest.raises(MobiusError, match=r"training\.json cannot be used") as told:
+    with pytest.raises(MobiusError, match=r"training\.json cannot be used") as reported:
         claim(earlier, description(), 10, "restart", [])
-    (command,) = re.findall("`(rm .*?)`", str(told.value))
+    (command,) = re.findall("`(rm .*?)`", str(reported.value))
     subprocess.run(command, shell=True, check=True)
     claim(earlier, description(), 10, "restart", [])
     checkpoint = newest_checkpoint(earlier)

@@ -211,7 +211,7 @@ def test_a_checkpoint_of_another_model_is_refused(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_golden_losses(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
-    """Refactors leave every loss as it was; `python tests/golden.py` writes the file anew."""
+    """Refactors leave every loss as it was; `python tests/golden.py` writes the file."""
     losses = golden.losses(mode, tiny_store, tiny_base, tmp_path)
     stored = json.loads(golden.FILE.read_text())
     recorded = {name: known[mode] for name, known in stored["machines"].items() if mode in known}

@@ -278,9 +278,9 @@ def test_the_quarantine_survives_parquet(mixed: tuple[Validated, Path], tmp_path
     assert back["failures"].iloc[-1][0]["observed"] == "not a video"
 
 
-def test_a_duplicate_is_told_by_the_path_that_it_repeats(mixed: tuple[Validated, Path]) -> None:
-    told = [failure for row in mixed[0].quarantine["failures"] for failure in row]
-    assert [one["observed"] for one in told if one["label"] == "duplicate"] == ["sub folder/clip é1.mp4"]
+def test_a_duplicate_is_reported_by_the_path_that_it_repeats(mixed: tuple[Validated, Path]) -> None:
+    reported = [failure for row in mixed[0].quarantine["failures"] for failure in row]
+    assert [one["observed"] for one in reported if one["label"] == "duplicate"] == ["sub folder/clip é1.mp4"]
 
 
 def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -288,14 +288,14 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
     found = asking(tmp_path, entry, flicker=70.0)
     assert len(found.manifest) == 13
     assert list(found.manifest["keeps_flicker_between"]) == [True] * 12 + [False]
-    told = {
+    reported = {
         "expectation": BETWEEN,
         "column": "flicker",
         "label": "flickers",
         "observed": "70",
         "required": "at most 20",
     }
-    assert list(found.manifest["warnings"]) == [[]] * 12 + [[told]]
+    assert list(found.manifest["warnings"]) == [[]] * 12 + [[reported]]
     assert "Kept, though they fail: 1 clips (flickers)" in caplog.text
 
 
@@ -327,7 +327,7 @@ def test_an_entry_that_cannot_be_asked_is_refused(entry: dict[str, Any], reason:
         asking(tmp_path, {**entry, "label": "bad"})
 
 
-def test_a_slip_of_the_pen_is_told_before_there_is_a_table() -> None:
+def test_a_slip_of_the_pen_is_reported_before_there_is_a_table() -> None:
     with pytest.raises(ValidationError, match="Did you mean expect_column_values_to_be_between"):
         config(expectations=[{"expect": "expect_column_values_between", "column": "motion", "label": "bad"}])
 

@@ -95,7 +95,7 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> NoRetu
 
 def _check_header(container: Any, stream: Any, limits: Limits) -> None:
     limits.allow_size(stream.codec_context.width, stream.codec_context.height)
-    limits.allow_length(stream.frames, _told_seconds(container, stream))
+    limits.allow_length(stream.frames, _stated_seconds(container, stream))
     if ("alpha_mode", "1") in {(key.lower(), value) for key, value in stream.metadata.items()}:
         raise MediaError(
             "VP8 and VP9 with transparency are not read: compose it on a background first, "
@@ -103,7 +103,7 @@ def _check_header(container: Any, stream: Any, limits: Limits) -> None:
         )
 
 
-def _told_seconds(container: Any, stream: Any) -> float:
+def _stated_seconds(container: Any, stream: Any) -> float:
     of_stream = float(stream.duration * stream.time_base) if stream.duration else 0.0
     return max(of_stream, float(container.duration or 0) / float(av.time_base))
 

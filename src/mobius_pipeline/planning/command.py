@@ -4,6 +4,7 @@ import json
 import os
 import statistics
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from mobius_pipeline.planning.devices import Datasheet
 from mobius_pipeline.planning.encoding import StoreFormat, list_captions, list_clip, store_bytes
 from mobius_pipeline.planning.encoding_plan import Prices, Speed, encoding_report, print_encoding
 from mobius_pipeline.planning.levers import USUAL
-from mobius_pipeline.planning.plan import Timed, make_plan
+from mobius_pipeline.planning.plan import Memories, Timed, make_plan
 from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.record import record_plan
 from mobius_pipeline.planning.report import print_plan
@@ -33,14 +34,53 @@ CLIPS_PER_SHARD, FRAMES_PER_BATCH = 32, 16  # as in conf/base/parameters_encode.
 DECODES = 5
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A base model, and the size of the clips.
+
+    Attributes:
+        source: A UNet's config.json, its folder, or a model's folder in diffusers' layout.
+        frames: A clip's.
+        height: In px.
+        width: In px.
+        fps: Frames a second of the clips.
+        text_tokens: Length of a text embedding; None: the tokenizer's, or the usual.
+    """
+
+    source: Path
+    frames: int
+    height: int
+    width: int
+    fps: float
+    text_tokens: int | None
+
+    @property
+    def tokens(self) -> int:
+        """Length of a text embedding."""
+        return self.text_tokens or _tokens(self.source)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What encodes clips.
+
+    Attributes:
+        gpus: Devices that encode side by side.
+        cores: CPU cores that decode for each device.
+        decode_rate: Clips that a core decodes in a second; None: measured on `sample_clip`, if given.
+        sample_clip: A video.
+    """
+
+    gpus: int
+    cores: int
+    decode_rate: float | None = None
+    sample_clip: Path | None = None
+
+
 def plan_base(
     console: Console,
+    planned: Planned,
     *,
-    source: Path,
-    frames: int,
-    height: int,
-    width: int,
-    text_tokens: int | None,
     batch: int,
     memory: float,
     steps: int,
@@ -48,15 +88,11 @@ def plan_base(
     price_per_hour: float | None,
     output: Path | None,
 ) -> None:
-    """Plan a training of clips of `frames` x `height` x `width` px over the UNet at `source`.
+    """Plan a training over a UNet; print and record the plan.
 
     Args:
         console: Where the tables go.
-        source: A UNet's config.json, its folder, or a model's.
-        frames: A clip's.
-        height: In px.
-        width: In px.
-        text_tokens: Length of a text embedding; None: the tokenizer's, or the usual.
+        planned: The UNet and the clips.
         batch: Clips a step.
         memory: GiB to find the largest batch and frame count for.
         steps: Of the training whose hours are predicted.
@@ -68,23 +104,16 @@ def plan_base(
         MobiusError: If there is no such configuration, the size is below one latent cell, the UNet has a part
             that the video models do not know, or the device cannot be used.
     """
-    config = read_unet_config(source)
-    scale = _scale(source, height, width, console)
+    config = read_unet_config(planned.source)
+    scale = _scale(planned, console)
     _check_output(output)
-    shape = StepShape(batch, frames, height // scale, width // scale, text_tokens or _tokens(source))
+    shape = StepShape(batch, planned.frames, planned.height // scale, planned.width // scale, planned.tokens)
     timed = None
     if device is not None:
         timed = Timed(device, steps, price_per_hour=price_per_hour, here=_here())
-    report = make_plan(
-        config,
-        USUAL,
-        shape,
-        memory_gib=MEMORY_GIB,
-        reserve_gib=RESERVE_GIB,
-        largest_in_gib=memory,
-        timed=timed,
-        processes=min(os.cpu_count() or 1, MOST_PROCESSES),
-    )
+    memories = Memories(MEMORY_GIB, RESERVE_GIB, largest_in_gib=memory)
+    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
+    report = make_plan(config, USUAL, shape, memories, timed=timed, processes=processes)
     print_plan(report, console)
     if device is None:
         console.print("For hours and cost name a device: --device, --steps, --price-per-hour.")
@@ -95,79 +124,53 @@ def plan_base(
 def plan_encoding(
     console: Console,
     clips: int,
+    planned: Planned,
+    workers: Workers,
     *,
-    source: Path,
-    frames: int,
-    height: int,
-    width: int,
-    fps: float,
-    text_tokens: int | None,
-    gpus: int,
     captions_per_clip: float,
-    decode_rate: float | None,
-    sample_clip: Path | None,
-    cores: int,
     device: str | Datasheet | None,
-    price_per_hour: float | None,
-    price_per_gb_month: float | None,
+    prices: Prices,
     output: Path | None,
 ) -> None:
-    """Plan the latents store of `clips` clips of `frames` x `height` x `width` px, and its making.
+    """Plan the latents store of `clips` clips, and its making; print the plan.
 
     Args:
         console: Where the table goes.
         clips: How many.
-        source: A model's folder in diffusers' layout.
-        frames: A clip's.
-        height: In px.
-        width: In px.
-        fps: Frames a second that are taken of `sample_clip`.
-        text_tokens: Length of a text embedding; None: the tokenizer's, or the usual.
-        gpus: Devices that encode side by side.
+        planned: The model and the clips.
+        workers: What encodes them.
         captions_per_clip: Distinct ones, on average.
-        decode_rate: Clips that a CPU core decodes in a second; None: measured on `sample_clip`, if given.
-        sample_clip: A video.
-        cores: CPU cores that decode for each device.
         device: Which to predict time on; None: predict no time.
-        price_per_hour: Of one device.
-        price_per_gb_month: Of 10^9 bytes.
+        prices: Of a device and of storage.
         output: The JSON file to write.
 
     Raises:
         MobiusError: If the model's configuration is missing or not known, the size is below one latent cell,
             the device cannot be used, or the sample clip cannot be read.
     """
-    config = read_unet_config(source)
-    scale = _scale(source, height, width, console)
+    config = read_unet_config(planned.source)
+    scale = _scale(planned, console)
     _check_output(output)
-    size = ClipSize(frames=frames, height=height, width=width)
-    tokens = text_tokens or _tokens(source)
+    size = ClipSize(frames=planned.frames, height=planned.height, width=planned.width)
     channels, text_width = config["in_channels"], config["cross_attention_dim"]
-    form = StoreFormat(size, channels, scale, tokens, text_width, captions_per_clip, CLIPS_PER_SHARD)
-    if sample_clip is not None:
-        decode_rate = measured_decode_rate(sample_clip, ClipFormat(**size.model_dump(), fps=fps))
-    speed = None if device is None else _speed(source, size, tokens, device, decode_rate, cores, gpus)
-    prices = Prices(price_per_hour, price_per_gb_month)
+    form = StoreFormat(size, channels, scale, planned.tokens, text_width, captions_per_clip, CLIPS_PER_SHARD)
+    if workers.sample_clip is not None:
+        rate = measured_decode_rate(workers.sample_clip, ClipFormat(**size.model_dump(), fps=planned.fps))
+        workers = replace(workers, decode_rate=rate)
+    speed = None if device is None else _speed(planned, size, device, workers)
     report = encoding_report(clips, form, store_bytes(clips, form), speed, prices)
     print_encoding(report, console)
     _write(output, report, console)
 
 
-def _speed(
-    source: Path,
-    size: ClipSize,
-    tokens: int,
-    choice: str | Datasheet,
-    decode_rate: float | None,
-    cores: int,
-    gpus: int,
-) -> Speed:
+def _speed(planned: Planned, size: ClipSize, choice: str | Datasheet, workers: Workers) -> Speed:
     clip, captions = Calls(), Calls()
-    list_clip(source, size, FRAMES_PER_BATCH, clip)
-    count = list_captions(source, tokens, captions)
+    list_clip(planned.source, size, FRAMES_PER_BATCH, clip)
+    count = list_captions(planned.source, planned.tokens, captions)
     device = chosen_device(choice, lambda: [*clip.distinct, *captions.distinct], _here())
     caption_s = seconds(captions.found, device) / count
-    return Speed(device, seconds(clip.found, device), caption_s, decode_rate, cores, gpus)
+    clip_s = seconds(clip.found, device)
+    return Speed(device, clip_s, caption_s, workers.decode_rate, workers.cores, workers.gpus)
 
 
 def measured_decode_rate(path: Path, clip: ClipFormat) -> float:
@@ -184,11 +187,11 @@ def measured_decode_rate(path: Path, clip: ClipFormat) -> float:
     return 1 / statistics.median(taken)
 
 
-def _scale(source: Path, height: int, width: int, console: Console) -> int:
-    scale = find_latent_scale(source)
+def _scale(planned: Planned, console: Console) -> int:
+    scale, height, width = find_latent_scale(planned.source), planned.height, planned.width
     if scale is None:
         scale = USUAL_SCALE
-        console.print(f"No VAE beside {source}: taking {scale} px a latent cell.", soft_wrap=True)
+        console.print(f"No VAE beside {planned.source}: taking {scale} px a latent cell.", soft_wrap=True)
     if min(height, width) < scale:
         raise MobiusError(f"{height} x {width} px is below one latent cell of {scale} px. Take larger clips.")
     return scale

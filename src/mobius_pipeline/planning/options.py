@@ -115,22 +115,32 @@ _of_the_encoding = _together(
 def plan_command_line(context: click.Context, /, clips: int | None, **options: Any) -> None:
     """Plan a training over a base, or an encoding; in a project a training's plan is also a run in MLflow."""
     _refuse(context, _TRAINING if clips else _ENCODING, "a training" if clips else "--clips")
-    device = _device(options)
-    check_choice(device, options["price_per_hour"])
+    device, price = _device(options), options["price_per_hour"]
+    check_choice(device, price)
     model = _model(options)
     from mobius_pipeline.planning import command  # torch takes seconds to load
+    from mobius_pipeline.planning.encoding_plan import Prices
 
     console = Console(width=WIDTH, highlight=False)
+    planned, output = command.Planned(**model), options["output"]
     if clips is None:
         if (Path.cwd() / PROJECT_SETTINGS).is_file():
             tracking.configure(tracking.read_project(Path.cwd()), Path.cwd())
             tracking.check()
-        training = {name: options[name] for name in ("batch", "memory", "steps", "price_per_hour", "output")}
-        del model["fps"]  # no matter to a training
-        command.plan_base(console, device=device, **model, **training)
+        training = {name: options[name] for name in _TRAINING}
+        command.plan_base(console, planned, device=device, price_per_hour=price, output=output, **training)
         return
-    encoding = {name: options[name] for name in (*_ENCODING, "price_per_hour", "output")}
-    command.plan_encoding(console, clips, device=device, **model, **encoding)
+    workers = {name: options[name] for name in ("gpus", "cores", "decode_rate", "sample_clip")}
+    command.plan_encoding(
+        console,
+        clips,
+        planned,
+        command.Workers(**workers),
+        captions_per_clip=options["captions_per_clip"],
+        device=device,
+        prices=Prices(price, options["price_per_gb_month"]),
+        output=output,
+    )
 
 
 def _refuse(context: click.Context, others: dict[str, str], of: str) -> None:

@@ -31,6 +31,28 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class Memories:
+    """The devices' memories that a plan answers for.
+
+    Attributes:
+        gib: Those to answer "does it fit" for.
+        reserve_gib: What a device needs beside the live tensors.
+        largest_in_gib: The one to find the largest batch and frame count for; None: leave that out.
+    """
+
+    gib: tuple[int, ...]
+    reserve_gib: float
+    largest_in_gib: float | None
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes of live tensors for the largest batch and frame count."""
+        if self.largest_in_gib is None:
+            return None
+        return int((self.largest_in_gib - self.reserve_gib) * GIB)
+
+
+@dataclass(frozen=True)
 class Question:
     """What to predict: a recipe's step, and if there is a `budget` of bytes, the most that fits it."""
 
@@ -52,11 +74,9 @@ def make_plan(
     unet_config: Mapping[str, Any],
     models: Models,
     shape: StepShape,
+    memories: Memories,
     *,
-    memory_gib: tuple[int, ...],
-    reserve_gib: float,
     levers: Sequence[str] = tuple(LEVERS),
-    largest_in_gib: float | None,
     timed: Timed | None = None,
     autocast: bool = False,
     processes: int = 1,
@@ -67,10 +87,8 @@ def make_plan(
         unet_config: Of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
         models: What each mode trains.
         shape: Sizes of the step.
-        memory_gib: Memories to answer "does it fit" for.
-        reserve_gib: Memory that a device needs beside the live tensors.
+        memories: Of the devices.
         levers: Names of `LEVERS`; each takes as long as a mode.
-        largest_in_gib: Memory to find the largest batch and frame count for; None: leave that out.
         timed: On which device to predict hours and cost of how many steps; None: leave that out.
         autocast: Run the forward pass of both modes, and of every lever, in bfloat16.
         processes: How many predict at a time. A new one first takes seconds to load torch: worth it for a
@@ -79,29 +97,22 @@ def make_plan(
     Raises:
         MobiusError: If the UNet has a part that the video models do not know, or a lever cannot work.
     """
-    budget = None if largest_in_gib is None else int((largest_in_gib - reserve_gib) * GIB)
     recipes = [Recipe(model, autocast) for model in models.values()]
     more_recipes = [LEVERS[name].applied(models, autocast) for name in levers]
     timing = None
     if timed is not None:
         timing = _timing(timed, unet_config, (*recipes, *more_recipes), shape)
-    questions = [Question(unet_config, recipe, shape, budget) for recipe in recipes]
+    questions = [Question(unet_config, recipe, shape, memories.budget) for recipe in recipes]
     questions += [Question(unet_config, recipe, shape) for recipe in more_recipes]
     with _each(processes) as each:
         answers = list(track(each(answer, questions), "plan", len(questions), "models"))
     modes = dict(zip(models, answers, strict=False))  # the levers' answers follow
-    more = dict(zip(levers, answers[len(models) :], strict=True))
-    report = plan_report(
-        {name: mode.cost for name, mode in modes.items()},
-        shape,
-        memory_gib,
-        reserve_gib,
-        {name: lever.cost for name, lever in more.items()},
-        timing,
-    )
-    if largest_in_gib is not None:
+    costs = {str(name): mode.cost for name, mode in modes.items()}
+    more = {name: lever.cost for name, lever in zip(levers, answers[len(models) :], strict=True)}
+    report = plan_report(costs, shape, memories.gib, memories.reserve_gib, more, timing)
+    if memories.largest_in_gib is not None:
         largest = {name: mode.largest for name, mode in modes.items()}
-        report["largest"] = {"memory_gib": largest_in_gib, "modes": largest}
+        report["largest"] = {"memory_gib": memories.largest_in_gib, "modes": largest}
     return report
 
 

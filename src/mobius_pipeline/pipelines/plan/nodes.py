@@ -42,7 +42,8 @@ def plan_training(
     from rich.console import Console
 
     from mobius_pipeline.base_model.unet_config import latent_scale, read_unet_config
-    from mobius_pipeline.planning.plan import Timed, make_plan
+    from mobius_pipeline.planning.levers import Models
+    from mobius_pipeline.planning.plan import Memories, Timed, make_plan
     from mobius_pipeline.planning.predict import StepShape
     from mobius_pipeline.planning.record import record_plan
     from mobius_pipeline.planning.report import print_plan
@@ -53,16 +54,10 @@ def plan_training(
     timed = None
     if plan.device is not None:
         timed = Timed(plan.device, steps, equal_compute, plan.price_per_hour, device)
+    models: Models = {"serial": serial.variant, "parallel": _predictable(parallel.variant)}
+    memories = Memories(plan.memory_gib, plan.reserve_gib, plan.largest_in_gib)
     report = make_plan(
-        unet,
-        {"serial": serial.variant, "parallel": _predictable(parallel.variant)},
-        shape,
-        memory_gib=plan.memory_gib,
-        reserve_gib=plan.reserve_gib,
-        levers=plan.levers,
-        largest_in_gib=plan.largest_in_gib,
-        timed=timed,
-        autocast=autocast is not None,
+        unet, models, shape, memories, levers=plan.levers, timed=timed, autocast=autocast is not None
     )
     print_plan(report, Console())
     record_plan(report)
