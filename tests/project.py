@@ -33,11 +33,13 @@ TINY = {
         "autoencoder": {"channels": [8, 8, 8], "latent_channels": 4, "fit": {"steps": 10, "batch_size": 4}},
         "text_to_image": {"channels": [16, 32], "heads": [2, 4], "fit": {"steps": 10, "batch_size": 4}},
     },
+    "plan": {"levers": []},
     "train": {
         "steps": 8,
         "batch_size": 2,
         "evaluate_every": 4,
         "evaluate_clips": 2,
+        "evaluate_timesteps": 2,
         "checkpoint_every": 4,
         "previews": {"every": 4, "steps": 2},
     },

@@ -41,12 +41,13 @@ def test_a_plan_of_a_model_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_lone_config_is_planned_at_eight_pixels_a_cell(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config, output = tmp_path / "unet.json", tmp_path / "plan.json"
+    """What is below that size is refused, before anything is predicted."""
+    config = tmp_path / "unet.json"
     config.write_text(json.dumps(UNET))
-    words = ["plan", "--config", str(config), *SIZES, "--memory", "0.5", "--output", str(output)]
-    assert main(words) == 0
-    assert json.loads(output.read_text())["step"]["width"] == 4
-    assert "taking 8 px" in capsys.readouterr().out
+    assert main(["plan", "--config", str(config), *SIZES, "--height", "7"]) == 1
+    shown = capsys.readouterr()
+    assert "taking 8 px" in shown.out
+    assert "7 x 32 px is below one latent cell of 8 px" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
         "slow": row("parallel", 0.2, 1.10, 0.99),
         "worse": row("parallel", 0.3, 1.02, 1.01),
         "lucky": row("parallel", 0.35, 1.02, 0.90, spread=0.02),
+        "one seed": row("parallel", 0.38, 1.00, 0.95) | {"seeds": [0]},
         "small": row("parallel", 0.4, 1.02, 0.98),
         "large": row("parallel", 0.6, 0.98, 0.90),
         "beaten": row("parallel", 0.7, 0.99, 0.95),

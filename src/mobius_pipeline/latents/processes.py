@@ -142,7 +142,9 @@ class _Process:
         self._process: Any = None
 
     def start(self, setting: Setting) -> None:
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        # Forked from a process that has imported torch once for all, and uses no GPU: CUDA survives no fork.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["__main__", __name__])
         self.connection, theirs = context.Pipe()
         arguments = (setting, self._device, self._decoders, self.name, theirs)
         self._process = context.Process(target=_serve, args=arguments, name=f"encode on {self.name}")
