@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ telemetry.silence()
 os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent
+COMMANDS: "pytest.StashKey[warm.Commands]" = pytest.StashKey()
 # One worker makes the finished project in the first of these while another one kills processes in the second;
 # the rest, which is shorter, comes afterwards, so that no worker waits long for the last file of another.
 FIRST = ("end_to_end/test_chain.py", "faults/", "end_to_end/")
@@ -32,8 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = Path(tempfile.mkdtemp(prefix="warm-"))
         commands = warm.Commands(folder)
         commands.start()
+        config.stash[COMMANDS] = commands
         config.add_cleanup(lambda: (commands.stop(), shutil.rmtree(folder)))
         os.environ[WARM] = str(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the commands that the server did not start, which take seconds longer."""
+    if found := Counter(config.stash[COMMANDS].not_served):
+        terminalreporter.section("commands started without the server, by variables that differ")
+        for line, times in found.items():
+            terminalreporter.line(f"{times} x {line}")
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses

@@ -60,9 +60,13 @@ LIBRARIES = (
 )
 # What the libraries do not read while they are imported.
 FREE = ("_", "COLUMNS", "KEDRO_ENV", "LINES", "OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHLVL")
-FREE_PREFIXES = ("DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MLFLOW_", "MOBIUS_TESTS_", "PYTEST_")
+FREE_PREFIXES = (
+    *("DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MLFLOW_", "MOBIUS_TESTS_", "PYTEST_"),
+    *("RAY_", "TORCHINDUCTOR_", "_MLFLOW_"),  # Ray, torch and MLflow set some themselves
+)
 
 NOT_SERVED = -1
+NOT_SERVED_LIST = "not_served.txt"
 
 # Started without the environment's packages: a client is there in 20 ms.
 CLIENT = """\
@@ -91,11 +95,17 @@ class Commands:
             listener.bind(str(self.folder / "socket"))
             listener.listen()
             self.server = subprocess.Popen(
-                [sys.executable, __file__, str(listener.fileno())],
+                [sys.executable, __file__, str(listener.fileno()), str(self.folder / NOT_SERVED_LIST)],
                 stdin=subprocess.PIPE,  # closed when this process ends, however it ends
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
+
+    @property
+    def not_served(self) -> list[str]:
+        """The commands that were started without the server, each with the variables that differ."""
+        path = self.folder / NOT_SERVED_LIST
+        return path.read_text().splitlines() if path.exists() else []
 
     def stop(self) -> None:
         """End the server."""
@@ -163,6 +173,8 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
                 client, _ = listener.accept()
                 request = _received(client)
                 serves = imported(request["environment"]) == served
+                if not serves:
+                    _report(request, served)
                 process = _fork() if serves else NOT_SERVED
                 if not process:
                     selector.close()
@@ -187,6 +199,14 @@ def _received(client: socket.socket) -> dict[str, Any]:
     _, files, _, _ = socket.recv_fds(client, 1, 3)
     with client.makefile("rb") as lines:
         return {**json.loads(next(lines)), "files": files}
+
+
+def _report(request: dict[str, Any], served: dict[str, str]) -> None:
+    """List a command that is started without the server, and the variables that differ."""
+    names = {name for name, _ in imported(request["environment"]).items() ^ served.items()}
+    command = " ".join([Path(request["argv"][0]).name, *request["argv"][1:3]])
+    with Path(sys.argv[2]).open("a") as file:
+        file.write(f"{command}: {', '.join(sorted(names))}\n")
 
 
 def _answer(selector: selectors.BaseSelector, ended: selectors.SelectorKey) -> None:
