@@ -62,7 +62,8 @@ LIBRARIES = (
 FREE = ("_", "COLUMNS", "KEDRO_ENV", "LINES", "OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHLVL")
 FREE_PREFIXES = (
     *("DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MLFLOW_", "MOBIUS_TESTS_", "PYTEST_"),
-    *("RAY_", "TORCHINDUCTOR_", "_MLFLOW_"),  # Ray, torch and MLflow set some themselves
+    *("CELERY_", "RAY_", "TORCHINDUCTOR_", "_MLFLOW_", "_MP_FORK_"),  # libraries set these themselves
+    "AWS_",  # read by each client that is made
 )
 
 NOT_SERVED = -1

@@ -44,8 +44,7 @@ def encode_failing(
     if engine == "ray":
         import ray
 
-        hook = {"worker_process_setup_hook": "failing.install"}
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=hook)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     for number, (name, lines) in enumerate(runs):
         faults.write_text(lines)
         try:

@@ -16,7 +16,7 @@ _posterior_moments = encoder.posterior_moments
 
 
 def install() -> None:
-    """Have clips fail in this process; each of Ray's calls it as it starts."""
+    """Have clips fail in this process, and in those that encode for it."""
     encoder.read_sized = read
     encoder.posterior_moments = failing("vae", _posterior_moments)
     dataflow.Setting = FailingSetting

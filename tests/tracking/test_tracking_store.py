@@ -183,3 +183,35 @@ def test_an_experiment_that_another_process_creates_at_the_same_moment_is_used(
     with tracking.training_run("serial", **NOTHING) as run:
         pass
     assert open_client(store_of(tracked_project)).get_run(run.id).info.experiment_id == other[0]
+
+
+def test_a_record_that_another_process_writes_first_is_sent_again(tracked_project: Path) -> None:
+    """As two trainings do that begin together on the same latents: the database refuses the second row."""
+    from mlflow.store.tracking.dbmodels.models import SqlDataset
+    from sqlalchemy import event
+
+    database = tracked_project / "mlruns/mlflow.db"
+    refused: list[str] = []
+
+    def be_first(_mapper: Any, _connection: Any, ours: Any) -> None:
+        """Write the row of the data set between MLflow's look for it and its own row."""
+        if refused:
+            return
+        refused.append(ours.name)
+        with closing(sqlite3.connect(database)) as other, other:
+            row = {name: getattr(ours, name) for name in SqlDataset.__table__.c.keys()}  # noqa: SIM118 (no dictionary)
+            row["dataset_uuid"] = "another's"
+            marks = ", ".join("?" * len(row))
+            other.execute(f"INSERT INTO datasets ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+
+    read = tracking.Input("0123456789abcdef", "data/05_model_input/latents")
+    event.listen(SqlDataset, "before_insert", be_first)
+    try:
+        with tracking.training_run("serial", params={}, tags={}, inputs={"latents": read}) as run:
+            pass
+    finally:
+        event.remove(SqlDataset, "before_insert", be_first)
+    assert refused == ["latents"]
+    found = open_client(store_of(tracked_project)).get_run(run.id)
+    assert found.info.status == "FINISHED"
+    assert [one.dataset.name for one in found.inputs.dataset_inputs] == ["latents"]

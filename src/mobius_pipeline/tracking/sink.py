@@ -28,6 +28,9 @@ _FOR_NOW = (
     "RESOURCE_EXHAUSTED",
     "CANCELLED",
 )
+# What SQLite, PostgreSQL and SQL Server, and MySQL say of a row that another process wrote at the same time,
+# as two trainings do that read the same latents: sent again, the record finds it.
+_ANOTHER_WAS_FIRST = ("UNIQUE constraint failed", "duplicate key", "Duplicate entry")
 # A password may be changed while a training runs: records wait for the right one.
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 # What the system says of a disk that takes no artifact now; `shutil.Error` holds it as text.
@@ -61,7 +64,10 @@ def _of_the_store(error: Any) -> type[UnavailableError] | None:
     else:
         on_disk = isinstance(error, shutil.Error) or error.errno in _NOT_WRITTEN
         return UnavailableError if on_disk else None
-    return RefusedError if code in _REFUSED else UnavailableError if code in _FOR_NOW else None
+    if code in _REFUSED:
+        return RefusedError
+    passes = code in _FOR_NOW or any(words in str(error) for words in _ANOTHER_WAS_FIRST)
+    return UnavailableError if passes else None
 
 
 class MlflowSink(Sink):
