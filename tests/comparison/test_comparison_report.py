@@ -82,7 +82,7 @@ def test_a_missing_video_is_named(comparison: Comparison, tmp_path: Path) -> Non
         report.render_report(comparison, tmp_path)
 
 
-def test_videos_beyond_the_budget_are_left_out_aloud(
+def test_videos_beyond_the_budget_are_left_out_with_a_warning(
     comparison: Comparison, sample_media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = sum(

@@ -137,7 +137,7 @@ def compared(page: Any, key: str) -> list[float]:
     raise AssertionError(f"{key} does not come into sight")
 
 
-def test_a_taken_port_is_passed_over_aloud(ui: Ui) -> None:
+def test_a_taken_port_is_passed_over_with_a_warning(ui: Ui) -> None:
     used = int(ui.origin.rsplit(":", 1)[1])
     assert used != ui.taken
     assert f"Port {ui.taken} is taken: using {used}.\n" in ui.printed

@@ -87,7 +87,7 @@ def test_a_table_counts_before_what_a_shard_holds(folder: Path) -> None:
     assert captions(folder) == {"s.tar/1.mp4": ["table"], "s.tar/2.mp4": ["shard"]}
 
 
-def test_what_belongs_to_no_clip_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_belongs_to_no_clip_is_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "captions.csv").write_text("file,caption\ngone.mp4,it went\na.mp4,a cat\n")
     (folder / "a.mp4.txt").write_text("misnamed")
     assert captions(folder) == {"a.mp4": ["a cat"]}
@@ -228,7 +228,7 @@ def test_a_row_may_name_a_list_of_files(column: str, suffix: str, folder: Path) 
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_a_column_that_names_no_file_is_said(
+def test_a_column_that_names_no_file_is_reported(
     suffix: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_metadata(folder, suffix, {"video_file_name": "b.mp4", "text": "a cat"})

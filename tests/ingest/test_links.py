@@ -70,7 +70,7 @@ def test_dvc_of_the_clips_own_folder_allows_nothing(project: Path, tmp_path: Pat
     assert list(find_media(clips, Allowed(project=project)).refused) == ["b.gif"]
 
 
-def test_a_damaged_configuration_of_dvc_is_said(project: Path, tmp_path: Path) -> None:
+def test_a_damaged_configuration_of_dvc_is_reported(project: Path, tmp_path: Path) -> None:
     (project / ".dvc/config").write_text("[cache\n")
     assert find_media(project / "clips", Allowed(project=project)).refused == {}  # nobody asks for it
     write_gif(tmp_path / "b.gif", FRAMES, 8)

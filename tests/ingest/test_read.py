@@ -147,7 +147,7 @@ def test_only_new_and_changed_sources_are_decoded(tmp_path: Path, caplog: pytest
     assert second.loc["1.gif", "clip_id"] != first.set_index("path").loc["1.gif", "clip_id"]
 
 
-def test_other_settings_are_measured_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_settings_are_measured_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     write_clips(tmp_path / "clips")
     read(tmp_path / "clips", tmp_path / "work")
@@ -172,7 +172,7 @@ def test_what_cannot_be_read_is_tried_the_next_time(tmp_path: Path, caplog: pyte
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"no database", lambda data: data[: len(data) // 2]])
-def test_what_is_known_is_made_anew_if_it_is_damaged(
+def test_what_is_known_is_made_again_if_it_is_damaged(
     damage: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -204,7 +204,7 @@ def test_a_changed_row_of_what_is_known_is_decoded_again(
     assert decoded(caplog).startswith("5 of 6")
 
 
-def test_a_database_of_something_else_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_of_something_else_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_clips(tmp_path / "clips")
     first = read(tmp_path / "clips", tmp_path / "work")
     (kept,) = (tmp_path / "work").glob("*.sqlite")

@@ -118,6 +118,7 @@ def test_more_files_move_no_clip_between_the_splits(
     assert all(new[name] == split for name, split in old.items())
 
 
+@pytest.mark.slow
 def test_a_group_falls_on_one_side_of_the_split(tmp_path: Path) -> None:
     """Whichever group: over many of them both sides are seen."""
     copy = tmp_path / "clips"
@@ -147,7 +148,7 @@ def test_the_table_is_deterministic(table: pd.DataFrame, folder: Path, tmp_path:
     pd.testing.assert_frame_equal(ingested(folder, INGEST, CLIP, tmp_path / "work"), table)
 
 
-def test_what_is_left_out_is_said(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_left_out_is_reported(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         ingested(folder, INGEST, CLIP, tmp_path)
     said = caplog.text

@@ -64,7 +64,7 @@ def test_a_slice_reads_like_a_file(shard: Path) -> None:
         assert file.read(100) == b"film"
 
 
-def test_a_changed_shard_is_read_anew(tmp_path: Path) -> None:
+def test_a_changed_shard_is_read_again(tmp_path: Path) -> None:
     make_shard(tmp_path / "x.tar", {"1.txt": b"one"})
     assert open_bytes(tmp_path / "x.tar/1.txt").read() == b"one"
     make_shard(tmp_path / "x.tar", {"0.txt": b"zero", "1.txt": b"new one"})

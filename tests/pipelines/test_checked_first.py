@@ -70,7 +70,7 @@ def test_a_run_of_another_mode_stops_an_evaluation(trained: Path, tiny_store: Pa
         evaluated(trained, tiny_store)
 
 
-def test_a_run_that_is_gone_is_said_first(
+def test_a_run_that_is_gone_is_reported_first(
     trained: Path, tiny_store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     import mlflow

@@ -76,7 +76,7 @@ def test_a_living_process_s_is_left_alone_and_a_killed_one_s_goes(how: str, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_removed_is_said_with_its_size(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_removed_is_reported_with_its_size(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     left = killed_while_writing(tmp_path / "parallel", size=5_000_000)
     with caplog.at_level(logging.INFO):
         remove_leftovers(left)

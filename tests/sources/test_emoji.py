@@ -144,7 +144,7 @@ def test_members_that_are_not_plain_files_with_plain_names_are_refused(tmp_path:
     assert "second file" in reasons["1f600.webp"]
 
 
-def test_what_is_refused_is_said(
+def test_what_is_refused_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = spoiled(tmp_path)

@@ -129,6 +129,7 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
     assert name_of(Variant("parallel", tail=2, width=0.5)) == "tail 2, width 0.5"
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit_stops_the_study_before_another_is_trained(
     laboratory: Laboratory, tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ from mobius_pipeline.tracking.server import ServerStore, _refuse_other_server
 from mobius_pipeline.tracking.settings import store_of
 from servers import USER, MlflowServer, mlflow_server
 
+pytestmark = pytest.mark.slow
+
 NOTHING: dict[str, Any] = {"params": {}, "tags": {}, "inputs": {}}
 STEPS = 12
 

@@ -271,7 +271,9 @@ def test_a_resumed_run_goes_on_and_holds_every_step_once(tracked_project: Path) 
     assert [(m.step, m.value) for m in client().get_metric_history(first, "loss")] == [(0, 0.5), (1, 0.4)]
 
 
-def test_a_lost_run_is_replaced_aloud(tracked_project: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_run_is_replaced_with_a_warning(
+    tracked_project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with tracking.training_run("serial", **NOTHING, resume_run_id="f" * 32) as run:
         assert run.id != "f" * 32
     assert "is not in" in caplog.text
@@ -466,7 +468,9 @@ def test_a_slow_training_is_written_every_few_seconds(monkeypatch: pytest.Monkey
     assert [len(batch) for batch in sink.batches] == [2]
 
 
-def test_parameters_go_in_hundreds_and_long_ones_are_cut_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_parameters_go_in_hundreds_and_long_ones_are_cut_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     sink = Recorder()
     run = Run("id", sink)
     run.log_params({"long": "x" * 7000, **{f"p{i}": i for i in range(150)}})
@@ -560,7 +564,7 @@ def test_what_must_be_known_first_is_waited_for(
     late.close()
 
 
-def test_what_is_lost_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_lost_is_reported(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     class Down(Sink):
         def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
             raise UnavailableError("no answer")
@@ -579,7 +583,8 @@ def test_nothing_to_keep_is_an_error(tmp_path: Path) -> None:
         Run("id", Sink()).log_artifact(tmp_path / "missing")
 
 
-def test_a_database_whose_making_failed_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_database_whose_making_failed_is_made_again(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import resource, sys
         from pathlib import Path

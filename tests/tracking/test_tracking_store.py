@@ -124,6 +124,7 @@ def an_earlier_database(path: Path) -> str:
     return done.stdout.split()[-1]
 
 
+@pytest.mark.slow
 def test_an_earlier_mlflows_database_is_refused_at_once_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

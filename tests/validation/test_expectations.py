@@ -348,7 +348,7 @@ def test_an_entry_may_stop_the_run(tmp_path: Path) -> None:
         asking(tmp_path, entry, motion=0.5)
 
 
-def test_a_large_share_is_said_before_it_stops_the_run(
+def test_a_large_share_is_reported_before_it_stops_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     table = pd.DataFrame([*clean(), clip_row(50, caption=""), rejected_row(1)])

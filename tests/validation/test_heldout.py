@@ -116,7 +116,7 @@ def test_a_source_that_joins_a_group_was_still_trained_on() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no table", None])
-def test_a_damaged_manifest_is_said_and_stops_nothing(
+def test_a_damaged_manifest_is_reported_and_stops_nothing(
     content: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "manifest.parquet"
