@@ -1,6 +1,7 @@
 """Several processes encode one store: the same bytes, the same reports, and none of them stays behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,19 @@ def test_processes_that_die_at_their_start_are_no_clips_failure(
     with pytest.raises(MobiusError, match=r"can be started: that on cpu \(process \d\) ended with code 3"):
         list(encode_on(["cpu", "cpu"], wanted, setting))
     assert "while it started; 1 are left" in caplog.text
+
+
+def test_clips_of_a_process_that_dies_at_its_start_are_encoded_by_another(
+    sample_table: pd.DataFrame, sample_clips: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    setting = failing.OnceDyingSetting(sample_clips, base, tiny.CLIP, tiny.encode_config())
+    clips = sample_table[["clip_id", "path"]].itertuples(index=False)
+    wanted = [Wanted(clip_id, path, "", 4, 16, 16) for clip_id, path in clips][:4]
+    found = list(encode_on(["cpu", "cpu"], wanted, setting))
+    assert sorted(one.clip_id for one in found) == sorted(one.clip_id for one in wanted)
+    assert len({one.where for one in found}) == 1
+    assert (base / "died").exists()
 
 
 def of_session(leader: int) -> list[psutil.Process]:

@@ -10,7 +10,7 @@ import yaml
 
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
-from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.study import grid as run
 from mobius_pipeline.study.cells import Cell, Laboratory
@@ -119,6 +119,7 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
         "worse": row("parallel", 0.3, 1.02, 1.01),
         "lucky": row("parallel", 0.35, 1.02, 0.90, spread=0.02),
         "one seed": row("parallel", 0.38, 1.00, 0.95) | {"seeds": [0]},
+        "same memory": row("parallel", 0.35, 1.10, 0.95),
         "small": row("parallel", 0.4, 1.02, 0.98),
         "large": row("parallel", 0.6, 0.98, 0.90),
         "beaten": row("parallel", 0.7, 0.99, 0.95),
@@ -127,6 +128,27 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
     assert front(rows, "peak_ratio") == ["slow", "lucky", "large"]
     assert chosen({"serial": rows["serial"], "worse": rows["worse"]}) is None
     assert name_of(Variant("parallel", tail=2, width=0.5)) == "tail 2, width 0.5"
+
+
+def test_a_loss_is_read_where_a_budget_is_spent() -> None:
+    history = [(0, 1.0, 0.0), (4, 0.8, 0.0), (8, 0.6, 0.0)]
+    metrics = {"flops_per_step": 10.0, "steps": 10, "heldout_loss": 0.5, "history": {"heldout": history}}
+    assert run.loss_within(metrics, 60.0) == pytest.approx(0.7)
+    assert run.loss_within(metrics, 95.0) == 0.5  # rounded to whole steps, it is the end
+
+
+def test_more_seeds_are_for_what_no_other_beats_by_much() -> None:
+    def studied(mode: Mode, peak: int, loss: float) -> run.Studied:
+        return run.Studied(tiny.variant(mode), 1e-3, {}, {0: {"peak_memory_bytes": peak}}, loss)
+
+    found = {
+        "serial": studied("serial", 100, 0.70),
+        "best": studied("parallel", 50, 0.50),
+        "near": studied("parallel", 60, 0.54),
+        "far": studied("parallel", 60, 0.56),
+        "small": studied("parallel", 40, 0.90),
+    }
+    assert run.near_front(found, 0.1) == ["serial", "best", "near", "small"]
 
 
 @pytest.mark.slow
