@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -189,6 +190,8 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
                     child = _Child(process, client)
                     selector.register(os.pidfd_open(process), selectors.EVENT_READ, child)
                     selector.register(client, selectors.EVENT_READ, child)
+            elif key.data.client.fileno() < 0:  # closed in this round, since its command has ended
+                continue
             elif key.fileobj is key.data.client:  # it was killed: so is its command
                 selector.unregister(key.fileobj)
                 os.kill(key.data.process, signal.SIGKILL)
@@ -218,7 +221,8 @@ def _answer(selector: selectors.BaseSelector, ended: selectors.SelectorKey) -> N
     status = os.waitstatus_to_exitcode(os.waitpid(child.process, 0)[1])
     if child.client in selector.get_map():
         selector.unregister(child.client)
-        child.client.sendall(f"{status}\n".encode())
+        with suppress(OSError):  # it was killed meanwhile
+            child.client.sendall(f"{status}\n".encode())
     child.client.close()
 
 
