@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
@@ -27,7 +28,7 @@ from mobius_pipeline.planning.predict import (
     training_step,
 )
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.training.meters import count_flops
+from mobius_pipeline.training.meters import CPU_ATTENTION, count_flops
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,9 @@ def test_prediction_equals_measurement(recipe: Recipe) -> None:
     real = measure_training(step)
     assert fake.peak_bytes == pytest.approx(real.peak_bytes, rel=0.05)
     assert fake.static_bytes == real.static_bytes
-    assert fake.flops == count_flops(step.run)
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as torchs:
+        step.run()
+    assert fake.flops == count_flops(step.run) == torchs.get_total_flops()
     assert (fake.parameters, fake.trainable) == (real.parameters, real.trainable)
     assert sum(fake.breakdown.values()) == fake.peak_bytes
 

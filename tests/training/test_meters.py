@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from mobius_pipeline.training.meters import (
     LiveMemory,
@@ -167,6 +169,26 @@ def test_flops_of_a_linear_layer_and_of_attention() -> None:
         count_flops(lambda: F.scaled_dot_product_attention(query, query, query).sum().backward())
         == forward_and_backward
     )
+
+
+def test_counting_a_checkpointed_step_takes_no_more_memory_and_agrees_with_torchs_counter() -> None:
+    layers = nn.ModuleList(nn.Sequential(nn.Linear(64, 256), nn.Linear(256, 64)) for _ in range(4))
+
+    def step() -> None:
+        hidden = torch.ones(512, 64, requires_grad=True)
+        for layer in layers:
+            hidden = checkpoint(layer, hidden, use_reentrant=False)
+        hidden.sum().backward()
+        layers.zero_grad(set_to_none=True)
+
+    with LiveMemory() as plain:
+        step()
+    with LiveMemory() as counted:
+        flops = count_flops(step)
+    assert counted.peak_bytes == plain.peak_bytes
+    with FlopCounterMode(display=False) as torchs:
+        step()
+    assert flops == torchs.get_total_flops()
 
 
 def test_timer_leaves_warm_up_out_of_the_median_only() -> None:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from mobius_pipeline.planning.roofline import Kind, Operation
-from mobius_pipeline.training.meters import CPU_ATTENTION
+from mobius_pipeline.training.meters import FLOP_COUNTS
 
 _HALVES = (torch.bfloat16, torch.float16)
 _FREE = ("prim::", "profiler::", "aten::empty", "aten::new_empty", "aten::_unsafe_view")  # run no kernel
@@ -19,14 +18,12 @@ _OVERWRITING = ("aten::copy_", "aten::fill_", "aten::zero_")  # do not read what
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Lists the operations that run, in their order, and counts their FLOPs as `meters.count_flops`.
 
-    Views and allocations are left out: no kernel runs for them. torch's own counter also follows modules, and
-    its hooks keep checkpointed activations alive: the checkpointed peak would nearly double.
+    Views and allocations are left out: no kernel runs for them.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[Operation] = []
-        self._counts = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION).flop_registry
 
     @property
     def flops(self) -> int:
@@ -40,7 +37,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if runs_a_kernel(func):
-            count = self._counts.get(func._overloadpacket)
+            count = FLOP_COUNTS.get(func._overloadpacket)
             flops = 0 if count is None else int(count(*args, **kwargs, out_val=result))
             if operation := _operation(func, (args, kwargs), result, flops):
                 self.found.append(operation)

@@ -221,11 +221,35 @@ CPU_ATTENTION = {
 }
 
 
+FLOP_COUNTS = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION).flop_registry
+
+
+class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums FLOPs by torch's formulas.
+
+    torch's own counter also follows modules, and its hooks keep checkpointed activations alive: a step that
+    fits the memory might not fit it while it is counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation and add what it costs."""
+        result = func(*args, **(kwargs or {}))
+        if count := FLOP_COUNTS.get(func._overloadpacket):
+            self.total += int(count(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
 def count_flops(step: Callable[[], object]) -> float:
     """FLOPs of the products and convolutions in `step`, forward and backward; a multiply-add is two."""
-    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+    with _Flops() as flops:
         step()
-    return float(counter.get_total_flops())
+    return float(flops.total)
 
 
 @dataclass
