@@ -17,13 +17,13 @@ from mobius_pipeline.planning.config import PlanConfig
 UNET = {
     "in_channels": 4,
     "out_channels": 4,
-    "block_out_channels": [8, 16],
+    "block_out_channels": [8],
     "layers_per_block": 1,
     "cross_attention_dim": 8,
     "attention_head_dim": 2,
     "norm_num_groups": 4,
-    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "down_block_types": ["CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D"],
 }
 
 
