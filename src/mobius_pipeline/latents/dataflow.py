@@ -6,7 +6,7 @@ beside it, so both give the same bytes.
 """
 
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,29 +15,26 @@ from threading import Lock
 from typing import Any
 
 import daft
-import numpy as np
 import torch
 from daft import DataType
 from torch import Tensor
 
 from mobius_pipeline.base_model.load import TextEncoder
 from mobius_pipeline.latents.config import EncodeConfig
+from mobius_pipeline.latents.decoded import Decoded
 from mobius_pipeline.latents.encoder import ClipModel, Encoded, Setting, Wanted, bits, halves, torch_threads
 from mobius_pipeline.latents.local import encode_locally
 from mobius_pipeline.latents.placement import actors_of, devices_of
-from mobius_pipeline.latents.retries import Attempts, attempt, attempts
+from mobius_pipeline.latents.retries import Attempts, attempts
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.frames import Pixels
-from mobius_pipeline.media.isolated_worker import Limits, Workers
 from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engine
 
 Row = dict[str, Any]
 
 _ALONE = Lock()
 _CLIPS_AT_ONCE = 4  # that a worker hands on together: what bounds the decoded frames in memory
-_NOTHING = np.zeros((0, 0, 0, 3), np.uint8)  # Daft has no column of tensors without any
 _HALVES = DataType.tensor(DataType.uint16())  # the bits of fp16, which Daft has no tensors of
-_DECODED = DataType.struct({"pixels": DataType.tensor(DataType.uint8()), "error": DataType.string()})
 _MOMENTS = DataType.struct(
     {"mean": _HALVES, "logvar": _HALVES, "error": DataType.string(), "where": DataType.string()}
 )
@@ -58,19 +55,6 @@ def _alone(threads: int) -> Iterator[None]:
     """One thread of a worker at a time loads a model (which no library does safely otherwise) or uses it."""
     with _ALONE, torch_threads(threads):  # of the calling thread; a worker of Ray's would have one
         yield
-
-
-class _Decoded:
-    """Clips, decoded in watched processes: one that dies of a file takes nothing with it."""
-
-    def __init__(self, read: Callable[[Any], Pixels], limits: Limits) -> None:
-        self._read, self._retries = Workers(read, limits), limits.retries
-
-    @daft.method(return_dtype=_DECODED)
-    def __call__(self, path: str, sha256: str, frames: int, height: int, width: int) -> dict[str, Any]:
-        wanted = (path, sha256, frames, height, width)
-        pixels, error = attempt(lambda: self._read(wanted), self._retries)
-        return {"pixels": _NOTHING if pixels is None else pixels, "error": error}
 
 
 class _Vae:
@@ -156,8 +140,8 @@ def _encode_on_ray(wanted: Sequence[Wanted], setting: Setting, engine: EngineCon
     use_engine(engine)
     config = setting.config
     with attempts(config.retries, engine) as trying:
-        decoded = daft.cls(_Decoded, use_process=False)(setting.read, setting.limits)
-        vae = _on_workers(_Vae, config, engine)(setting, trying)
+        decoded = daft.cls(Decoded, use_process=False)(setting.read, setting.limits)
+        vae = _on_workers(_Vae, config, engine, len(wanted))(setting, trying)
         names = Wanted._fields
         flow = daft.from_pydict(
             {name: list(column) for name, column in zip(names, zip(*wanted, strict=True), strict=True)}
@@ -187,18 +171,18 @@ def encode_captions(
     is_here = engine.name == "native"
     device = devices_of(config, torch.cuda.device_count)[0] if is_here else config.device
     with attempts(config.retries, engine) as trying:
-        text = _on_workers(_Text, config, engine)(base, device, torch.get_num_threads(), trying)
+        text = _on_workers(_Text, config, engine, len(batches))(base, device, torch.get_num_threads(), trying)
         flow = daft.from_pydict({"batch": list(range(len(batches))), "captions": list(batches)})
         flow = flow.into_batches(1).select("batch", text.embeddings(daft.col("captions")).alias("text"))
         for row in rows_of(flow):
             yield EncodedTexts(row["batch"], halves(row["text"]["embedding"]), row["text"]["cut"])
 
 
-def _on_workers(model: type, config: EncodeConfig, engine: EngineConfig) -> Any:
-    """A class whose instances Daft keeps: one in this process, or on a cluster one an actor."""
+def _on_workers(model: type, config: EncodeConfig, engine: EngineConfig, most: int) -> Any:
+    """A class whose instances Daft keeps: one in this process, or on a cluster `most` actors or fewer."""
     if engine.name == "native":
         return daft.cls(model, use_process=False)
     # Restarted as often as it dies: `Attempts` has the last word. Daft's own limit ends in waiting for ever.
     restarts = {"max_restarts": -1, "max_task_retries": -1}
     actors, gpus = actors_of(config)
-    return daft.cls(model, gpus=gpus, max_concurrency=actors, ray_options=restarts)
+    return daft.cls(model, gpus=gpus, max_concurrency=min(actors, most), ray_options=restarts)

@@ -6,6 +6,7 @@ repeats what it was at, but does not say what killed it: a clip that always does
 it is written down, outside of the actor, what was begun.
 """
 
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,8 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
-
-import torch
 
 from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.isolated_worker import Failed
@@ -133,10 +132,16 @@ def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
         except (MediaError, Failed) as error:
             return None, str(error)
         except Exception as error:
-            if isinstance(error, (ImportError, torch.AcceleratorError)) or in_plain_words(error):
+            if _meets_the_next_clip(error):
                 raise
             reason = _reason(error)  # not the error itself: its traceback would keep the tensors
     return None, reason
+
+
+def _meets_the_next_clip(error: Exception) -> bool:
+    torch = sys.modules.get("torch")  # not imported here: what decodes needs none of it
+    is_gpu = torch is not None and isinstance(error, torch.AcceleratorError)
+    return is_gpu or isinstance(error, ImportError) or in_plain_words(error) is not None
 
 
 def _reason(error: Exception) -> str:
