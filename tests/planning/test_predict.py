@@ -24,6 +24,7 @@ from mobius_pipeline.planning.predict import (
     TrainingStep,
     measure_training,
     model_inputs,
+    predict_flops,
     predict_training,
     training_step,
 )
@@ -84,6 +85,7 @@ def test_prediction_equals_measurement(recipe: Recipe) -> None:
     with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as torchs:
         step.run()
     assert fake.flops == count_flops(step.run) == torchs.get_total_flops()
+    assert fake.flops == predict_flops(TINY, recipe.variant, SHAPE, autocast=recipe.autocast)
     assert (fake.parameters, fake.trainable) == (real.parameters, real.trainable)
     assert sum(fake.breakdown.values()) == fake.peak_bytes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
-from mobius_pipeline.planning.predict import StepShape, predict_training
+from mobius_pipeline.planning.predict import StepShape, predict_flops
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.batches import by_size
 from mobius_pipeline.training.config import TrainConfig
@@ -44,13 +44,9 @@ def with_equal_compute(
     shape = StepShape(config.batch_size, frames, height, width, store.text(clip).shape[0])
     own, other = (
         # Weights in 8 bits change no FLOP, and cannot be predicted.
-        predict_training(
-            unet_config,
-            replace(one, spatial_dtype="float32"),
-            shape,
-            autocast=config.autocast is not None,
-            ema=False,
-        ).flops
+        predict_flops(
+            unet_config, replace(one, spatial_dtype="float32"), shape, autocast=config.autocast is not None
+        )
         for one in (variant, reference)
     )
     return config.model_copy(update={"last_step": max(config.steps, round(config.end * other / own))})
