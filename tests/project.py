@@ -57,13 +57,12 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def finished(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of the environment (`kedro`, `dvc`, `mobius`) or `git` in `folder`.
+    """Run a command of the environment (`kedro`, `dvc`, `mobius`, `python`) or `git` in `folder`.
 
     Raises:
         AssertionError: If it fails, with the end of what it printed.
     """
-    own = environment()
-    own["PATH"] = f"{own[WARM]}{os.pathsep}{own['PATH']}"
+    own = warm_environment()
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env=own)
     assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     return done
@@ -81,6 +80,12 @@ def environment() -> dict[str, str]:
         own |= {f"GIT_{who}_NAME": "Tester", f"GIT_{who}_EMAIL": "tester@example.org"}
     own.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules make each stage start seconds sooner
     return own
+
+
+def warm_environment() -> dict[str, str]:
+    """As `environment`, with the clients of tests/warm.py first."""
+    own = environment()
+    return {**own, "PATH": f"{own[WARM]}{os.pathsep}{own['PATH']}"}
 
 
 def change(path: Path, changes: dict[str, Any]) -> None:

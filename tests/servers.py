@@ -2,14 +2,17 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from werkzeug.security import generate_password_hash
 
 from mobius_pipeline.tracking.ui import free_port
 
@@ -66,10 +69,16 @@ class MlflowServer:
             assert self.process.poll() is None, (self.folder / "server.log").read_text()
             try:
                 with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
+                    return self._hash_quickly()
             except OSError:
                 time.sleep(0.2)
         raise AssertionError((self.folder / "server.log").read_text())
+
+    def _hash_quickly(self) -> None:
+        """Have passwords compared by one round of hashing: MLflow's own way takes 60 ms of each request."""
+        quick = generate_password_hash(PASSWORD, "pbkdf2:sha256:1")
+        with closing(sqlite3.connect(self.folder / "auth.db")) as users, users:
+            users.execute("UPDATE users SET password_hash = ? WHERE username = ?", (quick, USER))
 
     def kill(self) -> None:
         """Kill it with its workers, as a crash of its machine would."""

@@ -2,8 +2,9 @@
 
 A stage of the project imports other people's packages for 2 to 8 s, and the tests start hundreds of stages.
 Here, a server imports these packages once and forks for each command. The child takes over the caller's
-folder, environment and open files and runs the script that the environment installed. The server imports
-nothing of the project and no part of Kedro, so a child finds its own project's code and configuration.
+folder, environment and open files and runs the script that the environment installed, or for `python` the
+file that it names. The server imports nothing of the project and no part of Kedro, so a child finds its own
+project's code and configuration.
 
 `Commands.start` writes clients for the front of `PATH`. A variable that a library may read while it is
 imported must be the same for client and server; otherwise the client runs the real command. A test that
@@ -14,6 +15,7 @@ import atexit
 import gc
 import inspect
 import json
+import multiprocessing.process
 import os
 import runpy
 import selectors
@@ -27,7 +29,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-COMMANDS = ("kedro", "dvc", "mobius")
+COMMANDS = ("kedro", "dvc", "mobius", "python")
 LIBRARIES = (
     "accelerate",
     "av",
@@ -130,10 +132,12 @@ def imported(environment: dict[str, str]) -> dict[str, str]:
 
 def run(client: str) -> None:
     """Run a client: have the server run its command, or run the real one; ends as the command does."""
-    own = Path(client)
-    script = Path(sys.executable).parent / own.name
-    environment = dict(os.environ)
-    request = {"argv": [str(script), *sys.argv[1:]], "cwd": str(Path.cwd()), "environment": environment}
+    own, words = Path(client), sys.argv[1:]
+    real = [str(Path(sys.executable).parent / own.name), *words]
+    if own.name == "python" and not (words and words[0].endswith(".py")):
+        os.execv(real[0], real)
+    script = words if own.name == "python" else real
+    request = {"argv": script, "cwd": str(Path.cwd()), "environment": dict(os.environ)}
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(str(own.parent / "socket"))
         socket.send_fds(server, [b"\0"], [0, 1, 2])
@@ -141,7 +145,7 @@ def run(client: str) -> None:
         answers = server.makefile()
         child = int(next(answers))
         if child == NOT_SERVED:
-            os.execv(script, [str(script), *sys.argv[1:]])
+            os.execv(real[0], real)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: os.kill(child, number))
         status = int(next(answers))
@@ -251,8 +255,9 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     own_path = os.environ.get("PYTHONPATH", "")
-    sys.path[:1] = [str(Path(request["argv"][0]).parent), *filter(None, own_path.split(os.pathsep))]
+    sys.path[:1] = [str(Path(request["argv"][0]).resolve().parent), *filter(None, own_path.split(os.pathsep))]
     sys.argv = request["argv"]
+    multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # that processes take the script's path from
     sys.modules["numpy"].random.seed()  # `random` seeds itself where a process forks
 
 

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from mobius_pipeline.pipeline_registry import MODES
-from project import environment
+from project import warm_environment
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_both_modes_train_at_the_same_time(untrained: Path, finished_project: Pa
                 "--params=train.steps=40,train.equal_compute=false",
             ],
             cwd=untrained,
-            env=environment(),
+            env=warm_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

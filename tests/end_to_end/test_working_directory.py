@@ -9,7 +9,7 @@ import pytest
 
 from mobius_pipeline.pipeline_registry import CHAIN
 from mobius_pipeline.runtime.files import folder_digest
-from project import environment, finished
+from project import environment, finished, run
 
 RUN = """
 import sys
@@ -59,15 +59,7 @@ def test_every_pipeline_runs_from_a_folder_outside(project: Path, tmp_path: Path
     script = tmp_path / "run.py"
     script.write_text(RUN)
     names = [name for name in CHAIN if name not in ("sample_data", "base")]
-    done = subprocess.run(
-        [sys.executable, str(script), str(project), *names],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run(tmp_path, "python", "run.py", str(project), *names)
     assert digests(project) == before
     assert [path.name for path in tmp_path.iterdir()] == ["run.py"]
 
