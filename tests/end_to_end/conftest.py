@@ -1,5 +1,6 @@
 """A browser for the tests that look at pages, and a project that has run."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,13 +24,14 @@ QUIET = (
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, or another Chrome that is installed."""
+    """Debian's Chromium, or another Chrome that is installed; in CI, a test without one fails."""
     from playwright.sync_api import sync_playwright
 
     found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     path = next(found, None)
     if path is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+        lacking = "no Chromium is installed (Debian: apt-get install chromium)"
+        pytest.fail(lacking) if os.environ.get("CI") else pytest.skip(lacking)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield chromium
