@@ -2,7 +2,7 @@
 
 A stage of the project imports other people's packages for 2 to 8 s, and the tests start hundreds of stages.
 Here, a server imports these packages once and forks for each command. The child takes over the caller's
-folder, environment and open files and runs the script that the environment installed, or for `python` the
+folder, environment and open files and calls what the environment's script calls, or for `python` runs the
 file that it names. The server imports nothing of the project and no part of Kedro, so a child finds its own
 project's code and configuration.
 
@@ -26,6 +26,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,9 @@ class Ending:
     def __init__(self) -> None:
         """Made before the libraries are imported, it acts after what they do at exit."""
         self.status: int | None = None
+        self._entries = {
+            one.name: one for one in entry_points(group="console_scripts") if one.name in COMMANDS
+        }
         atexit.register(self)
 
     def __call__(self) -> None:
@@ -277,13 +281,22 @@ class Ending:
             os._exit(self.status)
 
     def run(self, script: str) -> None:
-        """Run a script as a command. A text as exit status, and errors, are left to the interpreter."""
+        """Run a command. A text as exit status, and errors, are left to the interpreter.
+
+        Of an installed script its function is called: processes that it starts would import the script again,
+        and Kedro with it.
+        """
+        entry = self._entries.get(Path(script).name)
         try:
-            runpy.run_path(script, run_name="__main__")
+            self.status = (entry.load()() or 0) if entry else _run_file(script)
         except SystemExit as error:
             self.status = error.code or 0 if not isinstance(error.code, str) else None
             raise
-        self.status = 0
+
+
+def _run_file(script: str) -> int:
+    runpy.run_path(script, run_name="__main__")
+    return 0
 
 
 if __name__ == "__main__":
