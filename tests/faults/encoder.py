@@ -16,6 +16,7 @@ from mobius_pipeline.latents.dataflow import encode_clips  # noqa: F401, loaded 
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.runtime.daft_runner import EngineConfig
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.signals import sigterm_unwinds
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -53,6 +54,13 @@ def encode_failing(
         except MobiusError as error:
             reported = str(error)
         (root / f"{number}.txt").write_text(reported)
+
+
+def encode_in_its_session(*arguments: Any) -> None:
+    """As `encode_failing`, as a command that a terminal started."""
+    os.setsid()
+    sigterm_unwinds()
+    encode_failing(*arguments)
 
 
 def encode_without_room(root: Path, table: Path, clips: Path, base: Path, most_bytes: int) -> None:

@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -166,21 +164,10 @@ def of_session(leader: int) -> list[psutil.Process]:
     return found
 
 
-CODE = """
-import sys
-from pathlib import Path
-import encoder
-from mobius_pipeline.runtime.signals import sigterm_unwinds
-sigterm_unwinds()
-where = [Path(one) for one in sys.argv[1:]]
-runs = [("store", (where[0] / "lines").read_text())]
-encoder.encode_failing(*where, "native", runs, {"processes": 2})
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
 def test_no_process_stays_behind_and_the_next_run_goes_on(
     number: signal.Signals,
+    processes: Any,
     encode: Encode,
     table: Path,
     alone: Path,
@@ -192,21 +179,20 @@ def test_no_process_stays_behind_and_the_next_run_goes_on(
     """One process is in its VAE, the other one's decoder hangs, and shards are finished."""
     one, *others = sample_table["path"].iloc[7:11]  # the process that has the first takes one of the others
     lines = [failing.in_reading(other, "hang", 9) for other in others]
-    (tmp_path / "lines").write_text(failing.in_the_vae(sample_clips, one, "hang", 9) + "".join(lines))
-    command = [sys.executable, "-c", CODE, *map(str, (tmp_path, table, sample_clips, tiny_base))]
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    running = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
+    faults = failing.in_the_vae(sample_clips, one, "hang", 9) + "".join(lines)
+    arguments = (tmp_path, table, sample_clips, tiny_base, "native", [("store", faults)], {"processes": 2})
+    running = processes.Process(target=encoder.encode_in_its_session, args=arguments)
+    running.start()
     until = time.monotonic() + 120
     while len(set(deadly.tried(tmp_path / "faults"))) < 2 or len(shards(tmp_path / "store")) < 3:
-        assert running.poll() is None
+        assert running.is_alive()
         assert time.monotonic() < until
         time.sleep(0.02)
     assert len(of_session(running.pid)) >= 5  # this one, two that encode, and what decodes for them
-    if number == signal.SIGINT:
-        os.killpg(running.pid, number)  # as a terminal does
-    else:
-        running.send_signal(number)
-    assert running.wait(60) != 0
+    send = os.killpg if number == signal.SIGINT else os.kill  # as a terminal does, and as others do
+    send(running.pid, number)
+    running.join(60)
+    assert running.exitcode not in (None, 0)
     deadline = time.monotonic() + 30
     while (left := of_session(running.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)

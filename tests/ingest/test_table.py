@@ -128,7 +128,7 @@ def test_a_group_falls_on_one_side_of_the_split(tmp_path: Path) -> None:
     sides = set()
     for name in "abcdefgh":
         (copy / "captions.csv").write_text(f"file,caption,group\n0.mp4,x,{name}\n1.mp4,x,{name}\n")
-        table = ingested(copy, IngestConfig(heldout_share=0.5, files_per_batch=8), CLIP, tmp_path / name)
+        table = ingested(copy, IngestConfig(heldout_share=0.5, files_per_batch=8), CLIP, tmp_path / "work")
         assert table["source_sha256"].nunique() == 2
         assert set(table["group"]) == {name}
         (side,) = set(table["split"])
@@ -136,7 +136,7 @@ def test_a_group_falls_on_one_side_of_the_split(tmp_path: Path) -> None:
     assert sides == {"train", "heldout"}
     (copy / "captions.csv").write_text("file,caption,group\n0.mp4,x,a\n0.mp4,y,b\n1.mp4,x,\n")
     with pytest.raises(MobiusError, match=r"0\.mp4 is given the groups a and b"):
-        ingested(copy, IngestConfig(heldout_share=0.5, files_per_batch=8), CLIP, tmp_path / "two")
+        ingested(copy, IngestConfig(heldout_share=0.5, files_per_batch=8), CLIP, tmp_path / "work")
 
 
 def test_the_held_out_share_is_met() -> None:
