@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from project import change, environment, make_project, run
+from project import change, copy_project, environment, run, warm_environment
 
 SCRATCHES = ".*.partial"
 # What each stage is writing when the signal comes, below `data`.
@@ -22,14 +22,10 @@ WRITING = {
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
     """A project with a trained mode, and a model of the user's own whose import takes a while."""
-    folder = tmp_path_factory.mktemp("left") / "project"
-    make_project(folder, mlflow_template)
-    change(folder / "conf/base/parameters_train.yml", {"train": {"previews": None}})
-    run(folder, "kedro", "run", "--pipelines=sample_data,ingest,validate,base,encode,train_serial")
-    own = shutil.copytree(folder / "data/06_models/base", folder / "my_model")
-    with (own / "vae/notes.bin").open("wb") as file:
+    folder = copy_project(finished_project, tmp_path_factory.mktemp("left") / "project", mlflow_template)
+    with (folder / "my_model/vae/notes.bin").open("wb") as file:
         file.truncate(1 << 30)
     change(folder / "conf/base/parameters_sample.yml", {"sample": {"magnify": 16, "count": 12}})
     assert not list((folder / "data").rglob(SCRATCHES))
@@ -101,7 +97,7 @@ def test_a_failing_stage_leaves_nothing_half_written(project: Path) -> None:
     (project / "my_model/vae/link").symlink_to("nothing")
     try:
         words = ["kedro", "run", "--pipelines=base", "--params=base_model=my_model"]
-        done = subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True)
+        done = subprocess.run(words, cwd=project, env=warm_environment(), capture_output=True, text=True)
     finally:
         (project / "my_model/vae/link").unlink()
     assert done.returncode == 1
