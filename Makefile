@@ -27,7 +27,7 @@ export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-# DVC refuses a folder that is no git repository, as a downloaded archive is, unless its settings say so.
+# DVC refuses a folder that is not a git repository, as a downloaded archive is, unless its settings say so.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
 .PHONY: demo test test-fast test-faults test-gpu test-airflow audit lint-workflows ui study bench schema format

@@ -40,5 +40,5 @@ def write_own_clips(folder: Path) -> dict[str, str]:
     film("short.gif", frames=2).with_suffix(".txt").write_text("a blink")
     whole = film("cut.mp4")
     whole.write_bytes(whole.read_bytes()[:300])
-    (folder / "letter.mp4").write_text("Dear reader, this is no video.")
+    (folder / "letter.mp4").write_text("Dear reader, this is not a video.")
     return {"no words.mp4": "no caption", "short.gif": "frames", "cut.mp4": "", "letter.mp4": ""}

@@ -41,7 +41,7 @@ def test_a_comparison_comes_back_from_its_file(example: Comparison, tmp_path: Pa
     assert json.loads((tmp_path / "comparison.json").read_text()) == example.model_dump(mode="json")
     shown = json.loads(saved.preview())
     assert shown == example.model_dump(mode="json")
-    assert next(iter(shown)) == "paired_step_times"  # the first that is no list and no dictionary
+    assert next(iter(shown)) == "paired_step_times"  # the first that is neither a list nor a dictionary
 
 
 def test_figures_that_are_no_numbers_stay_so(tmp_path: Path) -> None:

@@ -207,11 +207,9 @@ def test_the_charts_lay_both_modes_over_each_other(ui: Ui, page: Any, artifacts:
     for position in range(6):
         assert {"serial", "parallel"} <= set(re.findall(r"\w+", cards.nth(position).inner_text()))
     for position in (3, 4):
-        colours = {
-            line.evaluate("line => line.style.stroke")
-            for line in cards.nth(position).locator("path.js-line").all()
-            if line.get_attribute("d") not in (None, "M0,0")
-        }
+        drawn = cards.nth(position).locator("path.js-line[d]:not([d='M0,0'])")
+        drawn.nth(1).wait_for(state="attached")  # one mode's line may be there before the other's
+        colours = {line.evaluate("line => line.style.stroke") for line in drawn.all()}
         assert len(colours) == 2
     page.screenshot(path=artifacts / "mlflow-charts.png")
 

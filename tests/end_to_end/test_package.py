@@ -35,7 +35,7 @@ class Package:
     scripts: Path
 
     def run(self, folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run a script of the environment in `folder`, which is no project."""
+        """Run a script of the environment in `folder`, which is not a project."""
         own = environment()
         path = f"{self.scripts}{os.pathsep}{own['PATH']}"
         unset = ("PYTHONPATH", "KEDRO_LOGGING_CONFIG")

@@ -87,7 +87,7 @@ def test_stills_show_colour_and_shape_and_no_motion(real_clips: list[np.ndarray]
 
 
 def test_shuffled_frames_show_no_motion(real_clips: list[np.ndarray]) -> None:
-    """Frames of the right places in no order, as a T2I base draws them, are no motion."""
+    """Frames of the right places in no order, as a T2I base draws them, are not motion."""
     order = np.random.default_rng(0)
     shuffled = [clip[order.permutation(8)] for clip in real_clips]
     result = scores(shuffled, PROMPTS)

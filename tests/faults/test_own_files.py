@@ -73,7 +73,7 @@ def test_a_changed_table_is_refused_or_holds_the_same(manifest: pd.DataFrame, tm
             assert said.startswith(f"{path} cannot be used: ")
             assert said.endswith(" Run `it`.")
             refused += 1
-        else:  # what was changed is no value: statistics, say
+        else:  # what was changed is not a value: statistics, say
             found = read_table(path, MANIFEST, "Run `it`.")
             assert found.select(whole.column_names).to_pylist() == whole.to_pylist()
     assert refused > 80

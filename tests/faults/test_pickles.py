@@ -199,7 +199,7 @@ def test_a_pickle_as_table_does_not_run(table: str, payload: bytes, marker: Path
     folder.mkdir()
     write_gif(folder / "clip.gif", torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8).numpy(), 8)
     TABLES[table](folder / Path(table).name, payload)
-    with suppress(MobiusError):  # what is no table is refused; strange columns are no harm
+    with suppress(MobiusError):  # a file that is not a table is refused; strange columns do no harm
         rows = ingested(folder, INGEST, tiny.CLIP, tmp_path / "work")
         assert list(rows["path"]) == ["clip.gif"]
     assert not marker.exists()

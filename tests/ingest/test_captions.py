@@ -215,7 +215,7 @@ def test_files_are_named_in_the_columns_of_video_folder(
     write_metadata(folder, suffix, {**row, "text": "a cat"})
     assert captions(folder) == {"a.mp4": ["a cat"]}
     assert "not there" not in caplog.text
-    no_clips = f"metadata.{suffix} captions 1 files that are no clips, a.jpg for instance"
+    no_clips = f"metadata.{suffix} captions 1 files that are not clips, a.jpg for instance"
     assert (no_clips in caplog.text) == ("image_file_name" in row)
 
 

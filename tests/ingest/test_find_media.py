@@ -98,7 +98,7 @@ def test_pictures_at_the_top_are_rejected_with_the_mend(folder: Path) -> None:
 
 
 def test_numbered_animations_are_clips_of_their_own(folder: Path) -> None:
-    """A folder of `clip-1.webp`, `clip-2.webp` or APNG is no sequence of stills."""
+    """A folder of `clip-1.webp`, `clip-2.webp` or APNG is not a sequence of stills."""
     for number in range(3):
         write_webp(folder / f"clip-{number}.webp", FRAMES, 8)
     (folder / "animated").mkdir()

@@ -81,7 +81,7 @@ def test_what_must_not_be_opened_or_is_not_there_is_rejected_as_listed(
         "out/secret.mp4": "out: a link that leads outside",
         "gone.mp4": "is not there",
         "nul\0.mp4": "is not there",
-        "notes.pdf": "is no clip",
+        "notes.pdf": "is not a clip",
         "sub": "is not there",
     }
     write(
@@ -127,7 +127,7 @@ def test_members_of_shards_and_sequences_can_be_listed(folder: Path) -> None:
     write(folder, "jsonl", [{"file": "s.tar/1.mp4"}, {"file": "shots"}])
     found = find_media(folder)
     assert found.paths == ["shots"]
-    assert "s.tar: no plain tar archive" in found.refused["s.tar/1.mp4"]
+    assert "s.tar: not a plain tar archive" in found.refused["s.tar/1.mp4"]
 
 
 def test_one_spelling_of_an_accent_finds_the_other(folder: Path) -> None:

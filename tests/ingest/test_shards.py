@@ -104,7 +104,7 @@ def test_a_name_that_stands_twice_is_rejected_and_no_other(tmp_path: Path) -> No
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"Dear reader, this is no shard. " * 40, "no plain tar archive"),
+        (b"Dear reader, this is not a shard. " * 40, "not a plain tar archive"),
         (b"\0" * 1024, "holds no clips"),
     ],
 )
@@ -117,7 +117,7 @@ def test_what_is_no_shard_is_rejected(content: bytes, reason: str, tmp_path: Pat
 
 def test_a_compressed_shard_is_rejected(tmp_path: Path) -> None:
     shard(tmp_path / "s.tar", {"1.mp4": b"\0"}, "w:gz")
-    assert "no plain tar archive" in find_media(tmp_path).refused["s.tar"]
+    assert "not a plain tar archive" in find_media(tmp_path).refused["s.tar"]
 
 
 def many(tmp_path: Path) -> bytes:

@@ -72,7 +72,7 @@ def test_truncated_anywhere(wholes: Path, tmp_path: Path) -> None:
         for place in (1, 9, 40, *shares, len(data) - 1 - (whole.suffix == ".gif")):
             (cut / f"{place:06}{whole.suffix}").write_bytes(data[:place])
     (cut / "zero.mp4").touch()
-    (cut / "letter.mp4").write_text("Dear reader, this is no video.")
+    (cut / "letter.mp4").write_text("Dear reader, this is not a video.")
     results, _ = examine(cut, wholes)
     assert len(results) == 62
     assert {name: result for name, result in results.items() if "reason" not in result} == {}

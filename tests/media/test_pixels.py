@@ -102,7 +102,7 @@ def test_turns_and_mirrors(turn: str, tmp_path: Path) -> None:
 def test_a_slant_is_refused(tmp_path: Path) -> None:
     write_mp4(tmp_path / "clip.mp4", plain(RED), 8)
     set_matrix(tmp_path / "clip.mp4", 46341, 46341, -46341, 46341)
-    with pytest.raises(MediaError, match="no multiple of 90 degrees"):
+    with pytest.raises(MediaError, match="not a multiple of 90 degrees"):
         probe(tmp_path / "clip.mp4")
 
 

@@ -1,4 +1,4 @@
-"""Clips that are no plain file: members of tar shards, folders of numbered images."""
+"""Clips that are not a plain file: members of tar shards, folders of numbered images."""
 
 import io
 import json
@@ -103,7 +103,7 @@ def test_a_cut_shard_names_what_it_lacks(shard: Path) -> None:
 
 def test_what_is_no_shard_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"no archive" * 100)
-    with pytest.raises(MediaError, match=r"a.mp4: x.tar is no plain tar archive, or damaged"):
+    with pytest.raises(MediaError, match=r"a.mp4: x.tar is not a plain tar archive, or damaged"):
         probe(tmp_path / "x.tar/a.mp4")
     make_shard(tmp_path / "y.tar", {"1.txt": b"one"})
     with pytest.raises(MediaError, match=r"a.mp4: there is no such member in y.tar"):
@@ -170,7 +170,7 @@ def test_images_that_make_no_clip_say_why(tmp_path: Path) -> None:
     (folder / "8.png").unlink()
     for target in (tmp_path, tmp_path / "nowhere", Path("/dev/zero")):
         (folder / "8.png").symlink_to(target)
-        refused("8.png is no regular file, or a link to none")
+        refused("8.png is not a regular file or a link to one")
         (folder / "8.png").unlink()
     (folder / "8.png").symlink_to("7.png")
     assert probe(folder).frames == 9

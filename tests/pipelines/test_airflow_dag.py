@@ -134,7 +134,7 @@ def test_an_environments_settings_replace_one_by_one(project: Path) -> None:
         ({"default": {"gpu_task_with": {"pool": "gpu"}}}, "section default.*gpu_task_with"),
         ({"default": {"dag": None}}, "section default.*dag"),
         ({"study": {"kedro": 3}}, "section study.*kedro"),
-        ({"studdy": {"dag": {}}}, "studdy is no pipeline"),
+        ({"studdy": {"dag": {}}}, "studdy is not a pipeline"),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(project: Path, settings: dict[str, Any], said: str) -> None:

@@ -179,7 +179,7 @@ def test_what_was_trained_on_is_read_where_the_manifest_is(server: S3) -> None:
 def test_a_file_elsewhere_has_no_scratch_folder_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: S3
 ) -> None:
-    """`team/r.json` is no path of this machine, whatever lies there."""
+    """`team/r.json` is not a path of this machine, whatever lies there."""
     (tmp_path / "team/.r.json.partial").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     record = RecordDataset(filepath="s3://team/r.json", credentials=server.credentials)

@@ -32,7 +32,7 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 
 
-IN_MEMORY = {"trainings", "step_times", "data_summary"}  # the only ones that are no file
+IN_MEMORY = {"trainings", "step_times", "data_summary"}  # the only ones that are not a file
 
 
 @pytest.fixture(scope="module")

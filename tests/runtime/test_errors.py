@@ -82,8 +82,8 @@ def test_other_errors_keep_their_traceback() -> None:
 
 def test_an_error_of_ours_is_its_own_words_whoever_wraps_it() -> None:
     wrapped = RuntimeError("a step failed")
-    wrapped.__cause__ = MobiusError("Mend this.")
-    assert in_plain_words(wrapped) == in_plain_words(wrapped.__cause__) == "Mend this."
+    wrapped.__cause__ = MobiusError("Repair this.")
+    assert in_plain_words(wrapped) == in_plain_words(wrapped.__cause__) == "Repair this."
 
 
 def test_a_kedro_run_prints_the_words_alone() -> None:

@@ -151,7 +151,7 @@ def test_what_is_refused_is_reported(
     fake_npm(tmp_path / "bin", monkeypatch, f"cp {path} x.tgz")
     with caplog.at_level(logging.INFO):
         folder = fetch(FetchConfig(package=package(path), limit=None), tmp_path / "work" / "fetch")
-    assert "refused '../1f601.webp': its name is no plain relative path" in caplog.text
+    assert "refused '../1f601.webp': its name is not a plain relative path" in caplog.text
     assert "1 animated emoji kept; left out: 0 static, 0 beyond the limit, 11 refused" in caplog.text
     record = json.loads((folder / "provenance.json").read_text())
     assert (record["refused"], record["licence"]) == (11, "not stated")

@@ -172,7 +172,7 @@ def test_a_set_that_is_there_is_recognised(tmp_path: Path) -> None:
 
 def test_other_peoples_clips_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").write_bytes(b"mine")
-    with pytest.raises(MobiusError, match=r"holds files that are no sample clips.*globals.yml"):
+    with pytest.raises(MobiusError, match=r"holds files that are not sample clips.*globals.yml"):
         is_complete(tmp_path, SampleConfig(**CONFIG))
 
 

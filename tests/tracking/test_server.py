@@ -265,7 +265,7 @@ def test_a_model_is_logged_and_found_by_its_alias(served: tracking.Store, tmp_pa
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
-    """A web server that is no MLflow server."""
+    """A web server that is not an MLflow server."""
 
     def do_GET(self) -> None:
         self.send_response(200)

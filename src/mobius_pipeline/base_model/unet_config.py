@@ -15,7 +15,7 @@ def read_unet_config(source: Path) -> dict[str, Any]:
     """Read a UNet's configuration: `source` is the file, the UNet's folder, or the model's.
 
     Raises:
-        MobiusError: If there is none, or it is no UNet's.
+        MobiusError: If there is none, or it is not a UNet's.
     """
     candidates = (source / "unet/config.json", source / "config.json", source)
     path = next((path for path in candidates if path.is_file()), source)
@@ -23,7 +23,7 @@ def read_unet_config(source: Path) -> dict[str, Any]:
     complete = complete_config(config)
     if complete is None:
         raise MobiusError(
-            f"{path} is no configuration of a UNet2DConditionModel or UNet3DConditionModel: its class is "
+            f"{path} is not a configuration of a UNet2DConditionModel or UNet3DConditionModel: its class is "
             f"{config.get('_class_name')}."
         )
     return complete

@@ -71,7 +71,7 @@ def score(frames: Pixels, prompt: str) -> dict[Attribute, int] | None:
     """Say with 1 or 0 whether a video shows its prompt's colour, shape, motion, and all three.
 
     Returns:
-        None if `prompt` is no caption of a sample clip.
+        None if `prompt` is not a caption of a sample clip.
     """
     scene = parse_caption(prompt)
     if scene is None:

@@ -36,7 +36,7 @@ class Captions:
         """Read the tables of captions, if there are any.
 
         Raises:
-            MobiusError: If a line of it is damaged or lacks a column, or it is no UTF-8 text.
+            MobiusError: If a line of it is damaged or lacks a column, or it is not UTF-8 text.
         """
         self._tree, self._without = sources.tree, 0
         self._tables = _Tables(folder, sources)
@@ -134,7 +134,7 @@ class _Tables:
         strays = [file for file in table.unclaimed() if file not in self._no_clips]
         if passed := [file for file in table.unclaimed() if file in self._no_clips]:
             log.warning(
-                "%s captions %d files that are no clips, %s for instance.", name, len(passed), passed[0]
+                "%s captions %d files that are not clips, %s for instance.", name, len(passed), passed[0]
             )
         if strays:
             log.warning(

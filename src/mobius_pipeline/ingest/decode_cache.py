@@ -94,7 +94,7 @@ class Hashes:
     def __contains__(self, sha256: object) -> bool:
         """Whether a digest, in hex, is one of them."""
         one = bytes.fromhex(str(sha256))
-        return self[bisect_left(self, one)] == one  # past the last one are no bytes
+        return self[bisect_left(self, one)] == one  # past the last one there are no bytes
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -181,7 +181,7 @@ def _header(record: dict[str, Any]) -> str:
 
 
 def captions_of(record: dict[str, Any]) -> list[str]:
-    """The texts in `caption`, then in `captions`; ValueError if they are no texts."""
+    """The texts in `caption`, then in `captions`; ValueError if they are not texts."""
     one, several = record.get("caption"), record.get("captions") or []
     if not isinstance(several, list):
         raise ValueError("`captions` must be a list of texts. In CSV give each its own row, as `caption`.")

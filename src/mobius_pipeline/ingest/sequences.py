@@ -69,7 +69,7 @@ def _is_undeclared(folder: Path, names: list[str], media: set[str]) -> bool:
 
 
 def _is_still(path: Path) -> bool:
-    """Say whether a picture is no animation, by its first bytes; one that cannot be read is none."""
+    """Say whether a picture is not an animation, by its first bytes; one that cannot be read is none."""
     try:
         with path.open("rb") as file:
             head = file.read(65_536)

@@ -152,7 +152,7 @@ def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
     if above := next((part for part in [name, *map(str, path.parents)] if part in refused), None):
         return refused[above] if above == name else f"{above}: {refused[above]}"
     if name in there:
-        return "is listed, but is no clip: neither media by its suffix nor a folder of pictures"
+        return "is listed, but is not a clip: neither media by its suffix nor a folder of pictures"
     return "is listed, but is not there."
 
 
@@ -160,10 +160,10 @@ def _log_others(tree: Tree, names: list[str]) -> None:
     """Log how many files are neither clips nor belong to one."""
     suffixes = Counter(_suffix(name) or "(none)" for name in names)
     if other := {suffix: n for suffix, n in suffixes.items() if suffix not in _BESIDE | {SHARD}}:
-        log.warning("Files that are no media by their suffix, passed over: %s.", other)
+        log.warning("Files that are not media by their suffix, passed over: %s.", other)
     if closed := [name for name in tree.refused if not _is_clip(tree, name)]:
         log.warning(
-            "%d files that are no clips are not opened either, %s for instance: %s",
+            "%d files that are not clips are not opened either, %s for instance: %s",
             len(closed),
             closed[0],
             tree.refused[closed[0]],

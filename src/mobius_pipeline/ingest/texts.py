@@ -9,7 +9,7 @@ from mobius_pipeline.ingest.listing import captions_of
 LINES = (".txt", ".caption")  # endings of texts with a caption a line; the latter is kohya's
 SUFFIXES = {*LINES, ".cls", ".json"}
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")  # str.splitlines also cuts at characters within sentences
-MAX_BYTES = 1 << 20  # more is no caption, and need not be read to know it
+MAX_BYTES = 1 << 20  # more is not a caption, and need not be read to know it
 
 
 def captions_in(suffix: str, data: bytes) -> list[str]:
@@ -18,7 +18,7 @@ def captions_in(suffix: str, data: bytes) -> list[str]:
     A line each of `.txt` and `.caption`, all of `.cls`, `caption` or `captions` of `.json`.
 
     Raises:
-        ValueError: If it is no UTF-8 text, too long, or no JSON object.
+        ValueError: If it is not UTF-8 text, too long, or not a JSON object.
     """
     if len(data) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES:,} bytes")

@@ -38,7 +38,7 @@ class Tree:
 
 
 def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
-    """Look through all of `folder`, one system call a folder and none a file that is no link.
+    """Look through all of `folder`, one system call a folder and none a file that is not a link.
 
     A folder that links lead to in `allowed` is looked through once, under the first of their names.
     """
@@ -60,7 +60,7 @@ def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
 
 
 def printable(name: str) -> str:
-    r"""A file's `name` as text that can be stored: bytes that are no UTF-8 are written as escapes, `\xe9`."""
+    r"""A file's `name` as text that can be stored: bytes that are not UTF-8 become escapes, `\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -66,7 +66,7 @@ class _Vae:
     @cached_property
     def _model(self) -> ClipModel:
         model = self._setting.model(self._setting.config.device)
-        self._trying.of_the_run("the VAE", lambda: model.vae)  # no clip's failure, if it cannot be loaded
+        self._trying.of_the_run("the VAE", lambda: model.vae)  # if it fails, so does the run
         return model
 
     @daft.method.batch(return_dtype=_MOMENTS, batch_size=1)

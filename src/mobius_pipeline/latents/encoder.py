@@ -146,7 +146,7 @@ class Encoder:
         """Load the model.
 
         Raises:
-            MobiusError: If it cannot be loaded, which is no clip's failure.
+            MobiusError: If it cannot be loaded, which is not a failure of a clip.
         """
         _ = self._model.vae
 
@@ -159,7 +159,7 @@ class Encoder:
         """Encode the clip that was begun first.
 
         Raises:
-            Exception: What is no clip's own failure, and would meet the next one too.
+            Exception: An error that is not the clip's own and would meet the next one too.
         """
         clip_id, reading = self._begun.popleft()
         pixels, error = reading.result()

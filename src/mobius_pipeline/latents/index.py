@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 INDEX = "index.parquet"
 CLIPS, TEXTS = "shard", "text"  # what the names of shards begin with
-SIZE = ("frames", "height", "width")  # that a clip was encoded at; 0 for the empty caption, no clip's
+SIZE = ("frames", "height", "width")  # that a clip was encoded at; 0 for the empty caption, which no clip has
 
 
 class Place(NamedTuple):

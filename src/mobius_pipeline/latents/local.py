@@ -22,7 +22,7 @@ def encode_locally(wanted: Sequence[Wanted], setting: Setting) -> Generator[Enco
 
     Raises:
         MobiusError: If the devices are not there, or no process can be started.
-        Exception: What is no clip's own failure, and would meet the next one too.
+        Exception: An error that is not the clip's own and would meet the next one too.
     """
     devices = devices_of(setting.config, torch.cuda.device_count)[: len(wanted)]
     if len(devices) > 1:

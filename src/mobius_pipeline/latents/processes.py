@@ -44,7 +44,7 @@ def encode_on(devices: Sequence[str], wanted: Sequence[Wanted], setting: Setting
 
     Raises:
         MobiusError: If no process can be started.
-        Exception: What is no clip's own failure, from any of them; all are ended then.
+        Exception: An error that is not a clip's own, from any process; all are ended then.
     """
     decoders = decoders_each(len(devices))
     team = [_Process(f"{device} (process {n})", device, decoders) for n, device in enumerate(devices, 1)]

@@ -42,7 +42,7 @@ class Attempts:
         """What `attempt` says of work on a clip that has its worker for itself.
 
         Raises:
-            Exception: What is no clip's own failure, and would meet the next one too.
+            Exception: An error that is not the clip's own and would meet the next one too.
         """
         try:
             return self._watched(clip_id, lambda: attempt(work, self.retries))

@@ -118,4 +118,4 @@ def mapped(path: Path) -> "dict[str, Tensor]":
         what = "is damaged: its bytes are not those that its name promises" if path.exists() else "is missing"
         raise MobiusError(f"The shard {path} of the latents store {what}. {REMEDY}")
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a dictionary

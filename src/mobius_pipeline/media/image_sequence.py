@@ -48,7 +48,7 @@ def numbered(folder: Path) -> list[Path]:
         if path.suffix.lower() not in IMAGES or path.name.startswith("."):
             continue
         if not path.is_file():
-            raise MediaError(f"{path.name} is no regular file, or a link to none")
+            raise MediaError(f"{path.name} is not a regular file or a link to one")
         number = _number(path)
         if number in images:
             raise MediaError(f"{images[number].name} and {path.name} have the same number")

@@ -51,7 +51,7 @@ class Worker(Generic[T]):
         Raises:
             Failed: If its process crashed, hung or ran out of memory, each time that it was tried.
             Exception: What the task raised.
-            MobiusError: If no process can be started, which is no file's fault.
+            MobiusError: If no process can be started, which is not the fault of a file.
         """
         for left in reversed(range(self._limits.retries + 1)):
             try:

@@ -18,7 +18,7 @@ def open_bytes(path: Path) -> BinaryIO:
     """Open a file, or a member of a tar shard, as a seekable binary file.
 
     Raises:
-        MediaError: If it does not exist, is no regular file, or is a member that is refused.
+        MediaError: If it does not exist, is not a regular file, or is a member that is refused.
         PermissionError: If it may not be read.
     """
     file, member = split_member(path)

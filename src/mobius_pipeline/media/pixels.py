@@ -114,7 +114,7 @@ def _display_matrix(frame: Any) -> Any:
     matrix = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2]
     signs = np.sign(matrix)
     if np.abs(signs).sum() != 2 or not np.linalg.det(signs):
-        raise MediaError("its rotation is no multiple of 90 degrees: turn it upright first")
+        raise MediaError("its rotation is not a multiple of 90 degrees: turn it upright first")
     return signs
 
 

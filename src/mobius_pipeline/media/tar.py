@@ -49,7 +49,7 @@ def index(path: Path) -> Archive:
             for member in _members(tar, file):
                 _take(archive, member, size)
     except _DAMAGES as error:
-        archive.damage = f"no plain tar archive, or damaged ({error})"
+        archive.damage = f"not a plain tar archive, or damaged ({error})"
     return archive
 
 

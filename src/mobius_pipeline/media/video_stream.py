@@ -19,7 +19,7 @@ class Crop(NamedTuple):
 
 
 def film_of(container: Any) -> Any:
-    """The video stream to read: FFmpeg's best, which is no cover picture.
+    """The video stream to read: FFmpeg's best, which is not a cover picture.
 
     Raises:
         MediaError: If there is none, or none that a decoder is known for.

@@ -38,7 +38,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a model's `config.json`.
 
     Raises:
-        MobiusError: If there is none, or it is no JSON.
+        MobiusError: If there is none, or it is not JSON.
     """
     try:
         config: dict[str, Any] = read_json(folder / CONFIG)

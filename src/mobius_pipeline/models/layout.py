@@ -68,7 +68,7 @@ class Layout:
 
 
 def complete_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A UNet's `config.json` with diffusers' defaults for what it leaves out; None if it is no UNet's.
+    """A UNet's `config.json` with diffusers' defaults for what it leaves out; None if it is not a UNet's.
 
     A list of equal values is that value, where diffusers takes either.
     """

@@ -66,7 +66,7 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
     """
     config = read_config(folder)
     if not all(isinstance(config.get(key), dict) for key in ("variant", "base")):
-        raise MobiusError(f"{folder / CONFIG} is no configuration of a trained model. {_AGAIN}")
+        raise MobiusError(f"{folder / CONFIG} is not a configuration of a trained model. {_AGAIN}")
     saved = _saved_variant(folder, config["variant"])
     if unknown := sorted(levers.keys() - saved.keys()):
         raise MobiusError(f"Unknown options {unknown}; a model has {sorted(saved)}.")

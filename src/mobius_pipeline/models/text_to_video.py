@@ -268,7 +268,7 @@ def _generators(generator: Generators, videos: int) -> torch.Generator | list[to
 
 def _check_choices(steps: int, output_type: str) -> None:
     if steps < 1:
-        raise MobiusError(f"num_inference_steps: {steps} is no number of steps; take 1 or more.")
+        raise MobiusError(f"num_inference_steps: {steps} is not a number of steps; take 1 or more.")
     if output_type not in get_args(OutputType):
         raise MobiusError(f"output_type: {output_type!r} is none of {', '.join(get_args(OutputType))}.")
 

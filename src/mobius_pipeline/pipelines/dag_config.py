@@ -28,7 +28,7 @@ def check_dags(sections: Mapping[str, Mapping[str, Any]], pipelines: Iterable[st
     if named and (unknown := named.difference(pipelines)):  # asking for them loads all pipelines
         raise MobiusError(
             "conf/base/airflow.yml (or its override in your environment): "
-            f"{', '.join(sorted(unknown))} is no pipeline. A section is "
+            f"{', '.join(sorted(unknown))} is not a pipeline. A section is "
             f"`{DEFAULT}`, or a name of `kedro registry list`."
         )
     for name, section in sections.items():

@@ -197,5 +197,5 @@ def _config(folder: Path, of_class: str | None) -> dict[str, Any]:
         ) from error
     found = config.get("_class_name") if isinstance(config, dict) else None
     if not isinstance(config, dict) or (of_class and found != of_class):
-        raise MobiusError(f"{path} is no configuration of a model that encodes here: its class is {found}.")
+        raise MobiusError(f"{path} does not configure a model that encodes here: its class is {found}.")
     return config

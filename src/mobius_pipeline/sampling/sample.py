@@ -85,7 +85,7 @@ def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str,
             config.split,
             config.count,
         )
-    long_enough = store.clip.frames  # a clip of a shorter bucket is no example to lay beside a sample
+    long_enough = store.clip.frames  # a clip of a shorter bucket is not an example to lay beside a sample
     return [
         (clip.caption, clip.path if clip.frames >= long_enough else None) for clip in clips[: config.count]
     ]

@@ -161,7 +161,7 @@ def _refusal(member: tarfile.TarInfo, kept: Sequence[str]) -> str | None:
     if not member.isreg():
         return "a link or a device, not a regular file"
     if path.is_absolute() or ".." in path.parts or not re.fullmatch(r"[\w@. /+-]+", member.name, re.ASCII):
-        return "its name is no plain relative path"
+        return "its name is not a plain relative path"
     if path.suffix != ".webp":
         return None
     if member.size > _MAX_BYTES:

@@ -130,8 +130,8 @@ def is_complete(folder: Path, config: SampleConfig) -> bool:
         return False
     if not (folder / FINGERPRINT_FILE).is_file():
         raise MobiusError(
-            f"{folder} holds files that are no sample clips, and rendering would replace them. Name your own "
-            "folder in `clips` of conf/base/globals.yml, or move it elsewhere."
+            f"{folder} holds files that are not sample clips, and rendering would replace them. Name your "
+            "own folder in `clips` of conf/base/globals.yml, or move it elsewhere."
         )
     try:
         record = read_document(

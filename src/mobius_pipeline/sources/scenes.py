@@ -61,7 +61,7 @@ def caption(scene: Scene) -> str:
 
 
 def parse_caption(text: str) -> Scene | None:
-    """Read a scene back from its caption; None if `text` is no caption of a sample clip."""
+    """Read a scene back from its caption; None if `text` is not a caption of a sample clip."""
     match = _GRAMMAR.fullmatch(text.strip().lower())
     if match is None:
         return None

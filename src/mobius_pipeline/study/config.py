@@ -37,7 +37,7 @@ class StudyConfig(Config):
             try:
                 variant(changes)
             except TypeError as error:
-                raise ValueError(f"study.more: {changes} are no options of a model ({error})") from error
+                raise ValueError(f"study.more: {changes} are not options of a model ({error})") from error
         return more
 
     def models(self) -> dict[str, Variant]:

@@ -13,14 +13,14 @@ def open_client(store: Store) -> Any:
     """Open the store; the first time makes an embedded one (3 to 10 s).
 
     Raises:
-        MobiusError: If the store is no MLflow's, or another version's.
+        MobiusError: If the store is not MLflow's, or another version's.
         UnavailableError: If its server cannot be reached.
     """
     import mlflow
 
     for name in ("mlflow.store.db.utils", "alembic"):  # forty lines about tables that nobody asked for
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # Kedro's log is no terminal
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # Kedro's log is not a terminal
     store.prepare()
     # create_external_model reads what is set here. MLflow writes it into the environment, too, where it would
     # pass for the user's wish.

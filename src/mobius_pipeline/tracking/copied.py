@@ -57,7 +57,7 @@ def copy_runs(source: Store, target: Store) -> Iterator[str]:
         A line about each run, when it is done.
 
     Raises:
-        MobiusError: If a store is no MLflow's, or another version's.
+        MobiusError: If a store is not MLflow's, or another version's.
         UnavailableError: If a server cannot be reached.
     """
     ours, theirs = open_client(source), open_client(target)

@@ -94,8 +94,8 @@ def refuse_other_schema(store: EmbeddedStore) -> None:
         return
     except sqlite3.DatabaseError as error:
         raise MobiusError(
-            f"{store.database} is no whole SQLite database ({error}). Put a backup in its place, or remove "
-            "it: a new one records what comes then; trainings and their checkpoints do not depend on it."
+            f"{store.database} is not a whole SQLite database ({error}). Put a backup in its place, or "
+            "remove it: a new one records later runs; trainings and their checkpoints do not depend on it."
         ) from error
     newest, known = _schemas()
     if found == [newest] or not found:

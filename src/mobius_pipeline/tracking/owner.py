@@ -21,7 +21,7 @@ def owner_tags() -> dict[str, str]:
 
 
 def close_orphans(client: Any, experiment: str) -> None:
-    """End runs as KILLED that are RUNNING and whose process is no more, with the reason in the tag `ended`.
+    """End runs as KILLED that are RUNNING and whose process has ended, with the reason in the tag `ended`.
 
     A run of another machine, or one that names no process, is left alone: its state cannot be known here.
     """
@@ -35,7 +35,7 @@ def close_orphans(client: Any, experiment: str) -> None:
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:
-    """Whether the tags name a process of this machine that is no more; its number may be another's by now."""
+    """Whether the tags name a process of this machine that has ended; its number may be another's by now."""
     if tags.get(_HOST) != socket.gethostname() or _PID not in tags or _BORN not in tags:
         return False
     number = int(tags[_PID])

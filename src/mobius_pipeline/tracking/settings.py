@@ -73,7 +73,7 @@ def log_in(config: TrackingConfig, credentials: Mapping[str, Any]) -> None:
     What the environment already holds stays.
 
     Raises:
-        MobiusError: If there is no such entry, or it is no mapping of names to texts.
+        MobiusError: If there is no such entry, or it is not a mapping of names to texts.
     """
     if config.credentials is None:
         return
@@ -106,7 +106,7 @@ def read_project(project: Path) -> TrackingConfig:
     The environment is Kedro's: `KEDRO_ENV`, or `local`.
 
     Raises:
-        MobiusError: If `project` is no project of this package, or its settings are wrong.
+        MobiusError: If `project` is not a project of this package, or its settings are wrong.
     """
     if not (project / PROJECT_SETTINGS).is_file():
         raise MobiusError(

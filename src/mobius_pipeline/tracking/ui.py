@@ -31,7 +31,7 @@ def serve(project: Path, port: int) -> None:
     Where a server records the runs, its pages are named: nothing is to be served.
 
     Raises:
-        MobiusError: If this is no project, nothing was recorded yet, or the server does not start.
+        MobiusError: If this is not a project, nothing was recorded yet, or the server does not start.
     """
     store = recorded_store(project)
     if not isinstance(store, EmbeddedStore):
@@ -67,7 +67,7 @@ def recorded_store(project: Path) -> Store:
     """Return the store of the project; an embedded one must hold a database.
 
     Raises:
-        MobiusError: If `project` is no project of this package, or nothing was recorded yet.
+        MobiusError: If `project` is not a project of this package, or nothing was recorded yet.
     """
     store = store_of(read_project(project), project)
     if not store.exists:

@@ -29,7 +29,7 @@ class Batch:
         return [self.latents, self.noise, self.timestep, self.text]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
-        """The same on another device, what is no timestep in another precision."""
+        """The same on another device; tensors other than timesteps in another precision."""
         latents, noise, text = (one.to(device, dtype) for one in (self.latents, self.noise, self.text))
         return Batch(latents, noise, self.timestep.to(device), text)
 

@@ -219,8 +219,6 @@ CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward_flops,
 }
-
-
 FLOP_COUNTS = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION).flop_registry
 
 
