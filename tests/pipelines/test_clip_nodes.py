@@ -65,7 +65,7 @@ def test_a_set_that_is_there_is_not_rendered_again(tmp_path: Path) -> None:
 
 def test_a_users_folder_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "mine.mp4").write_bytes(b"mine")
-    with pytest.raises(MobiusError, match="no sample clips"):
+    with pytest.raises(MobiusError, match="not sample clips"):
         render_sample_clips(small_set(), tmp_path, tmp_path / "work")
     assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
 

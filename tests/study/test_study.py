@@ -38,7 +38,7 @@ def test_every_model_has_a_name_of_its_own() -> None:
 
 
 def test_an_option_that_no_model_has_is_refused() -> None:
-    with pytest.raises(ValueError, match="no options of a model"):
+    with pytest.raises(ValueError, match="not options of a model"):
         config(more=[{"widht": 0.5}])
 
 
