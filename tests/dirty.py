@@ -99,7 +99,7 @@ def _write_bad(folder: Path) -> dict[str, str]:
         "copy.gif": "duplicate of copy of copy.gif",
         "frozen.webp": "too little motion",
         "out.gif": "leads outside",
-        "pipe.mp4": "no regular file",
+        "pipe.mp4": "not a regular file",
         "shots/no rate": "sequence.json",
         "shards/000.tar/b.mp4": "cut off",
         "shards/000.tar/../outside.mp4": "leads out of the archive",

@@ -15,7 +15,7 @@ _OUTSIDE = (
 )
 _FOLDER_LINK = "a link to a folder; what lies in that folder is named where it lies"
 _BROKEN = "a link that leads nowhere"
-_NO_FILE = "no regular file (a pipe, a socket or a device)"
+_NO_FILE = "not a regular file (a pipe, a socket or a device)"
 NO_TEXT = "its name is not UTF-8 text. Rename it; DVC refuses the whole folder for it."
 
 

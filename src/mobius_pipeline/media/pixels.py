@@ -41,7 +41,7 @@ class Upright:
             crop: What of the stored pixels is not shown.
 
         Raises:
-            MediaError: If nothing of the frame is shown, or it is turned by no multiple of 90 degrees.
+            MediaError: If nothing of the frame is shown, or its rotation is not a multiple of 90 degrees.
         """
         self._stored = first.width, first.height
         self._square = max(1, round(first.width * (pixel_aspect or 1)))
