@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import comparison_example
+import forked
 import warm
 from mobius_pipeline.runtime import telemetry
 from once import Once, once_in
@@ -42,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     """Collect garbage seldom, and not among what is imported: that took a fifth of the trainings' time."""
     warm.collect_seldom()
+    forked.in_place_of_spawned()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
