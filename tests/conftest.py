@@ -16,7 +16,6 @@ import forked
 import warm
 from mobius_pipeline.runtime import telemetry
 from once import Once, once_in
-from project import WARM
 
 telemetry.silence()
 # Tiny models gain nothing from threads, and golden losses must not depend on how many there are.
@@ -37,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
         commands.start()
         config.stash[COMMANDS] = commands
         config.add_cleanup(lambda: (commands.stop(), shutil.rmtree(folder)))
-        os.environ[WARM] = str(folder)
+        os.environ[warm.FOLDER] = str(folder)
 
 
 def pytest_collection_finish() -> None:

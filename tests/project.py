@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from warm import FOLDER, Started
+
 ROOT = Path(__file__).parents[1]
-# The folder of clients of tests/warm.py, which tests/conftest.py starts.
-WARM = "MOBIUS_TESTS_WARM"
 VERSIONED = (
     ".dvc/config",
     ".dvc/.gitignore",
@@ -85,7 +85,12 @@ def environment() -> dict[str, str]:
 def warm_environment() -> dict[str, str]:
     """As `environment`, with the clients of tests/warm.py first."""
     own = environment()
-    return {**own, "PATH": f"{own[WARM]}{os.pathsep}{own['PATH']}"}
+    return {**own, "PATH": f"{own[FOLDER]}{os.pathsep}{own['PATH']}"}
+
+
+def started(folder: Path, *words: str) -> Started:
+    """Start a command of the environment, to be stopped by signals."""
+    return Started(words, folder, warm_environment(), folder / "log")
 
 
 def change(path: Path, changes: dict[str, Any]) -> None:

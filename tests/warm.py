@@ -7,8 +7,8 @@ file that it names. The server imports nothing of the project and no part of Ked
 project's code and configuration.
 
 `Commands.start` writes clients for the front of `PATH`. A variable that a library may read while it is
-imported must be the same for client and server; otherwise the client runs the real command. A test that
-signals a process group starts the real command, since a child of the server belongs to another group.
+imported must be the same for client and server; otherwise the client runs the real command. What a client
+runs is not in its process group: a test that signals a group starts the command itself, as `Started`.
 """
 
 import atexit
@@ -18,11 +18,14 @@ import json
 import multiprocessing.process
 import os
 import runpy
+import select
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -68,10 +71,18 @@ LIBRARIES = (
 FREE = ("_", "COLUMNS", "KEDRO_ENV", "LINES", "OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHLVL")
 FREE_PREFIXES = (
     *("DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MLFLOW_", "MOBIUS_TESTS_", "PYTEST_"),
-    *("CELERY_", "RAY_", "TORCHINDUCTOR_", "_MLFLOW_", "_MP_FORK_"),  # libraries set these themselves
+    *(
+        "CELERY_",
+        "RAY_",
+        "TORCHELASTIC_",
+        "TORCHINDUCTOR_",
+        "_MLFLOW_",
+        "_MP_FORK_",
+    ),  # libraries set these themselves
     "AWS_",  # read by each client that is made
 )
 
+FOLDER = "MOBIUS_TESTS_WARM"  # names the folder of clients
 NOT_SERVED = -1
 NOT_SERVED_LIST = "not_served.txt"
 
@@ -138,12 +149,11 @@ def run(client: str) -> None:
     if own.name == "python" and not (words and words[0].endswith(".py")):
         os.execv(real[0], real)
     script = words if own.name == "python" else real
-    request = {"argv": script, "cwd": str(Path.cwd()), "environment": dict(os.environ)}
+    request = {"argv": script, "cwd": str(Path.cwd()), "environment": dict(os.environ), "session": False}
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(str(own.parent / "socket"))
-        socket.send_fds(server, [b"\0"], [0, 1, 2])
-        server.sendall(json.dumps(request).encode() + b"\n")
         answers = server.makefile()
+        _ask(server, [0, 1, 2], request)
         child = int(next(answers))
         if child == NOT_SERVED:
             os.execv(real[0], real)
@@ -154,6 +164,44 @@ def run(client: str) -> None:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
+
+
+def _ask(server: socket.socket, files: list[int], request: dict[str, Any]) -> None:
+    socket.send_fds(server, [b"\0"], files)
+    server.sendall(json.dumps(request).encode() + b"\n")
+
+
+class Started:
+    """A command in a session of its own, as a terminal starts one."""
+
+    def __init__(self, words: Sequence[str], folder: Path, environment: dict[str, str], output: Path) -> None:
+        """Start it by the server of `environment`; what it prints goes to the file `output`."""
+        script = shutil.which(words[0], path=str(Path(sys.executable).parent))
+        assert script is not None
+        argv = [script, *words[1:]]
+        request = {"argv": argv, "cwd": str(folder), "environment": environment, "session": True}
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(f"{environment[FOLDER]}/socket")
+        with output.open("w") as log, Path(os.devnull).open() as nothing:
+            _ask(self._server, [nothing.fileno(), log.fileno(), log.fileno()], request)
+        self._answers = self._server.makefile()
+        self.pid = int(next(self._answers))
+        assert self.pid != NOT_SERVED, "a variable that is read by imports differs from the server's"
+        self._output = output
+
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return not select.select([self._server], [], [], 0)[0]
+
+    def wait(self, seconds: float) -> tuple[int, str]:
+        """Its exit status, negative for a signal, and what it printed.
+
+        Raises:
+            TimeoutError: If it does not end so soon.
+        """
+        self._server.settimeout(seconds)
+        with self._server, self._answers:
+            return int(next(self._answers)), self._output.read_text()
 
 
 @dataclass(frozen=True)
@@ -252,6 +300,8 @@ def _fork() -> int:
 
 def become(request: dict[str, Any]) -> None:
     """Take over the client's folder, environment, files and command."""
+    if request["session"]:
+        os.setsid()
     for descriptor, own in zip(request["files"], (0, 1, 2), strict=True):
         os.dup2(descriptor, own)
         os.close(descriptor)

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from mobius_pipeline.runtime.files import read_json, write_json
-from project import change, commit, environment, finished, make_project, run
+from project import change, commit, finished, make_project, run, started
 
 ALL = {"sample_data", "ingest", "validate", "base", "encode", "plan", "compare"} | {
     f"{name}@{mode}" for name in ("train", "sample", "evaluate") for mode in ("serial", "parallel")
@@ -172,13 +171,6 @@ def test_stops_where_nothing_came_out_different(running: Path) -> None:
     assert UP_TO_DATE in run(running, "dvc", "repro")
 
 
-def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    """Start a command in a process group of its own, as a terminal does."""
-    return subprocess.Popen(
-        words, cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.PIPE, text=True
-    )
-
-
 def newest_step(folder: Path, mode: str) -> int:
     """The step of a mode's newest checkpoint, 0 without one."""
     return max((int(path.name[5:]) for path in folder.glob(f"data/.work/*/{mode}/step-*")), default=0)
@@ -186,13 +178,12 @@ def newest_step(folder: Path, mode: str) -> int:
 
 def stopped_after(folder: Path, step: int, number: signal.Signals) -> None:
     """Let `dvc repro` train, and send all its processes a signal once there is a checkpoint past `step`."""
-    process = start(folder, "dvc", "repro", "--single-item", "train@parallel")
+    process = started(folder, "dvc", "repro", "--single-item", "train@parallel")
     while newest_step(folder, "parallel") <= step:
-        assert process.poll() is None
+        assert process.running()
         time.sleep(0.05)
     os.killpg(process.pid, number)
-    process.communicate()
-    assert process.returncode != 0
+    assert process.wait(120)[0] != 0
 
 
 def losses(folder: Path) -> list[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from project import change, copy_project, environment, run, warm_environment
+from project import change, copy_project, run, started, warm_environment
 
 SCRATCHES = ".*.partial"
 # What each stage is writing when the signal comes, below `data`.
@@ -38,18 +38,15 @@ def met_while_writing(project: Path, stage: str, number: signal.Signals) -> tupl
         shutil.rmtree(project / "data/.work/ingest")  # what it knows of the clips
     model = ["--params=base_model=my_model"] if stage == "base" else []
     words = ["kedro", "run", f"--pipelines={stage}", *model]
-    with (project / "log").open("w") as log:
-        process = subprocess.Popen(
-            words, cwd=project, env=environment(), start_new_session=True, stdout=log, stderr=log
-        )
-        while not list((project / "data").glob(WRITING[stage])):
-            assert process.poll() is None, (project / "log").read_text()
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGSTOP)  # else it might be done before the signal comes
-        assert list((project / "data").rglob(SCRATCHES))
-        os.killpg(process.pid, number)
-        os.killpg(process.pid, signal.SIGCONT)
-        return process.wait(120), (project / "log").read_text()
+    process = started(project, *words)
+    while not list((project / "data").glob(WRITING[stage])):
+        assert process.running(), process.wait(0)
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGSTOP)  # else it might be done before the signal comes
+    assert list((project / "data").rglob(SCRATCHES))
+    os.killpg(process.pid, number)
+    os.killpg(process.pid, signal.SIGCONT)
+    return process.wait(120)
 
 
 SLOW = pytest.mark.faults_slow

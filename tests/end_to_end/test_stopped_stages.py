@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import yaml
 
 from mobius_pipeline.runtime.files import digest, sha256
-from project import environment, run
+from project import run, started
 
 pytestmark = pytest.mark.faults_slow
 
@@ -47,23 +46,14 @@ def outs(folder: Path, stage: str) -> dict[str, str]:
 
 def stopped_at_work(folder: Path, stage: str, number: signal.Signals, draw: random.Random) -> int:
     """Start the stage, and send all its processes a signal once Kedro is at work."""
-    log = folder.parent / "log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            ["dvc", "repro", "--force", "--single-item", stage],
-            cwd=folder,
-            env=environment(),
-            start_new_session=True,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        while "Kedro project" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.02)
-        time.sleep(draw.uniform(0, 0.6))
-        with suppress(ProcessLookupError):  # it was quicker
-            os.killpg(process.pid, number)
-        return process.wait(120)
+    process = started(folder, "dvc", "repro", "--force", "--single-item", stage)
+    while "Kedro project" not in (folder / "log").read_text():
+        assert process.running(), process.wait(0)
+        time.sleep(0.02)
+    time.sleep(draw.uniform(0, 0.6))
+    with suppress(ProcessLookupError):  # it was quicker
+        os.killpg(process.pid, number)
+    return process.wait(120)[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
