@@ -25,18 +25,23 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from warm_client import NOT_SERVED, ask
+
 COMMANDS = ("kedro", "dvc", "mobius", "python")
 LIBRARIES = (
     "accelerate",
     "av",
+    "celery.app",
     "cookiecutter.main",
     "diffusers.models.unets.unet_3d_condition",
     "diffusers.models.autoencoders.autoencoder_kl",
@@ -52,9 +57,11 @@ LIBRARIES = (
     "git",
     "great_expectations",
     "IPython",
+    "kombu.transport.filesystem",
     "matplotlib.figure",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.tracking",
+    "networkx",
     "omegaconf",
     "pandas",
     "plotly.graph_objects",
@@ -62,6 +69,7 @@ LIBRARIES = (
     "pyarrow.parquet",
     "requests",
     "rich.traceback",
+    "scmrepo.git",
     "torch._subclasses.fake_tensor",
     "torch.utils.flop_counter",
     "torchmetrics.image.fid",
@@ -83,16 +91,15 @@ FREE_PREFIXES = (
 )
 
 FOLDER = "MOBIUS_TESTS_WARM"  # names the folder of clients
-NOT_SERVED = -1
 NOT_SERVED_LIST = "not_served.txt"
 
-# Started without the environment's packages: a client is there in 20 ms.
+# Started without the environment's packages.
 CLIENT = """\
 #!{python} -IS
 import sys
 sys.path.append({folder!r})
-import warm
-warm.run(sys.argv[0])
+import warm_client
+warm_client.run(sys.argv[0])
 """
 
 
@@ -142,35 +149,6 @@ def imported(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def run(client: str) -> None:
-    """Run a client: have the server run its command, or run the real one; ends as the command does."""
-    own, words = Path(client), sys.argv[1:]
-    real = [str(Path(sys.executable).parent / own.name), *words]
-    if own.name == "python" and not (words and words[0].endswith(".py")):
-        os.execv(real[0], real)
-    script = words if own.name == "python" else real
-    request = {"argv": script, "cwd": str(Path.cwd()), "environment": dict(os.environ), "session": False}
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(str(own.parent / "socket"))
-        answers = server.makefile()
-        _ask(server, [0, 1, 2], request)
-        child = int(next(answers))
-        if child == NOT_SERVED:
-            os.execv(real[0], real)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda number, _: os.kill(child, number))
-        status = int(next(answers))
-    if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    os._exit(status)
-
-
-def _ask(server: socket.socket, files: list[int], request: dict[str, Any]) -> None:
-    socket.send_fds(server, [b"\0"], files)
-    server.sendall(json.dumps(request).encode() + b"\n")
-
-
 class Started:
     """A command in a session of its own, as a terminal starts one."""
 
@@ -183,7 +161,7 @@ class Started:
         self._server = socket.socket(socket.AF_UNIX)
         self._server.connect(f"{environment[FOLDER]}/socket")
         with output.open("w") as log, Path(os.devnull).open() as nothing:
-            _ask(self._server, [nothing.fileno(), log.fileno(), log.fileno()], request)
+            ask(self._server, [nothing.fileno(), log.fileno(), log.fileno()], request)
         self._answers = self._server.makefile()
         self.pid = int(next(self._answers))
         assert self.pid != NOT_SERVED, "a variable that is read by imports differs from the server's"
@@ -232,7 +210,9 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
                 serves = imported(request["environment"]) == served
                 if not serves:
                     _report(request, served)
-                process = _fork() if serves else NOT_SERVED
+                if serves:
+                    _import_libraries()  # which the first command waits for
+                process = os.fork() if serves else NOT_SERVED
                 if not process:
                     selector.close()
                     listener.close()
@@ -288,14 +268,15 @@ def collect_seldom() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def _fork() -> int:
-    """Fork with the libraries imported, which the first command waits for."""
-    if not gc.get_freeze_count():
-        for name in LIBRARIES:
-            import_module(name)
-        inspect.stack()  # remembers each module's file, which Kedro's settings would look up in every child
-        collect_seldom()
-    return os.fork()
+@cache
+def _import_libraries() -> None:
+    for name in LIBRARIES:
+        import_module(name)
+    # Asked for a file of no module, `inspect` looks up all of them, as Kedro's settings would in each child.
+    inspect.getmodule(compile("", "no module's file", "exec"))
+    for library_end in weakref.finalize._registry:  # type: ignore[attr-defined]
+        library_end.atexit = False  # 30 ms of what ends with the process anyway
+    collect_seldom()
 
 
 def become(request: dict[str, Any]) -> None:

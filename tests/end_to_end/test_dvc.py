@@ -234,7 +234,8 @@ def test_queued_experiments(running: Path) -> None:
     nodes = running / "src/mobius_pipeline/pipelines/train/nodes.py"
     nodes.write_text(nodes.read_text().replace("tags={", 'tags={"edited": "yes", '))
     width = "conf/base/parameters_train.yml:parallel.model.width=1.0,0.125"
-    quietly(running, "dvc", "exp", "run", "--queue", "-S", width, "evaluate@parallel")
+    short = "conf/base/parameters_train.yml:train.equal_compute=false"
+    quietly(running, "dvc", "exp", "run", "--queue", "-S", width, "-S", short, "evaluate@parallel")
     run(running, "git", "checkout", "-q", "src")
     quietly(running, "dvc", "exp", "run", "--run-all")
     assert run(running, "git", "status", "--porcelain") == ""
