@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import victim
 
+import tiny
 from mobius_pipeline.models.variant import Mode
 
 SAVING_KILLS, OTHER_KILLS = 24, 16  # of each mode
@@ -26,14 +28,24 @@ EXIT_STATUSES = Lock()  # a process that starts reads the others' exit status, w
 Start = Callable[[Path, int | None], BaseProcess]  # of a training in a folder, with its deadly call
 
 
+@pytest.fixture(scope="module")
+def small_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base with a UNet of one level: as many files and kinds of state, and half of the computing."""
+    folder = Path(shutil.copytree(tiny_base, tmp_path_factory.mktemp("small") / "base"))
+    shutil.rmtree(folder / "unet")
+    blocks = {f"{way}_block_types": (f"CrossAttn{way.title()}Block2D",) for way in ("down", "up")}
+    tiny.unet(block_out_channels=(16,), attention_head_dim=(2,), **blocks).save_pretrained(folder / "unet")
+    return folder
+
+
 @pytest.fixture(scope="module", params=["serial", "parallel"])
-def start(request: pytest.FixtureRequest, processes: Any, tiny_store: Path, tiny_base: Path) -> Start:
+def start(request: pytest.FixtureRequest, processes: Any, tiny_store: Path, small_base: Path) -> Start:
     mode: Mode = request.param
 
     def begin(folder: Path, deadly: int | None) -> BaseProcess:
         folder.mkdir(exist_ok=True)
         process: BaseProcess = processes.Process(
-            target=victim.train, args=(mode, tiny_store, tiny_base, folder, deadly)
+            target=victim.train, args=(mode, tiny_store, small_base, folder, deadly)
         )
         with EXIT_STATUSES:
             process.start()
