@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from test_predict import SHAPE, TINY
+from test_pipeline import UNET
+from test_predict import SHAPE
 
 import tiny
 from mobius_pipeline.planning.plan import largest
@@ -36,7 +37,7 @@ def test_the_answer_fits_and_one_more_does_not(peak: Callable[[int], int], first
 
 @pytest.mark.slow
 def test_the_found_sizes_fit_a_real_prediction() -> None:
-    predict = predictor(TINY, tiny.PARALLEL)
+    predict = predictor(UNET, tiny.PARALLEL)
     cost = predict(SHAPE)
     budget = 3 * cost.peak_bytes
     most = largest(predict, SHAPE, cost, budget)
