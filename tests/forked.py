@@ -14,8 +14,6 @@ from multiprocessing import util
 from unittest.mock import patch
 
 PRELOADED = ["encoder", "several", "victim", "mobius_pipeline.ingest.describe"]
-
-
 MOST_FILES = os.sysconf("SC_OPEN_MAX")
 
 
