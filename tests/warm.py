@@ -79,15 +79,9 @@ LIBRARIES = (
 FREE = ("_", "COLUMNS", "KEDRO_ENV", "LINES", "OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHLVL")
 FREE_PREFIXES = (
     *("DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MLFLOW_", "MOBIUS_TESTS_", "PYTEST_"),
-    *(
-        "CELERY_",
-        "RAY_",
-        "TORCHELASTIC_",
-        "TORCHINDUCTOR_",
-        "_MLFLOW_",
-        "_MP_FORK_",
-    ),  # libraries set these themselves
     "AWS_",  # read by each client that is made
+    # Libraries set these themselves.
+    *("CELERY_", "RAY_", "TORCHELASTIC_", "TORCHINDUCTOR_", "_MLFLOW_", "_MP_FORK_"),
 )
 
 FOLDER = "MOBIUS_TESTS_WARM"  # names the folder of clients
