@@ -122,7 +122,7 @@ INSTALLER ?= uv
 WHEELS = $${PIP_FIND_LINKS:-$$(python -m pip config get global.find-links 2>/dev/null)}
 BY_pip = python -m pip install --requirement requirements.lock
 BY_uv = python -m pip install --quiet 'uv>=0.9,<1' && \
-	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $(WHEELS) | tr ' ' ,)}" UV_NATIVE_TLS="$${UV_NATIVE_TLS:-true}" \
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $(WHEELS) | tr ' ' ,)}" UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-true}" \
 	uv pip install --python $(BIN)/python --compile-bytecode --requirement requirements.lock || \
 	{ echo "uv did not install the packages: pip does, by its own settings." >&2; $(BY_pip); }
 
