@@ -1,6 +1,6 @@
 """The project's own tables: Parquet with checksums, checked where they are read.
 
-pandas is imported where it is used: processes that decode read the columns here, and start 0.2 s sooner.
+pandas is imported where it is used: processes that decode import this module, and need no pandas.
 """
 
 from collections.abc import Callable
