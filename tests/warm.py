@@ -288,6 +288,7 @@ def become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     own_path = os.environ.get("PYTHONPATH", "")
     sys.path[:1] = [str(Path(request["argv"][0]).resolve().parent), *filter(None, own_path.split(os.pathsep))]
+    sys.path.append(str(Path(__file__).parent))  # processes that it spawns import this file once more
     sys.argv = request["argv"]
     multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # that processes take the script's path from
     sys.modules["numpy"].random.seed()  # `random` seeds itself where a process forks
