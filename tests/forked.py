@@ -8,13 +8,9 @@ import multiprocessing.context
 import multiprocessing.forkserver
 import os
 import sys
-from collections.abc import Sequence
-from itertools import pairwise
-from multiprocessing import util
 from unittest.mock import patch
 
 PRELOADED = ["encoder", "several", "victim", "mobius_pipeline.ingest.describe"]
-MOST_FILES = os.sysconf("SC_OPEN_MAX")
 
 
 class Forked(multiprocessing.context.ForkServerContext):
@@ -32,21 +28,3 @@ def in_place_of_spawned() -> None:
     """Have `get_context` give these for "spawn" and "forkserver" in this process."""
     contexts = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]
     contexts["spawn"] = contexts["forkserver"] = Forked()
-
-
-def server_from_here() -> None:
-    """Have a copy of this process, which has no threads yet, be its server: nothing is imported anew."""
-    begin = util.spawnv_passfds
-
-    def copy(program: bytes, words: Sequence[str], files: Sequence[int]) -> int:
-        if process := os.fork():
-            return process
-        util.spawnv_passfds = begin
-        edges = sorted({2, *files, MOST_FILES})  # it ends when nobody else has its pipes open
-        for below, above in pairwise(edges):
-            os.closerange(below + 1, above)
-        exec(words[list(words).index("-c") + 1], {})  # what the server runs, to its end
-        os._exit(0)
-
-    with patch.object(util, "spawnv_passfds", copy):
-        multiprocessing.forkserver.ensure_running()

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 
 import tiny
-from forked import server_from_here
 from mobius_pipeline.latents.dataflow import encode_clips  # noqa: F401, loaded before the processes are forked
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.runtime.daft_runner import EngineConfig
@@ -24,7 +23,6 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "native", **settings: Any) -> None:
     """Bring the store up to date, small shards at a time."""
-    server_from_here()
     torch.set_num_threads(1)
     config = tiny.encode_config(clips_per_shard=2, **settings)
     update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config, EngineConfig(name=engine))
@@ -42,7 +40,6 @@ def encode_failing(
     """Encode once for each store's name and the lines of its faults; what it fails with is written down."""
     faults = root / "faults"
     os.environ[deadly.FAULTS] = str(faults)
-    server_from_here()
     faults.write_text("")
     failing.install()
     if engine == "ray":
