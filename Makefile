@@ -119,10 +119,11 @@ format: .venv/installed
 # pip looks into (find-links) are handed on. As pip, it trusts the certificates of the system, which a company's proxy
 # may need. Where it cannot be had, or fails, pip installs; so it does by INSTALLER=pip.
 INSTALLER ?= uv
+export UV_SYSTEM_CERTS ?= true
 WHEELS = $${PIP_FIND_LINKS:-$$(python -m pip config get global.find-links 2>/dev/null)}
 BY_pip = python -m pip install --requirement requirements.lock
 BY_uv = python -m pip install --quiet 'uv>=0.9,<1' && \
-	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $(WHEELS) | tr ' ' ,)}" UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-true}" \
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $(WHEELS) | tr ' ' ,)}" \
 	uv pip install --python $(BIN)/python --compile-bytecode --requirement requirements.lock || \
 	{ echo "uv did not install the packages: pip does, by its own settings." >&2; $(BY_pip); }
 
