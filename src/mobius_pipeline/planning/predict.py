@@ -1,7 +1,6 @@
 """What a training step of a mode will cost: it runs on fake tensors, which have shapes and no memory."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -131,12 +130,14 @@ def predictor(
 ) -> Predictor:
     """Build the model once for predictions at many sizes; see `predict_training`."""
     base, model, mode = _fake_model(unet_config, variant)
+    if autocast and device == "cuda":
+        _use_cudas_autocast(model)
     with mode:
         step = training_step(model, [], autocast=autocast, ema=ema)
         _make_states(step)
 
     def predict(shape: StepShape, operations: Operations | None = None) -> Cost:
-        with mode, _CudaAutocast() if device == "cuda" else nullcontext():
+        with mode:
             step.inputs[:] = model_inputs(base, shape)
             return _measure(step, operations)
 
@@ -192,6 +193,25 @@ class _CudaAutocast(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _use_cudas_autocast(model: nn.Module) -> None:
+    """Give the model's norms the rules of CUDA's autocast.
+
+    Each norm for itself: around the whole step they would not hold where a checkpointed layer is computed
+    again, since torch calls `backward` without the modes of its caller.
+    """
+
+    def with_its_rules(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def call(features: Tensor) -> Tensor:
+            with _CudaAutocast():
+                return forward(features)
+
+        return call
+
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+            module.forward = with_its_rules(module.forward)  # type: ignore[method-assign]
+
+
 def fake_weights(model: nn.Module) -> None:
     """Put fake CPU tensors in place of a model's meta tensors.
 
@@ -213,11 +233,10 @@ def _fake_like(tensor: Tensor) -> Tensor:
 
 
 def _make_states(step: TrainingStep) -> None:
-    """Make the optimiser's states by a step of zero gradients: cheaper than a training step."""
+    """Make AdamW's states, as its first step would, which takes longer."""
     for parameter in step.trained:
-        parameter.grad = torch.zeros_like(parameter)
-    step.optimizer.step()
-    step.optimizer.zero_grad(set_to_none=True)
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        step.optimizer.state[parameter] = {"step": torch.zeros(()), **moments}
 
 
 def measure_training(step: TrainingStep) -> Cost:
