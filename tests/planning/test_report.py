@@ -106,6 +106,17 @@ def test_levers_fit_a_narrow_terminal() -> None:
     assert "20.00" in capture.get()
 
 
+def test_where_nothing_fits_it_says_so() -> None:
+    shape = StepShape(2, 8, 16, 16, 77)
+    report = plan_report({"serial": cost(20), "parallel": cost(10)}, shape, (8, 16), 1.0)
+    modes = {"serial": {"batch": 0, "frames": 0}, "parallel": {"batch": 4, "frames": 16}}
+    console = Console(width=120)
+    with console.capture() as capture:
+        print_plan({**report, "largest": {"memory_gib": 4, "modes": modes}}, console)
+    assert "serial in 4 GiB: no clip of 8 frames, nor 2 of one" in capture.get()
+    assert "parallel in 4 GiB: up to 4 clips of 8 frames, or 2 clips of up to 16 frames" in capture.get()
+
+
 def test_a_missing_base_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MobiusError, match="pipelines=base"):
         latent_scale(tmp_path)

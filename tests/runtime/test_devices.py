@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import tiny
+from mobius_pipeline.planning.levers import Recipe
 from mobius_pipeline.runtime.devices import usable
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.capabilities import refuse_impossible
@@ -36,3 +37,12 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
     ):
         refuse_impossible(replace(tiny.PARALLEL, compile_spatial=True), None, "cpu")
     refuse_impossible(tiny.PARALLEL, "bfloat16", "cpu")
+
+
+def test_two_formats_of_one_computation_are_refused() -> None:
+    half = replace(tiny.PARALLEL, spatial_dtype="float16")
+    for ask in (lambda: refuse_impossible(half, "bfloat16", "cpu"), lambda: Recipe(half, autocast=True)):
+        with pytest.raises(MobiusError, match="Set spatial_dtype: bfloat16, or autocast: null"):
+            ask()
+    refuse_impossible(half, None, "cpu")
+    refuse_impossible(replace(half, spatial_dtype="bfloat16"), "bfloat16", "cpu")

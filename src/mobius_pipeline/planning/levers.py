@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.training.capabilities import refuse_two_formats
 
 PlannedMode = Literal["serial", "parallel"]
 Models = Mapping[PlannedMode, Variant]
@@ -13,10 +14,18 @@ Models = Mapping[PlannedMode, Variant]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model, and whether its forward pass runs in bfloat16 (autocast)."""
+    """A model, and whether its forward pass runs in bfloat16 (autocast).
+
+    Raises:
+        MobiusError: If its base is in float16 then.
+    """
 
     variant: Variant
     autocast: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what a training refuses."""
+        refuse_two_formats(self.variant, "bfloat16" if self.autocast else None)
 
 
 @dataclass(frozen=True)

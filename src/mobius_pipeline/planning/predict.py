@@ -209,7 +209,7 @@ def _use_cudas_autocast(model: nn.Module) -> None:
 
     for module in model.modules():
         if isinstance(module, nn.GroupNorm | nn.LayerNorm):
-            module.forward = with_its_rules(module.forward)  # type: ignore[method-assign]
+            module.forward = with_its_rules(module.forward)  # type: ignore[assignment]
 
 
 def fake_weights(model: nn.Module) -> None:

@@ -114,12 +114,12 @@ def print_plan(report: Mapping[str, Any], console: Console) -> None:
 
 
 def _print_largest(largest: Mapping[str, Any], step: Mapping[str, int], console: Console) -> None:
+    batch, frames = step["batch"], step["frames"]
     for mode, most in largest["modes"].items():
-        console.print(
-            f"{mode} in {largest['memory_gib']:g} GiB: up to {most['batch']} clips "
-            f"of {step['frames']} frames, "
-            f"or {step['batch']} clips of {most['frames']} frames"
-        )
+        many = f"up to {most['batch']} clips" if most["batch"] else "no clip"
+        longest = most["frames"]
+        long = f"or {batch} clips of up to {longest} frames" if longest else f"nor {batch} of one"
+        console.print(f"{mode} in {largest['memory_gib']:g} GiB: {many} of {frames} frames, {long}")
 
 
 def lever_table(report: Mapping[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""Memory levers that the device at hand cannot run."""
+"""Memory levers that exclude each other, or that the device at hand cannot run."""
 
 from typing import Literal
 
@@ -6,12 +6,26 @@ from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.errors import MobiusError
 
 
+def refuse_two_formats(variant: Variant, autocast: Literal["bfloat16"] | None) -> None:
+    """Refuse a base in float16 under autocast, which would compute it in bfloat16, and on the CPU cannot.
+
+    Raises:
+        MobiusError: With both levers and the remedy.
+    """
+    if autocast and variant.spatial_dtype == "float16":
+        raise MobiusError(
+            f"spatial_dtype: float16 and autocast: {autocast} ask for two formats of the same computation. "
+            f"Set spatial_dtype: {autocast}, or autocast: null."
+        )
+
+
 def refuse_impossible(variant: Variant, autocast: Literal["bfloat16"] | None, device: str) -> None:
-    """Refuse levers that cannot work on a device.
+    """Refuse levers that exclude each other, or that cannot work on a device.
 
     Raises:
         MobiusError: With the lever, the reason and the remedy.
     """
+    refuse_two_formats(variant, autocast)
     if variant.compile_spatial and (reason := _no_compiler(device)):
         raise MobiusError(
             f"compile_spatial: true cannot work here ({reason}). Install a compiler, or set it to false."
