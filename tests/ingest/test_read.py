@@ -1,6 +1,8 @@
 """Sources read in processes that may die: nothing good is lost, what is known is not read again."""
 
+import errno
 import hashlib
+import multiprocessing.context
 import os
 import pickle
 import random
@@ -14,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -24,10 +27,12 @@ from ingested import ingested
 from mobius_pipeline.ingest import dataflow
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.decode_cache import Hashes
+from mobius_pipeline.ingest.describe import describe
 from mobius_pipeline.ingest.read import in_order
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.media.errors import MediaError, out_of_memory
 from mobius_pipeline.media.isolated_worker import Failed, Limits, Worker
-from mobius_pipeline.media.write import write_gif
+from mobius_pipeline.media.write import write_gif, write_mp4
 from mobius_pipeline.runtime.daft_runner import NATIVE
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.locks import only_writer
@@ -73,6 +78,43 @@ def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str,
     work._limits = LIMITS
     assert work("good") == [{"name": "good"}]
     work.close()
+
+
+@pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
+def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg and NumPy say so in errors of their own. The limit is below what the process holds already."""
+    # Spawned: a copy of the tests' server has free memory, which a decoder would fit into.
+    contexts = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]
+    monkeypatch.setitem(contexts, "spawn", multiprocessing.context.SpawnContext())
+    write = write_gif if name.endswith("gif") else write_mp4
+    colours = np.random.default_rng(0).integers(0, 256, (4, 27, 48, 3), dtype=np.uint8)
+    write(tmp_path / name, colours.repeat(40, axis=1).repeat(40, axis=2), 8)
+    read = partial(describe, tmp_path, config=config(), clip=CLIP)
+    whole, short = (Worker(read, Limits(seconds=20, memory_mib=mib, retries=0)) for mib in (2048, 64))
+    (row,) = whole(name)
+    assert row["status"] == "ok"
+    with pytest.raises(Failed, match=r"needs more than 64 MiB \(ingest.memory_mib_per_file\)"):
+        short(name)
+    whole.close()
+    short.close()
+
+
+def test_an_allocation_is_found_behind_other_errors() -> None:
+    def raised(cause: Exception) -> MediaError:
+        try:
+            try:
+                raise cause
+            except Exception as error:
+                raise MediaError("damaged") from error
+        except MediaError as error:
+            return error
+
+    assert out_of_memory(raised(MemoryError()))
+    assert out_of_memory(raised(OSError(errno.ENOMEM, "Cannot allocate memory")))
+    assert out_of_memory(raised(av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")))
+    assert not out_of_memory(raised(OSError(errno.EACCES, "Permission denied")))
 
 
 def test_what_fails_once_succeeds_when_tried_again(tmp_path: Path) -> None:

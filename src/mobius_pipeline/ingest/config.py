@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mobius_pipeline.runtime.config import Config
+from mobius_pipeline.runtime.config import Config, MibLimit, SecondsLimit
 
 
 class ScenesConfig(Config):
@@ -31,6 +31,6 @@ class IngestConfig(Config):
     linked_folders: tuple[str, ...] = Field(default=(), description="that links of clips may lead into")
     scenes: ScenesConfig | None = None
     windows: WindowsConfig | None = None
-    seconds_per_file: float = Field(default=600, gt=0, description="then its process is killed")
-    memory_mib_per_file: int = Field(default=4096, gt=0, description="of its process, beyond which it fails")
+    seconds_per_file: SecondsLimit = Field(default=600, description="then its process is killed")
+    memory_mib_per_file: MibLimit = Field(default=4096, description="of its process, beyond which it fails")
     retries: int = Field(default=1, ge=0, description="of a file whose process was killed or crashed")

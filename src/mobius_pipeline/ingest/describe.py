@@ -12,7 +12,8 @@ from mobius_pipeline.ingest.frame_statistics import FrameStatistics
 from mobius_pipeline.ingest.schema import Rows, rejected
 from mobius_pipeline.ingest.segments import SceneCuts, Span, spans
 from mobius_pipeline.media.clip_format import ClipFormat
-from mobius_pipeline.media.decode import Media, MediaError, end_of, open_media
+from mobius_pipeline.media.decode import Media, end_of, open_media
+from mobius_pipeline.media.errors import MediaError, out_of_memory
 from mobius_pipeline.media.identity import source_sha256
 from mobius_pipeline.media.media_fragment import with_fragment
 from mobius_pipeline.media.open_source import open_bytes
@@ -31,7 +32,7 @@ class Known(NamedTuple):
 def describe(
     folder: Path, source: str, config: IngestConfig, clip: ClipFormat, known: Container[str] = ()
 ) -> Rows | Known:
-    """The clips of one source, decoded once; one that cannot be read is one rejected row, never an error.
+    """The clips of one source, decoded once; one that cannot be read is one rejected row.
 
     Args:
         folder: The folder of clips.
@@ -39,6 +40,9 @@ def describe(
         config: Scenes and windows that it is cut into.
         clip: Frame rate and background of the statistics.
         known: SHA-256 of bytes that need not be decoded: the answer for them is `Known`.
+
+    Raises:
+        Exception: If an allocation was refused, see `out_of_memory`.
     """
     identity: dict[str, Any] = {}
     try:
@@ -47,13 +51,20 @@ def describe(
             return Known(identity["source_sha256"])
         with open_media(folder / source, clip.background) as media:
             return [{**row, **identity} for row in _clips(source, media, config, clip.rate)]
-    except MediaError as error:
-        return [rejected(source, str(error), **identity)]
-    except OSError as error:  # no permission, a broken link, a failing disk
-        return [rejected(source, f"cannot be read: {error.strerror}", **identity)]
-    except Exception as error:  # any other error of a library rejects this source; the run goes on
-        log.debug("%s", source, exc_info=True)
-        return [rejected(source, f"cannot be read: {type(error).__name__}: {error}", **identity)]
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        return [rejected(source, _reason(source, error), **identity)]
+
+
+def _reason(source: str, error: Exception) -> str:
+    if isinstance(error, MediaError):
+        return str(error)
+    if isinstance(error, OSError):  # no permission, a broken link, a failing disk
+        return f"cannot be read: {error.strerror}"
+    # Any other error of a library rejects this source; the run goes on.
+    log.debug("%s", source, exc_info=error)
+    return f"cannot be read: {type(error).__name__}: {error}"
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mobius_pipeline.runtime.config import Config
+from mobius_pipeline.runtime.config import Config, MibLimit, SecondsLimit
 from mobius_pipeline.runtime.devices import Device
 
 
@@ -41,8 +41,8 @@ class EncodeConfig(Config):
     threads: int = Field(default=1, gt=0, description="of a VAE on a CPU; they decide on the last bits")
     gpus: Gpus = Field(description="that are used: so many, these, or all; 0: `device` alone")
     retries: int = Field(ge=0, description="of a clip that fails, or that a process dies of which encodes it")
-    seconds_per_file: float = Field(default=600, gt=0, description="to decode a clip in; then it is stopped")
-    memory_mib_per_file: int = Field(default=4096, gt=0, description="of the process that decodes a clip")
+    seconds_per_file: SecondsLimit = Field(default=600, description="to decode a clip in; then it is stopped")
+    memory_mib_per_file: MibLimit = Field(default=4096, description="of the process that decodes a clip")
     remove_orphans: bool = Field(description="delete shards that no clip refers to any more")
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Any
 
 import av
 
-from mobius_pipeline.media.errors import MediaError
+from mobius_pipeline.media.errors import MediaError, out_of_memory
 from mobius_pipeline.media.ffmpeg_log import captured, refuse
 from mobius_pipeline.media.frames import Limits
 from mobius_pipeline.media.packets import begins_open, packets_of
@@ -66,8 +66,8 @@ class Decoding:
             if self._is_open:
                 lines = [line for line in lines if not line[2].startswith(_AFTER_A_CUT)]
             refuse(lines, self._names, self._limits)
-        except (av.error.FFmpegError, MediaError):
-            if not (leans and self._is_open):
+        except (av.error.FFmpegError, MediaError) as error:
+            if not (leans and self._is_open) or out_of_memory(error):
                 raise
             return []
         return frames

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NoReturn
 import av
 
 from mobius_pipeline.media.decoding import Decoding, names_of
-from mobius_pipeline.media.errors import MediaError
+from mobius_pipeline.media.errors import MediaError, out_of_memory
 from mobius_pipeline.media.ffmpeg_log import captured, refuse
 from mobius_pipeline.media.frames import (
     DEFAULT_DELAY_MS,
@@ -188,8 +188,9 @@ def _from(container: Any, stream: Any, origin: int, options: DecodeOptions) -> I
         for frame in _sought(container, stream, origin, options):
             yield frame
             given = frame.pts
-    except (av.error.FFmpegError, MediaError):
-        pass
+    except (av.error.FFmpegError, MediaError) as error:
+        if out_of_memory(error):
+            raise
     else:
         return
     container.seek(min(origin, 0), stream=stream)

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from mobius_pipeline.media.errors import out_of_memory
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.signals import end_with_parent, sigint_blocked
 
@@ -179,10 +180,8 @@ def _serve(task: Callable[[str], Any], connection: Connection, memory: int) -> N
             return
         try:
             result = task(argument)
-        except MemoryError:
-            result = _NoMemory()
         except Exception as error:
-            result = _Raised(sendable(error))
+            result = _NoMemory() if out_of_memory(error) else _Raised(sendable(error))
         connection.send(result)
 
 
