@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from mobius_pipeline.planning.devices import Datasheet, check_choice
 from mobius_pipeline.planning.levers import LEVERS
@@ -24,7 +24,7 @@ class PlanConfig(Config):
     """
 
     text_tokens: int = Field(gt=0)
-    memory_gib: tuple[int, ...] = Field(min_length=1)
+    memory_gib: tuple[PositiveInt, ...] = Field(min_length=1)
     reserve_gib: float = Field(ge=0)
     levers: tuple[str, ...]
     largest_in_gib: float | None = Field(gt=0)

@@ -18,7 +18,7 @@ class SampleConfig(Config):
     steps: int = Field(gt=0, description="DDIM steps")
     guidance_scale: float = Field(ge=1)
     batch_size: int = Field(gt=0, description="videos")
-    magnify: int = Field(gt=0, description="px that a pixel is written as, in mp4 and gif")
+    magnify: int = Field(gt=0, le=64, description="px that a pixel is written as, in mp4 and gif")
     device: Device
 
     @model_validator(mode="after")
