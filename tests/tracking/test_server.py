@@ -18,6 +18,7 @@ from mobius_pipeline import cli
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking import models
 from mobius_pipeline.tracking.backend import open_client
@@ -214,6 +215,9 @@ def test_runs_from_before_the_server_are_copied_once_and_found_by_their_old_name
     os.environ.update(server.credentials)
     assert cli.main(["copy-runs"]) == 1
     assert "Name the server" in capsys.readouterr().err
+    with only_writer(project / "mlruns/copy.lock", "A copy"):
+        assert cli.main(["copy-runs", "--to", server.uri]) == 1
+    assert f"A copy of these runs is being written by process {os.getpid()}" in capsys.readouterr().err
     assert cli.main(["copy-runs", "--to", server.uri]) == 0
     assert f"serial ({run.id[:8]}): copied as" in capsys.readouterr().out
     assert cli.main(["copy-runs", "--to", server.uri]) == 0

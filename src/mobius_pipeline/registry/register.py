@@ -138,8 +138,7 @@ def _new_version(
         written = Path(folder) / "model"
         write_model(written, trained, base, clip, config, card)
         model = models.log_model(written, config.name, str(trained.metrics["run_id"]), trained.mode, tags)
-    if not registry.search_registered_models(f"name = '{config.name}'"):
-        registry.create_registered_model(config.name)
+    _make_registered_model(registry, config.name)
     version = registry.create_model_version(
         config.name,
         source=model.artifact_location,
@@ -149,6 +148,17 @@ def _new_version(
         model_id=model.model_id,
     )
     return str(version.version)
+
+
+def _make_registered_model(registry: Any, name: str) -> None:
+    """Make it if nobody has, also at this moment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        registry.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _champion(registry: Any, name: str) -> Standing | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.tracking.backend import experiment_id, open_client
 from mobius_pipeline.tracking.embedded import EmbeddedStore
 from mobius_pipeline.tracking.outbox import patiently
@@ -26,7 +27,8 @@ def copy_project_runs(project: Path, uri: str | None) -> None:
     """Copy the runs of a project's embedded store to the server at `uri`, or to the one that is configured.
 
     Raises:
-        MobiusError: If nothing was recorded, no server is named, or it cannot be reached or refuses.
+        MobiusError: If nothing was recorded, no server is named, it cannot be reached or refuses, or another
+            process copies.
     """
     config = read_project(project)
     source = embedded_store(config, project)
@@ -39,8 +41,10 @@ def copy_project_runs(project: Path, uri: str | None) -> None:
         )
     ask = telling_if_unavailable()(lambda: experiment_id(target))
     patiently(target.place, ask, SERVER_SECONDS)
-    for line in copy_runs(source, target):
-        print(line, flush=True)
+    # A second copy at the same time would take the first one's unfinished runs for those of a killed one.
+    with only_writer(source.folder / "copy.lock", "A copy of these runs"):
+        for line in copy_runs(source, target):
+            print(line, flush=True)
 
 
 def copy_runs(source: Store, target: Store) -> Iterator[str]:
