@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,11 @@ class Odd(Exception):  # noqa: N818
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
+
+
+def is_imported(name: str) -> bool:
+    """Whether this process has imported a module."""
+    return name in sys.modules
 
 
 def misbehave(folder: Path, name: str) -> list[dict[str, str]]:

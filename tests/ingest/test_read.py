@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from misbehaving import misbehave
+from misbehaving import is_imported, misbehave
 
 from ingested import ingested
 from mobius_pipeline.ingest import dataflow
@@ -80,14 +80,17 @@ def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str,
     work.close()
 
 
-@pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
-def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """FFmpeg and NumPy say so in errors of their own. The limit is below what the process holds already."""
-    # Spawned: a copy of the tests' server has free memory, which a decoder would fit into.
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are spawned: a copy of the tests' server has imported much, and has free memory."""
     contexts = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]
     monkeypatch.setitem(contexts, "spawn", multiprocessing.context.SpawnContext())
+
+
+@pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
+@pytest.mark.usefixtures("spawned")
+def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(name: str, tmp_path: Path) -> None:
+    """FFmpeg and NumPy say so in errors of their own. The limit is below what the process holds already."""
     write = write_gif if name.endswith("gif") else write_mp4
     colours = np.random.default_rng(0).integers(0, 256, (4, 27, 48, 3), dtype=np.uint8)
     write(tmp_path / name, colours.repeat(40, axis=1).repeat(40, axis=2), 8)
@@ -99,6 +102,14 @@ def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(
         short(name)
     whole.close()
     short.close()
+
+
+@pytest.mark.usefixtures("spawned")
+@pytest.mark.parametrize("imports", [[], ["scipy.fftpack"]])
+def test_what_a_task_imports_comes_before_its_limit_of_memory(imports: list[str]) -> None:
+    work = Worker(is_imported, Limits(seconds=20, memory_mib=64, retries=0), imports)
+    assert work("scipy.fftpack") == bool(imports)
+    work.close()
 
 
 def test_an_allocation_is_found_behind_other_errors() -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.describe import Known
+from mobius_pipeline.ingest.describe import Known, imported_by_describe
 from mobius_pipeline.ingest.schema import Rows, in_file
 from mobius_pipeline.media.isolated_worker import Failed, Limits, Workers
 from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engine
@@ -44,12 +44,13 @@ def each(
     rows, text = DataType.from_arrow_type(pa.struct(list(in_file(columns)))), DataType.string()
     outcome = DataType.struct({"rows": DataType.list(rows), "known": text, "failure": text})
     limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
+    imports = imported_by_describe(config)
 
     # Called by one thread a core; each takes one of the workers, whose process may die.
     @daft.cls(use_process=False)
     class Described:
         def __init__(self) -> None:
-            self._work = Workers(task, limits)
+            self._work = Workers(task, limits, imports)
 
         @daft.method(return_dtype=outcome)
         def __call__(self, argument: str) -> dict[str, Any]:

@@ -29,6 +29,11 @@ class Known(NamedTuple):
     sha256: str
 
 
+def imported_by_describe(config: IngestConfig) -> list[str]:
+    """The modules that `describe` imports when it first runs."""
+    return ["scipy.fftpack", *(["scenedetect.detectors"] if config.scenes else [])]
+
+
 def describe(
     folder: Path, source: str, config: IngestConfig, clip: ClipFormat, known: Container[str] = ()
 ) -> Rows | Known:

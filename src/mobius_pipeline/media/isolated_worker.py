@@ -4,8 +4,10 @@ import contextlib
 import multiprocessing
 import pickle
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -39,9 +41,13 @@ class Failed(Exception):  # noqa: N818 (its text is a row's reason)
 class Worker(Generic[T]):
     """Runs `task` on one argument after the other in a process of its own, which is restarted if it dies."""
 
-    def __init__(self, task: Callable[[Any], T], limits: Limits) -> None:
-        """`task` is sent to the process: a function of a module, or a partial of one."""
-        self._task, self._limits = task, limits
+    def __init__(self, task: Callable[[Any], T], limits: Limits, imports: Sequence[str] = ()) -> None:
+        """`task` is sent to the process: a function of a module, or a partial of one.
+
+        `imports` are the modules that the task imports when it runs. They come before the limit of memory:
+        OpenBLAS never ends its import where it is short of it.
+        """
+        self._task, self._limits, self._imports = task, limits, imports
         self._process: Any = None
         self._connection: Connection | None = None
         self._is_stopped = False
@@ -88,7 +94,7 @@ class Worker(Generic[T]):
         # Spawned: the caller has threads, and a copy of a process with open decoders can hang.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (self._task, theirs, self._limits.memory_mib * _MIB)
+        arguments = (self._task, self._imports, theirs, self._limits.memory_mib * _MIB)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
         with sigint_blocked():  # Ctrl-C is the caller's, who then closes
             self._process.start()
@@ -134,9 +140,9 @@ class Worker(Generic[T]):
 class Workers(Generic[T]):
     """A `Worker` for each thread that calls at a time."""
 
-    def __init__(self, task: Callable[[Any], T], limits: Limits) -> None:
+    def __init__(self, task: Callable[[Any], T], limits: Limits, imports: Sequence[str] = ()) -> None:
         """As a worker's."""
-        self._task, self._limits = task, limits
+        self._new = partial(Worker, task, limits, imports)
         self._idle: SimpleQueue[Worker[T]] = SimpleQueue()
         self._all: list[Worker[T]] = []
 
@@ -145,7 +151,7 @@ class Workers(Generic[T]):
         try:
             work = self._idle.get_nowait()
         except Empty:
-            work = Worker(self._task, self._limits)
+            work = self._new()
             self._all.append(work)
         try:
             return work(argument)
@@ -169,8 +175,10 @@ class _Raised:
     error: Exception
 
 
-def _serve(task: Callable[[str], Any], connection: Connection, memory: int) -> None:
+def _serve(task: Callable[[str], Any], imports: Sequence[str], connection: Connection, memory: int) -> None:
     end_with_parent()
+    for name in imports:
+        import_module(name)
     _limit_memory(memory)
     connection.send("ready")
     while True:
