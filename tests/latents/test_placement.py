@@ -52,6 +52,36 @@ def test_gpus_that_would_be_idle_are_refused() -> None:
         placement.devices_of(config(device="cuda", gpus=2, processes=1), lambda: 2)
 
 
+CLUSTER = {"CPU": 6.0, "GPU": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "actors"),
+    [
+        ({}, (1, 0)),
+        ({"processes": 6}, (6, 0)),
+        ({"device": "cuda", "gpus": "auto"}, (4, 1)),
+        ({"device": "cuda", "gpus": 2, "processes": 4}, (4, 0.5)),
+    ],
+)
+def test_the_actors_of_a_cluster(settings: dict[str, object], actors: tuple[int, float]) -> None:
+    assert placement.actors_of(config(**{"processes": "auto", **settings}), CLUSTER) == actors
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"gpus": 5}, r"encode\.gpus is 5, and the Ray cluster has 4 GPUs"),
+        ({"gpus": [0]}, r"encode\.gpus is \[0\]: on a Ray cluster, which chooses itself"),
+        ({"gpus": 2, "processes": 1}, "leaves some of 2 GPUs without a process"),
+        ({"gpus": 0, "processes": 7}, "7 actors would encode, and the Ray cluster has 6 CPUs"),
+    ],
+)
+def test_actors_that_a_cluster_cannot_place_are_refused(settings: dict[str, object], error: str) -> None:
+    with pytest.raises(MobiusError, match=error):
+        placement.actors_of(config(**{"device": "cuda", "processes": "auto", **settings}), CLUSTER)
+
+
 @pytest.mark.parametrize(
     ("settings", "error"),
     [

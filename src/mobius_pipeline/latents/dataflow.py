@@ -182,7 +182,9 @@ def _on_workers(model: type, config: EncodeConfig, engine: EngineConfig, most: i
     """A class whose instances Daft keeps: one in this process, or on a cluster `most` actors or fewer."""
     if engine.name == "native":
         return daft.cls(model, use_process=False)
+    import ray
+
     # Restarted as often as it dies: `Attempts` has the last word. Daft's own limit ends in waiting for ever.
     restarts = {"max_restarts": -1, "max_task_retries": -1}
-    actors, gpus = actors_of(config)
+    actors, gpus = actors_of(config, ray.cluster_resources())
     return daft.cls(model, gpus=gpus, max_concurrency=min(actors, most), ray_options=restarts)

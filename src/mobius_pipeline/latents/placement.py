@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import psutil
 
@@ -68,26 +68,33 @@ def _gpus(config: EncodeConfig, here: int) -> list[int]:
     return asked
 
 
-def actors_of(config: EncodeConfig) -> tuple[int, float]:
+def actors_of(config: EncodeConfig, cluster: Mapping[str, float]) -> tuple[int, float]:
     """The number of a Ray cluster's actors that encode, and each one's share of a GPU.
 
-    Raises:
-        MobiusError: If the cluster has fewer GPUs, or they are named one by one.
-    """
-    import ray
+    Args:
+        config: `gpus`, and `processes`, which may leave their number to these.
+        cluster: What it has, as of `ray.cluster_resources`.
 
-    has = ray.cluster_resources()
+    Raises:
+        MobiusError: If the cluster has fewer GPUs, or fewer CPUs than actors, or GPUs are named one by one.
+    """
     if isinstance(config.gpus, list):
         raise MobiusError(
             f"encode.gpus is {config.gpus}: on a Ray cluster, which chooses itself, set a number or auto."
         )
-    gpus = int(has.get("GPU", 0)) if config.gpus == "auto" else config.gpus
-    actors = max(gpus, 1) if config.processes == "auto" else config.processes
-    if gpus > (there := int(has.get("GPU", 0))):
+    gpus_there, cpus = (int(cluster.get(kind, 0)) for kind in ("GPU", "CPU"))
+    gpus = gpus_there if config.gpus == "auto" else config.gpus
+    if gpus > gpus_there:
         raise MobiusError(
-            f"encode.gpus is {gpus}, and the Ray cluster has {there} GPUs. Lower it, or add nodes."
+            f"encode.gpus is {gpus}, and the Ray cluster has {gpus_there} GPUs. Lower it, or add nodes."
         )
+    actors = max(gpus, 1) if config.processes == "auto" else config.processes
     _refuse_idle_gpus(actors, gpus)
+    if actors > cpus:  # the rest would be waited for, ten minutes long
+        raise MobiusError(
+            f"{actors} actors would encode, and the Ray cluster has {cpus} CPUs: each takes one. Lower "
+            "encode.processes or encode.gpus, or add nodes."
+        )
     return actors, gpus / actors
 
 
