@@ -10,9 +10,9 @@ class MediaError(MobiusError):
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether an allocation was refused: to a decoder, or in what an error was raised from.
+    """Whether an allocation was refused, also in what the error was raised from.
 
-    That is the limit's fault and not the file's, whatever a decoder makes of it.
+    A decoder calls that damage, and seldom it is: FFmpeg refuses sizes that no file has.
     """
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:

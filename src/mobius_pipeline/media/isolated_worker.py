@@ -83,8 +83,10 @@ class Worker(Generic[T]):
         except (EOFError, OSError):
             raise Failed(self._how_it_ended()) from None
         if isinstance(result, _NoMemory):
+            # Of 2800 files with a few wrong bytes one had FFmpeg ask for more than it ever allocates.
             raise Failed(
-                f"needs more than {self._limits.memory_mib} MiB ({self._limits.section}.memory_mib_per_file)"
+                f"needs more than {self._limits.memory_mib} MiB "
+                f"({self._limits.section}.memory_mib_per_file), or is damaged"
             )
         if isinstance(result, _Raised):
             raise result.error
