@@ -10,11 +10,10 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
 from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.planning.autocast import use_cudas_autocast
 from mobius_pipeline.planning.operations import Operations
 from mobius_pipeline.planning.roofline import Operation
 from mobius_pipeline.runtime.errors import MobiusError
@@ -22,10 +21,9 @@ from mobius_pipeline.training.meters import (
     Category,
     count_flops,
     measure_step,
-    optimizer_tensors,
     tensor_bytes,
 )
-from mobius_pipeline.training.optimizer import build_optimizer
+from mobius_pipeline.training.optimizer import build_optimizer, optimizer_tensors
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def predictor(
     """Build the model once for predictions at many sizes; see `predict_training`."""
     base, model, mode = _fake_model(unet_config, variant)
     if autocast and device == "cuda":
-        _use_cudas_autocast(model)
+        use_cudas_autocast(model)
     with mode:
         step = training_step(model, [], autocast=autocast, ema=ema)
         _make_states(step)
@@ -174,42 +172,6 @@ def _fake_model(
     with mode:
         fake_weights(model)
     return base.config, model, mode
-
-
-class _CudaAutocast(TorchFunctionMode):
-    """Gives the CPU's autocast the rules of CUDA's, under which norms work in float32 and return it.
-
-    The CPU's leaves them in bfloat16. The list of CUDA's is in torch's documentation of automatic mixed
-    precision; a UNet's forward pass calls two of it.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Call the function, with float32 inputs if CUDA's autocast would give it those."""
-        kwargs = kwargs or {}
-        if func in (functional.group_norm, functional.layer_norm) and torch.is_autocast_enabled("cpu"):
-            args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs))
-        return func(*args, **kwargs)
-
-
-def _use_cudas_autocast(model: nn.Module) -> None:
-    """Give the model's norms the rules of CUDA's autocast.
-
-    Each norm for itself: around the whole step they would not hold where a checkpointed layer is computed
-    again, since torch calls `backward` without the modes of its caller.
-    """
-
-    def with_its_rules(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        def call(features: Tensor) -> Tensor:
-            with _CudaAutocast():
-                return forward(features)
-
-        return call
-
-    for module in model.modules():
-        if isinstance(module, nn.GroupNorm | nn.LayerNorm):
-            module.forward = with_its_rules(module.forward)  # type: ignore[assignment]
 
 
 def fake_weights(model: nn.Module) -> None:

@@ -15,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from mobius_pipeline.training.optimizer import optimizer_tensors
+
 Category = Literal["weights", "gradients", "optimizer", "activations", "other"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
@@ -159,11 +161,6 @@ def _phases_of(memory: LiveMemory, optimizer: torch.optim.Optimizer) -> Iterator
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Every tensor of the optimiser's state (for AdamW: two moments and a step count a parameter)."""
-    return [leaf for leaf in tree_leaves(list(optimizer.state.values())) if isinstance(leaf, Tensor)]
 
 
 def measure_step(
