@@ -45,6 +45,12 @@ def pytest_collection_finish() -> None:
     forked.in_place_of_spawned()
 
 
+def pytest_runtest_teardown() -> None:
+    """Find the test after which all others, and what they start, would go before every other process."""
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER, "a library gave this process a real-time priority"
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name the commands that the server did not start, which take seconds longer."""
     if found := Counter(config.stash[COMMANDS].not_served):
