@@ -98,7 +98,7 @@ def test_the_chain_runs_and_a_killed_training_goes_on(serving: Airflow, project:
 def test_a_training_that_is_marked_failed_ends_as_killed_and_goes_on_when_cleared(
     serving: Airflow, project: Path
 ) -> None:
-    """After the chain: with other settings, so that it trains again, for longer than Airflow takes to end it."""
+    """After the chain: with other settings it trains again, for longer than Airflow takes to end it."""
     changes = {"steps": 200, "previews": None, "checkpoint_every": 1, "evaluate_every": 200}
     change(project / "conf/base/parameters_train.yml", {"train": changes})
     before = checkpoints(project, "serial")
