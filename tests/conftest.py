@@ -28,6 +28,14 @@ COMMANDS: "pytest.StashKey[warm.Commands]" = pytest.StashKey()
 FIRST = ("end_to_end/test_chain.py", "faults/", "end_to_end/", "training/")
 
 
+def scheduling() -> int | None:
+    """The policy by which this process gets its processor time, on Linux."""
+    return os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
+
+
+SCHEDULING = scheduling()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server of warm commands, one for all workers."""
     if not hasattr(config, "workerinput"):
@@ -47,8 +55,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_runtest_teardown() -> None:
     """Find the test after which all others, and what they start, would go before every other process."""
-    if hasattr(os, "sched_getscheduler"):
-        assert os.sched_getscheduler(0) == os.SCHED_OTHER, "a library gave this process a real-time priority"
+    assert scheduling() == SCHEDULING, "a library changed the scheduling of this process"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
