@@ -168,7 +168,7 @@ def test_of_sub_folders_only_those_that_changed_are_downloaded(
     server.upload("my-bucket", "clips/2026-11", *clips[2:4])
     run(tmp_path, "git", "init", "-q")
     run(tmp_path, "dvc", "init", "-q")
-    *imports, update = commands(section("Clips").partition("For a large bucket")[2])
+    *imports, update = commands(section("Clips").partition("For a large store")[2])
     for words in [*commands(PAGE.partition("## Clips")[0])[1:], *imports]:
         follow(tmp_path, server, words)
     server.upload("my-bucket", "clips/2026-11", *clips[4:6])
