@@ -1,5 +1,6 @@
 """References and real videos of samples' prompts, from the latents store and the clips that it names."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,6 +44,21 @@ def test_real_still_and_random_clips_are_scored(
     assert found.still.dynamic_degree == 0 != found.real.dynamic_degree
     assert found.random.dynamic_degree != found.real.dynamic_degree
     assert found == measure_references(samples, store, sample_clips, tiny_base, EVALUATE)
+
+
+def test_random_clips_are_as_long_as_samples(
+    tmp_path: Path, store: LatentsStore, sample_clips: Path, tiny_base: Path
+) -> None:
+    """Clips of a bucket with fewer frames are passed over: the files of these do not even exist here."""
+    one, two = store.paths[-2:]
+    store.index.loc[~store.index["path"].isin([one, two]), "frames"] = store.clip.frames - 1
+    for path in (one, two):
+        (tmp_path / "clips" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sample_clips / path, tmp_path / "clips" / path)
+    samples = write_samples(tmp_path / "serial", [one])
+    for seed in range(5):
+        config = EVALUATE.model_copy(update={"seed": seed})
+        assert measure_references(samples, store, tmp_path / "clips", tiny_base, config).random is not None
 
 
 def test_prompts_without_a_clip_have_no_references(

@@ -27,7 +27,7 @@ def test_a_plan_of_a_model_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
     words = ["plan", "--config", str(write_base(base)), *SIZES, "--memory", "2", "--output", str(output)]
     assert main(words) == 0
     plan = json.loads(output.read_text())
-    assert plan["step"] == {"batch": 1, "frames": 2, "height": 4, "width": 8, "tokens": 5}
+    assert plan["step"] == {"batch": 1, "frames": 2, "height": 4, "width": 8, "tokens": 5, "parts": 1}
     assert plan["largest"]["modes"]["parallel"]["batch"] > 1
     shown = capsys.readouterr().out
     assert "No VAE" not in shown

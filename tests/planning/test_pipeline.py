@@ -13,6 +13,7 @@ import tiny
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.plan import create_pipeline
 from mobius_pipeline.planning.config import PlanConfig
+from mobius_pipeline.runtime.errors import MobiusError
 
 UNET = {
     "in_channels": 4,
@@ -27,13 +28,27 @@ UNET = {
 }
 
 
-TRAIN = {"batch_size": 2, "steps": 300, "equal_compute": True, "autocast": None, "device": "cpu"}
+TRAIN = {
+    "batch_size": 2,
+    "gradient_accumulation_steps": 1,
+    "num_processes": 1,
+    "rendezvous": None,
+    "steps": 300,
+    "equal_compute": True,
+    "autocast": None,
+    "device": "cpu",
+}
+FILES = {
+    "unet/config.json": UNET,
+    "vae/config.json": {"block_out_channels": [8, 8, 8]},
+    "tokenizer/tokenizer_config.json": {"model_max_length": 16},
+}
 
 
 def write_base(folder: Path) -> Path:
-    for part, config in {"unet": UNET, "vae": {"block_out_channels": [8, 8, 8]}}.items():
-        (folder / part).mkdir()
-        (folder / part / "config.json").write_text(json.dumps(config))
+    for name, config in FILES.items():
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(json.dumps(config))
     return folder
 
 
@@ -41,19 +56,26 @@ def base_config() -> PlanConfig:
     return PlanConfig(**yaml.safe_load(Path("conf/base/parameters_plan.yml").read_text())["plan"])
 
 
-@pytest.mark.slow
-def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def planned(base: Path, plan: PlanConfig, **train: Any) -> dict[str, Any]:
+    """The plan of the pipeline, over clips of 3 frames of 32 x 64 px."""
     inputs = {
-        "base_model": write_base(tmp_path),
-        "params:plan": base_config().model_copy(update={"device": "L40S", "price_per_hour": 2.0}),
+        "base_model": base,
+        "params:plan": plan,
         "params:clip": ClipFormat(frames=3, height=32, width=64, fps=8),
-        **{f"params:train.{name}": value for name, value in TRAIN.items()},
+        **{f"params:train.{name}": value for name, value in (TRAIN | train).items()},
         "params:serial.model": tiny.model_config("serial"),
         "params:parallel.model": tiny.model_config("parallel"),
     }
     catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
-    plan = SequentialRunner().run(create_pipeline(), catalog)["plan"].load()
-    assert plan["step"] == {"batch": 2, "frames": 3, "height": 8, "width": 16, "tokens": 16}
+    found: dict[str, Any] = SequentialRunner().run(create_pipeline(), catalog)["plan"].load()
+    return found
+
+
+@pytest.mark.slow
+def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    on_a_gpu = base_config().model_copy(update={"device": "L40S", "price_per_hour": 2.0})
+    plan = planned(write_base(tmp_path), on_a_gpu)
+    assert plan["step"] == {"batch": 2, "frames": 3, "height": 8, "width": 16, "tokens": 16, "parts": 1}
     assert set(plan["modes"]) == {"serial", "parallel"}
     assert plan["modes"]["parallel"]["fits_gib"]["8"]
     assert json.loads(json.dumps(plan)) == plan
@@ -70,6 +92,28 @@ def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.Cap
     shown = capsys.readouterr().out
     for words in ("8 GiB or more", "time of a step", "cost at 2 an hour", "fits its 48 GiB", "L40S"):
         assert words in shown
+
+
+@pytest.mark.slow
+def test_parts_and_processes_of_the_training_are_planned(tmp_path: Path) -> None:
+    """Each process takes its share of the batch, in parts."""
+    base, modes_alone = write_base(tmp_path), base_config().model_copy(update={"levers": ()})
+    whole = planned(base, modes_alone, batch_size=4)
+    nodes = {"endpoint": "leader:1", "nodes": 2}
+    shared = {"batch_size": 16, "num_processes": 2, "rendezvous": nodes, "gradient_accumulation_steps": 2}
+    share = planned(base, modes_alone, **shared)
+    assert (share["step"]["batch"], share["step"]["parts"]) == (4, 2)
+    for mode in ("serial", "parallel"):
+        assert share["modes"][mode]["flops"] == whole["modes"][mode]["flops"]
+        assert share["modes"][mode]["peak_bytes"] < whole["modes"][mode]["peak_bytes"]
+
+
+@pytest.mark.parametrize("length", [None, 10**30])
+def test_a_tokenizer_without_a_length_is_named(length: int | None, tmp_path: Path) -> None:
+    file = write_base(tmp_path) / "tokenizer/tokenizer_config.json"
+    file.write_text(json.dumps({"model_max_length": length}))
+    with pytest.raises(MobiusError, match=f"{file} has no model_max_length"):
+        planned(tmp_path, base_config())
 
 
 @pytest.mark.parametrize(

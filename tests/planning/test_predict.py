@@ -75,6 +75,18 @@ def predicted(mode: Mode, shape: StepShape = SHAPE) -> Cost:
     return predict_training(TINY, tiny.variant(mode), shape)
 
 
+@pytest.mark.parametrize("mode", ["serial", "parallel"])
+def test_a_batch_in_parts_takes_less_memory_as_measured(mode: Mode) -> None:
+    """Gradient accumulation."""
+    shape = replace(SHAPE, batch=4, parts=4)
+    fake, whole = predicted(mode, shape), predicted(mode, replace(shape, parts=1))
+    model = build_model(tiny.variant(mode), UNet2DConditionModel.from_config(TINY), seed=0)
+    real = measure_training(training_step(model, model_inputs(TINY, shape)))
+    assert fake.peak_bytes == pytest.approx(real.peak_bytes, rel=0.05)
+    assert fake.peak_bytes < whole.peak_bytes
+    assert fake.flops == whole.flops == real.flops
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 def test_prediction_equals_measurement(recipe: Recipe) -> None:
     fake = predict_training(TINY, recipe.variant, SHAPE, autocast=recipe.autocast, device="cpu")

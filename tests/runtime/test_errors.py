@@ -86,6 +86,20 @@ def test_an_error_of_ours_is_its_own_words_whoever_wraps_it() -> None:
     assert in_plain_words(wrapped) == in_plain_words(wrapped.__cause__) == "Repair this."
 
 
+def test_an_error_that_was_raised_from_none_is_another_one() -> None:
+    """Only what a traceback shows as the cause counts."""
+
+    def fail() -> None:
+        try:
+            raise MobiusError("Repair this.")
+        except MobiusError:
+            raise RuntimeError("a fault of ours") from None
+
+    with pytest.raises(RuntimeError) as caught:
+        fail()
+    assert in_plain_words(caught.value) is None
+
+
 def test_a_kedro_run_prints_the_words_alone() -> None:
     code = "import mobius_pipeline.hooks\nwith open('/dev/full', 'w') as file: file.write('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

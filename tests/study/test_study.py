@@ -37,6 +37,22 @@ def test_every_model_has_a_name_of_its_own() -> None:
     assert len(models) == len(set(models.values())) == 1 + grid + len(settings.more)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tail": 1, "width": 0.25, "blocks": "atention"}, "blocks: Input should be 'resnet' or 'attention'"),
+        ({"mode": "seriall"}, "mode: Input should be 'serial', 'parallel' or 'sum'"),
+        ({"tail": 1, "width": 0.25}, "the study has tail 1, width 0.25 already"),
+        ({"mode": "serial"}, "the study has serial already"),
+    ],
+)
+def test_a_value_that_no_model_has_and_a_second_model_of_a_name_are_refused(
+    changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        config(tails=[1], widths=[0.25], more=[changes])
+
+
 def test_an_option_that_no_model_has_is_refused() -> None:
     with pytest.raises(ValueError, match="not options of a model"):
         config(more=[{"widht": 0.5}])

@@ -31,7 +31,7 @@ def train_autoencoder(frames: Tensor, config: AutoencoderConfig, seed: int, devi
         chosen = torch.randint(len(frames), (config.fit.batch_size,), generator=source)
         images = frames[chosen].float() / 127.5 - 1
         if step < config.crop_share * steps:
-            images = crop_content(images, frames.shape[-1] // 2, source)
+            images = crop_content(images, min(frames.shape[-2:]) // 2, source)
         if step < config.colour_jitter_share * steps:
             images = jitter_colours(images, source)
         images = images.contiguous(memory_format=torch.channels_last).to(device)

@@ -13,13 +13,11 @@ import transformers
 from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor
 
-from mobius_pipeline.base_model.settings import check_scheduler, check_vae, read_index
+from mobius_pipeline.base_model.settings import MOST_TOKENS, check_scheduler, check_vae, read_index
 from mobius_pipeline.models.text import encode_text
 from mobius_pipeline.models.weights import load_exactly
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, folder_digest
-
-_MOST_TOKENS = 100_000  # where a tokenizer names no length, transformers takes 10^30
 
 
 def quiet_loading() -> None:
@@ -104,7 +102,7 @@ def _tokenizer(folder: Path) -> Any:
         tokenizer = _class_of(folder, "tokenizer").from_pretrained(place)
     except Exception as error:  # libraries raise whatever their readers do
         raise MobiusError(f"Cannot load the tokenizer in {place}: {error}") from error
-    if tokenizer.model_max_length > _MOST_TOKENS:
+    if tokenizer.model_max_length > MOST_TOKENS:
         raise MobiusError(
             f"{place}/tokenizer_config.json has no model_max_length: captions would be of no certain length. "
             "Set it to the text encoder's, 77 for CLIP."

@@ -29,6 +29,7 @@ _SCHEDULERS = {
     "UniPCMultistepScheduler",
 }
 _PREDICTIONS = ("epsilon", "v_prediction")
+MOST_TOKENS = 100_000  # where a tokenizer has no maximum length, transformers sets 10^30
 # What only decides how a scheduler samples; here DDIM does.
 _OF_SAMPLING = {
     "algorithm_type",
@@ -113,6 +114,22 @@ def scaling_factor(base: Path) -> float:
     check_vae(folder)
     default = inspect.signature(AutoencoderKL.__init__).parameters["scaling_factor"].default
     return float(_read(folder / "config.json").get("scaling_factor", default))
+
+
+def text_tokens(base: Path) -> int:
+    """Read the length of a text embedding, in tokens: the tokenizer's `model_max_length`.
+
+    Raises:
+        MobiusError: If the tokenizer's configuration is missing or names no length.
+    """
+    path = base / "tokenizer/tokenizer_config.json"
+    found = _read(path).get("model_max_length")
+    if not isinstance(found, int) or not 0 < found <= MOST_TOKENS:
+        raise MobiusError(
+            f"{path} has no model_max_length: captions would be of no certain length. Set it to the text "
+            "encoder's, 77 for CLIP."
+        )
+    return found
 
 
 def read_index(folder: Path) -> dict[str, Any]:

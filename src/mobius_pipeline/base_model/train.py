@@ -16,6 +16,7 @@ from mobius_pipeline.base_model.load import TextEncoder, posterior_moments, quie
 from mobius_pipeline.base_model.text_to_image import build_scheduler, train_text_to_image
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import whole_folder, write_json
 from mobius_pipeline.runtime.progress import track
 
@@ -31,9 +32,17 @@ def train_base(
         clip: How clips are decoded.
         config: Sizes and steps.
         target: Where the base model goes.
+
+    Raises:
+        MobiusError: If no training clip has `clip.frames` frames, or a clip cannot be decoded.
     """
     long_enough = manifest["model_frames"] >= clip.frames  # others are of shorter buckets
     rows = manifest[(manifest["split"] == "train") & long_enough]
+    if rows.empty:
+        raise MobiusError(
+            f"No training clip has {clip.frames} frames at {clip.rate:g} per second to train the base "
+            "on. Lower clip.frames in conf/base/globals.yml, or add longer clips."
+        )
     paths = [raw_clips / path for path in rows["path"]]
     clips = [load_clip(path, clip) for path in track(paths, "base: decode", len(paths), "clips")]
     frames = torch.from_numpy(np.concatenate(clips)).permute(0, 3, 1, 2)

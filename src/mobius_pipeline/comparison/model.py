@@ -74,8 +74,12 @@ class Quality(Part):
     frechet_real: float | None = Field(description="Fréchet distance of real clips to other real clips")
     frechet_videos: Number | None = Field(description="videos in each set of the Fréchet distance")
     frechet_extractor: str | None = Field(description="what features the Fréchet distance is of")
-    flicker: float | None = Field(description="mean absolute second difference of frames in 0..1")
-    dynamic_degree: float | None = Field(description="mean absolute difference of frames in 0..1")
+    flicker: float | None = Field(
+        description="mean absolute second difference of frames in 0..1; null: under 3 frames"
+    )
+    dynamic_degree: float | None = Field(
+        description="mean absolute difference of frames in 0..1; null: one frame"
+    )
 
 
 class References(Part):

@@ -59,7 +59,7 @@ def read_record(artifacts: Path) -> Record:
         raise MobiusError(f"There is no record of an evaluation in {artifacts}. {remedy}")
     config = read_document(folder / TRAINING, Trained, remedy)
     metrics = read_document(folder / METRICS, Evaluated, remedy)
-    return Record(_of_today(config), metrics, SampleSet(artifacts / SAMPLES))
+    return Record(_of_today(config), metrics, SampleSet(artifacts / SAMPLES, remedy))
 
 
 def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:

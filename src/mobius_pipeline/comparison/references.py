@@ -36,7 +36,7 @@ def measure_references(
     if not with_clip:
         return References()
     prompts, paths = [prompt for prompt, _ in with_clip], [clip for _, clip in with_clip]
-    drawn = _drawn(store.paths, len(paths), config.seed)
+    drawn = _drawn(_long_enough(store), len(paths), config.seed)
     scores = references(
         load_videos(raw_clips, paths, store.clip, "compare: prompts' clips"),
         load_videos(raw_clips, drawn, store.clip, "compare: random clips"),
@@ -80,6 +80,13 @@ def _real_clips(samples: SampleSet, store: LatentsStore) -> list[tuple[Sample, s
     """Each sample, with the path of its prompt's real clip if that is among the clips here."""
     known = set(store.paths)
     return [(sample, sample.clip if sample.clip in known else None) for sample in samples.samples]
+
+
+def _long_enough(store: LatentsStore) -> list[str]:
+    """Paths of the clips that have as many frames as samples have; others are of shorter buckets."""
+    index = store.index
+    is_long = (index["clip_id"] != "") & (index["frames"] >= store.clip.frames)
+    return [str(path) for path in index["path"][is_long]]
 
 
 def _drawn(paths: Sequence[str], count: int, seed: int) -> list[str]:

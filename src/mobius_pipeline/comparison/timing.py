@@ -59,6 +59,7 @@ def time_in_turns(
         why = _obstacle(configs, store, base, steps)
         timers = {} if why or steps is None else paired_step_times(configs, store, base, steps)
     except Exception as error:  # out of memory, a driver, a library: any of them
+        log.warning("Timing the trainings in turns failed.", exc_info=True)
         timers, why = {}, f"timing them in turns failed ({(str(error) or repr(error)).splitlines()[0]})"
     if busy := [label for label, timer in timers.items() if spoiled(timer, own_s[label])]:
         timers = {}

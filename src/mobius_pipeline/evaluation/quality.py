@@ -71,7 +71,7 @@ def quality(
     Returns:
         Shares of videos that show their prompt's colour, shape, motion and all of them (None where the
         prompts are not of the sample clips' kind), Fréchet distance with its real-to-real reference,
-        flicker, dynamic degree.
+        flicker (None below 3 frames), dynamic degree (None below 2).
     """
     frechet = compare_to_real(video_features(videos, encode), real, seed=seed)
     return {
@@ -80,8 +80,8 @@ def quality(
         "frechet_real": frechet.reference if frechet else None,
         "frechet_videos": frechet.videos if frechet else 0,
         "frechet_extractor": frechet.extractor if frechet else None,
-        "flicker": flicker(videos),
-        "dynamic_degree": dynamic_degree(videos),
+        "flicker": flicker(videos) if videos.shape[1] > 2 else None,
+        "dynamic_degree": dynamic_degree(videos) if videos.shape[1] > 1 else None,
     }
 
 

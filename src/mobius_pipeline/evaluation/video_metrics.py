@@ -30,13 +30,11 @@ class FrechetComparison:
         distance: Between `videos` sampled and `videos` real videos.
         reference: Between two disjoint sets of `videos` real videos: what a perfect model would score.
         videos: Size of each set.
-        dimensions: Size of a feature.
     """
 
     distance: float
     reference: float
     videos: int
-    dimensions: int
     extractor: str = EXTRACTOR
 
 
@@ -161,5 +159,4 @@ def compare_to_real(sampled: Tensor, real: Tensor, *, seed: int) -> FrechetCompa
         distance=frechet_distance(half, sampled[:count]),
         reference=frechet_distance(half, other),
         videos=count,
-        dimensions=real.shape[1],
     )

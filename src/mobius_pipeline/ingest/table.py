@@ -104,6 +104,9 @@ def _derived(row: Row, captions: list[str], group: str, config: IngestConfig, cl
 def _write(rows: Iterator[Row], path: Path) -> None:
     with pq.ParquetWriter(path, _SCHEMA, **CHECKSUMS) as writer:
         while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            assert batch[0].keys() == set(
+                _SCHEMA.names
+            )  # pyarrow would drop others and fill these with nulls
             writer.write_table(pa.Table.from_pylist(batch, _SCHEMA))
 
 

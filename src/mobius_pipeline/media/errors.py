@@ -2,7 +2,7 @@
 
 import errno
 
-from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.errors import MobiusError, raised_from
 
 
 class MediaError(MobiusError):
@@ -17,5 +17,5 @@ def out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
             return True
-        error = error.__cause__ or error.__context__
+        error = raised_from(error)
     return False

@@ -1,7 +1,7 @@
 """Which model of the family, and with which memory levers: one value that names a model completely."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 Mode = Literal["serial", "parallel", "sum"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -32,6 +32,8 @@ class Variant:
     Raises:
         ValueError: If an option cannot work with the mode, with the reason.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # for `TypeAdapter(Variant)`
 
     mode: Mode
     tail: int = 0

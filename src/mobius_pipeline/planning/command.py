@@ -1,6 +1,5 @@
 """What `mobius plan` does: a base's configuration in, tables and a JSON file out."""
 
-import json
 import os
 import statistics
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from mobius_pipeline.base_model.settings import text_tokens
 from mobius_pipeline.base_model.unet_config import USUAL_SCALE, find_latent_scale, read_unet_config
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
@@ -24,7 +24,7 @@ from mobius_pipeline.planning.record import record_plan
 from mobius_pipeline.planning.report import print_plan
 from mobius_pipeline.planning.roofline import seconds
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import read_json, write_json
+from mobius_pipeline.runtime.files import write_json
 
 MEMORY_GIB = (8, 12, 16, 24, 40, 80)
 RESERVE_GIB = 1.0  # context, workspaces and fragments beside the live tensors
@@ -53,11 +53,6 @@ class Planned:
     width: int
     fps: float
     text_tokens: int | None
-
-    @property
-    def tokens(self) -> int:
-        """Length of a text embedding."""
-        return self.text_tokens or _tokens(self.source)
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,8 @@ def plan_base(
     config = read_unet_config(planned.source)
     scale = _scale(planned, console)
     _check_output(output)
-    shape = StepShape(batch, planned.frames, planned.height // scale, planned.width // scale, planned.tokens)
+    tokens = _tokens(planned, console)
+    shape = StepShape(batch, planned.frames, planned.height // scale, planned.width // scale, tokens)
     timed = None
     if device is not None:
         timed = Timed(device, steps, price_per_hour=price_per_hour, here=_here())
@@ -153,20 +149,21 @@ def plan_encoding(
     _check_output(output)
     size = ClipSize(frames=planned.frames, height=planned.height, width=planned.width)
     channels, text_width = config["in_channels"], config["cross_attention_dim"]
-    form = StoreFormat(size, channels, scale, planned.tokens, text_width, captions_per_clip, CLIPS_PER_SHARD)
+    tokens = _tokens(planned, console)
+    form = StoreFormat(size, channels, scale, tokens, text_width, captions_per_clip, CLIPS_PER_SHARD)
     if workers.sample_clip is not None:
         rate = measured_decode_rate(workers.sample_clip, ClipFormat(**size.model_dump(), fps=planned.fps))
         workers = replace(workers, decode_rate=rate)
-    speed = None if device is None else _speed(planned, size, device, workers)
+    speed = None if device is None else _speed(planned.source, size, tokens, device, workers)
     report = encoding_report(clips, form, store_bytes(clips, form), speed, prices)
     print_encoding(report, console)
     _write(output, report, console)
 
 
-def _speed(planned: Planned, size: ClipSize, choice: str | Datasheet, workers: Workers) -> Speed:
+def _speed(source: Path, size: ClipSize, tokens: int, choice: str | Datasheet, workers: Workers) -> Speed:
     clip, captions = Calls(), Calls()
-    list_clip(planned.source, size, FRAMES_PER_BATCH, clip)
-    count = list_captions(planned.source, planned.tokens, captions)
+    list_clip(source, size, FRAMES_PER_BATCH, clip)
+    count = list_captions(source, tokens, captions)
     device = chosen_device(choice, lambda: [*clip.distinct, *captions.distinct], _here())
     caption_s = seconds(captions.found, device) / count
     clip_s = seconds(clip.found, device)
@@ -197,14 +194,16 @@ def _scale(planned: Planned, console: Console) -> int:
     return scale
 
 
-def _tokens(source: Path) -> int:
-    """Length of a caption by the tokenizer of the model at `source`; the usual where there is none."""
-    path = source / "tokenizer/tokenizer_config.json"
-    try:
-        found = read_json(path).get("model_max_length")
-    except (OSError, json.JSONDecodeError, AttributeError):
-        return USUAL_TOKENS
-    return int(found) if isinstance(found, int) and found > 0 else USUAL_TOKENS
+def _tokens(planned: Planned, console: Console) -> int:
+    if planned.text_tokens is not None:
+        return planned.text_tokens
+    if (planned.source / "tokenizer").is_dir():
+        return text_tokens(planned.source)
+    console.print(
+        f"No tokenizer in {planned.source}: taking {USUAL_TOKENS} tokens a caption (--text-tokens).",
+        soft_wrap=True,
+    )
+    return USUAL_TOKENS
 
 
 def _here() -> str:

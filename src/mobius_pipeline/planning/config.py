@@ -13,7 +13,6 @@ class PlanConfig(Config):
     """What the plan assumes beside the clip format, the batch size and the base.
 
     Attributes:
-        text_tokens: Length of a text embedding, in tokens.
         memory_gib: The memories to answer "does it fit" for.
         reserve_gib: Memory that a device needs beside the live tensors: context, workspaces, fragments.
         levers: Names of `planning.levers.LEVERS` to predict beside the two modes.
@@ -23,7 +22,6 @@ class PlanConfig(Config):
         price_per_hour: Of that device, in any currency; null: predict no cost.
     """
 
-    text_tokens: int = Field(gt=0)
     memory_gib: tuple[PositiveInt, ...] = Field(min_length=1)
     reserve_gib: float = Field(ge=0)
     levers: tuple[str, ...]

@@ -158,4 +158,5 @@ def largest(predict: Predict, shape: StepShape, cost: Cost, budget: int) -> dict
 
         return largest_fit(peak, budget, first=getattr(shape, axis), floor=cost.static_bytes)
 
-    return {"batch": along("batch"), "frames": along("frames")}
+    batch = along("batch")
+    return {"batch": batch - batch % shape.parts, "frames": along("frames")}

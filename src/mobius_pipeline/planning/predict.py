@@ -25,16 +25,22 @@ from mobius_pipeline.training.meters import (
 )
 from mobius_pipeline.training.optimizer import build_optimizer, optimizer_tensors
 
+_TENSORS_A_PART = 4  # of `model_inputs`
+
 
 @dataclass(frozen=True)
 class StepShape:
-    """Sizes of a training step: `batch` clips of `frames` latents of `height` x `width`, `tokens` of text."""
+    """Sizes of a training step: `batch` clips of `frames` latents of `height` x `width`, `tokens` of text.
+
+    The batch is computed in `parts` of `batch // parts` clips, one after another (gradient accumulation).
+    """
 
     batch: int
     frames: int
     height: int
     width: int
     tokens: int
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -222,13 +228,18 @@ def _measure(step: TrainingStep, listed: Operations | None = None) -> Cost:
 
 
 def model_inputs(unet_config: Mapping[str, Any], shape: StepShape) -> list[Tensor]:
-    """Noisy latents (B, C, F, H, W), timesteps (B,), text (B, L, D) and the target, as the latents."""
-    latents = (shape.batch, unet_config["in_channels"], shape.frames, shape.height, shape.width)
+    """Of each part: noisy latents (B, C, F, H, W), timesteps (B,), text (B, L, D), target as the latents."""
+    clips = max(1, shape.batch // shape.parts)
+    latents = (clips, unet_config["in_channels"], shape.frames, shape.height, shape.width)
     return [
-        torch.zeros(latents),
-        torch.zeros(shape.batch, dtype=torch.int64),
-        torch.zeros(shape.batch, shape.tokens, unet_config["cross_attention_dim"]),
-        torch.zeros(latents),
+        tensor
+        for _ in range(shape.parts)
+        for tensor in (
+            torch.zeros(latents),
+            torch.zeros(clips, dtype=torch.int64),
+            torch.zeros(clips, shape.tokens, unet_config["cross_attention_dim"]),
+            torch.zeros(latents),
+        )
     ]
 
 
@@ -246,8 +257,9 @@ def training_step(
     averages = EMAModel(trained, foreach=True) if ema else None
 
     def run() -> Tensor:
-        loss = _loss(model, inputs, autocast)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for part in range(0, len(inputs), _TENSORS_A_PART):
+            loss = _loss(model, inputs[part : part + _TENSORS_A_PART], autocast)
+            loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)  # unasked, torch does so for real tensors alone
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

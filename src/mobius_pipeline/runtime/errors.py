@@ -31,5 +31,12 @@ def in_plain_words(error: BaseException) -> str | None:
         for pattern, words in ((_NO_SPACE, _FULL), (_NO_RIGHT, _CLOSED)):
             if found := pattern.search(said):
                 return words.format(redacted(said) if len(said) < _LONG else found[0])
-        cause = cause.__cause__ or cause.__context__
+        cause = raised_from(cause)
     return None
+
+
+def raised_from(error: BaseException) -> BaseException | None:
+    """Return the error that `error` was raised from, as a traceback shows it: not after `from None`."""
+    if error.__cause__ is not None or error.__suppress_context__:
+        return error.__cause__
+    return error.__context__

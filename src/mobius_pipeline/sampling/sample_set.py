@@ -1,6 +1,6 @@
 """Sampled videos, as later stages read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -26,9 +26,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """The folder that `sample_videos` writes; its files are read when they are asked for."""
+    """The folder that `sample_videos` writes; its files are read when they are asked for.
+
+    Attributes:
+        folder: The folder.
+        remedy: How to get the samples again, for errors; "": by the sampling pipeline of the folder's mode.
+    """
 
     folder: Path
+    remedy: str = field(default="", compare=False)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -74,4 +80,4 @@ class SampleSet:
 
     @property
     def _remedy(self) -> str:
-        return f"Sample again: `kedro run --pipelines=sample_{self.folder.name}`."
+        return self.remedy or f"Sample again: `kedro run --pipelines=sample_{self.folder.name}`."

@@ -1,11 +1,13 @@
 """`conf/<env>/parameters_study.yml`, typed."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.config import Config, Seed
+
+_VARIANT = TypeAdapter(Variant)
 
 
 class StudyConfig(Config):
@@ -36,30 +38,41 @@ class StudyConfig(Config):
         for changes in more:
             try:
                 variant(changes)
-            except TypeError as error:
-                raise ValueError(f"study.more: {changes} are not options of a model ({error})") from error
+            except ValidationError as error:
+                reasons = "; ".join(
+                    f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+                )
+                raise ValueError(f"study.more: {changes} are not options of a model ({reasons})") from error
         return more
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [name(one) for one in self._every()]
+        if twice := sorted({one for one in names if names.count(one) > 1}):
+            raise ValueError(f"study.more: the study has {', '.join(twice)} already. Remove it there")
+        return self
 
     def models(self) -> dict[str, Variant]:
         """Every model by its name, serial first."""
+        return {name(one): one for one in self._every()}
+
+    def _every(self) -> list[Variant]:
         grid = [
             Variant("parallel", tail=tail, width=width)
             for tail in self.tails
             for width in self.widths
             if tail or width
         ]
-        every = [Variant("serial"), *grid, *(variant(changes) for changes in self.more)]
-        return {name(one): one for one in every}
+        return [Variant("serial"), *grid, *(variant(changes) for changes in self.more)]
 
 
 def variant(changes: dict[str, Any]) -> Variant:
     """The model that `changes` describe.
 
     Raises:
-        ValueError: If it cannot be.
+        ValidationError: If an option is unknown or its value impossible.
     """
-    mode = changes.get("mode", "parallel")
-    return Variant(**{"mode": mode, **changes})
+    return _VARIANT.validate_python({"mode": "parallel", **changes})
 
 
 def name(model: Variant) -> str:

@@ -145,6 +145,11 @@ def saved_history(folder: Path) -> dict[str, Any]:
     return history
 
 
+def newest(folder: Path) -> Path | None:
+    """Return the newest checkpoint's folder, damaged or not."""
+    return next(iter(_steps(folder)), None)
+
+
 def newest_whole(folder: Path) -> Path | None:
     """The newest whole checkpoint's folder; a damaged one is named and passed over, not deleted."""
     for path in _steps(folder):

@@ -63,7 +63,9 @@ class PreviewConfig(Config):
     """Videos that are sampled while the model trains, from the same prompts and noise each time."""
 
     every: int = Field(gt=0, description="steps")
-    prompts: list[str] | None = Field(description="null: the captions of the first `count` held-out clips")
+    prompts: list[str] | None = Field(
+        min_length=1, description="null: the captions of the first `count` held-out clips"
+    )
     count: int = Field(gt=0)
     steps: int = Field(gt=0, description="DDIM steps")
     guidance_scale: float = Field(ge=1)

@@ -13,7 +13,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, whole_folder, write_json
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.scratch import SCRATCHES, remove_leftovers
-from mobius_pipeline.training.checkpoints import newest_whole
+from mobius_pipeline.training.checkpoints import newest, newest_whole
 from mobius_pipeline.training.config import OnMismatch
 from mobius_pipeline.training.layout import TRAINING, step_of
 
@@ -103,8 +103,9 @@ def _unreadable(state: Path) -> str | None:
 
 def _last_saved(folders: Iterable[Path]) -> Path | None:
     """The folder with the newest checkpoint by the clock."""
-    saved = {path: path.stat().st_mtime for folder in folders if (path := newest_whole(folder)) is not None}
-    return max(saved, key=lambda path: saved[path]).parent if saved else None
+    saved = {folder: path.stat().st_mtime for folder in folders if (path := newest(folder)) is not None}
+    latest_first = sorted(saved, key=lambda folder: saved[folder], reverse=True)
+    return next((folder for folder in latest_first if newest_whole(folder) is not None), None)
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:

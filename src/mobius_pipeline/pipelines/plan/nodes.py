@@ -18,6 +18,9 @@ def plan_training(
     plan: PlanConfig,
     clip: ClipFormat,
     batch_size: int,
+    parts: int,
+    processes: int,
+    rendezvous: dict[str, Any] | None,
     steps: int,
     equal_compute: bool,
     autocast: str | None,
@@ -31,7 +34,10 @@ def plan_training(
         base_model: A T2I model in diffusers' layout.
         plan: What the plan assumes.
         clip: The clips' size in frames and px.
-        batch_size: Clips a step.
+        batch_size: Clips per step, over all processes.
+        parts: `train.gradient_accumulation_steps`.
+        processes: Of the training, on each machine. The plan is that of one process and its device.
+        rendezvous: The machines of the training; null: one.
         steps: Of the training, for its hours.
         equal_compute: Whether parallel goes on until it has spent serial's FLOPs.
         autocast: Of the training; null or bfloat16.
@@ -41,6 +47,7 @@ def plan_training(
     """
     from rich.console import Console
 
+    from mobius_pipeline.base_model.settings import text_tokens
     from mobius_pipeline.base_model.unet_config import latent_scale, read_unet_config
     from mobius_pipeline.planning.levers import Models
     from mobius_pipeline.planning.plan import Memories, Timed, make_plan
@@ -50,7 +57,13 @@ def plan_training(
 
     unet, scale = read_unet_config(base_model), latent_scale(base_model)
     size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket decides on what fits
-    shape = StepShape(batch_size, size.frames, size.height // scale, size.width // scale, plan.text_tokens)
+    processes *= rendezvous["nodes"] if rendezvous else 1
+    if processes > 1:
+        log.info("The plan is of one of %d processes: %d clips per step.", processes, batch_size // processes)
+    tokens = text_tokens(base_model)
+    shape = StepShape(
+        batch_size // processes, size.frames, size.height // scale, size.width // scale, tokens, parts
+    )
     timed = None
     if plan.device is not None:
         timed = Timed(plan.device, steps, equal_compute, plan.price_per_hour, device)
