@@ -11,6 +11,7 @@ import failing
 import pandas as pd
 import torch
 
+import forked
 import tiny
 from mobius_pipeline.latents.dataflow import encode_clips  # noqa: F401, loaded before the processes are forked
 from mobius_pipeline.latents.update import update_store
@@ -23,6 +24,8 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "native", **settings: Any) -> None:
     """Bring the store up to date, small shards at a time."""
+    if engine == "native" and settings.get("processes", 1) != 1:
+        forked.fork_own_server()
     torch.set_num_threads(1)
     config = tiny.encode_config(clips_per_shard=2, **settings)
     update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config, EngineConfig(name=engine))
