@@ -1,4 +1,4 @@
-"""What is measured of a clip tells moving, frozen, black and flickering ones apart."""
+"""Frame statistics tell moving, frozen, black and flickering clips apart."""
 
 from pathlib import Path
 
