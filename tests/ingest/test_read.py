@@ -31,7 +31,7 @@ from mobius_pipeline.ingest.describe import describe
 from mobius_pipeline.ingest.read import in_order
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.errors import MediaError, out_of_memory
-from mobius_pipeline.media.isolated_worker import Failed, Limits, Worker
+from mobius_pipeline.media.isolated_worker import Failed, Worker, WorkerLimits
 from mobius_pipeline.media.write import write_gif, write_mp4
 from mobius_pipeline.runtime.daft_runner import NATIVE
 from mobius_pipeline.runtime.errors import MobiusError
@@ -40,7 +40,7 @@ from mobius_pipeline.runtime.locks import only_writer
 pytestmark = pytest.mark.slow
 
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
-LIMITS = Limits(seconds=20, memory_mib=2048, retries=1)
+LIMITS = WorkerLimits(seconds=20, memory_mib=2048, retries=1)
 
 
 def config(**settings: Any) -> IngestConfig:
@@ -69,9 +69,9 @@ def write_clip(path: Path, seed: int) -> None:
 )
 @pytest.mark.slow
 def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str, tmp_path: Path) -> None:
-    work = Worker(partial(misbehave, tmp_path), Limits(seconds=20, memory_mib=2048, retries=1))
+    work = Worker(partial(misbehave, tmp_path), WorkerLimits(seconds=20, memory_mib=2048, retries=1))
     assert work("good") == [{"name": "good"}]  # its process is there; the next need not wait for it
-    work._limits = Limits(1 if name == "hang" else 20, 2048, 1)
+    work._limits = WorkerLimits(1 if name == "hang" else 20, 2048, 1)
     with pytest.raises(Failed, match=reason):
         work(name)
     assert (tmp_path / f"{name}.tries").read_text() == "xx"
@@ -95,7 +95,7 @@ def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(name: str, tmp
     colours = np.random.default_rng(0).integers(0, 256, (4, 27, 48, 3), dtype=np.uint8)
     write(tmp_path / name, colours.repeat(40, axis=1).repeat(40, axis=2), 8)
     read = partial(describe, tmp_path, config=config(), clip=CLIP)
-    whole, short = (Worker(read, Limits(seconds=20, memory_mib=mib, retries=0)) for mib in (2048, 64))
+    whole, short = (Worker(read, WorkerLimits(seconds=20, memory_mib=mib, retries=0)) for mib in (2048, 64))
     (row,) = whole(name)
     assert row["status"] == "ok"
     with pytest.raises(Failed, match=r"needs more than 64 MiB \(ingest.memory_mib_per_file\)"):
@@ -107,7 +107,7 @@ def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(name: str, tmp
 @pytest.mark.usefixtures("spawned")
 @pytest.mark.parametrize("imports", [[], ["scipy.fftpack"]])
 def test_what_a_task_imports_comes_before_its_limit_of_memory(imports: list[str]) -> None:
-    work = Worker(is_imported, Limits(seconds=20, memory_mib=64, retries=0), imports)
+    work = Worker(is_imported, WorkerLimits(seconds=20, memory_mib=64, retries=0), imports)
     assert work("scipy.fftpack") == bool(imports)
     work.close()
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.sources.sample_clips import SampleConfig, is_complete, plan_shots, write_set
+from mobius_pipeline.sources.sample_clips import SampleClipsConfig, is_complete, plan_shots, write_set
 from mobius_pipeline.sources.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -149,7 +149,7 @@ def test_scenes_are_balanced_and_distinct() -> None:
 
 
 def test_a_set_is_what_its_captions_say(tmp_path: Path) -> None:
-    config = SampleConfig(**CONFIG)
+    config = SampleClipsConfig(**CONFIG)
     write_set(tmp_path, config)
     table = pd.read_csv(tmp_path / "captions.csv")
     assert [parse_caption(text) for text in table["caption"]] == [shot.scene for shot in plan_shots(config)]
@@ -161,11 +161,11 @@ def test_a_set_is_what_its_captions_say(tmp_path: Path) -> None:
 
 
 def test_a_set_that_is_there_is_recognised(tmp_path: Path) -> None:
-    config = SampleConfig(**CONFIG)
+    config = SampleClipsConfig(**CONFIG)
     assert not is_complete(tmp_path / "none", config)
     write_set(tmp_path, config)
     assert is_complete(tmp_path, config)
-    assert not is_complete(tmp_path, SampleConfig(**CONFIG | {"seed": 2}))
+    assert not is_complete(tmp_path, SampleClipsConfig(**CONFIG | {"seed": 2}))
     next(tmp_path.glob("*.gif")).unlink()
     assert not is_complete(tmp_path, config)
 
@@ -173,7 +173,7 @@ def test_a_set_that_is_there_is_recognised(tmp_path: Path) -> None:
 def test_other_peoples_clips_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").write_bytes(b"mine")
     with pytest.raises(MobiusError, match=r"holds files that are not sample clips.*globals.yml"):
-        is_complete(tmp_path, SampleConfig(**CONFIG))
+        is_complete(tmp_path, SampleClipsConfig(**CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -187,4 +187,4 @@ def test_other_peoples_clips_are_not_overwritten(tmp_path: Path) -> None:
 )
 def test_an_impossible_set_is_refused(change: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        SampleConfig(**CONFIG | change)
+        SampleClipsConfig(**CONFIG | change)

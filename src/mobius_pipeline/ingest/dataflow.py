@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.describe import Known, imported_by_describe
+from mobius_pipeline.ingest.describe import KnownSource, imported_by_describe
 from mobius_pipeline.ingest.schema import Rows, in_file
-from mobius_pipeline.media.isolated_worker import Failed, Limits, Workers
+from mobius_pipeline.media.isolated_worker import Failed, WorkerLimits, Workers
 from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engine
 
 
@@ -24,11 +24,11 @@ def each(
     columns: pa.Schema,
     config: IngestConfig,
     engine: EngineConfig,
-) -> Iterator[tuple[str, Rows | Known | Unread]]:
+) -> Iterator[tuple[str, Rows | KnownSource | Unread]]:
     """Run `task` on every argument, each in a supervised process.
 
     Args:
-        task: From an argument to rows or `Known`; it is sent to other processes.
+        task: From an argument to rows or `KnownSource`; it is sent to other processes.
         arguments: In any order.
         columns: Of the rows.
         config: The processes, and a file's limits.
@@ -43,7 +43,7 @@ def each(
     use_engine(engine)
     rows, text = DataType.from_arrow_type(pa.struct(list(in_file(columns)))), DataType.string()
     outcome = DataType.struct({"rows": DataType.list(rows), "known": text, "failure": text})
-    limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
+    limits = WorkerLimits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
     imports = imported_by_describe(config)
 
     # Called by one thread a core; each takes one of the workers, whose process may die.
@@ -58,7 +58,7 @@ def each(
                 answer = self._work(argument)
             except Failed as failure:
                 return {"rows": [], "known": None, "failure": str(failure)}
-            if isinstance(answer, Known):
+            if isinstance(answer, KnownSource):
                 return {"rows": [], "known": answer.sha256, "failure": None}
             return {"rows": answer, "known": None, "failure": None}
 
@@ -68,7 +68,7 @@ def each(
         yield row["argument"], _answer(**row["outcome"])
 
 
-def _answer(rows: Rows, known: str | None, failure: str | None) -> Rows | Known | Unread:
+def _answer(rows: Rows, known: str | None, failure: str | None) -> Rows | KnownSource | Unread:
     if failure is not None:
         return Unread(failure)
-    return rows if known is None else Known(known)
+    return rows if known is None else KnownSource(known)

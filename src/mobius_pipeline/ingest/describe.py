@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _READ = {"status": "ok", "reason": ""}
 
 
-class Known(NamedTuple):
+class KnownSource(NamedTuple):
     """The answer for bytes whose rows are known already: their SHA-256, in hex."""
 
     sha256: str
@@ -36,7 +36,7 @@ def imported_by_describe(config: IngestConfig) -> list[str]:
 
 def describe(
     folder: Path, source: str, config: IngestConfig, clip: ClipFormat, known: Container[str] = ()
-) -> Rows | Known:
+) -> Rows | KnownSource:
     """The clips of one source, decoded once; one that cannot be read is one rejected row.
 
     Args:
@@ -44,7 +44,7 @@ def describe(
         source: A file, a member of a tar shard or a folder of images, relative to `folder`.
         config: Scenes and windows that it is cut into.
         clip: Frame rate and background of the statistics.
-        known: SHA-256 of bytes that need not be decoded: the answer for them is `Known`.
+        known: SHA-256 of bytes that need not be decoded: the answer for them is `KnownSource`.
 
     Raises:
         Exception: If an allocation was refused, see `out_of_memory`.
@@ -53,7 +53,7 @@ def describe(
     try:
         identity = _identity(folder / source)
         if identity["source_sha256"] in known:
-            return Known(identity["source_sha256"])
+            return KnownSource(identity["source_sha256"])
         with open_media(folder / source, clip.background) as media:
             return [{**row, **identity} for row in _clips(source, media, config, clip.rate)]
     except Exception as error:

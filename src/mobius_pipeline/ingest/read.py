@@ -8,7 +8,7 @@ from pathlib import Path
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.dataflow import Unread, each
 from mobius_pipeline.ingest.decode_cache import DecodeCache
-from mobius_pipeline.ingest.describe import Known, describe
+from mobius_pipeline.ingest.describe import KnownSource, describe
 from mobius_pipeline.ingest.schema import SOURCE_COLUMNS, Rows, rejected
 from mobius_pipeline.ingest.sources import Sources
 from mobius_pipeline.media.clip_format import ClipFormat
@@ -43,7 +43,7 @@ def read_sources(
                 match answer:
                     case Unread(reason):
                         yield source, [rejected(source, reason)]
-                    case Known(sha256):
+                    case KnownSource(sha256):
                         reused += 1
                         yield source, cache.rows_of(source, sha256)
                     case rows:

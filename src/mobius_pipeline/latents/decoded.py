@@ -9,7 +9,7 @@ from daft import DataType
 
 from mobius_pipeline.latents.retries import attempt
 from mobius_pipeline.media.frames import Pixels
-from mobius_pipeline.media.isolated_worker import Limits, Workers
+from mobius_pipeline.media.isolated_worker import WorkerLimits, Workers
 
 _NOTHING = np.zeros((0, 0, 0, 3), np.uint8)  # Daft has no column of tensors without any
 _DECODED = DataType.struct({"pixels": DataType.tensor(DataType.uint8()), "error": DataType.string()})
@@ -18,7 +18,7 @@ _DECODED = DataType.struct({"pixels": DataType.tensor(DataType.uint8()), "error"
 class Decoded:
     """Clips, decoded in watched processes: one that dies of a file takes nothing with it."""
 
-    def __init__(self, read: Callable[[Any], Pixels], limits: Limits) -> None:
+    def __init__(self, read: Callable[[Any], Pixels], limits: WorkerLimits) -> None:
         """`read` decodes what a row names; it is sent to the processes."""
         self._read, self._retries = Workers(read, limits), limits.retries
 

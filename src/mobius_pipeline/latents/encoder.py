@@ -25,7 +25,7 @@ from mobius_pipeline.latents.ingested_source import read_sized
 from mobius_pipeline.latents.retries import attempt
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.frames import Pixels
-from mobius_pipeline.media.isolated_worker import Limits, Workers
+from mobius_pipeline.media.isolated_worker import WorkerLimits, Workers
 
 Bits = npt.NDArray[np.uint16]  # of fp16, which neither Daft has tensors of nor a pipe should carry as torch's
 
@@ -111,10 +111,10 @@ class Setting:
     config: EncodeConfig
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> WorkerLimits:
         """Of a process that decodes."""
         config = self.config
-        return Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries, "encode")
+        return WorkerLimits(config.seconds_per_file, config.memory_mib_per_file, config.retries, "encode")
 
     @property
     def read(self) -> Callable[[tuple[str, str, int, int, int]], Pixels]:

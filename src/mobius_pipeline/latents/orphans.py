@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 NAMED = 20  # shards in a message
 
 
-def tell_leftovers(root: Path, folder: Path, remove_orphans: bool) -> None:
+def log_orphans(root: Path, folder: Path, remove_orphans: bool) -> None:
     """Say which shards no clip refers to, and which stores of earlier encoders there are.
 
     Args:

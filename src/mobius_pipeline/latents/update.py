@@ -15,7 +15,7 @@ from mobius_pipeline.ingest.schema import TO_ENCODE
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.dataflow import encode_captions, encode_clips
 from mobius_pipeline.latents.index import CLIPS, SIZE, TEXTS, Places, find, write_index
-from mobius_pipeline.latents.orphans import tell_leftovers
+from mobius_pipeline.latents.orphans import log_orphans
 from mobius_pipeline.latents.shard_builder import ClipShards, TextShards
 from mobius_pipeline.latents.shards import is_whole, writing
 from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
@@ -80,7 +80,7 @@ def update_store(
         current = {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()}
         with writing(root / CURRENT):
             write_json(root / CURRENT, current)
-        tell_leftovers(root, folder, config.remove_orphans)
+        log_orphans(root, folder, config.remove_orphans)
 
 
 def captions_of(manifest: pd.DataFrame) -> list[list[str]]:

@@ -22,7 +22,7 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """Of one piece of work: seconds, MiB of its process, and how often it is tried again.
 
     `section` is that of the parameters `seconds_per_file` and `memory_mib_per_file`, for errors to name.
@@ -41,7 +41,7 @@ class Failed(Exception):  # noqa: N818 (its text is a row's reason)
 class Worker(Generic[T]):
     """Runs `task` on one argument after the other in a process of its own, which is restarted if it dies."""
 
-    def __init__(self, task: Callable[[Any], T], limits: Limits, imports: Sequence[str] = ()) -> None:
+    def __init__(self, task: Callable[[Any], T], limits: WorkerLimits, imports: Sequence[str] = ()) -> None:
         """`task` is sent to the process: a function of a module, or a partial of one.
 
         `imports` are the modules that the task imports when it runs. They come before the limit of memory:
@@ -142,7 +142,7 @@ class Worker(Generic[T]):
 class Workers(Generic[T]):
     """A `Worker` for each thread that calls at a time."""
 
-    def __init__(self, task: Callable[[Any], T], limits: Limits, imports: Sequence[str] = ()) -> None:
+    def __init__(self, task: Callable[[Any], T], limits: WorkerLimits, imports: Sequence[str] = ()) -> None:
         """As a worker's."""
         self._new = partial(Worker, task, limits, imports)
         self._idle: SimpleQueue[Worker[T]] = SimpleQueue()

@@ -35,7 +35,7 @@ _WRITERS: dict[str, Callable[[Path, Pixels, float], None]] = {
 _MAX_OFFSET = 0.03  # of the central square's side
 
 
-class SampleConfig(Config):
+class SampleClipsConfig(Config):
     """`sample_data` in conf/base/parameters_sample_data.yml.
 
     Attributes:
@@ -57,7 +57,7 @@ class SampleConfig(Config):
     workers: int = Field(gt=0)
 
     @model_validator(mode="after")
-    def _possible(self) -> "SampleConfig":
+    def _possible(self) -> "SampleClipsConfig":
         if any(side % 2 or side <= 0 for size in self.sizes for side in size):
             raise ValueError(
                 f"sample_data.sizes must be even (yuv420p video holds no others), not {self.sizes}"
@@ -87,7 +87,7 @@ class Shot:
     offset: tuple[float, float]
 
 
-def plan_shots(config: SampleConfig) -> list[Shot]:
+def plan_shots(config: SampleClipsConfig) -> list[Shot]:
     """Decide every clip of the set; formats, rates and sizes are spread evenly, lengths and sizes drawn."""
     rng = random.Random(config.seed)
     suffixes = _spread(list(_WRITERS), config.clips, rng)
@@ -115,12 +115,12 @@ def _spread(values: Sequence[T], count: int, rng: random.Random) -> list[T]:
     return repeated
 
 
-def fingerprint(config: SampleConfig) -> str:
+def fingerprint(config: SampleClipsConfig) -> str:
     """Hex SHA-256 of everything that decides the set's frames."""
     return digest({"shots": [asdict(shot) for shot in plan_shots(config)], "renderer": _RENDERER})
 
 
-def is_complete(folder: Path, config: SampleConfig) -> bool:
+def is_complete(folder: Path, config: SampleClipsConfig) -> bool:
     """Say whether `folder` already holds exactly the set that `config` describes.
 
     Raises:
@@ -144,11 +144,11 @@ def is_complete(folder: Path, config: SampleConfig) -> bool:
     return record.get("fingerprint") == fingerprint(config) and files == _expected_files(config)
 
 
-def _expected_files(config: SampleConfig) -> set[str]:
+def _expected_files(config: SampleClipsConfig) -> set[str]:
     return {FINGERPRINT_FILE, "captions.csv", *(shot.file for shot in plan_shots(config))}
 
 
-def write_set(folder: Path, config: SampleConfig) -> None:
+def write_set(folder: Path, config: SampleClipsConfig) -> None:
     """Render the set into the empty `folder`: clips, `captions.csv` and a fingerprint, showing progress."""
     shots = plan_shots(config)
     # Spawned, not forked: the caller may have threads (Kedro, a progress display).
