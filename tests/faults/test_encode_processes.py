@@ -134,9 +134,9 @@ def test_processes_that_die_at_their_start_are_no_clips_failure(
 ) -> None:
     setting = failing.DyingSetting(tmp_path, tmp_path, tiny.CLIP, tiny.encode_config())
     wanted = [Wanted(name, name, "", 4, 16, 16) for name in ("one.gif", "two.gif")]
-    with pytest.raises(MobiusError, match=r"can be started: that on cpu \(process \d\) ended with code 3"):
+    with pytest.raises(MobiusError, match=r"started: the one on cpu \(process \d\) ended with code 3"):
         list(encode_on(["cpu", "cpu"], wanted, setting))
-    assert "while it started; 1 are left" in caplog.text
+    assert "while it started; 1 processes are left" in caplog.text
 
 
 def test_clips_of_a_process_that_dies_at_its_start_are_encoded_by_another(

@@ -155,7 +155,7 @@ def test_clips_that_changed_since_are_named_and_the_others_kept(
     ) as reported:
         update(root, table, raw_clips=clips)
     assert f"{gone} (" in str(reported.value)
-    assert f"{changed} (has other bytes" in str(reported.value)
+    assert f"{changed} (has changed since" in str(reported.value)
     assert not list(root.rglob("index.parquet"))
     (clips / gone).write_bytes(held[0])
     (clips / changed).write_bytes(held[1])
@@ -187,7 +187,7 @@ def test_orphans_are_reported_and_removed_on_request_only(
     update(store, few)
     reported = " ".join(record.getMessage() for record in caplog.records)
     assert "2 shards (" in reported
-    assert "that no clip refers to any more stay" in reported
+    assert "that no clip refers to are kept" in reported
     assert "earlier (1.0 MB)" in reported
     assert len(list(store.rglob("*.safetensors"))) == kept
     assert update(store, sample_table) == (0, 0)  # they come back
