@@ -94,7 +94,7 @@ def test_pictures_that_are_cut_off_are_pictures(folder: Path) -> None:
 def test_pictures_at_the_top_are_rejected_with_the_mend(folder: Path) -> None:
     (folder / "good.gif").unlink()
     stills(folder, ["1.png", "2.png"])
-    assert "Move them into a folder" in find_media(folder).refused["."]
+    assert "Move them into a subfolder" in find_media(folder).refused["."]
 
 
 def test_numbered_animations_are_clips_of_their_own(folder: Path) -> None:
@@ -167,8 +167,8 @@ def test_links_within_the_folder_are_files_and_no_second_folders(folder: Path) -
     found = find_media(folder)
     assert found.paths == ["good.gif", "sub/again.gif"]
     assert "a link to a folder" in found.refused["sub/round"]
-    assert "leads nowhere" in found.refused["broken.gif"]
-    assert "leads nowhere" in found.refused["itself.gif"]
+    assert "a broken link" in found.refused["broken.gif"]
+    assert "a broken link" in found.refused["itself.gif"]
 
 
 def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_names_that_no_table_can_hold_are_rejected(folder: Path) -> None:
     assert found.paths == ["good.gif"]
     assert found.refused == dict.fromkeys(
         ["caf\\xe9.gif", "d\\xe9but"],
-        "its name is not UTF-8 text. Rename it; DVC refuses the whole folder for it.",
+        "its name is not UTF-8 text. Rename it; DVC refuses the whole folder because of it.",
     )
 
 

@@ -104,7 +104,7 @@ def test_a_parameter_allows_folders(
     table = pd.read_parquet(tabulate(snapshot, config, CLIP, tmp_path / "work", project=tmp_path))
     reported = table.set_index("path")
     assert reported["status"].to_dict() == {"x.gif": "ok", "y.gif": "rejected"}
-    assert f"outside of the folder of clips, to {tmp_path / 'other.gif'};" in reported["reason"]["y.gif"]
+    assert f"outside the folder of clips, to {tmp_path / 'other.gif'}," in reported["reason"]["y.gif"]
     assert "ingest.linked_folders" in reported["reason"]["y.gif"]
 
 

@@ -235,7 +235,7 @@ def test_what_is_known_is_made_again_if_it_is_damaged(
     kept.write_bytes(damage(kept.read_bytes()))
     caplog.clear()
     pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
-    assert "A new one is written: all sources are decoded again" in caplog.text
+    assert "It is replaced, and all sources are decoded again" in caplog.text
     assert decoded(caplog).startswith("0 of 6")
     read(tmp_path / "clips", tmp_path / "work")
     assert decoded(caplog).startswith("6 of 6")
@@ -265,7 +265,7 @@ def test_a_database_of_something_else_is_made_again(tmp_path: Path, caplog: pyte
     with closing(sqlite3.connect(kept)) as database, database:
         database.execute("CREATE TABLE sources (other INTEGER)")
     pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
-    assert "A new one is written: all sources are decoded again" in caplog.text
+    assert "It is replaced, and all sources are decoded again" in caplog.text
 
 
 ON_AN_ENGINE = """

@@ -1,4 +1,4 @@
-"""Per-source work as a Daft dataflow: on its own engine in this process, or on a Ray cluster."""
+"""Run a task on every source in a Daft dataflow, on Daft's native engine or on a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engin
 
 
 class Unread(NamedTuple):
-    """Why an argument has no rows: its process crashed, hung or took too much memory."""
+    """The result for an argument whose process crashed, hung or used too much memory: the reason."""
 
     reason: str
 
@@ -25,17 +25,17 @@ def each(
     config: IngestConfig,
     engine: EngineConfig,
 ) -> Iterator[tuple[str, Rows | KnownSource | Unread]]:
-    """Run `task` on every argument, each in a supervised process.
+    """Run `task` on every argument, in isolated processes.
 
     Args:
-        task: From an argument to rows or `KnownSource`; it is sent to other processes.
-        arguments: In any order.
-        columns: Of the rows.
-        config: The processes, and a file's limits.
-        engine: On which they are run.
+        task: Maps an argument to rows or a `KnownSource`; it is pickled and sent to the processes.
+        arguments: The arguments, in any order.
+        columns: Columns of the rows.
+        config: Batch size, and the limits and retries of a file.
+        engine: The engine that runs the workers.
 
     Yields:
-        The argument and what the task answered, or why it has no answer; in the order in which they finish.
+        An argument and its result, or an `Unread`; in the order in which they finish.
     """
     import daft
     from daft import DataType
@@ -46,7 +46,7 @@ def each(
     limits = WorkerLimits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
     imports = imported_by_describe(config)
 
-    # Called by one thread a core; each takes one of the workers, whose process may die.
+    # Daft calls this from one thread per core. Each call takes a free worker, whose process may die.
     @daft.cls(use_process=False)
     class Described:
         def __init__(self) -> None:
