@@ -308,7 +308,7 @@ def test_a_reader_that_cannot_start_is_no_fault_of_the_files(tmp_path: Path) -> 
     write_clips(tmp_path / "clips", 2)
     done = run_script(ON_AN_ENGINE.replace('if __name__ == "__main__":', "if True:"), tmp_path, "native")
     assert done.returncode == 1
-    assert "No process that reads files can be started: " in done.stderr
+    assert "No process for reading files could be started: " in done.stderr
     assert "if __name__ == '__main__':" in done.stderr
     assert not (tmp_path / "native/clips.parquet").exists()
 

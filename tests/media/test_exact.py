@@ -90,7 +90,7 @@ def test_a_segment_is_loaded_from_its_first_frame(tmp_path: Path) -> None:
     assert (found.frames, found.duration_s, found.fps) == (8, pytest.approx(8 / 12, abs=1e-4), 12)
     with pytest.raises(MediaError, match=r"clip.mp4#t=1.083333,1.75: too short"):
         load_clip(segment, size.model_copy(update={"frames": 5}))
-    with pytest.raises(MediaError, match="no frame of it starts between 5 s and 6 s"):
+    with pytest.raises(MediaError, match="no frame starts between 5 s and 6 s"):
         probe(Path(with_fragment(str(path), 5, 6)))
 
 

@@ -254,7 +254,7 @@ def test_an_index_that_promises_more_is_named(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", counted(12), bf="0")
     patched(path, b"stsz", 12 + 11 * 4, bytes(4))
     (result,) = examine(tmp_path)[0].values()
-    assert result == {"reason": "clip.mp4: damaged: its index promises 12 frames, and it gives 11"}
+    assert result == {"reason": "clip.mp4: damaged: its index lists 12 frames, but only 11 can be decoded"}
 
 
 def test_unreadable(tmp_path: Path) -> None:
