@@ -98,7 +98,7 @@ def _scaling(first: Any, width: int) -> int | None:
 
 
 def _matrix_of(frame: Any) -> int | None:
-    """Return BT.709 for HD frames without a stored YUV matrix, as players do; else None (stored or BT.601)."""
+    """Return BT.709 for HD frames without a stored matrix, as players do; else None (stored or BT.601)."""
     is_hd = frame.width >= 1280 or frame.height > 576
     return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and is_hd else None
 
