@@ -142,14 +142,14 @@ def verify(archive: Path, package: PackageConfig) -> None:
         raise MobiusError(
             f"The download of {package.name}@{package.version} is not the pinned one; it was not unpacked."
             f"\nexpected {package.integrity}\nfound    {found}\n"
-            "Run `npm cache clean --force` and try again. If the error persists, your registry serves another "
-            "file. If you changed the version, set its hash in `fetch.package.integrity`: "
+            "Run `npm cache clean --force` and try again. If the error persists, your registry serves "
+            "another file. If you changed the version, set its hash in `fetch.package.integrity`: "
             f"`npm view {package.name}@{package.version} dist.integrity` prints it."
         )
 
 
 def unpack(archive: Path, folder: Path, limit: int | None) -> Unpacked:
-    """Write an archive's animated WebP files into `folder`, without subfolders; count what is left out."""
+    """Write the animated WebP files of an archive directly into `folder`; count what is left out."""
     result = Unpacked()
     with tarfile.open(archive, "r:gz") as tar:
         members = [member for member in tar.getmembers() if not member.isdir()]
