@@ -1,4 +1,4 @@
-"""Captions from wherever they stand: which source counts, how many there are, and what is wrong with them."""
+"""Captions from all places: which one has priority, how many there are, and what is wrong with them."""
 
 import json
 from pathlib import Path

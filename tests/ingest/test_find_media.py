@@ -1,4 +1,4 @@
-"""What is taken for a clip below a folder, and what is never opened."""
+"""Which files below a folder are clips, and which are never opened."""
 
 import logging
 import os
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def bound_by_permissions() -> Iterator[None]:
-    """Root may read everything: be nobody for a while."""
+    """Run as nobody, because root may read everything."""
     if os.geteuid():
         yield
         return
@@ -118,7 +118,7 @@ def test_thumbnails_beside_clips_are_no_sequence(folder: Path, caplog: pytest.Lo
 
 
 def test_what_is_found_can_be_read(folder: Path) -> None:
-    """A name means the same to those that find clips and to those that decode them."""
+    """Finding clips and decoding them agree on names."""
     stills(folder / "shots/0001", [f"f{number}.png" for number in range(4)])
     (folder / "shots/0001/sequence.json").write_text('{"fps": 8}')
     with tarfile.open(folder / "shard.tar", "w") as tar:
@@ -177,7 +177,7 @@ def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_not_opened(folder: Path) -> None:
-    """A pipe without a writer would hang whoever opens it."""
+    """Opening a pipe without a writer would hang."""
     os.mkfifo(folder / "pipe.mp4")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(folder / "socket.mp4"))

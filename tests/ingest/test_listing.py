@@ -1,4 +1,4 @@
-"""A listing decides what is ingested: in three formats, at any size, and whatever it names."""
+"""A listing decides what is ingested: in three formats, at any size, with any names."""
 
 import json
 import time
@@ -38,7 +38,7 @@ def write(folder: Path, suffix: str, rows: list[dict[str, object]]) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four clips without a look into them: only names count here."""
+    """Four empty files: only names matter here."""
     (tmp_path / "clips/sub").mkdir(parents=True)
     for name in ("b.mp4", "c.webm", "d.mp4", "sub/a.gif", "notes.pdf"):
         (tmp_path / "clips" / name).write_bytes(b"\0")
@@ -97,7 +97,7 @@ def test_what_must_not_be_opened_or_is_not_there_is_rejected_as_listed(
 
 
 def test_a_promised_hash_is_kept_or_the_file_is_rejected(tmp_path: Path) -> None:
-    """GIF has no checksum: a flipped bit shows as a wrong frame that no decoder notices."""
+    """GIF has no checksum: no decoder detects the wrong frame that a flipped bit causes."""
     clips = tmp_path / "clips"
     clips.mkdir()
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -190,7 +190,7 @@ def test_a_listing_outside_is_not_read(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_large_listing_takes_seconds(folder: Path) -> None:
-    """30,000 names, 2,000 of them there: work for each pair of them would take minutes."""
+    """30,000 names, 2,000 of which exist: quadratic time would be minutes."""
     for number in range(2_000):
         (folder / f"sub/{number}.mp4").touch()
     rows = [{"file": f"sub/{number}.mp4", "caption": f"number {number}"} for number in range(20_000)]

@@ -1,4 +1,4 @@
-"""Sources read in processes that may die: nothing good is lost, what is known is not read again."""
+"""Sources are read in processes that may die: good ones are not lost, known ones are not read again."""
 
 import errno
 import hashlib
@@ -82,7 +82,7 @@ def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str,
 
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes are spawned: a copy of the tests' server has imported much, and has free memory."""
+    """Spawn processes: a fork of the tests' server has many imports and free memory."""
     contexts = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]
     monkeypatch.setitem(contexts, "spawn", multiprocessing.context.SpawnContext())
 
@@ -90,7 +90,7 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
 @pytest.mark.usefixtures("spawned")
 def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(name: str, tmp_path: Path) -> None:
-    """FFmpeg and NumPy say so in errors of their own. The limit is below what the process holds already."""
+    """FFmpeg and NumPy raise different errors. The limit is below what the process already uses."""
     write = write_gif if name.endswith("gif") else write_mp4
     colours = np.random.default_rng(0).integers(0, 256, (4, 27, 48, 3), dtype=np.uint8)
     write(tmp_path / name, colours.repeat(40, axis=1).repeat(40, axis=2), 8)
@@ -304,7 +304,7 @@ def test_both_engines_give_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_cannot_start_is_no_fault_of_the_files(tmp_path: Path) -> None:
-    """A script without the guard that Python's `spawn` asks for: its readers would run it anew."""
+    """A script without the guard that Python's `spawn` requires: its readers would run it again."""
     write_clips(tmp_path / "clips", 2)
     done = run_script(ON_AN_ENGINE.replace('if __name__ == "__main__":', "if True:"), tmp_path, "native")
     assert done.returncode == 1

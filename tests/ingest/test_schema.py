@@ -1,4 +1,4 @@
-"""The clip table's schema: what is derived from it agrees with it."""
+"""The clip table's schema, and the documentation and rows derived from it, agree."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How many processes encode, and where."""
+"""The number of encoding processes, and their devices."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 def config(**settings: object) -> EncodeConfig:
-    """With the devices of another machine, which this one need not have."""
+    """Settings for devices that this machine need not have."""
     return tiny.encode_config().model_copy(update=settings)
 
 

@@ -1,4 +1,4 @@
-"""Clips that are not a plain file: members of tar shards, folders of numbered images."""
+"""Clips that are not plain files: members of tar shards and folders of numbered images."""
 
 import io
 import json

@@ -117,7 +117,7 @@ def test_shapes_differ() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 128), (128, 64)])
 def test_a_centre_crop_loses_nothing(height: int, width: int) -> None:
-    """But for a quarter of a pixel: Pillow counts the last of four supersampled ones in."""
+    """Up to a quarter of a pixel, because Pillow includes the last of four supersampled pixels."""
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     for shape, motion in itertools.product(SHAPES, MOTIONS):

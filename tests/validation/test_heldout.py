@@ -1,4 +1,4 @@
-"""At least two sources are held out, and none that was trained on."""
+"""At least two sources are held out, but none that was trained on."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ BELOW = [name for name in NAMES if place_of(name) < SHARE]
 
 
 def clips(sources: list[str], groups: list[str] | None = None, segments: int = 2) -> pd.DataFrame:
-    """So many clips of each source, split as `ingest` does."""
+    """A table with these numbers of clips per source, split as `ingest` does."""
     groups = groups or [""] * len(sources)
     rows = [
         (source, group, f"{source[-4:]}.mp4#t={part}", split_of(group or source, SHARE))

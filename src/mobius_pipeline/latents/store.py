@@ -58,7 +58,7 @@ class Clip:
 
     @property
     def caption(self) -> str:
-        """The first caption, which evaluation uses; "" if there is none."""
+        """The first caption, used as the prompt of samples; "" if there is none."""
         return self.captions[0]
 
     @property
