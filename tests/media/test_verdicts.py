@@ -26,7 +26,7 @@ def verdicts(paths: Sequence[Path]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """GIFs with one bit flipped each, of which FFmpeg says the same of many; and a whole one among them."""
+    """GIFs with one flipped bit each, many of which give the same line in FFmpeg's log, and an intact one."""
     folder = tmp_path_factory.mktemp("damaged")
     whole = folder / "whole.gif"
     scene = Scene("cross", "red", "diving", "grey")

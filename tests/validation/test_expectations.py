@@ -1,4 +1,4 @@
-"""Each expectation is made to fail once; a clean table passes whole."""
+"""Each expectation fails once, and a clean table passes completely."""
 
 import re
 import subprocess
