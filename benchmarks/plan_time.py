@@ -45,7 +45,7 @@ from mobius_pipeline.planning.predict import (
     training_step,
 )
 from mobius_pipeline.planning.roofline import Device, seconds
-from mobius_pipeline.sources.sample_clips import SampleConfig, write_set
+from mobius_pipeline.sources.sample_clips import SampleClipsConfig, write_set
 
 SERIAL, PARALLEL = USUAL["serial"], USUAL["parallel"]
 VARIANTS = {
@@ -149,7 +149,7 @@ def encode_row(issue_s: float, rounds: int) -> dict[str, float]:
         root = Path(name)
         (root / "clips").mkdir()
         write_base(root / "base")
-        config = SampleConfig(
+        config = SampleClipsConfig(
             clips=MANY,
             seed=1,
             frame_rates=[8],

@@ -21,7 +21,7 @@ from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.models.variant import Mode
-from mobius_pipeline.sources.sample_clips import SampleConfig, write_set
+from mobius_pipeline.sources.sample_clips import SampleClipsConfig, write_set
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.train_mode import build_trainer
 
@@ -29,7 +29,7 @@ FILE = Path(__file__).parent / "training/golden_losses.json"
 TOLERANCE = 2e-3  # between machines, whose kernels sum in other orders; 20 steps let it grow
 STEPS = 20
 
-CLIPS = SampleConfig(
+CLIPS = SampleClipsConfig(
     clips=24,
     seed=1,
     frame_rates=[8, 12],

@@ -1,4 +1,4 @@
-"""Processes to kill."""
+"""Fixtures of the fault tests."""
 
 import multiprocessing
 from typing import Any

@@ -1,4 +1,4 @@
-"""Work that fails on some clips, as a file says; without torch, for the processes that decode."""
+"""Work that fails on the clips that a file lists. It does not import torch, for decoding processes."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ FAULTS = "MOBIUS_TEST_FAULTS"  # names the file; which of its clips were tried i
 
 
 def tried(faults: Path) -> list[str]:
-    """What was tried that may fail."""
+    """Return the attempts at clips that may fail."""
     log = faults.with_suffix(".log")
     return log.read_text().splitlines() if log.exists() else []
 
@@ -48,5 +48,5 @@ def _fail(how: str) -> None:
 
 
 def read(raw_clips: Path, clip: Any, wanted: tuple[str, str, int, int, int]) -> Any:
-    """As `read_sized`, in whatever process that is sent to."""
+    """Call `read_sized`, failing as listed; it can be sent to any process."""
     return failing("read", lambda _, path: read_sized(raw_clips, clip, wanted))(None, wanted[0])

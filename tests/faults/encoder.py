@@ -1,4 +1,4 @@
-"""An encode in a process of its own."""
+"""Run `encode` in a separate process."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "native", **settings: Any) -> None:
-    """Bring the store up to date, small shards at a time."""
+    """Update the store, with small shards."""
     if engine == "native" and settings.get("processes", 1) != 1:
         forked.fork_own_server()
     torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def encode_failing(
     runs: list[tuple[str, str]],
     settings: Mapping[str, Any] = EMPTY,
 ) -> None:
-    """Encode once for each store's name and the lines of its faults; what it fails with is written down."""
+    """Encode once for each name of a store and the lines of its faults; write down each error."""
     faults = root / "faults"
     os.environ[deadly.FAULTS] = str(faults)
     faults.write_text("")
@@ -60,14 +60,14 @@ def encode_failing(
 
 
 def encode_in_its_session(*arguments: Any) -> None:
-    """As `encode_failing`, as a command that a terminal started."""
+    """Call `encode_failing` like a command that a terminal started."""
     os.setsid()
     sigterm_unwinds()
     encode_failing(*arguments)
 
 
 def encode_without_room(root: Path, table: Path, clips: Path, base: Path, most_bytes: int) -> None:
-    """The same where no file may grow beyond so many bytes; what it fails with is written down."""
+    """Encode with a limit on the size of files, in bytes; write down the error."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
@@ -78,7 +78,7 @@ def encode_without_room(root: Path, table: Path, clips: Path, base: Path, most_b
 
 
 def encode_measured(root: Path, table: Path, clips: Path, base: Path) -> None:
-    """Encode by as many processes as are worth it, which are several from the second clip on."""
+    """Encode with a measured number of processes: several from the second clip."""
     from mobius_pipeline.latents import local, placement
 
     local.MEASURED_S, placement.SECONDS_EACH = 0, 1e-6

@@ -1,7 +1,7 @@
-"""Clips that fail in decoding or in the VAE, in whatever process that happens, as a file says.
+"""Make clips fail in decoding or in the VAE, in any process, as a file lists.
 
-Each line of it is what fails ("read" or "vae"), of which clip (its path, or its frames' digest), how
-("raise", "refuse", "kill" or "hang"), and how often.
+Each line of the file gives what fails ("read" or "vae"), for which clip (its path, or the digest of its
+frames), how ("raise", "refuse", "kill" or "hang"), and how often.
 """
 
 import os
@@ -16,14 +16,14 @@ _posterior_moments = encoder.posterior_moments
 
 
 def install() -> None:
-    """Have clips fail in this process, and in those that encode for it."""
+    """Make clips fail in this process and its encoding processes."""
     encoder.read_sized = read
     encoder.posterior_moments = failing("vae", _posterior_moments)
     dataflow.Setting = FailingSetting
 
 
 class FailingSetting(Setting):
-    """Has clips fail in whatever process it is sent to."""
+    """Makes clips fail in every process that it is sent to."""
 
     def model(self, device: str) -> ClipModel:
         install()
@@ -31,14 +31,14 @@ class FailingSetting(Setting):
 
 
 class DyingSetting(Setting):
-    """Has every process die that would load a model."""
+    """Kills every process that loads a model."""
 
     def model(self, device: str) -> ClipModel:
         os._exit(3)
 
 
 class OnceDyingSetting(Setting):
-    """Has the first process die that would load a model; the folder of the base takes note of it."""
+    """Kills only the first process that loads a model, and records that in the folder of the base."""
 
     def model(self, device: str) -> ClipModel:
         try:

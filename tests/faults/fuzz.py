@@ -1,4 +1,4 @@
-"""Reads damaged copies of whole clips as a worker would, with little memory and time.
+"""Read damaged copies of clips as a worker would, with little memory and time.
 
     python fuzz.py WHOLES DAMAGED
 
@@ -18,13 +18,13 @@ import numpy as np
 from mobius_pipeline.media.decode import Limits, MediaError, open_media
 
 LIMITS = Limits(pixels=4_000_000, frames=2000, seconds=600)
-SECONDS = 120  # of the processor
-MEMORY = 3 << 30  # of addresses: libraries alone take more than one
+SECONDS = 120  # CPU time
+MEMORY = 3 << 30  # of address space: the libraries need more than one
 Damage = Callable[[bytearray, np.random.Generator], bytes | bytearray]
 
 
 def damaged(whole: bytes, seed: int) -> bytes:
-    """`whole` with one kind of damage in one place; every seed gives another."""
+    """Return `whole` with one kind of damage in one place, chosen by the seed."""
     draw = np.random.default_rng(seed)
     data = bytearray(whole)
     while data == whole:
@@ -84,7 +84,7 @@ DAMAGES: tuple[Damage, ...] = (flipped, replaced, zeroed, scrambled, lost, inser
 
 
 def shown(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """When each frame starts and how long it lasts, in s (N, 2); and the pixels (N, H, W, 3)."""
+    """Return the start and duration of each frame in s (N, 2), and the pixels (N, H, W, 3)."""
     with open_media(path, limits=LIMITS) as media:
         frames = [(frame.start, frame.duration, frame.rgb()) for frame in media.frames]
     return np.array([frame[:2] for frame in frames]), np.stack([pixels for *_, pixels in frames])

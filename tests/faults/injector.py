@@ -1,4 +1,4 @@
-"""Faults at the n-th call that reaches the disk, for every n: a kill, or a disk without room."""
+"""Inject a fault at the n-th call that reaches the disk, for every n: a kill, or a full disk."""
 
 import errno
 import os
@@ -16,11 +16,11 @@ class Calls:
     """Counts entries into calls that reach the disk, and returns from them; acts at the `deadly` one."""
 
     def __init__(self, deadly: int | None, act: Act, names: tuple[str, ...] = ()) -> None:
-        """With `names`, entries into functions of these names count alone."""
+        """With `names`, count only entries into functions with these names."""
         self.count, self._deadly, self._act, self._names = 0, deadly, act, names
 
     def __call__(self, frame: FrameType, event: str, what: Any) -> None:
-        """Take note of an event of `sys.setprofile`; what is raised here is raised by the call."""
+        """Handle an event of `sys.setprofile`; an error raised here is raised by the call."""
         if not event.startswith("c_") or event == "c_exception" or not _reaches_the_disk(what):
             return
         if self._names and (event != "c_call" or what.__name__ not in self._names or what is os.open):
@@ -36,7 +36,7 @@ def _reaches_the_disk(what: Any) -> bool:
 
 
 def counted(work: Act, calls: Calls) -> int:
-    """Do `work` under `calls`, and return how many there were."""
+    """Run `work` under `calls`, and return the number of calls."""
     sys.setprofile(calls)
     try:
         work()
@@ -46,7 +46,7 @@ def counted(work: Act, calls: Calls) -> int:
 
 
 def killed_at(deadly: int | None, work: Act) -> bool:
-    """Do `work` in a copy of this process that ends at its call number `deadly`; return whether it did."""
+    """Run `work` in a fork of this process that ends at call number `deadly`; return whether it did."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -61,7 +61,7 @@ def killed_at(deadly: int | None, work: Act) -> bool:
 
 
 def no_room_at(deadly: int, work: Act) -> bool:
-    """Do `work` without room on the disk at writing call number `deadly`; return whether it came to that."""
+    """Run `work` with a full disk at writing call number `deadly`; return whether that call was reached."""
     came = []
 
     def act() -> None:

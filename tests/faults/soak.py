@@ -1,4 +1,4 @@
-"""What this process and its children hold, followed over a long work."""
+"""Track the memory and open files of this process and its children during long work."""
 
 import statistics
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Held(NamedTuple):
 
 
 def held() -> Held:
-    """What this process and all below it hold now."""
+    """Measure this process and all its descendants."""
     mib, files = 0.0, 0
     own = psutil.Process()
     for process in (own, *own.children(recursive=True)):
@@ -32,7 +32,7 @@ def held() -> Held:
 
 
 def followed(work: Callable[[], object]) -> list[Held]:
-    """Do `work`; return what was held meanwhile, twice a second."""
+    """Run `work`; return measurements that were taken twice a second."""
     ended, seen = Event(), list[Held]()
 
     def follow() -> None:
@@ -50,7 +50,7 @@ def followed(work: Callable[[], object]) -> list[Held]:
 
 
 def growth(seen: list[Held]) -> Held:
-    """How much more was held in the last quarter than in the second, by their medians."""
+    """Return the growth from the second quarter to the last, by medians."""
     quarter = len(seen) // 4
     second, last = seen[quarter : 2 * quarter], seen[3 * quarter :]
     return Held(

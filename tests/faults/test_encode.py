@@ -1,4 +1,4 @@
-"""An encode that is killed, or runs out of room, leaves what it finished to the next one."""
+"""If `encode` is killed or the disk is full, the next run keeps the finished shards."""
 
 import os
 import signal
@@ -19,9 +19,12 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.scratch import SCRATCHES
 
-Start = Callable[..., BaseProcess]  # of an encode into a folder
+Start = Callable[..., BaseProcess]  # starts `encode` into a folder
 CLIPS = 12
-DEADLY_READ, DEADLY = [2, 3], [6, 7]  # clips that kill what decodes them, and the VAE's worker, at every try
+DEADLY_READ, DEADLY = (
+    [2, 3],
+    [6, 7],
+)  # clips that kill their decoder, and those that kill the VAE's worker, in every attempt
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +55,20 @@ def ended(process: BaseProcess) -> None:
 
 @pytest.fixture(scope="module")
 def straight(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store whose encode nobody stopped."""
+    """A store that was encoded without interruption."""
     root = tmp_path_factory.mktemp("straight")
     ended(start(root))
     return root
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Every file of a store but its lock."""
+    """Return all files of a store except its lock."""
     paths = (path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
 def shards(root: Path) -> dict[str, int]:
-    """Each shard of clips and when it was written."""
+    """Return each shard of clips and its modification time."""
     whole = (path for path in root.rglob("shard-*.safetensors") if not path.parent.match(SCRATCHES))
     return {path.name: path.stat().st_mtime_ns for path in whole}
 
@@ -90,7 +93,7 @@ def test_a_killed_encode_goes_on_at_the_last_finished_shard(
 
 
 def test_a_full_disk_is_reported_and_loses_nothing(start: Start, straight: Path, tmp_path: Path) -> None:
-    """Room for a shard of clips, but not for one of captions."""
+    """There is room for a shard of clips, but not for one of captions."""
     sizes = {name: len(data) for name, data in files(straight).items()}
     largest = max(size for name, size in sizes.items() if "/shard-" in name)
     assert largest < max(size for name, size in sizes.items() if "/text-" in name)
@@ -108,7 +111,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(start: Start, straight: Path,
 
 
 def encoded(root: Path) -> list[str]:
-    """The ids of the clips in a store's shards."""
+    """Return the ids of the clips in a store's shards."""
     return [clip_id for path in root.rglob("shard-*.safetensors") for clip_id in row_names(path)]
 
 
@@ -158,9 +161,9 @@ def test_what_kills_its_decoder_is_named_and_the_others_encoded(
 def on_ray(
     start: Start, tmp_path_factory: pytest.TempPathFactory, sample_table: pd.DataFrame, sample_clips: Path
 ) -> Path:
-    """Encodes on a cluster, which starts once for all: without faults, with deadly ones, and one refused.
+    """Encode on one cluster: without faults, with deadly ones, and with an error that is raised.
 
-    Two actors encode. They die five times, which is once more than Daft would start it again.
+    Two actors encode. They die five times, once more than Daft would restart them.
     """
     once_read, once, wrong = sample_table["path"].iloc[[1, 4, 9]]
     faults = failing.in_reading(once_read, "kill", 1) + failing.in_reading(wrong, "raise", 9)

@@ -1,4 +1,4 @@
-"""Several processes encode one store: the same bytes, the same reports, and none of them stays behind."""
+"""Several processes encode one store: they give the same bytes and reports, and all of them end."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, sample_table: pd.DataFrame) 
 
 @pytest.fixture(scope="module")
 def encode(processes: Any, table: Path, sample_clips: Path, tiny_base: Path) -> Encode:
-    """Encodes stores in a folder, each named with the faults of its clips; returns what each run said."""
+    """Function that encodes stores with faults in a folder, and returns the error of each run."""
 
     def encode(root: Path, runs: list[tuple[str, str]], **settings: Any) -> list[str]:
         arguments = (root, table, sample_clips, tiny_base, "native", runs, settings)
@@ -57,7 +57,7 @@ def bad(sample_table: pd.DataFrame, sample_clips: Path) -> str:
 
 @pytest.fixture(scope="module")
 def alone(encode: Encode, bad: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One process: `bad` with those clips left out, `whole` with every clip; what it said of the first."""
+    """Stores encoded by one process, and its errors: `bad` without the failing clips, `whole` with all."""
     root = tmp_path_factory.mktemp("alone")
     encode(root, [("bad", bad), ("whole", "")], processes=1)
     return root
@@ -67,7 +67,7 @@ def alone(encode: Encode, bad: str, tmp_path_factory: pytest.TempPathFactory) ->
 def test_any_number_of_processes_writes_and_reports_the_same(
     count: int, encode: Encode, bad: str, alone: Path, tmp_path: Path
 ) -> None:
-    """Also the next run, which encodes the two clips alone that failed."""
+    """So does the next run, which encodes only the two clips that failed."""
     said, then = encode(tmp_path, [("store", bad), ("store", "")], processes=count)
     assert "2 clips" in said
     assert said == (alone / "0.txt").read_text()
@@ -134,9 +134,9 @@ def test_processes_that_die_at_their_start_are_no_clips_failure(
 ) -> None:
     setting = failing.DyingSetting(tmp_path, tmp_path, tiny.CLIP, tiny.encode_config())
     wanted = [Wanted(name, name, "", 4, 16, 16) for name in ("one.gif", "two.gif")]
-    with pytest.raises(MobiusError, match=r"can be started: that on cpu \(process \d\) ended with code 3"):
+    with pytest.raises(MobiusError, match=r"started: the one on cpu \(process \d\) ended with code 3"):
         list(encode_on(["cpu", "cpu"], wanted, setting))
-    assert "while it started; 1 are left" in caplog.text
+    assert "while it started; 1 processes are left" in caplog.text
 
 
 def test_clips_of_a_process_that_dies_at_its_start_are_encoded_by_another(
@@ -153,7 +153,7 @@ def test_clips_of_a_process_that_dies_at_its_start_are_encoded_by_another(
 
 
 def of_session(leader: int) -> list[psutil.Process]:
-    """The processes of a session that have not ended."""
+    """Return the running processes of a session."""
     found = []
     for process in psutil.process_iter():
         try:

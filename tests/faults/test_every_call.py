@@ -1,4 +1,4 @@
-"""Stopped, or out of room, at every call that reaches the disk: the earlier state stands, or the new one."""
+"""A kill or a full disk at every call that reaches the disk: the earlier state is intact, or the new one."""
 
 import errno
 import shutil
@@ -21,7 +21,7 @@ from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, 
 
 @dataclass(frozen=True)
 class Change:
-    """How a state is made, changed, and read."""
+    """How a state is created, changed and read."""
 
     prepare: Callable[[Path], None]
     change: Callable[[Path], None]
@@ -39,7 +39,7 @@ def save_two(folder: Path) -> None:
 
 
 def newest(folder: Path) -> str:
-    """What the newest checkpoint holds; it reads its whole content."""
+    """Read the whole newest checkpoint."""
     found = newest_checkpoint(folder)
     assert found is not None
     assert found.tensors["weight"].unique().tolist() == [float(found.step)]
@@ -55,7 +55,7 @@ def publish(folder: Path, version: int) -> None:
 
 
 def move(folder: Path, version: int) -> None:
-    """As a dataset of Kedro's does: what a node filled elsewhere takes its place."""
+    """Replace a folder by one that a node has filled elsewhere, like a Kedro dataset."""
     filled = folder / "work/filled"
     shutil.rmtree(filled, ignore_errors=True)
     (filled / "unet").mkdir(parents=True)
@@ -85,7 +85,7 @@ CHANGES = {
 
 
 def states(change: Change, tmp_path: Path) -> tuple[str, str, Iterator[tuple[int, Path]]]:
-    """What can be read before and after the change, and folders in which it is still to come, by number."""
+    """Return the states before and after the change, and numbered folders to change."""
     for name in ("before", "after"):
         (tmp_path / name).mkdir()
         change.prepare(tmp_path / name)

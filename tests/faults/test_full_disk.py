@@ -1,4 +1,4 @@
-"""A full disk under MLflow: the exit status says what was not recorded, and the same command fills it in."""
+"""A full disk under MLflow: the exit status reports missing records, and the same command adds them."""
 
 import contextlib
 import shutil
@@ -43,7 +43,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fill(folder: Path) -> Path:
-    """Leave not one page of room on a disk."""
+    """Fill a disk completely."""
     ballast = folder / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:

@@ -1,4 +1,4 @@
-"""Damaged clips: each is refused with a reason or gives frames; with checksums in it, the right ones."""
+"""Damaged clips are refused with a reason or give frames; with checksums, the right ones."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def wholes(processes: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_gif(folder / "clip.gif", film, 12)
     write_webp(folder / "clip.webp", film, 12)
     encode(folder / "hevc.mkv", film, codec="libx265", **{"x265-params": "log-level=none:pools=none"})
-    # As root, SVT-AV1 gives its process, and all that this one starts, a real-time priority for good.
+    # As root, SVT-AV1 gives its process, and all that this one starts, a real-time priority permanently.
     av1 = {"codec": "libsvtav1", "preset": "8"}
     encoder = processes.Process(target=encode, args=(folder / "av1.mkv", film), kwargs=av1)
     encoder.start()
@@ -56,7 +56,7 @@ def wholes(processes: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ends_of(wholes: Path, folder: Path, copies: int) -> dict[str, dict[str, list[str]]]:
-    """How the damaged copies of each file end, in a process of their own."""
+    """Return the results for the damaged copies of each file, read in a separate process."""
     for number, whole in enumerate(sorted(wholes.iterdir())):
         (folder / whole.name).mkdir()
         for seed in range(copies):
@@ -102,7 +102,7 @@ def test_an_apng_that_ends_between_two_chunks_is_cut_off(wholes: Path, tmp_path:
 
 
 def test_one_bit_of_a_frame_in_matroska_is_found(wholes: Path, tmp_path: Path) -> None:
-    """HEVC's decoder takes most bits; the checksum of the cluster does not."""
+    """HEVC's decoder accepts most bits; the cluster's checksum detects the change."""
     data = bytearray((wholes / "hevc.mkv").read_bytes())
     cluster, cues = data.rindex(b"\x1f\x43\xb6\x75"), data.rindex(b"\x1c\x53\xbb\x6b")
     said = set()
@@ -113,4 +113,4 @@ def test_one_bit_of_a_frame_in_matroska_is_found(wholes: Path, tmp_path: Path) -
             fuzz.shown(tmp_path / "clip.mkv")
         said.add(str(error.value))
         data[place] ^= 1
-    assert "clip.mkv: damaged: its bytes are not those that its checksums are of" in said
+    assert "clip.mkv: damaged: its bytes do not match its checksums" in said

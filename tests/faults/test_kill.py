@@ -1,4 +1,4 @@
-"""A training that is killed, again and again, ends as one that never was."""
+"""A training that is killed repeatedly ends like one that was not."""
 
 import json
 import random
@@ -30,7 +30,7 @@ Start = Callable[[Path, int | None], BaseProcess]  # of a training in a folder, 
 
 @pytest.fixture(scope="module")
 def small_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny base with a UNet of one level: as many files and kinds of state, and half of the computing."""
+    """The tiny base with a UNet of one level: the same kinds of files and state, at half the compute."""
     folder = Path(shutil.copytree(tiny_base, tmp_path_factory.mktemp("small") / "base"))
     shutil.rmtree(folder / "unet")
     blocks = {f"{way}_block_types": (f"CrossAttn{way.title()}Block2D",) for way in ("down", "up")}
@@ -63,7 +63,7 @@ def exit_status(process: BaseProcess) -> int | None:
 
 @dataclass(frozen=True)
 class Straight:
-    """What a training that nobody kills comes to, and how long it takes."""
+    """Result and duration of a training that is not killed."""
 
     hashes: dict[str, str]
     calls: int
@@ -86,9 +86,9 @@ def kill_and_go_on(
     folders: Iterator[Path],
     kills: int,
 ) -> list[Path]:
-    """Run in a folder until a run gets to its end, then in the next one, until `kills` runs were killed.
+    """Run in a folder until a run completes, then in the next folder, until `kills` runs were killed.
 
-    The last run is left alone: on a busy machine none may be quick enough to get to its end before its kill.
+    The last run is not killed: on a busy machine, none may complete before its kill.
     """
     killed, ended, folder = 0, [], next(folders)
     for _ in range(MOST_RUNS):
@@ -108,7 +108,7 @@ def kill_and_go_on(
 def check(
     run: Callable[[Path, random.Random], BaseProcess], start: Start, kills: int, straight: Straight, at: Path
 ) -> None:
-    """Kill trainings below `at`, two at a time, and look at what those come to that get to their end."""
+    """Kill trainings below `at`, two at a time, and check the results of those that complete."""
 
     def lane(number: int) -> list[Path]:
         draw = random.Random(number)

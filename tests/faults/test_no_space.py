@@ -1,4 +1,4 @@
-"""A real disk without room: what was there stands, nothing half written is left, and the error says it."""
+"""A real full disk: existing files are intact, no partial file is left, and the error says so."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ Disk = Callable[[int], Path]
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Makes a disk of so many KiB."""
+    """Function that creates a disk of the given number of KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
 

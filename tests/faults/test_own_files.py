@@ -1,4 +1,4 @@
-"""Damaged files of the project's own are named with what is wrong, and the command in the error helps."""
+"""Errors about the project's own damaged files name the defect and a command that repairs it."""
 
 import json
 import random
@@ -28,7 +28,7 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def mutations(data: bytes) -> Iterator[bytes]:
-    """Other bytes than `data`: none, cut, with changed bits, noise, or of another format."""
+    """Return variants of `data`: empty, truncated, with changed bits, noise, or in another format."""
     yield from (b"", b"[]", b"{}", b"null", b"PAR1PAR1", b"[" * 100_000, b"SQLite format 3\x00" + bytes(100))
     for seed in SEEDS:
         draw = random.Random(seed)
@@ -41,7 +41,7 @@ def mutations(data: bytes) -> Iterator[bytes]:
 
 
 def refusal(read: Callable[[], Any]) -> str | None:
-    """The words of the error that a call ends in, or None."""
+    """Return the text of the error that a call raises, or None."""
     try:
         read()
     except MobiusError as error:
@@ -129,7 +129,7 @@ def test_a_rejected_source_may_be_named_outside(sample_table: pd.DataFrame, tmp_
 
 
 def used(root: Path) -> list[Any]:
-    """All that a training reads of a store."""
+    """Read all that a training reads of a store."""
     opened = LatentsStore(root)
     clips = [clip for split in ("train", "heldout") for clip in opened.clips(split)]
     return [opened.digest, [(opened.moments(clip), opened.text(clip)) for clip in clips], opened.no_text]
@@ -154,7 +154,7 @@ def test_encode_makes_a_damaged_store_whole(
 
 
 def turned(table: pd.DataFrame) -> pd.DataFrame:
-    """Each clip has another's row of its shard, or one that is not there."""
+    """Give each clip the row of another one in its shard, or a row that does not exist."""
     return table.assign(row=table["row"].where(table["row"] < 0, table["row"].max() - table["row"]))
 
 

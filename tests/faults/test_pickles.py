@@ -1,4 +1,4 @@
-"""A pickle that would run code, wherever one can be offered: its payload never runs."""
+"""Wherever a pickle that would run code can be supplied, its payload never runs."""
 
 import json
 import pickle
@@ -32,7 +32,7 @@ ENCODER = "text_encoder/model"
 
 
 class Payload:
-    """Makes a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -48,7 +48,7 @@ def marker(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def payload(marker: Path) -> bytes:
-    """A pickle that makes the marker, which is shown once."""
+    """A pickle that creates the marker, which is demonstrated once."""
     data = pickle.dumps(Payload(marker))
     pickle.loads(data).close()
     marker.unlink()
@@ -57,7 +57,7 @@ def payload(marker: Path) -> bytes:
 
 @pytest.fixture
 def archive(payload: bytes, marker: Path, tmp_path: Path) -> bytes:
-    """The same as torch writes it."""
+    """The same pickle in the format of torch."""
     torch.save(Payload(marker), tmp_path / "archive")
     torch.load(tmp_path / "archive", weights_only=False).close()
     marker.unlink()

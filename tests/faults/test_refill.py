@@ -1,4 +1,4 @@
-"""A run that has lost records is filled in from what the training kept."""
+"""Lost records of a run are added again from the training's own files."""
 
 import logging
 import shutil
@@ -19,14 +19,14 @@ LOST = (2, 5)  # the first step that is lost, and the last
 
 
 def rows(project: Path) -> Rows:
-    """Of every metric by step: its name, the step and the value."""
+    """Return the name, step and value of every metric."""
     with closing(sqlite3.connect(project / "mlruns/mlflow.db")) as database:
         found = database.execute("SELECT key, step, value FROM metrics")
         return {row for row in found if not row[0].startswith(("time/", "system/", "memory/", "throughput/"))}
 
 
 def lose(project: Path) -> None:
-    """Have the database forget what it was sent during some steps."""
+    """Delete the records of some steps from the database."""
     with closing(sqlite3.connect(project / "mlruns/mlflow.db")) as database, database:
         database.execute("DELETE FROM metrics WHERE step BETWEEN ? AND ?", LOST)
         database.execute("DELETE FROM latest_metrics WHERE step BETWEEN ? AND ?", LOST)
@@ -34,7 +34,7 @@ def lose(project: Path) -> None:
 
 @pytest.fixture
 def project(tracked_project: Path, tiny_store: Path, tiny_base: Path) -> Path:
-    """A project with a training that has ended, with previews every second step."""
+    """A project with a finished training that has previews every second step."""
     trained(tracked_project, tiny_store, tiny_base)
     return tracked_project
 

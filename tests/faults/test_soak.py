@@ -1,4 +1,4 @@
-"""Long work holds no more at its end than in its first half."""
+"""Long work needs no more memory or open files at its end than in its first half."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_five_thousand_steps(tiny_store: Path, tiny_base: Path, tmp_path: Path) 
 
 
 def write_clips(folder: Path) -> None:
-    """GIFs that differ in their first colours, and so in their bytes and pixels."""
+    """Write GIFs that differ in their first colours, so in their bytes and pixels."""
     folder.mkdir()
     frames = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     write_gif(folder / "one.gif", frames, 8)

@@ -1,4 +1,4 @@
-"""A training in a process of its own, which may kill itself while it saves."""
+"""Run a training in a separate process, which may kill itself while it saves."""
 
 import hashlib
 import json
@@ -24,13 +24,13 @@ SETTINGS = {"steps": 4, "checkpoint_every": 1, "evaluate_every": 2, "evaluate_ti
 
 
 class Calls:
-    """Counts entries into and returns from calls into the system, and dies at the `deadly` one."""
+    """Counts entries into and returns from system calls, and kills the process at the `deadly` one."""
 
     def __init__(self, deadly: int | None) -> None:
         self.deadly, self.count = deadly, 0
 
     def __call__(self, frame: FrameType, event: str, what: Any) -> None:
-        """Take note of an event of `sys.setprofile`."""
+        """Handle an event of `sys.setprofile`."""
         if event.startswith("c_") and str(getattr(what, "__module__", "")).endswith(SYSTEM):
             self.count += 1
             if self.count == self.deadly:
@@ -38,7 +38,7 @@ class Calls:
 
 
 class WatchedTrainer(Trainer):
-    """A trainer whose savings are watched."""
+    """A trainer that counts the calls while it saves."""
 
     calls: Calls
 
@@ -51,7 +51,7 @@ class WatchedTrainer(Trainer):
 
 
 def state_hashes(trainer: Trainer) -> dict[str, str]:
-    """Of weights, EMA weights, optimiser state, losses, and what the meters read."""
+    """Return hashes of weights, EMA weights, optimiser state, losses and meters."""
     trained = trainer.optimization.trained
     states = {name: trainer.optimization.optimizer.state[parameter] for name, parameter in trained.items()}
     tensors = {
@@ -74,7 +74,7 @@ def state_hashes(trainer: Trainer) -> dict[str, str]:
 
 
 def train(mode: Mode, store: Path, base: Path, folder: Path, deadly: int | None) -> None:
-    """Train to the end, or to the deadly call; then write the state's hashes and the number of calls."""
+    """Train to the end or the deadly call; at the end, write the state's hashes and the number of calls."""
     torch.set_num_threads(1)
     config, model = tiny.train_config(**SETTINGS), tiny.model_config(mode)
     trainer = build_trainer(LatentsStore(store), base, model, config, folder, Callbacks())

@@ -1,4 +1,4 @@
-"""A decoder that breaks; without pandas and PyAV, since each process that it ends is started again."""
+"""A decoder that fails in many ways. It imports neither pandas nor PyAV, to restart its process quickly."""
 
 import os
 import signal
@@ -10,19 +10,19 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 class Odd(Exception):  # noqa: N818
-    """One that cannot be made again from its arguments."""
+    """An error that cannot be unpickled."""
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
 
 
 def is_imported(name: str) -> bool:
-    """Whether this process has imported a module."""
+    """Return whether this process has imported a module."""
     return name in sys.modules
 
 
 def misbehave(folder: Path, name: str) -> list[dict[str, str]]:
-    """What a broken decoder may do, by the file's name; how often it was tried is written down."""
+    """Fail in the way that the file's name says, and record the attempt."""
     with (folder / f"{name}.tries").open("a") as tries:
         tries.write("x")
     if name == "crash":

@@ -1,4 +1,4 @@
-"""Captions from wherever they stand: which source counts, how many there are, and what is wrong with them."""
+"""Captions from all places: which one has priority, how many there are, and what is wrong with them."""
 
 import json
 from pathlib import Path
@@ -91,8 +91,8 @@ def test_what_belongs_to_no_clip_is_reported(folder: Path, caplog: pytest.LogCap
     (folder / "captions.csv").write_text("file,caption\ngone.mp4,it went\na.mp4,a cat\n")
     (folder / "a.mp4.txt").write_text("misnamed")
     assert captions(folder) == {"a.mp4": ["a cat"]}
-    assert "captions.csv captions 1 files that are not there, gone.mp4 for instance" in caplog.text
-    assert "text files belong to no clip, a.mp4.txt for instance" in caplog.text
+    assert "captions.csv has captions of 1 files that do not exist, such as gone.mp4" in caplog.text
+    assert "text files belong to no clip, such as a.mp4.txt" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_files_are_named_in_the_columns_of_video_folder(
     (folder / "a.jpg").write_bytes(b"\0")
     write_metadata(folder, suffix, {**row, "text": "a cat"})
     assert captions(folder) == {"a.mp4": ["a cat"]}
-    assert "not there" not in caplog.text
-    no_clips = f"metadata.{suffix} captions 1 files that are not clips, a.jpg for instance"
+    assert "do not exist" not in caplog.text
+    no_clips = f"metadata.{suffix} has captions of 1 files that are not clips, such as a.jpg"
     assert (no_clips in caplog.text) == ("image_file_name" in row)
 
 
@@ -233,7 +233,7 @@ def test_a_column_that_names_no_file_is_reported(
 ) -> None:
     write_metadata(folder, suffix, {"video_file_name": "b.mp4", "text": "a cat"})
     assert captions(folder) == {}
-    assert f"metadata.{suffix} captions 1 files that are not there, b.mp4 for instance" in caplog.text
+    assert f"metadata.{suffix} has captions of 1 files that do not exist, such as b.mp4" in caplog.text
     write_metadata(folder, suffix, {"video_file_name": None, "text": "a cat"})
     with pytest.raises(MobiusError, match=rf"metadata.{suffix}, \w+ \d: names no file in video_file_name"):
         captions(folder)
@@ -245,7 +245,7 @@ def test_where_captions_lack_the_files_that_may_hold_some_are_named(
     (folder / "a.json").write_text('{"caption": "a cat"}')
     (folder / "prompts.tsv").write_text("a.mp4\ta cat")
     assert captions(folder) == {}
-    assert "1 sources have no caption. 2 files that may hold some are not read: a.json, prompts.tsv" in (
+    assert "1 sources have no caption. 2 files that may hold captions are not read: a.json, prompts.tsv" in (
         caplog.text
     )
     caplog.clear()

@@ -1,4 +1,4 @@
-"""What is taken for a clip below a folder, and what is never opened."""
+"""Which files below a folder are clips, and which are never opened."""
 
 import logging
 import os
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def bound_by_permissions() -> Iterator[None]:
-    """Root may read everything: be nobody for a while."""
+    """Run as nobody, because root may read everything."""
     if os.geteuid():
         yield
         return
@@ -94,7 +94,7 @@ def test_pictures_that_are_cut_off_are_pictures(folder: Path) -> None:
 def test_pictures_at_the_top_are_rejected_with_the_mend(folder: Path) -> None:
     (folder / "good.gif").unlink()
     stills(folder, ["1.png", "2.png"])
-    assert "Move them into a folder" in find_media(folder).refused["."]
+    assert "Move them into a subfolder" in find_media(folder).refused["."]
 
 
 def test_numbered_animations_are_clips_of_their_own(folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_thumbnails_beside_clips_are_no_sequence(folder: Path, caplog: pytest.Lo
 
 
 def test_what_is_found_can_be_read(folder: Path) -> None:
-    """A name means the same to those that find clips and to those that decode them."""
+    """Finding clips and decoding them agree on names."""
     stills(folder / "shots/0001", [f"f{number}.png" for number in range(4)])
     (folder / "shots/0001/sequence.json").write_text('{"fps": 8}')
     with tarfile.open(folder / "shard.tar", "w") as tar:
@@ -167,8 +167,8 @@ def test_links_within_the_folder_are_files_and_no_second_folders(folder: Path) -
     found = find_media(folder)
     assert found.paths == ["good.gif", "sub/again.gif"]
     assert "a link to a folder" in found.refused["sub/round"]
-    assert "leads nowhere" in found.refused["broken.gif"]
-    assert "leads nowhere" in found.refused["itself.gif"]
+    assert "a broken link" in found.refused["broken.gif"]
+    assert "a broken link" in found.refused["itself.gif"]
 
 
 def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_not_opened(folder: Path) -> None:
-    """A pipe without a writer would hang whoever opens it."""
+    """Opening a pipe without a writer would hang."""
     os.mkfifo(folder / "pipe.mp4")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(folder / "socket.mp4"))
@@ -196,7 +196,7 @@ def test_names_that_no_table_can_hold_are_rejected(folder: Path) -> None:
     assert found.paths == ["good.gif"]
     assert found.refused == dict.fromkeys(
         ["caf\\xe9.gif", "d\\xe9but"],
-        "its name is not UTF-8 text. Rename it; DVC refuses the whole folder for it.",
+        "its name is not UTF-8 text. Rename it; DVC refuses the whole folder because of it.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Links that a tool made are the folder's own: DVC's into its cache, others into what a parameter allows."""
+"""Links into allowed folders are followed: into DVC's cache, and into those of a parameter."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ def test_links_into_the_cache_of_dvc_are_the_folder_s_own(cache: str | None, pro
 
 
 def test_dvc_of_the_clips_own_folder_allows_nothing(project: Path, tmp_path: Path) -> None:
-    """It came with the clips, and could name any folder of this machine as its cache."""
+    """That configuration came with the clips, and could name any folder of this machine as its cache."""
     (tmp_path / "secret").mkdir()
     write_gif(tmp_path / "secret/b.gif", FRAMES, 8)
     clips = project / "clips"
@@ -81,7 +81,7 @@ def test_a_damaged_configuration_of_dvc_is_reported(project: Path, tmp_path: Pat
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Path:
-    """A snapshot as Hugging Face's hub keeps it, with a link of another kind."""
+    """A snapshot in Hugging Face's cache, and a link that leads elsewhere."""
     hub = tmp_path / "hub/datasets--a--b"
     snapshot = hub / "snapshots/0123"
     (hub / "blobs").mkdir(parents=True)
@@ -104,7 +104,7 @@ def test_a_parameter_allows_folders(
     table = pd.read_parquet(tabulate(snapshot, config, CLIP, tmp_path / "work", project=tmp_path))
     reported = table.set_index("path")
     assert reported["status"].to_dict() == {"x.gif": "ok", "y.gif": "rejected"}
-    assert f"outside of the folder of clips, to {tmp_path / 'other.gif'};" in reported["reason"]["y.gif"]
+    assert f"outside the folder of clips, to {tmp_path / 'other.gif'}," in reported["reason"]["y.gif"]
     assert "ingest.linked_folders" in reported["reason"]["y.gif"]
 
 

@@ -1,4 +1,4 @@
-"""A listing decides what is ingested: in three formats, at any size, and whatever it names."""
+"""A listing decides what is ingested: in three formats, at any size, with any names."""
 
 import json
 import time
@@ -38,7 +38,7 @@ def write(folder: Path, suffix: str, rows: list[dict[str, object]]) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four clips without a look into them: only names count here."""
+    """Four empty files: only names matter here."""
     (tmp_path / "clips/sub").mkdir(parents=True)
     for name in ("b.mp4", "c.webm", "d.mp4", "sub/a.gif", "notes.pdf"):
         (tmp_path / "clips" / name).write_bytes(b"\0")
@@ -79,10 +79,10 @@ def test_what_must_not_be_opened_or_is_not_there_is_rejected_as_listed(
         "../secret.mp4": "`..`",
         "sub/../b.mp4": "`..`",
         "out/secret.mp4": "out: a link that leads outside",
-        "gone.mp4": "is not there",
-        "nul\0.mp4": "is not there",
+        "gone.mp4": "does not exist",
+        "nul\0.mp4": "does not exist",
         "notes.pdf": "is not a clip",
-        "sub": "is not there",
+        "sub": "does not exist",
     }
     write(
         folder,
@@ -97,7 +97,7 @@ def test_what_must_not_be_opened_or_is_not_there_is_rejected_as_listed(
 
 
 def test_a_promised_hash_is_kept_or_the_file_is_rejected(tmp_path: Path) -> None:
-    """GIF has no checksum: a flipped bit shows as a wrong frame that no decoder notices."""
+    """GIF has no checksum: no decoder detects the wrong frame that a flipped bit causes."""
     clips = tmp_path / "clips"
     clips.mkdir()
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -113,7 +113,7 @@ def test_a_promised_hash_is_kept_or_the_file_is_rejected(tmp_path: Path) -> None
     table = ingested(clips, INGEST, clip, tmp_path / "work").set_index("path")
     assert table["status"].to_dict() == {"good.gif": "ok", "flipped.gif": "rejected", "unknown.gif": "ok"}
     assert (
-        f"is {sha256(clips / 'flipped.gif')}, and the listing promises {promised}"
+        f"is {sha256(clips / 'flipped.gif')}, but the listing gives {promised}"
         in (table["reason"]["flipped.gif"])
     )
 
@@ -147,7 +147,7 @@ def test_one_spelling_of_an_accent_finds_the_other(folder: Path) -> None:
         ("listing.jsonl", b'{"path": "b.mp4"}', "line 1: lacks the column file"),
         ("listing.jsonl", b'{"file": 3}', "line 1: `file` must be a path, not 3"),
         ("listing.jsonl", b'{"file": ""}', "line 1: `file` must be a path"),
-        ("listing.jsonl", b'{"file": "b.mp4", "caption": 3}', "line 1: a caption must be a text, not 3"),
+        ("listing.jsonl", b'{"file": "b.mp4", "caption": 3}', "line 1: a caption must be a string, not 3"),
         ("listing.jsonl", b'{"file": "b.mp4", "captions": "a bee"}', "line 1: `captions` must be a list"),
         ("listing.jsonl", b'{"file": "b.mp4", "caption": "\\ud800"}', "line 1: half a character"),
         ("listing.jsonl", b'{"file": "\xff.mp4"}', "not UTF-8 text"),
@@ -157,7 +157,7 @@ def test_one_spelling_of_an_accent_finds_the_other(folder: Path) -> None:
         ("listing.csv", b'file,caption\nb.mp4,"a bee\nd.mp4,', "line 2: damaged"),
         ("listing.csv", b"file,captions\nb.mp4,a bee\n", "line 2: `captions` must be a list"),
         ("listing.csv", "file,caption\nb.mp4,Grüße\n".encode("latin-1"), "not UTF-8 text"),
-        ("listing.parquet", b"no parquet", "damaged or no parquet file"),
+        ("listing.parquet", b"no parquet", "damaged or not a Parquet file"),
     ],
 )
 def test_a_damaged_listing_is_refused_with_its_line(
@@ -190,7 +190,7 @@ def test_a_listing_outside_is_not_read(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_large_listing_takes_seconds(folder: Path) -> None:
-    """30,000 names, 2,000 of them there: work for each pair of them would take minutes."""
+    """30,000 names, 2,000 of which exist: quadratic time would be minutes."""
     for number in range(2_000):
         (folder / f"sub/{number}.mp4").touch()
     rows = [{"file": f"sub/{number}.mp4", "caption": f"number {number}"} for number in range(20_000)]

@@ -1,4 +1,4 @@
-"""Sources read in processes that may die: nothing good is lost, what is known is not read again."""
+"""Sources are read in processes that may die: good ones are not lost, known ones are not read again."""
 
 import errno
 import hashlib
@@ -31,7 +31,7 @@ from mobius_pipeline.ingest.describe import describe
 from mobius_pipeline.ingest.read import in_order
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.errors import MediaError, out_of_memory
-from mobius_pipeline.media.isolated_worker import Failed, Limits, Worker
+from mobius_pipeline.media.isolated_worker import Failed, Worker, WorkerLimits
 from mobius_pipeline.media.write import write_gif, write_mp4
 from mobius_pipeline.runtime.daft_runner import NATIVE
 from mobius_pipeline.runtime.errors import MobiusError
@@ -40,7 +40,7 @@ from mobius_pipeline.runtime.locks import only_writer
 pytestmark = pytest.mark.slow
 
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
-LIMITS = Limits(seconds=20, memory_mib=2048, retries=1)
+LIMITS = WorkerLimits(seconds=20, memory_mib=2048, retries=1)
 
 
 def config(**settings: Any) -> IngestConfig:
@@ -69,9 +69,9 @@ def write_clip(path: Path, seed: int) -> None:
 )
 @pytest.mark.slow
 def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str, tmp_path: Path) -> None:
-    work = Worker(partial(misbehave, tmp_path), Limits(seconds=20, memory_mib=2048, retries=1))
+    work = Worker(partial(misbehave, tmp_path), WorkerLimits(seconds=20, memory_mib=2048, retries=1))
     assert work("good") == [{"name": "good"}]  # its process is there; the next need not wait for it
-    work._limits = Limits(1 if name == "hang" else 20, 2048, 1)
+    work._limits = WorkerLimits(1 if name == "hang" else 20, 2048, 1)
     with pytest.raises(Failed, match=reason):
         work(name)
     assert (tmp_path / f"{name}.tries").read_text() == "xx"
@@ -82,7 +82,7 @@ def test_what_kills_its_process_is_tried_again_and_named(name: str, reason: str,
 
 @pytest.fixture
 def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes are spawned: a copy of the tests' server has imported much, and has free memory."""
+    """Spawn processes: a fork of the tests' server has many imports and free memory."""
     contexts = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]
     monkeypatch.setitem(contexts, "spawn", multiprocessing.context.SpawnContext())
 
@@ -90,12 +90,12 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
 @pytest.mark.usefixtures("spawned")
 def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(name: str, tmp_path: Path) -> None:
-    """FFmpeg and NumPy say so in errors of their own. The limit is below what the process holds already."""
+    """FFmpeg and NumPy raise different errors. The limit is below what the process already uses."""
     write = write_gif if name.endswith("gif") else write_mp4
     colours = np.random.default_rng(0).integers(0, 256, (4, 27, 48, 3), dtype=np.uint8)
     write(tmp_path / name, colours.repeat(40, axis=1).repeat(40, axis=2), 8)
     read = partial(describe, tmp_path, config=config(), clip=CLIP)
-    whole, short = (Worker(read, Limits(seconds=20, memory_mib=mib, retries=0)) for mib in (2048, 64))
+    whole, short = (Worker(read, WorkerLimits(seconds=20, memory_mib=mib, retries=0)) for mib in (2048, 64))
     (row,) = whole(name)
     assert row["status"] == "ok"
     with pytest.raises(Failed, match=r"needs more than 64 MiB \(ingest.memory_mib_per_file\)"):
@@ -107,7 +107,7 @@ def test_a_decoder_without_memory_is_not_taken_for_a_damaged_file(name: str, tmp
 @pytest.mark.usefixtures("spawned")
 @pytest.mark.parametrize("imports", [[], ["scipy.fftpack"]])
 def test_what_a_task_imports_comes_before_its_limit_of_memory(imports: list[str]) -> None:
-    work = Worker(is_imported, Limits(seconds=20, memory_mib=64, retries=0), imports)
+    work = Worker(is_imported, WorkerLimits(seconds=20, memory_mib=64, retries=0), imports)
     assert work("scipy.fftpack") == bool(imports)
     work.close()
 
@@ -235,7 +235,7 @@ def test_what_is_known_is_made_again_if_it_is_damaged(
     kept.write_bytes(damage(kept.read_bytes()))
     caplog.clear()
     pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
-    assert "A new one is written: all sources are decoded again" in caplog.text
+    assert "It is replaced, and all sources are decoded again" in caplog.text
     assert decoded(caplog).startswith("0 of 6")
     read(tmp_path / "clips", tmp_path / "work")
     assert decoded(caplog).startswith("6 of 6")
@@ -265,7 +265,7 @@ def test_a_database_of_something_else_is_made_again(tmp_path: Path, caplog: pyte
     with closing(sqlite3.connect(kept)) as database, database:
         database.execute("CREATE TABLE sources (other INTEGER)")
     pd.testing.assert_frame_equal(read(tmp_path / "clips", tmp_path / "work"), first)
-    assert "A new one is written: all sources are decoded again" in caplog.text
+    assert "It is replaced, and all sources are decoded again" in caplog.text
 
 
 ON_AN_ENGINE = """
@@ -304,11 +304,11 @@ def test_both_engines_give_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_cannot_start_is_no_fault_of_the_files(tmp_path: Path) -> None:
-    """A script without the guard that Python's `spawn` asks for: its readers would run it anew."""
+    """A script without the guard that Python's `spawn` requires: its readers would run it again."""
     write_clips(tmp_path / "clips", 2)
     done = run_script(ON_AN_ENGINE.replace('if __name__ == "__main__":', "if True:"), tmp_path, "native")
     assert done.returncode == 1
-    assert "No process that reads files can be started: " in done.stderr
+    assert "No process for reading files could be started: " in done.stderr
     assert "if __name__ == '__main__':" in done.stderr
     assert not (tmp_path / "native/clips.parquet").exists()
 

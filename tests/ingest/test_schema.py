@@ -1,4 +1,4 @@
-"""The clip table's schema: what is derived from it agrees with it."""
+"""The clip table's schema, and the documentation and rows derived from it, agree."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from clip_rows import clip_row
 from golden import INGEST
 from mobius_pipeline.ingest.clip_table import ClipTable
-from mobius_pipeline.ingest.describe import Known, describe
+from mobius_pipeline.ingest.describe import KnownSource, describe
 from mobius_pipeline.ingest.schema import (
     CLIP_COLUMNS,
     CLIPS,
@@ -58,7 +58,9 @@ def test_a_described_clip_has_the_columns_of_a_source(sample_clips: Path) -> Non
     source = next(path.name for path in sorted(sample_clips.iterdir()) if path.suffix == ".mp4")
     (row,) = describe(sample_clips, source, INGEST, CLIP)
     assert set(row) == set(SOURCE_COLUMNS.names)
-    assert describe(sample_clips, source, INGEST, CLIP, {row["source_sha256"]}) == Known(row["source_sha256"])
+    assert describe(sample_clips, source, INGEST, CLIP, {row["source_sha256"]}) == KnownSource(
+        row["source_sha256"]
+    )
 
 
 def test_readers_ask_for_the_columns_of_the_schema() -> None:

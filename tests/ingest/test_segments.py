@@ -1,4 +1,4 @@
-"""Films of several scenes: where they are cut, and that a segment is read as the frames that it names."""
+"""Sources with several scenes: where they are cut, and that segments have exactly the frames named."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ WRITERS = {"mp4": write_mp4, "webm": write_webm, "gif": write_gif}
 
 
 def scene(seed: int, count: int) -> np.ndarray:
-    """A picture of blocks that slides to the right by a pixel a frame."""
+    """A picture of blocks that slides to the right by one pixel per frame."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8).repeat(16, axis=0).repeat(16, axis=1)
     return np.stack([np.roll(blocks, step, axis=1) for step in range(count)])
@@ -103,7 +103,7 @@ def test_windows_overlap_as_their_stride_says() -> None:
 
 
 def test_a_rest_between_two_measured_frames_is_a_segment(tmp_path: Path) -> None:
-    """At 24 frames a second and a model's rate of 2, the last frame is none that is measured."""
+    """At 24 frames per second and a model's rate of 2, the last frame is not measured."""
     write_mp4(tmp_path / "film.mp4", scene(0, 25), 24)
     clip = CLIP.model_copy(update={"fps": 2})
     windows = WindowsConfig(length_s=0.5, stride_s=0.5)

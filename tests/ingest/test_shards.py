@@ -1,4 +1,4 @@
-"""Tar shards of the WebDataset layout: clips with their captions, and nothing that leads out of the shard."""
+"""Tar shards in WebDataset's layout: clips with their captions, and no access outside the shard."""
 
 import io
 import json
@@ -131,7 +131,7 @@ def test_a_shard_that_is_cut_off_keeps_what_comes_before(kept: int, tmp_path: Pa
     found = find_media(tmp_path)
     whole = [f"s.tar/{number}.mp4" for number in range(kept // (512 * 3))]
     assert found.paths[: len(whole)] == whole
-    assert len(found.paths) <= len(whole) + 1  # the one that is cut is the decoder's to refuse
+    assert len(found.paths) <= len(whole) + 1  # the decoder refuses the truncated member
     assert "s.tar" in found.refused
 
 

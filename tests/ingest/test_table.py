@@ -1,4 +1,4 @@
-"""A folder of files as a table: nothing is lost, nothing stops it, and names never move a clip."""
+"""The table of a folder: no file is lost, none stops the run, and names do not change the split."""
 
 import logging
 import shutil
@@ -28,7 +28,7 @@ def frames(seed: int, count: int = 12) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a user's folder may hold."""
+    """A folder with what users may have in it."""
     root = tmp_path_factory.mktemp("clips")
     (root / "été à la mer").mkdir()
     write_mp4(root / "first.mp4", frames(1), 12)
@@ -120,7 +120,7 @@ def test_more_files_move_no_clip_between_the_splits(
 
 @pytest.mark.slow
 def test_a_group_falls_on_one_side_of_the_split(tmp_path: Path) -> None:
-    """Whichever group: over many of them both sides are seen."""
+    """Over many groups, both splits occur."""
     copy = tmp_path / "clips"
     copy.mkdir()
     for index in range(2):

@@ -1,4 +1,4 @@
-"""Shards say what they hold, are checked once a process, and are read without being loaded."""
+"""Shards list their rows, are verified once per process, and are memory-mapped."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many processes encode, and where."""
+"""The number of encoding processes, and their devices."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 def config(**settings: object) -> EncodeConfig:
-    """With the devices of another machine, which this one need not have."""
+    """Settings for devices that this machine need not have."""
     return tiny.encode_config().model_copy(update=settings)
 
 
@@ -38,7 +38,10 @@ def test_the_devices_of_processes_on_a_machine_with_three_gpus(
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
-        ({"gpus": 2}, r"encode\.gpus is 2, and this machine has 1 GPUs .*there is no 1\)\. Set gpus: auto"),
+        (
+            {"gpus": 2},
+            r"encode\.gpus is 2, and this machine has 1 GPUs .*there is no 1\)\. Set encode\.gpus: auto",
+        ),
         ({"gpus": [0, 3]}, r"encode\.gpus is \[0, 3\], and this machine has 1 GPUs .*no 3\)"),
     ],
 )
@@ -72,9 +75,9 @@ def test_the_actors_of_a_cluster(settings: dict[str, object], actors: tuple[int,
     ("settings", "error"),
     [
         ({"gpus": 5}, r"encode\.gpus is 5, and the Ray cluster has 4 GPUs"),
-        ({"gpus": [0]}, r"encode\.gpus is \[0\]: on a Ray cluster, which chooses itself"),
+        ({"gpus": [0]}, r"encode\.gpus is \[0\], but a Ray cluster chooses the GPUs itself"),
         ({"gpus": 2, "processes": 1}, "leaves some of 2 GPUs without a process"),
-        ({"gpus": 0, "processes": 7}, "7 actors would encode, and the Ray cluster has 6 CPUs"),
+        ({"gpus": 0, "processes": 7}, "7 encoding actors need a CPU each, and the Ray cluster has 6 CPUs"),
     ],
 )
 def test_actors_that_a_cluster_cannot_place_are_refused(settings: dict[str, object], error: str) -> None:
@@ -85,13 +88,13 @@ def test_actors_that_a_cluster_cannot_place_are_refused(settings: dict[str, obje
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
-        ({"gpus": 2}, "encode.gpus is 2, which needs device: cuda and not cpu"),
+        ({"gpus": 2}, "encode.gpus is 2, which needs device: cuda, not cpu"),
         ({"gpus": "auto"}, "encode.gpus is auto, which needs device: cuda"),
-        ({"gpus": [0, 0]}, "a list of different ones as [0, 2]"),
-        ({"gpus": -1}, "gpus\n  Value error, a number of GPUs is needed"),
+        ({"gpus": [0, 0]}, "a list of distinct GPUs such as [0, 2]"),
+        ({"gpus": -1}, "gpus\n  Value error, must be a number of GPUs"),
         ({"gpus": []}, "1 validation error"),
         ({"gpus": "all"}, "gpus"),
-        ({"processes": 0}, "processes\n  Value error, a number from 1 on is needed, or auto"),
+        ({"processes": 0}, "processes\n  Value error, must be a number of at least 1, or auto"),
         ({"processes": "many"}, "processes"),
         ({"processes": True}, "1 validation error"),
         ({"threads": 0}, "threads"),

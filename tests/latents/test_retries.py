@@ -1,4 +1,4 @@
-"""What is tried again, and what is not."""
+"""Which failures are retried, and which are not."""
 
 import errno
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 def failing(*errors: Exception) -> Callable[[], int]:
-    """Work that fails so often, then returns how many errors are left."""
+    """Return work that raises these errors in turn, then returns the number of errors left."""
     left = list(errors)
 
     def work() -> int:

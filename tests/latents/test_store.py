@@ -1,4 +1,4 @@
-"""The latents store encodes what is missing, and nothing else."""
+"""The latents store encodes only what is missing."""
 
 import logging
 import shutil
@@ -19,7 +19,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 @pytest.fixture
 def store(tmp_path: Path, tiny_store: Path) -> Path:
-    """A store of its own for each test."""
+    """A separate store for each test."""
     return Path(shutil.copytree(tiny_store, tmp_path / "latents"))
 
 
@@ -28,7 +28,7 @@ Update = Callable[..., tuple[int, int]]
 
 @pytest.fixture
 def update(sample_clips: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> Update:
-    """Brings a store up to date and returns how many clips and captions it encoded, as it says itself."""
+    """Function that updates a store and returns the logged numbers of encoded clips and captions."""
 
     def update(root: Path, table: pd.DataFrame, **other: Path) -> tuple[int, int]:
         where = {"raw_clips": sample_clips, "base": tiny_base} | other
@@ -42,7 +42,7 @@ def update(sample_clips: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
 
 
 def shards(root: Path) -> dict[str, int]:
-    """Each shard's place and when it was written."""
+    """The path and modification time of each shard."""
     found = root.rglob("*.safetensors")
     return {path.relative_to(root).as_posix(): path.stat().st_mtime_ns for path in found}
 
@@ -101,7 +101,7 @@ def test_edited_caption_encodes_text_alone(store: Path, sample_table: pd.DataFra
 
 
 def with_captions(table: pd.DataFrame, *captions: str) -> pd.DataFrame:
-    """The table with these captions of its first training clip."""
+    """The table with these captions for its first training clip."""
     first = table.index[table["split"] == "train"][0]
     lists = [list(captions) if i == first else [one] for i, one in table["caption"].items()]
     return table.assign(captions=lists, caption=[one[0] for one in lists])
@@ -155,7 +155,7 @@ def test_clips_that_changed_since_are_named_and_the_others_kept(
     ) as reported:
         update(root, table, raw_clips=clips)
     assert f"{gone} (" in str(reported.value)
-    assert f"{changed} (has other bytes" in str(reported.value)
+    assert f"{changed} (has changed since" in str(reported.value)
     assert not list(root.rglob("index.parquet"))
     (clips / gone).write_bytes(held[0])
     (clips / changed).write_bytes(held[1])
@@ -187,7 +187,7 @@ def test_orphans_are_reported_and_removed_on_request_only(
     update(store, few)
     reported = " ".join(record.getMessage() for record in caplog.records)
     assert "2 shards (" in reported
-    assert "that no clip refers to any more stay" in reported
+    assert "that no clip refers to are kept" in reported
     assert "earlier (1.0 MB)" in reported
     assert len(list(store.rglob("*.safetensors"))) == kept
     assert update(store, sample_table) == (0, 0)  # they come back

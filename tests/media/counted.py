@@ -1,4 +1,4 @@
-"""Films whose frames carry their own number, as blocks of black and white that survive compression."""
+"""Videos whose frames show their number in black and white blocks that survive compression."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,14 +12,14 @@ BITS = 8
 
 
 def counted(count: int, height: int = 32, width: int = 64) -> np.ndarray:
-    """uint8 (count, height, width, 3): frame k shows k in binary, the lowest bit at the left."""
+    """Return uint8 (count, height, width, 3): frame k shows k in binary, the lowest bit at the left."""
     bits = (np.arange(count)[:, None] >> np.arange(BITS)) & 1
     row = np.repeat(bits * 255, width // BITS, axis=1).astype(np.uint8)
     return np.broadcast_to(row[:, None, :, None], (count, height, row.shape[1], 3)).copy()
 
 
 def number_of(frame: np.ndarray) -> int:
-    """The number that a frame of `counted` carries, whatever its size."""
+    """Read the number in a frame of `counted` of any size."""
     blocks = np.array_split(frame.mean(axis=(0, 2)), BITS)
     return sum(int(block[len(block) // 2] > 127) << bit for bit, block in enumerate(blocks))
 

@@ -1,4 +1,4 @@
-"""Reads every clip in a folder as a worker would, with little memory and time; says how each one ended.
+"""Read every clip in a folder as a worker would, with little memory and time, and report each result.
 
     python examine.py FOLDER [REFERENCES]
 
@@ -18,12 +18,12 @@ import numpy as np
 from mobius_pipeline.media.decode import Limits, MediaError, open_media
 
 LIMITS = Limits(pixels=4_000_000, frames=2000, seconds=600)
-SECONDS = 20  # of the processor
-MEMORY = 3 << 30  # of addresses: libraries alone take more than one
+SECONDS = 20  # CPU time
+MEMORY = 3 << 30  # of address space: the libraries need more than one
 
 
 def frames_of(path: Path, keep: bool) -> tuple[int, np.ndarray | None]:
-    """The number of frames, each made RGB; and, if they are to be kept, they themselves."""
+    """Count the frames, converting each to RGB; also return them if they are to be kept."""
     count, kept = 0, []
     with open_media(path, limits=LIMITS) as media:
         for frame in media.frames:
@@ -46,7 +46,7 @@ def examined(path: Path, references: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def peak_mib() -> float:
-    """The most that was resident; `ru_maxrss` would count the process that this one was forked from."""
+    """Return the peak resident memory; `ru_maxrss` would include that of the parent process."""
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 

@@ -1,4 +1,4 @@
-"""Real files through real decoders: what comes back, and which damage is named."""
+"""Real files and decoders: the frames that are returned, and the damage that is reported."""
 
 import struct
 from collections.abc import Callable
@@ -28,14 +28,14 @@ each_container = pytest.mark.parametrize("suffix", WRITERS)
 
 
 def ramp(count: int, height: int = 32, width: int = 48) -> np.ndarray:
-    """Frames whose grey level is five times their number."""
+    """Return frames whose grey level is five times their number."""
     return np.repeat(np.arange(count, dtype=np.uint8) * 5, height * width * 3).reshape(
         count, height, width, 3
     )
 
 
 def numbers(frames: np.ndarray) -> list[int]:
-    """Which frames of a ramp these are, by their grey level."""
+    """Return the numbers of frames of a ramp, by their grey level."""
     return [round(frame.mean() / 5) for frame in frames]
 
 

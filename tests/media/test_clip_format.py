@@ -1,4 +1,4 @@
-"""Which bucket a clip goes into."""
+"""The bucket that a clip is assigned to."""
 
 import pytest
 
@@ -21,7 +21,7 @@ FORMAT = ClipFormat(**SQUARE, fps=8, buckets=(WIDE, LONG, LARGE))
         ((20, 128, 128), LONG),  # more frames before more pixels
         ((40, 90, 160), WIDE),
         ((40, 30, 50), WIDE),
-        ((8, 16, 16), LARGE),  # blown up in all of them
+        ((8, 16, 16), LARGE),  # upscaled in all of them
         ((7, 48, 48), None),
     ],
 )

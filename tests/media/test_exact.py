@@ -1,4 +1,4 @@
-"""The very frames that a player shows, by the number drawn into each, whatever codec and container do."""
+"""Exactly the frames that a player shows, by the number drawn into each, for all codecs and containers."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -35,7 +35,7 @@ each_writer = pytest.mark.parametrize("suffix", WRITERS)
 
 
 def seen(path: Path) -> tuple[list[int], list[float]]:
-    """The numbers and the starts in seconds of all frames."""
+    """Return the numbers and the starts (s) of all frames."""
     with open_media(path) as media:
         shown = [(number_of(frame.rgb()), frame.start) for frame in media.frames]
     return [number for number, _ in shown], [start for _, start in shown]
@@ -90,7 +90,7 @@ def test_a_segment_is_loaded_from_its_first_frame(tmp_path: Path) -> None:
     assert (found.frames, found.duration_s, found.fps) == (8, pytest.approx(8 / 12, abs=1e-4), 12)
     with pytest.raises(MediaError, match=r"clip.mp4#t=1.083333,1.75: too short"):
         load_clip(segment, size.model_copy(update={"frames": 5}))
-    with pytest.raises(MediaError, match="no frame of it starts between 5 s and 6 s"):
+    with pytest.raises(MediaError, match="no frame starts between 5 s and 6 s"):
         probe(Path(with_fragment(str(path), 5, 6)))
 
 
@@ -111,7 +111,7 @@ def test_variable_rate(bf: str, tmp_path: Path) -> None:
 
 
 def test_frames_before_zero_are_not_shown(tmp_path: Path) -> None:
-    """MP4 holds negative times by an edit list that starts at zero."""
+    """MP4 expresses negative times by an edit list that starts at zero."""
     path = tmp_path / "clip.mp4"
     encode(path, counted(24), range(-4, 20), muxing={"avoid_negative_ts": "disabled"}, bf="0", g="6")
     numbers, starts = seen(path)
@@ -120,7 +120,7 @@ def test_frames_before_zero_are_not_shown(tmp_path: Path) -> None:
 
 
 def test_missing_times_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mkv"  # Matroska cannot hold times below zero: the frames have none
+    path = tmp_path / "clip.mkv"  # Matroska cannot store times below zero, so the frames have none
     encode(path, counted(24), range(-4, 20), muxing={"avoid_negative_ts": "disabled"}, bf="0", g="6")
     with pytest.raises(MediaError, match=r"clip.mkv: frame 0 has no presentation time: write it as"):
         probe(path)

@@ -1,4 +1,4 @@
-"""Videos as one picture."""
+"""Videos in one picture."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Files that are broken or mean harm: a worker with little memory and time ends each with a plain reason."""
+"""Damaged or malicious files: a worker with little memory and time rejects each with a plain reason."""
 
 import json
 import os
@@ -35,7 +35,7 @@ WRITERS: dict[str, Callable[[Path, np.ndarray, float], None]] = {
 def examine(
     folder: Path, references: Path | None = None, under: Sequence[str] = ()
 ) -> tuple[dict[str, Any], float]:
-    """How each file of `folder` ends in a worker, and by how many MiB its resident memory grew."""
+    """Return the result for each file of `folder`, and the growth of the worker's resident memory in MiB."""
     done = subprocess.run(
         [*under, sys.executable, str(EXAMINE), str(folder), *([str(references)] if references else [])],
         capture_output=True,
@@ -113,7 +113,7 @@ def test_a_hundred_flipped_bits(suffix: str, wholes: Path, tmp_path: Path) -> No
 
 
 def gif(width: int, height: int, frames: int, delay: int = 10) -> bytes:
-    """A GIF of `frames` one-pixel images on a screen of that size; `delay` in 10 ms."""
+    """Return a GIF of `frames` one-pixel images on a screen of that size; `delay` in units of 10 ms."""
     image = b"\x21\xf9\x04" + struct.pack("<BHBB", 4, delay, 0, 0)
     image += b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
@@ -121,7 +121,7 @@ def gif(width: int, height: int, frames: int, delay: int = 10) -> bytes:
 
 
 def apng(width: int, height: int) -> bytes:
-    """An APNG that declares a huge picture, compressed to next to nothing."""
+    """Return an APNG with a huge picture, compressed to very few bytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -133,7 +133,7 @@ def apng(width: int, height: int) -> bytes:
 
 
 def webp(width: int, height: int, frames: int, duration: int) -> bytes:
-    """An animated WebP whose header declares that canvas, with frames of nothing."""
+    """Return an animated WebP with that canvas size in its header, and empty frames."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return kind + struct.pack("<I", len(data)) + data
@@ -193,7 +193,7 @@ PLAYLISTS = {
 
 @pytest.fixture
 def callbacks() -> Any:
-    """A TCP port that counts who calls."""
+    """A TCP port that counts connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         yield server
@@ -250,11 +250,11 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
 
 
 def test_an_index_that_promises_more_is_named(tmp_path: Path) -> None:
-    """Twelve samples are declared, the last of them with nothing in it: FFmpeg says no word."""
+    """The index declares twelve samples, the last of them empty: FFmpeg reports nothing."""
     path = encode(tmp_path / "clip.mp4", counted(12), bf="0")
     patched(path, b"stsz", 12 + 11 * 4, bytes(4))
     (result,) = examine(tmp_path)[0].values()
-    assert result == {"reason": "clip.mp4: damaged: its index promises 12 frames, and it gives 11"}
+    assert result == {"reason": "clip.mp4: damaged: its index lists 12 frames, but only 11 can be decoded"}
 
 
 def test_unreadable(tmp_path: Path) -> None:

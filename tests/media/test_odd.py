@@ -1,4 +1,4 @@
-"""Files that players show and that a strict reader trips over; `cases/` were made for these tests."""
+"""Files that players show but a strict reader might reject; `cases/` were made for these tests."""
 
 import shutil
 import struct
@@ -26,14 +26,14 @@ CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
 
 
 def frames_of(path: Path) -> tuple[list[float], np.ndarray]:
-    """The starts in seconds, and the pixels (N, H, W, 3)."""
+    """Return the starts (s) and the pixels (N, H, W, 3)."""
     with open_media(path) as media:
         shown = [(frame.start, frame.rgb()) for frame in media.frames]
     return [start for start, _ in shown], np.stack([pixels for _, pixels in shown])
 
 
 def moves_evenly(pixels: np.ndarray) -> bool:
-    """Whether the cases' pattern moves from each frame to the next, as it does where none is missing."""
+    """Return whether the pattern moves from each frame to the next, which means that none is missing."""
     changes = np.abs(np.diff(pixels.astype(int), axis=0)).mean((1, 2, 3))
     return bool(changes.min() > 0.8 * np.median(changes) and changes.max() < 1.25 * np.median(changes))
 
@@ -109,7 +109,7 @@ def test_a_frame_that_another_replaces_at_once_is_not_shown(name: str) -> None:
 
 
 def test_times_that_go_back_are_refused(tmp_path: Path) -> None:
-    """Only a time that stands still is passed over."""
+    """Only a repeated time is accepted."""
     path = encode(
         tmp_path / "clip.mkv", counted(6), [0, 100, 200, 300, 400, 500], time_base=Fraction(1, 1000), bf="0"
     )
@@ -187,7 +187,7 @@ def test_codecs_that_cannot_be_read_are_named(name: str, codec: str) -> None:
 
 
 def test_a_clip_in_a_shard_is_the_same(tmp_path: Path) -> None:
-    """The reader of a member has no name to go by."""
+    """The reader of a member cannot use its file name."""
     with tarfile.open(tmp_path / "000.tar", "w") as shard:
         shard.add(CASES / "preview_track_first.mov", "a.mov")
     assert verdict(tmp_path / "000.tar" / "a.mov") == "24 frames"

@@ -1,4 +1,4 @@
-"""What a player shows of a frame: pixel shape, turns, fields, depth, range, matrix, HDR, alpha."""
+"""Frames look as in a player: pixel aspect, rotation, fields, depth, range, matrix, HDR, alpha."""
 
 import struct
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Clips that are not a plain file: members of tar shards, folders of numbered images."""
+"""Clips that are not plain files: members of tar shards and folders of numbered images."""
 
 import io
 import json
@@ -134,9 +134,9 @@ def test_sequences_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     folder = make_sequence(tmp_path / "shot", counted(8))
     rate = folder / "sequence.json"
     for content, reason in [
-        ("{}", r'sequence.json must read {"fps": 24}'),
-        ("24", r'sequence.json must read {"fps": 24}'),
-        ('{"fps": "fast"}', "says 'fast' frames a second"),
+        ("{}", r'sequence.json must have the form {"fps": 24}'),
+        ("24", r'sequence.json must have the form {"fps": 24}'),
+        ('{"fps": "fast"}', "gives 'fast' frames a second"),
         ('{"fps": 0}', "must be a number above 0"),
         ('{"fps": Infinity}', "must be a number above 0"),
     ]:
@@ -144,7 +144,9 @@ def test_sequences_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         with pytest.raises(MediaError, match=reason):
             probe(folder)
     rate.unlink()
-    with pytest.raises(MediaError, match=r'shot: it does not say its rate: write {"fps": 24}'):
+    with pytest.raises(
+        MediaError, match=r'shot: its frame rate is unknown: write it .*, such as {"fps": 24}'
+    ):
         probe(folder)
 
 
@@ -156,7 +158,7 @@ def test_images_that_make_no_clip_say_why(tmp_path: Path) -> None:
             probe(folder)
 
     (folder / "5.png").rename(folder / "9.png")
-    refused(r"shot: image number 5 is missing \(0 to 9 are there\)")
+    refused(r"shot: image number 5 is missing \(they go from 0 to 9\)")
     (folder / "9.png").rename(folder / "5.png")
     (folder / "005.png").write_bytes((folder / "5.png").read_bytes())
     refused("005.png and 5.png have the same number")
@@ -164,7 +166,7 @@ def test_images_that_make_no_clip_say_why(tmp_path: Path) -> None:
     Image.new("RGB", (62, 32)).save(folder / "8.png")
     refused(r"8.png has 62 x 32 px, 0.png 64 x 32")
     Image.new("I;16", (64, 32)).save(folder / "8.png")
-    refused("8.png has more than 8 bits a channel")
+    refused("8.png has more than 8 bits per channel")
     (folder / "8.png").write_bytes((folder / "7.png").read_bytes()[:80])
     refused("shot: damaged")
     (folder / "8.png").unlink()

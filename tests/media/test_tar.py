@@ -1,4 +1,4 @@
-"""An archive that was made to harm costs neither memory nor time, and no good member is lost."""
+"""A malicious archive costs neither memory nor time, and no good member is lost."""
 
 import io
 import random
@@ -38,7 +38,7 @@ def test_members_are_found_where_they_lie(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
 def test_a_header_that_asks_for_gigabytes_gets_none(kind: bytes, tmp_path: Path) -> None:
-    """The file is as long as its header says, and a hole: it costs no disk."""
+    """The file is as long as its header says, but sparse: it needs no disk space."""
     info = tarfile.TarInfo("huge")
     info.type, info.size = kind, 4 << 30
     with (tmp_path / "s.tar").open("wb") as file:

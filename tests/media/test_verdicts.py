@@ -1,4 +1,4 @@
-"""A file's verdict is its own: it does not depend on what the process read before, or reads meanwhile."""
+"""The result for a file does not depend on files that the process read before or reads meanwhile."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from mobius_pipeline.sources.scenes import Scene, render
 
 
 def verdict(path: Path) -> str:
-    """The number of frames, or the reason why there are none, without the file's name."""
+    """Return the number of frames, or the reason why there are none, without the file's name."""
     try:
         with open_media(path) as media:
             return f"{sum(1 for _ in media.frames)} frames"
@@ -26,7 +26,7 @@ def verdicts(paths: Sequence[Path]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """GIFs with one bit flipped each, of which FFmpeg says the same of many; and a whole one among them."""
+    """GIFs with one flipped bit each, many of which give the same line in FFmpeg's log, and an intact one."""
     folder = tmp_path_factory.mktemp("damaged")
     whole = folder / "whole.gif"
     scene = Scene("cross", "red", "diving", "grey")

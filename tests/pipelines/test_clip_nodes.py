@@ -23,7 +23,7 @@ from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
 from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
 from mobius_pipeline.runtime.daft_runner import NATIVE
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.sources.sample_clips import SampleConfig
+from mobius_pipeline.sources.sample_clips import SampleClipsConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,12 +33,12 @@ def parameters(name: str) -> dict[str, object]:
     return dict(document[name])
 
 
-def small_set() -> SampleConfig:
-    return SampleConfig(**parameters("sample_data") | {"clips": 4, "workers": 1})
+def small_set() -> SampleClipsConfig:
+    return SampleClipsConfig(**parameters("sample_data") | {"clips": 4, "workers": 1})
 
 
 def test_the_default_set_is_what_the_issue_asks_for() -> None:
-    config = SampleConfig(**parameters("sample_data"))
+    config = SampleClipsConfig(**parameters("sample_data"))
     assert config.clips >= 240
 
 

@@ -139,7 +139,7 @@ def test_members_that_are_not_plain_files_with_plain_names_are_refused(tmp_path:
     assert len(result.refused) == 11
     assert all("plain relative path" in reasons[f"1f60{n}.webp"] for n in (1, 2, 3, 4))
     assert all("not a regular file" in reasons[f"1f60{n}.webp"] for n in (6, 7, 8))
-    assert all("no readable WebP" in reasons[f"1f60{n}.webp"] for n in (5, 9))
+    assert all("not a readable WebP" in reasons[f"1f60{n}.webp"] for n in (5, 9))
     assert "code points" in reasons["smile.webp"]
     assert "second file" in reasons["1f600.webp"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.sources.sample_clips import SampleConfig, is_complete, plan_shots, write_set
+from mobius_pipeline.sources.sample_clips import SampleClipsConfig, is_complete, plan_shots, write_set
 from mobius_pipeline.sources.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -117,7 +117,7 @@ def test_shapes_differ() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 128), (128, 64)])
 def test_a_centre_crop_loses_nothing(height: int, width: int) -> None:
-    """But for a quarter of a pixel: Pillow counts the last of four supersampled ones in."""
+    """Up to a quarter of a pixel, because Pillow includes the last of four supersampled pixels."""
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     for shape, motion in itertools.product(SHAPES, MOTIONS):
@@ -149,7 +149,7 @@ def test_scenes_are_balanced_and_distinct() -> None:
 
 
 def test_a_set_is_what_its_captions_say(tmp_path: Path) -> None:
-    config = SampleConfig(**CONFIG)
+    config = SampleClipsConfig(**CONFIG)
     write_set(tmp_path, config)
     table = pd.read_csv(tmp_path / "captions.csv")
     assert [parse_caption(text) for text in table["caption"]] == [shot.scene for shot in plan_shots(config)]
@@ -161,11 +161,11 @@ def test_a_set_is_what_its_captions_say(tmp_path: Path) -> None:
 
 
 def test_a_set_that_is_there_is_recognised(tmp_path: Path) -> None:
-    config = SampleConfig(**CONFIG)
+    config = SampleClipsConfig(**CONFIG)
     assert not is_complete(tmp_path / "none", config)
     write_set(tmp_path, config)
     assert is_complete(tmp_path, config)
-    assert not is_complete(tmp_path, SampleConfig(**CONFIG | {"seed": 2}))
+    assert not is_complete(tmp_path, SampleClipsConfig(**CONFIG | {"seed": 2}))
     next(tmp_path.glob("*.gif")).unlink()
     assert not is_complete(tmp_path, config)
 
@@ -173,7 +173,7 @@ def test_a_set_that_is_there_is_recognised(tmp_path: Path) -> None:
 def test_other_peoples_clips_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").write_bytes(b"mine")
     with pytest.raises(MobiusError, match=r"holds files that are not sample clips.*globals.yml"):
-        is_complete(tmp_path, SampleConfig(**CONFIG))
+        is_complete(tmp_path, SampleClipsConfig(**CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -187,4 +187,4 @@ def test_other_peoples_clips_are_not_overwritten(tmp_path: Path) -> None:
 )
 def test_an_impossible_set_is_refused(change: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        SampleConfig(**CONFIG | change)
+        SampleClipsConfig(**CONFIG | change)

@@ -1,4 +1,4 @@
-"""Each expectation is made to fail once; a clean table passes whole."""
+"""Each expectation fails once, and a clean table passes completely."""
 
 import re
 import subprocess
@@ -296,7 +296,7 @@ def test_a_warning_keeps_the_clip_and_counts_it(tmp_path: Path, caplog: pytest.L
         "required": "at most 20",
     }
     assert list(found.manifest["warnings"]) == [[]] * 12 + [[reported]]
-    assert "Kept, though they fail: 1 clips (flickers)" in caplog.text
+    assert "Kept with a warning: 1 clips (flickers)" in caplog.text
 
 
 @pytest.mark.parametrize(

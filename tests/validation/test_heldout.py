@@ -1,4 +1,4 @@
-"""At least two sources are held out, and none that was trained on."""
+"""At least two sources are held out, but none that was trained on."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ BELOW = [name for name in NAMES if place_of(name) < SHARE]
 
 
 def clips(sources: list[str], groups: list[str] | None = None, segments: int = 2) -> pd.DataFrame:
-    """So many clips of each source, split as `ingest` does."""
+    """A table with these numbers of clips per source, split as `ingest` does."""
     groups = groups or [""] * len(sources)
     rows = [
         (source, group, f"{source[-4:]}.mp4#t={part}", split_of(group or source, SHARE))
@@ -42,7 +42,7 @@ def test_where_the_share_leaves_none_the_lowest_two_are_held_out_and_named(
 ) -> None:
     sources = ABOVE[:count]
     assert held(hold_out(clips(sources), ())) == lowest(sources)
-    assert f"The share of held-out clips gives 0 of {count} sources" in caplog.text
+    assert f"ingest.heldout_share holds out 0 of {count} sources" in caplog.text
     for source in lowest(sources):
         assert f"{source[-4:]}.mp4#t=0" in caplog.text
 
@@ -84,13 +84,13 @@ def test_too_few_are_said_where_all_others_were_trained_on(caplog: pytest.LogCap
     sources = ABOVE[:8]
     left = hold_out(clips(sources), set(sources[1:]))
     assert held(left) == {sources[0]}
-    assert "Only 1 of 8 sources held out" in caplog.text
+    assert "Only 1 of 8 sources are held out" in caplog.text
     assert "delete that manifest" in caplog.text
 
 
 def test_one_source_is_left_to_train(caplog: pytest.LogCaptureFixture) -> None:
     assert held(hold_out(clips(ABOVE[:2]), ())) == lowest(ABOVE[:2], 1)
-    assert "Only 1 of 2 sources held out" in caplog.text
+    assert "Only 1 of 2 sources are held out" in caplog.text
     assert "delete" not in caplog.text
     assert held(hold_out(clips(ABOVE[:1]), ())) == set()
 

@@ -1,4 +1,4 @@
-"""Captions of clips: from the listing, tables, tar shards, text files beside the clips, folders' names."""
+"""Look up captions of clips in the listing, tables, tar shards, text files beside clips and folder names."""
 
 import logging
 from collections import defaultdict
@@ -20,23 +20,27 @@ log = logging.getLogger(__name__)
 TABLE, METADATA = "captions", "metadata"
 # Suffixes of files that may hold captions but are not read.
 _MAY_HOLD = {*LINES, *READERS, ".json", ".tsv", ".srt", ".vtt", ".cls", ".xml", ".yaml", ".yml"}
-_NAMED = 5  # of such files in the log
+_NAMED = 5  # number of such files named in the log
 
 
 class Captions:
     """Captions of clips, looked up one source at a time.
 
-    The first of these that has any for a clip counts: the listing; `captions.csv`, `.jsonl` or `.parquet`;
-    a `metadata.csv` (or so) in a folder above the clip, as Hugging Face has them; the clip's tar shard; a
-    `<name>.txt` or `<name>.caption` beside the clip, a line a caption; with `caption_from_folder` the name
-    of the folder that it lies in.
+    The first of these that has a caption for a clip is used:
+
+    1. the listing;
+    2. `captions.csv`, `.jsonl` or `.parquet` in the folder of clips;
+    3. `metadata.csv`, `.jsonl` or `.parquet` in a folder above the clip (Hugging Face's layout);
+    4. the clip's tar shard;
+    5. `<name>.txt` or `<name>.caption` beside the clip, one caption per line;
+    6. with `caption_from_folder`, the name of the clip's folder.
     """
 
     def __init__(self, folder: Path, sources: Sources, config: IngestConfig) -> None:
         """Read the tables of captions, if there are any.
 
         Raises:
-            MobiusError: If a line of it is damaged or lacks a column, or it is not UTF-8 text.
+            MobiusError: If a line of a table is damaged or lacks a column, or it is not UTF-8 text.
         """
         self._tree, self._without = sources.tree, 0
         self._tables = _Tables(folder, sources)
@@ -46,7 +50,7 @@ class Captions:
         self._from_folder = config.caption_from_folder
 
     def of(self, path: str) -> list[str]:
-        """The distinct captions of a source, in their order; none if there are none."""
+        """Return the distinct captions of a source, in their order."""
         name, beside = plain(path), self._texts.beside(path)
         found = (
             distinct(self._listed.captions(name) if self._listed else [])
@@ -59,16 +63,16 @@ class Captions:
         return found
 
     def group_of(self, path: str) -> str:
-        """The group of a source in the listing, or else in a table; "" for none.
+        """Return the group of a source from the listing, or else from a table; "" if there is none.
 
         Raises:
-            MobiusError: If one of them gives it several.
+            MobiusError: If one of them gives several groups.
         """
         name = plain(path)
         return (self._listed.group(name) if self._listed else "") or self._tables.group(name)
 
     def log_problems(self) -> None:
-        """After the last look-up, log which caption files were not read or belong to no clip."""
+        """Log which caption files were not read or belong to no clip. Call it after the last look-up."""
         self._texts.log_problems(strays=self._listed is None)
         read = {*self._texts.used, *self._tables.names}
         others = [
@@ -80,8 +84,8 @@ class Captions:
         ]
         if self._without and others:
             log.warning(
-                "%d sources have no caption. %d files that may hold some are not read: %s%s. See "
-                "docs/your_clips.md for what is.",
+                "%d sources have no caption. %d files that may hold captions are not read: %s%s. See "
+                "docs/your_clips.md for the files that are read.",
                 self._without,
                 len(others),
                 ", ".join(others[:_NAMED]),
@@ -90,7 +94,7 @@ class Captions:
 
 
 class _Tables:
-    """Captions and groups from tables: `captions` at the top, then each `metadata` for its own folder."""
+    """Captions and groups from tables: `captions` in the top folder, then `metadata` in each folder."""
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._sources = sources
@@ -107,11 +111,11 @@ class _Tables:
                 self._add_metadata(folder / name, name)
 
     def captions(self, name: str) -> list[str]:
-        """The captions of a source in the first table that has any."""
+        """Return the captions of a source from the first table that has some."""
         return next(filter(None, (table.captions(name) for table in self._tables)), [])
 
     def group(self, name: str) -> str:
-        """The group of a source in the first table that has one."""
+        """Return the group of a source from the first table that has one."""
         return next(filter(None, (table.group(name) for table in self._tables)), "")
 
     def _add_metadata(self, path: Path, name: str) -> None:
@@ -127,21 +131,21 @@ class _Tables:
         self._add(path, name, (row._replace(file=str(below / row.file)) for row in rows))
 
     def _add(self, path: Path, name: str, rows: Iterable[ListingRow]) -> None:
-        """Add a table; log how many files it names that do not exist."""
+        """Add a table; log how many files it names that do not exist or are not clips."""
         table = ListingIndex(row._replace(file=spelled(row.file, self._there)) for row in rows)
         for source in self._there:
             table.claim(source)
         strays = [file for file in table.unclaimed() if file not in self._no_clips]
         if passed := [file for file in table.unclaimed() if file in self._no_clips]:
             log.warning(
-                "%s captions %d files that are not clips, %s for instance.", name, len(passed), passed[0]
+                "%s has captions of %d files that are not clips, such as %s.", name, len(passed), passed[0]
             )
         if strays:
             log.warning(
-                "%s captions %d files that are not there%s, %s for instance.%s",
+                "%s has captions of %d files that do not exist%s, such as %s.%s",
                 name,
                 len(strays),
-                " or not in the listing" if self._sources.listed is not None else "",
+                " or are not in the listing" if self._sources.listed is not None else "",
                 strays[0],
                 NameGuess(self._sources.paths).question(strays[0]),
             )
@@ -150,7 +154,7 @@ class _Tables:
 
 
 class _Texts:
-    """The text files beside clips; their problems are collected and logged once."""
+    """Text files beside clips. Their problems are collected and logged once."""
 
     def __init__(self, folder: Path, sources: Sources) -> None:
         self._folder = folder
@@ -167,13 +171,13 @@ class _Texts:
         self._unread: dict[str, str] = {}
 
     def beside(self, path: str) -> list[str]:
-        """`a/b.txt` and `a/b.caption`, their endings in any case, for `a/b.mp4` as for a folder `a/b`."""
+        """Return `a/b.txt` and `a/b.caption` (suffix in any case) for a file `a/b.mp4` or a folder `a/b`."""
         names = [name for suffix in LINES for name in self._spellings.get(_stem(path) + suffix, ())]
         self.used.update(names)
         return names
 
     def of(self, names: list[str]) -> list[str]:
-        """The lines of the first of those files that has any."""
+        """Return the distinct lines of the first of these files that has text."""
         return next(filter(None, (distinct(self._lines(name)) for name in names)), [])
 
     def _lines(self, name: str) -> list[str]:
@@ -192,21 +196,23 @@ class _Texts:
         return []
 
     def log_problems(self, strays: bool) -> None:
-        """Log which could not be read and, with `strays`, which belong to no clip."""
+        """Log which files could not be read and, if `strays`, which belong to no clip."""
         for name, reason in self._unread.items():
             log.warning("%s gives its clip no caption: %s", name, reason)
         unused = sorted(self._there - self.used)
         if strays and unused:
-            log.warning("%d text files belong to no clip, %s for instance.", len(unused), unused[0])
+            log.warning("%d text files belong to no clip, such as %s.", len(unused), unused[0])
 
 
 def _stem(path: str) -> str:
     source = PurePosixPath(path)
-    stem = source.stem if source.suffix.lower() in SUFFIXES else source.name  # a folder's name may hold dots
+    stem = (
+        source.stem if source.suffix.lower() in SUFFIXES else source.name
+    )  # a folder's name may contain dots
     return str(source.with_name(stem))
 
 
 def _folder_name(path: str) -> list[str]:
-    """The name of a clip's folder, with underscores as spaces; a tar shard does not count as a folder."""
+    """Return the name of a clip's folder, underscores as spaces; a tar shard does not count as a folder."""
     folders = [part for part in PurePosixPath(path).parts[:-1] if not part.lower().endswith(SHARD)]
     return distinct([folders[-1].replace("_", " ")]) if folders else []

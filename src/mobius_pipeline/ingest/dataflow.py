@@ -1,4 +1,4 @@
-"""Per-source work as a Daft dataflow: on its own engine in this process, or on a Ray cluster."""
+"""Run a task on every source in a Daft dataflow, on Daft's native engine or on a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.describe import Known, imported_by_describe
+from mobius_pipeline.ingest.describe import KnownSource, imported_by_describe
 from mobius_pipeline.ingest.schema import Rows, in_file
-from mobius_pipeline.media.isolated_worker import Failed, Limits, Workers
+from mobius_pipeline.media.isolated_worker import Failed, WorkerLimits, Workers
 from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engine
 
 
 class Unread(NamedTuple):
-    """Why an argument has no rows: its process crashed, hung or took too much memory."""
+    """The result for an argument whose process crashed, hung or used too much memory: the reason."""
 
     reason: str
 
@@ -24,18 +24,18 @@ def each(
     columns: pa.Schema,
     config: IngestConfig,
     engine: EngineConfig,
-) -> Iterator[tuple[str, Rows | Known | Unread]]:
-    """Run `task` on every argument, each in a supervised process.
+) -> Iterator[tuple[str, Rows | KnownSource | Unread]]:
+    """Run `task` on every argument, in isolated processes.
 
     Args:
-        task: From an argument to rows or `Known`; it is sent to other processes.
-        arguments: In any order.
-        columns: Of the rows.
-        config: The processes, and a file's limits.
-        engine: On which they are run.
+        task: Maps an argument to rows or a `KnownSource`; it is pickled and sent to the processes.
+        arguments: The arguments, in any order.
+        columns: Columns of the rows.
+        config: Batch size, and the limits and retries of a file.
+        engine: The engine that runs the workers.
 
     Yields:
-        The argument and what the task answered, or why it has no answer; in the order in which they finish.
+        An argument and its result, or an `Unread`; in the order in which they finish.
     """
     import daft
     from daft import DataType
@@ -43,10 +43,10 @@ def each(
     use_engine(engine)
     rows, text = DataType.from_arrow_type(pa.struct(list(in_file(columns)))), DataType.string()
     outcome = DataType.struct({"rows": DataType.list(rows), "known": text, "failure": text})
-    limits = Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
+    limits = WorkerLimits(config.seconds_per_file, config.memory_mib_per_file, config.retries)
     imports = imported_by_describe(config)
 
-    # Called by one thread a core; each takes one of the workers, whose process may die.
+    # Daft calls this from one thread per core. Each call takes a free worker, whose process may die.
     @daft.cls(use_process=False)
     class Described:
         def __init__(self) -> None:
@@ -58,7 +58,7 @@ def each(
                 answer = self._work(argument)
             except Failed as failure:
                 return {"rows": [], "known": None, "failure": str(failure)}
-            if isinstance(answer, Known):
+            if isinstance(answer, KnownSource):
                 return {"rows": [], "known": answer.sha256, "failure": None}
             return {"rows": answer, "known": None, "failure": None}
 
@@ -68,7 +68,7 @@ def each(
         yield row["argument"], _answer(**row["outcome"])
 
 
-def _answer(rows: Rows, known: str | None, failure: str | None) -> Rows | Known | Unread:
+def _answer(rows: Rows, known: str | None, failure: str | None) -> Rows | KnownSource | Unread:
     if failure is not None:
         return Unread(failure)
-    return rows if known is None else Known(known)
+    return rows if known is None else KnownSource(known)

@@ -1,4 +1,4 @@
-"""Rows of sources that earlier runs decoded, so that only new or changed sources are decoded."""
+"""Cache the rows of decoded sources, so that later runs decode only new or changed sources."""
 
 import json
 import logging
@@ -17,18 +17,22 @@ from mobius_pipeline.runtime.files import digest
 
 log = logging.getLogger(__name__)
 
-# Part of every database's name: raise it when the rows that `describe` makes of the same bytes change, or if
-# a source that was read is now refused.
+# Part of the database's name. Increase it when `describe` gives other rows for the same bytes, or now rejects
+# a source that it used to read.
 _ROWS_VERSION = 4
 _HASH = 32  # bytes
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}  # the last: no such column
+_DAMAGE = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+}  # SQLITE_ERROR: no such column
 
 
 class DecodeCache:
-    """Rows by the hash of a source's bytes, in a database that holds every source as soon as it was read."""
+    """Rows by the SHA-256 of a source, in an SQLite database that is updated after each source."""
 
     def __init__(self, folder: Path, config: IngestConfig, clip: ClipFormat) -> None:
-        """Open the database below `folder` for these settings; others that change rows have another."""
+        """Choose the database below `folder` for these settings: settings that change rows have their own."""
         settings = {
             "rows": _ROWS_VERSION,
             "ingest": config.model_dump(include={"scenes", "windows"}),
@@ -44,7 +48,7 @@ class DecodeCache:
             if error.sqlite_errorcode not in _DAMAGE:  # a full disk, say
                 raise
             log.warning(
-                "%s is damaged (%s). A new one is written: all sources are decoded again.", self._path, error
+                "%s is damaged (%s). It is replaced, and all sources are decoded again.", self._path, error
             )
             self._path.unlink()
             self._sources = _opened(self._path)
@@ -56,19 +60,19 @@ class DecodeCache:
         self._sources.close()
 
     def hashes(self) -> "Hashes":
-        """SHA-256 of the sources whose rows are intact; the others are decoded again."""
+        """Return the SHA-256 of the sources whose rows are intact; other sources are decoded again."""
         every = self._sources.execute("SELECT sha256, rows FROM sources ORDER BY sha256")
         return Hashes(key for key, rows in every if len(key) == _HASH and _is_whole(rows))
 
     def rows_of(self, source: str, sha256: str) -> Rows:
-        """The rows of a source whose bytes have that hash, in hex, under whatever name they were read."""
+        """Return the rows for bytes with this SHA-256 (hex), with `source` as the name of their source."""
         key = bytes.fromhex(sha256)
         found = self._sources.execute("SELECT rows FROM sources WHERE sha256 = ?", [key]).fetchone()
         rows = json.loads(zlib.decompress(found[0]))
         return [{**known, "source": source, "path": source + known["path"]} for known in rows]
 
     def add(self, source: str, rows: Rows) -> None:
-        """Store the rows of a source; one that was rejected is not stored and read again the next time."""
+        """Store the rows of a source. A rejected source is not stored, so the next run reads it again."""
         if any(row["status"] == "rejected" for row in rows):
             return
         of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
@@ -79,10 +83,10 @@ class DecodeCache:
 
 
 class Hashes:
-    """A set of SHA-256 digests that takes 32 bytes each, wherever it is sent."""
+    """A set of SHA-256 digests that needs 32 bytes per digest, also when it is pickled."""
 
     def __init__(self, digests: Iterable[bytes]) -> None:
-        """Store digests that come in ascending order."""
+        """Store `digests`, which must be sorted in ascending order."""
         self._bytes = b"".join(digests)
 
     def __len__(self) -> int:
@@ -92,27 +96,27 @@ class Hashes:
         return self._bytes[place * _HASH : (place + 1) * _HASH]
 
     def __contains__(self, sha256: object) -> bool:
-        """Whether a digest, in hex, is one of them."""
+        """Return whether the set contains a digest, given in hex."""
         one = bytes.fromhex(str(sha256))
-        return self[bisect_left(self, one)] == one  # past the last one there are no bytes
+        return self[bisect_left(self, one)] == one  # past the end, a slice is empty
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     sources = sqlite3.connect(path, isolation_level=None)
-    # Writes do not wait for the disk: a killed process loses no row, and after a power cut sources are
-    # decoded again.
+    # Writes do not wait for the disk: no row is lost if the process is killed; after a power failure, sources
+    # are decoded again.
     sources.execute("PRAGMA synchronous = OFF")
     sources.execute("PRAGMA journal_mode = TRUNCATE")
     if (state := sources.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         sources.close()
         raise sqlite3.DatabaseError(state)
     sources.execute("CREATE TABLE IF NOT EXISTS sources (sha256 BLOB PRIMARY KEY, rows BLOB NOT NULL)")
-    sources.execute("SELECT sha256, rows FROM sources LIMIT 1")  # a database of something else has none
+    sources.execute("SELECT sha256, rows FROM sources LIMIT 1")  # fails for a database with another schema
     return sources
 
 
 def _is_whole(rows: Any) -> bool:
-    """Whether the rows of a source are intact, by zlib's checksum."""
+    """Return whether the rows of a source are intact, by zlib's checksum."""
     try:
         zlib.decompress(rows)
     except (TypeError, zlib.error):

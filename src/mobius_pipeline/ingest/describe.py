@@ -1,4 +1,4 @@
-"""One source as rows of the clip table: facts of its file, and of each clip in it."""
+"""Decode one source into rows of the clip table, one row per clip."""
 
 import logging
 import os
@@ -23,37 +23,37 @@ log = logging.getLogger(__name__)
 _READ = {"status": "ok", "reason": ""}
 
 
-class Known(NamedTuple):
-    """The answer for bytes whose rows are known already: their SHA-256, in hex."""
+class KnownSource(NamedTuple):
+    """The result for a source whose rows are already known: the SHA-256 of its bytes, in hex."""
 
     sha256: str
 
 
 def imported_by_describe(config: IngestConfig) -> list[str]:
-    """The modules that `describe` imports when it first runs."""
+    """Return the names of the modules that `describe` imports when it first runs."""
     return ["scipy.fftpack", *(["scenedetect.detectors"] if config.scenes else [])]
 
 
 def describe(
     folder: Path, source: str, config: IngestConfig, clip: ClipFormat, known: Container[str] = ()
-) -> Rows | Known:
-    """The clips of one source, decoded once; one that cannot be read is one rejected row.
+) -> Rows | KnownSource:
+    """Decode one source and return the rows of its clips; an unreadable source gives one rejected row.
 
     Args:
         folder: The folder of clips.
         source: A file, a member of a tar shard or a folder of images, relative to `folder`.
-        config: Scenes and windows that it is cut into.
-        clip: Frame rate and background of the statistics.
-        known: SHA-256 of bytes that need not be decoded: the answer for them is `Known`.
+        config: How the source is cut into scenes and windows.
+        clip: Frame rate and background for the statistics.
+        known: SHA-256 of sources that are not decoded; the result for them is a `KnownSource`.
 
     Raises:
-        Exception: If an allocation was refused, see `out_of_memory`.
+        Exception: If memory could not be allocated (see `out_of_memory`).
     """
     identity: dict[str, Any] = {}
     try:
         identity = _identity(folder / source)
         if identity["source_sha256"] in known:
-            return Known(identity["source_sha256"])
+            return KnownSource(identity["source_sha256"])
         with open_media(folder / source, clip.background) as media:
             return [{**row, **identity} for row in _clips(source, media, config, clip.rate)]
     except Exception as error:
@@ -65,9 +65,9 @@ def describe(
 def _reason(source: str, error: Exception) -> str:
     if isinstance(error, MediaError):
         return str(error)
-    if isinstance(error, OSError):  # no permission, a broken link, a failing disk
+    if isinstance(error, OSError):  # for instance no permission, a broken link or a failing disk
         return f"cannot be read: {error.strerror}"
-    # Any other error of a library rejects this source; the run goes on.
+    # Any other error of a library rejects this source only.
     log.debug("%s", source, exc_info=error)
     return f"cannot be read: {type(error).__name__}: {error}"
 

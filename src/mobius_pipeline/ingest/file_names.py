@@ -1,4 +1,4 @@
-"""Match the names in tables with the files of a folder."""
+"""Match file names in tables with the files of a folder."""
 
 import unicodedata
 from collections import defaultdict
@@ -7,22 +7,22 @@ from pathlib import PurePosixPath
 
 
 def plain(name: str) -> str:
-    """One spelling for a path: macOS writes an accented letter as two code points, tables as one."""
+    """Normalise a path to Unicode NFC: macOS writes an accented letter as two code points, tables as one."""
     return unicodedata.normalize("NFC", PurePosixPath(name).as_posix())
 
 
 def spelled(name: str, there: Container[str]) -> str:
-    """`name` in its plain spelling; with slashes for Windows' backslashes, if that file exists."""
+    """Return `name` normalised; with slashes for backslashes if only that file exists."""
     found = plain(name)
     slashed = plain(found.replace("\\", "/"))
     return slashed if slashed in there and found not in there else found
 
 
 class NameGuess:
-    """Guesses the file for a name that does not exist: one with another folder, case or suffix."""
+    """Guesses which file a wrong name means: one in another folder, or with another case or suffix."""
 
     def __init__(self, there: Iterable[str]) -> None:
-        """Choose among the files `there`."""
+        """Guess among the files `there`."""
         self._names, self._stems = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         for name in there:
             path = PurePosixPath(name.lower())
@@ -30,7 +30,7 @@ class NameGuess:
             self._stems[path.stem].append(name)
 
     def question(self, name: str) -> str:
-        """Ask whether the file was meant that shares most folders with `name`; "" if several do."""
+        """Return "Did you mean …?" for the file with most folders in common; "" if there is no single one."""
         path = PurePosixPath(name.replace("\\", "/").lower())
         alike = self._names.get(path.name) or self._stems.get(path.stem) or []
         shared = [(_shared(path, PurePosixPath(one.lower())), one) for one in alike]
@@ -39,7 +39,7 @@ class NameGuess:
 
 
 def _shared(one: PurePosixPath, other: PurePosixPath) -> int:
-    """How many folders above the files have the same names."""
+    """Return how many folders directly above the two files have the same names."""
     pairs = zip(reversed(one.parts[:-1]), reversed(other.parts[:-1]), strict=False)
     same = [a == b for a, b in pairs]
     return [*same, False].index(False)

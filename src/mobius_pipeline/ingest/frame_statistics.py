@@ -1,6 +1,6 @@
-"""Statistics of frames, updated frame by frame, so that no film has to fit in memory.
+"""Measure statistics of frames one by one, so that no source has to fit in memory.
 
-They are measured at the model's frame rate, in grey, on frames of 64 px across.
+They are measured at the model's frame rate, in grey, on frames reduced to about 64 px.
 """
 
 import imagehash
@@ -11,25 +11,27 @@ from PIL import Image
 from mobius_pipeline.media.decode import Frame, Pixels
 
 _ACROSS = 64  # px
-_STILL = 0.5  # grey levels: compression alone changes a still frame by less
+_STILL = 0.5  # grey levels: compression changes a still frame by less
 _BLACK = 32  # grey level
-_OF_A_BLACK_FRAME = 98  # percent of its pixels that are darker
+_OF_A_BLACK_FRAME = 98  # percent of the pixels of a black frame that are darker than that
 
 Floats = npt.NDArray[np.float64]
 
 
 class FrameStatistics:
-    """Times of all frames of a source, and statistics of those that the model would see."""
+    """Times of all frames of a source, and statistics of the frames that the model would see."""
 
     def __init__(self, rate: float, tick: float) -> None:
-        """Measure the first frame in each 1 / `rate` seconds; times are rounded to `tick` seconds."""
+        """Measure one frame per interval of 1 / `rate` seconds; times have a precision of `tick` seconds."""
         self._rate, self._tick, self._due = rate, tick, 0
         self._before: Floats | None = None
         self.starts: list[float] = []  # seconds from the first frame's start, of every frame
         self.durations: list[float] = []  # seconds, of every frame; 0 if unknown
-        self._seen: list[float] = []  # seconds at which the measured frames start; below one entry for each
+        self._seen: list[
+            float
+        ] = []  # starts of the measured frames, s; the lists below have an entry for each
         self._brightness: list[float] = []  # mean grey level, 0 to 255
-        self._change: list[float] = []  # mean absolute difference from the one before, in grey levels
+        self._change: list[float] = []  # mean absolute difference from the frame before, in grey levels
         self._black: list[bool] = []
         self._hashes: list[str] = []  # perceptual, hex
 
@@ -43,7 +45,7 @@ class FrameStatistics:
             self._measure(frame)
 
     def measures(self, start_s: float, end_s: float) -> dict[str, float | str]:
-        """The columns of a segment; a statistic is 0 if the segment is too short for it."""
+        """Return the statistics of a segment by column; 0 where the segment is too short for one."""
         first, last = np.searchsorted(self._seen, [start_s - 1e-6, end_s - 1e-6])
         first = min(first, len(self._seen) - 1)  # a segment may fall between two measured frames
         last = max(last, first + 1)
@@ -69,7 +71,7 @@ class FrameStatistics:
 
 
 def thumbnail(pixels: Pixels) -> Image.Image:
-    """A frame of 64 px or a little more across its shorter side, by averaging; smaller ones as they are."""
+    """Reduce a frame by averaging to a shorter side of 64 to 127 px; smaller frames are unchanged."""
     image = Image.fromarray(pixels)
     return image.reduce(max(1, min(image.size) // _ACROSS))
 

@@ -1,4 +1,4 @@
-"""Folders outside the folder of clips that links may lead into: DVC's cache, and those of the user."""
+"""Decide which folders outside the folder of clips links may lead into: DVC's cache, and configured ones."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,10 +9,10 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 class Allowed:
-    """The folders that links may lead into; looked up at the first link that leads out."""
+    """The folders that links may lead into; resolved when the first link leads outside."""
 
     def __init__(self, folders: Sequence[str] = (), project: Path | None = None) -> None:
-        """Allow `folders`, relative to `project`, and the cache of the project's DVC, if there is one."""
+        """Allow `folders`, relative to `project`, and the project's DVC cache, if there is one."""
         self._named, self._project = folders, project
 
     @cached_property
@@ -22,14 +22,14 @@ class Allowed:
         return named + ([cache.resolve() for cache in dvc_caches(self._project)] if self._project else [])
 
     def __contains__(self, target: object) -> bool:
-        """Whether a path without links is one of the folders or lies in one."""
+        """Return whether a path (without links) is one of the folders or lies in one."""
         return any(Path(str(target)).is_relative_to(folder) for folder in self._folders)
 
 
 def dvc_caches(project: Path) -> list[Path]:
-    """The folder that DVC keeps the project's data in, as it is configured; none without DVC.
+    """Return the cache folder that the project's DVC configuration names; empty without DVC.
 
-    With `cache.type symlink` DVC puts a link into it where a file was.
+    With `cache.type symlink`, DVC replaces each file by a link into it.
 
     Raises:
         MobiusError: If DVC's configuration cannot be read.
@@ -45,6 +45,6 @@ def dvc_caches(project: Path) -> list[Path]:
         return []
     except ConfigError as error:
         raise MobiusError(
-            f"A link leads outside of the folder of clips. Whether into DVC's cache cannot be seen, since "
+            f"A link leads outside the folder of clips. It cannot be checked against DVC's cache, because "
             f"DVC's configuration for {project} is damaged ({error}): see `dvc config --list`."
         ) from error

@@ -1,14 +1,14 @@
-"""Tables that name files and their captions: CSV, JSON lines or parquet, a row a file or a caption.
+"""Read tables of files and captions: CSV, JSON lines or Parquet, one row per file or per caption.
 
-| column | what it holds |
+| column | content |
 | --- | --- |
-| file, or file_name | relative to the folder of clips, POSIX |
-| *_file_name | where there is neither; each of them, as Hugging Face's VideoFolder has them |
-| file_names, *_file_names | likewise, a list of files (JSON lines and parquet) |
-| caption, or text | a text, or nothing; of each file of the row |
-| captions | a list of texts (JSON lines and parquet; in CSV a file takes several rows) |
-| group | a text or nothing; all files of a group fall on one side of the split |
-| sha256 | in a listing: of the file's bytes, hex, or nothing; a file with other bytes is rejected |
+| file, or file_name | POSIX path, relative to the folder of clips |
+| *_file_name | if there is neither of these: all such columns, as in Hugging Face's VideoFolder |
+| file_names, *_file_names | likewise, a list of files (JSON lines and Parquet) |
+| caption, or text | caption of each file of the row; may be empty |
+| captions | list of captions (JSON lines and Parquet; CSV takes one row per caption) |
+| group | may be empty; all files of a group have the same split |
+| sha256 | only in a listing: SHA-256 of the file, hex; may be empty; a file with other bytes is rejected |
 """
 
 import csv
@@ -25,19 +25,19 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 _COLUMNS = ("file", "caption", "captions", "group", "sha256")
 _OTHER_NAMES = {"file_name": "file", "text": "caption"}  # as Hugging Face calls them
-_NAMES_FILES = re.compile(r"(.+_)?file_names?")  # what it takes for a column of files
-_SEPARATORS = re.compile("[;|\t]")  # of columns, but none that is read
+_NAMES_FILES = re.compile(r"(.+_)?file_names?")  # VideoFolder's names for columns of files
+_SEPARATORS = re.compile("[;|\t]")  # column separators that are not supported
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ROWS_AT_ONCE = 10_000
 
-Numbered = Iterator[tuple[int, Any]]  # the line or row in the file, from 1, and its content
+Numbered = Iterator[tuple[int, Any]]  # number of a line or row, from 1, and its content
 
 
 def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
-    """`name`.csv, `name`.jsonl or `name`.parquet at the top of `folder`, in any case; None if there is none.
+    """Find `name`.csv, .jsonl or .parquet (in any case) directly in `folder`; return None if there is none.
 
     Raises:
-        MobiusError: If there are two of them, or it must not be opened.
+        MobiusError: If there are several, or it must not be opened.
     """
     names = {f"{name}{suffix}" for suffix in READERS}
     if refused := [table for table in tree.refused if table.lower() in names]:
@@ -49,11 +49,11 @@ def find_table(folder: Path, tree: Tree, name: str) -> Path | None:
 
 
 def read_table(path: Path, captioned: bool) -> Iterator[ListingRow]:
-    """Yield what each row says of a file, whose name is as it is written there.
+    """Yield the rows of a table, one per file; file names are not normalised.
 
     Args:
-        path: A file whose suffix says its format.
-        captioned: Whether a row without a column of captions is an error.
+        path: The table; its suffix gives the format.
+        captioned: Whether a missing column of captions is an error.
 
     Raises:
         MobiusError: If a line is damaged or lacks a column, with its number.
@@ -71,7 +71,7 @@ def read_table(path: Path, captioned: bool) -> Iterator[ListingRow]:
 
 
 def lacks_columns(path: Path) -> str:
-    """Which columns are missing for files with captions, and which were seen instead; "" if none is missing.
+    """Return which columns a table of captions lacks and which it has; "" if it lacks none.
 
     Raises:
         MobiusError: If the first row is damaged.
@@ -103,7 +103,7 @@ def _by_our_names(record: Any) -> Any:
 
 
 def file_columns(columns: Iterable[Any]) -> list[str]:
-    """Those that name files as in Hugging Face's VideoFolder."""
+    """Return the columns that name files, by the rule of Hugging Face's VideoFolder."""
     return [name for name in columns if isinstance(name, str) and _NAMES_FILES.fullmatch(name)]
 
 
@@ -113,7 +113,7 @@ def _csv_rows(path: Path) -> Numbered:
         try:
             yield from ((rows.line_num, row) for row in rows)
         except csv.Error as error:
-            begun = rows.line_num + 1  # an open quote takes in all that follows
+            begun = rows.line_num + 1  # an unclosed quote swallows all lines after it
             raise MobiusError(f"{path}, line {begun}: damaged ({error})") from error
 
 
@@ -140,7 +140,7 @@ def _parquet_rows(path: Path) -> Numbered:
             batches = file.iter_batches(_ROWS_AT_ONCE, columns=columns)
             yield from enumerate((record for batch in batches for record in batch.to_pylist()), 1)
     except pa.ArrowException as error:
-        raise MobiusError(f"{path} is damaged or no parquet file ({error})") from error
+        raise MobiusError(f"{path} is damaged or not a Parquet file ({error})") from error
 
 
 READERS: dict[str, Callable[[Path], Numbered]] = {
@@ -151,7 +151,7 @@ READERS: dict[str, Callable[[Path], Numbered]] = {
 
 
 def _missing(record: Any, captioned: bool, written: Any) -> str:
-    """Which columns a row lacks, and which it has; "" if it lacks none."""
+    """Return which columns a row lacks and which it has; "" if it lacks none."""
     if not isinstance(record, dict):
         return 'not an object such as {"file": "a.mp4", "caption": "a cat"}'
     missing = ["caption"] if captioned and record.keys().isdisjoint({"caption", "captions"}) else []
@@ -163,7 +163,7 @@ def _missing(record: Any, captioned: bool, written: Any) -> str:
 def _files(record: Any, captioned: bool, written: Any) -> list[str]:
     if missing := _missing(record, captioned, written):
         raise ValueError(missing)
-    if None in record:  # where the reader of CSV puts them
+    if None in record:  # csv.DictReader stores surplus fields under None
         raise ValueError("more fields than columns. Put a caption with commas in double quotes.")
     files = record["file"] if isinstance(record["file"], list) else [record["file"]]
     if not files:
@@ -174,34 +174,38 @@ def _files(record: Any, captioned: bool, written: Any) -> list[str]:
 
 
 def _header(record: dict[str, Any]) -> str:
-    """What was seen in place of the columns that are missing."""
+    """Describe the columns that a table has, to explain a missing one."""
     seen = [name for name in record if name is not None]
     hint = " Separate columns by commas." if any(map(_SEPARATORS.search, seen)) else ""
     return f"It has {', '.join(map(repr, seen)) or 'none'}.{hint}"
 
 
 def captions_of(record: dict[str, Any]) -> list[str]:
-    """The texts in `caption`, then in `captions`; ValueError if they are not texts."""
+    """Return the captions of a record: `caption`, then `captions`.
+
+    Raises:
+        ValueError: If they are not strings.
+    """
     one, several = record.get("caption"), record.get("captions") or []
     if not isinstance(several, list):
-        raise ValueError("`captions` must be a list of texts. In CSV give each its own row, as `caption`.")
+        raise ValueError("`captions` must be a list of strings. In CSV, use one row per `caption`.")
     captions = [caption for caption in [one, *several] if caption is not None]
     if wrong := [caption for caption in captions if not isinstance(caption, str)]:
-        raise ValueError(f"a caption must be a text, not {wrong[0]!r}")
+        raise ValueError(f"a caption must be a string, not {wrong[0]!r}")
     return [_text(caption) for caption in captions]
 
 
 def _sha256(record: dict[str, Any]) -> str:
     sha256 = str(record.get("sha256") or "").strip().lower()
     if sha256 and not _SHA256.fullmatch(sha256):
-        raise ValueError(f"`sha256` must be 64 hexadecimal digits or nothing, not {record['sha256']!r}")
+        raise ValueError(f"`sha256` must be 64 hexadecimal digits or empty, not {record['sha256']!r}")
     return sha256
 
 
 def _group(record: dict[str, Any]) -> str:
     group = record.get("group")
     if group is not None and not isinstance(group, str):
-        raise ValueError(f"`group` must be a text or nothing, not {group!r}")
+        raise ValueError(f"`group` must be a string or empty, not {group!r}")
     return _text((group or "").strip())
 
 

@@ -1,4 +1,4 @@
-"""All sources of a folder as rows; sources with known bytes are not decoded again."""
+"""Read all sources of a folder into rows; sources with known bytes are not decoded again."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.dataflow import Unread, each
 from mobius_pipeline.ingest.decode_cache import DecodeCache
-from mobius_pipeline.ingest.describe import Known, describe
+from mobius_pipeline.ingest.describe import KnownSource, describe
 from mobius_pipeline.ingest.schema import SOURCE_COLUMNS, Rows, rejected
 from mobius_pipeline.ingest.sources import Sources
 from mobius_pipeline.media.clip_format import ClipFormat
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 def read_sources(
     folder: Path, sources: Sources, config: IngestConfig, engine: EngineConfig, clip: ClipFormat, work: Path
 ) -> Iterator[Rows]:
-    """Yield the rows of each source in order; a source that cannot be read is one rejected row.
+    """Yield the rows of each source in order; an unreadable source gives one rejected row.
 
     Args:
         folder: The folder of clips.
         sources: The sources, with the SHA-256 that a listing gives for them.
-        config: How they are cut and read.
-        engine: The engine of Daft that runs the workers.
-        clip: Frame rate and background of the statistics.
+        config: How sources are cut and read.
+        engine: The Daft engine that runs the workers.
+        clip: Frame rate and background for the statistics.
         work: Folder of the decode cache.
     """
     paths = sources.paths
@@ -43,7 +43,7 @@ def read_sources(
                 match answer:
                     case Unread(reason):
                         yield source, [rejected(source, reason)]
-                    case Known(sha256):
+                    case KnownSource(sha256):
                         reused += 1
                         yield source, cache.rows_of(source, sha256)
                     case rows:
@@ -56,7 +56,7 @@ def read_sources(
 
 
 def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator[Rows]:
-    """Yield results in the order of `names`; a result that is early waits in memory."""
+    """Yield results in the order of `names`; early results are kept in memory."""
     coming, waiting = iter(done), dict[str, Rows]()
     for name in names:
         while name not in waiting:
@@ -65,9 +65,9 @@ def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator
 
 
 def check_hash(source: str, rows: Rows, promised: Sequence[str]) -> Rows:
-    """The rows of a source, or a rejected row if a listing gives another SHA-256 for its bytes."""
+    """Return the rows of a source, or a rejected row if a listing gives another SHA-256 for it."""
     about = {name: rows[0][name] for name in ("source_sha256", "bytes")}
     if rows[0]["status"] == "rejected" or all(one == about["source_sha256"] for one in promised):
         return rows
-    reason = f"its SHA-256 is {about['source_sha256']}, and the listing promises {' and '.join(promised)}"
+    reason = f"its SHA-256 is {about['source_sha256']}, but the listing gives {' and '.join(promised)}"
     return [rejected(source, reason, **about)]

@@ -1,6 +1,6 @@
-"""The columns of the clip table: rows, readers, validation and docs/clip_table.md are derived from them.
+"""Define the clip table's columns, from which rows, readers, validation and docs/clip_table.md are derived.
 
-The manifest and the quarantine hold the same columns and those that `validate` adds.
+The manifest and the quarantine have the same columns, and those that `validate` adds.
 """
 
 from dataclasses import replace
@@ -20,17 +20,17 @@ _ABOUT, _UNIT = b"about", b"unit"  # keys of a column's metadata
 
 
 def _column(name: str, kind: pa.DataType, about: str, unit: str = "", *, required: bool = False) -> pa.Field:
-    """A column; each clip that is trained on has a value in a `required` one."""
+    """Define a column. Every clip that is trained on has a value in a `required` column."""
     return pa.field(name, kind, not required, {_ABOUT: about.encode(), _UNIT: unit.encode()})
 
 
-# What is read from a source itself, in the order of the file.
+# Columns that are read from the source itself, in the order of the table.
 SOURCE_COLUMNS = pa.schema(
     [
         _column(
             "source",
             _TEXT,
-            "file, member of a tar shard or folder of images: a POSIX path in the folder of clips",
+            "file, member of a tar shard or folder of images, as a POSIX path in the folder of clips",
         ),
         _column("source_sha256", _TEXT, "SHA-256 of the source's bytes", "hex", required=True),
         _column("bytes", _INTEGER, "size of the source", "bytes", required=True),
@@ -56,7 +56,7 @@ SOURCE_COLUMNS = pa.schema(
             "mean change of a pixel from frame to frame at the model's rate",
             "grey levels, 0 to 255",
         ),
-        _column("static_share", _DECIMAL, "share of these frames that change by less than half a grey level"),
+        _column("static_share", _DECIMAL, "share of frames that change by less than half a grey level"),
         _column("black_share", _DECIMAL, "share of frames that are nearly black"),
         _column(
             "flicker", _DECIMAL, "mean absolute second difference of a frame's brightness", "grey levels"
@@ -74,15 +74,15 @@ SOURCE_COLUMNS = pa.schema(
 CLIP_COLUMNS = pa.schema(
     [
         *SOURCE_COLUMNS,
-        _column("captions", pa.list_(_TEXT), "all captions of the clip without repetitions", required=True),
+        _column("captions", pa.list_(_TEXT), "distinct captions of the clip", required=True),
         _column("caption", _TEXT, "the first of `captions`; empty if there is none", required=True),
-        _column("words", _INTEGER, "words of letters in `caption`: 1 for `IMG_0042`"),
+        _column("words", _INTEGER, "words in `caption`, counting only letters: 1 for `IMG_0042`"),
         _column("model_frames", _INTEGER, "frames of the clip at the model's rate", "frames", required=True),
-        _column("group", _TEXT, "from the captions or the listing; a group falls on one side of the split"),
+        _column("group", _TEXT, "from the captions or the listing; all clips of a group have one split"),
         _column(
             "split",
             _TEXT,
-            "`train` or `heldout`, by the hash of the group, or of the source without one",
+            "`train` or `heldout`, by the hash of the group, or of the source if it has no group",
             required=True,
         ),
         _column(
@@ -101,28 +101,28 @@ _EMPTY = {_TEXT: "", _INTEGER: 0, _DECIMAL: 0.0}
 
 
 def in_file(columns: pa.Schema) -> pa.Schema:
-    """The columns as a Parquet file holds them: without metadata, and each may hold nulls."""
+    """Return the columns as stored in a Parquet file: nullable and without metadata."""
     return pa.schema([field.remove_metadata().with_nullable(True) for field in columns])
 
 
 def meaning_of(column: str) -> str:
-    """What a column of the clip table holds."""
+    """Return the description of a column of the clip table."""
     return str(CLIP_COLUMNS.field(column).metadata[_ABOUT].decode())
 
 
 def unit_of(column: str) -> str:
-    """The unit of a column of the clip table, or ""."""
+    """Return the unit of a column of the clip table, or ""."""
     return str(CLIP_COLUMNS.field(column).metadata[_UNIT].decode())
 
 
 def rejected(source: str, reason: str, **known: Any) -> Row:
-    """The row of a source that cannot be used, with the columns that are known."""
+    """Return the row of a rejected source; `known` gives further columns."""
     empty = {field.name: _EMPTY[field.type] for field in SOURCE_COLUMNS}
     return {**empty, "source": source, "path": source, "status": "rejected", "reason": reason, **known}
 
 
 def _readable_ones_inside(table: pa.Table) -> Any:
-    """A listing may name a source outside the folder; its row is rejected and says so."""
+    """Allow paths outside the folder in rejected rows only: a listing may name such a source."""
     outside = pc.match_substring_regex(table["path"], OUTSIDE)
     return pc.invert(pc.and_(pc.equal(table["status"], "ok"), outside))
 
@@ -135,7 +135,7 @@ def _captioned(table: pa.Table) -> Any:
     return pc.greater(pc.list_value_length(table["captions"]), 0)
 
 
-# Nulls in other columns are for `validate`, which puts their clips into the quarantine.
+# Nulls are allowed here: `validate` quarantines their clips.
 CLIPS = Table(
     pa.schema([field.with_nullable(not pa.types.is_list(field.type)) for field in CLIP_COLUMNS]),
     rules=(Rule("path", _readable_ones_inside, f"a path inside {_FOLDER}"),),

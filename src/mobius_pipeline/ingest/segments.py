@@ -1,4 +1,4 @@
-"""Cut a source at changes of scene, found by PySceneDetect, and into windows of one length."""
+"""Cut a source at scene changes, found by PySceneDetect, and into windows of equal length."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from mobius_pipeline.ingest.config import ScenesConfig, WindowsConfig
 from mobius_pipeline.ingest.frame_statistics import thumbnail
 from mobius_pipeline.media.decode import Pixels
 
-# PySceneDetect counts frames of a constant rate; at this one the number of a frame is its time.
+# PySceneDetect assumes a constant frame rate; at this rate, a frame number is a time in ms.
 _MILLISECONDS = 1000.0
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Span = tuple[float, float]  # seconds from the first frame's start, the end excl
 
 
 class SceneCuts:
-    """Finds cuts frame by frame. PySceneDetect does not open the file: its reader has no limits."""
+    """Finds scene cuts frame by frame. PySceneDetect does not open the file: its reader has no limits."""
 
     def __init__(self, config: ScenesConfig) -> None:
         self._detector = _detector(config)
@@ -33,11 +33,11 @@ class SceneCuts:
     def update(self, start_s: float, pixels: Pixels) -> None:
         """Add the next frame, uint8 RGB (H, W, 3)."""
         self._last = self._at(start_s)
-        small = np.ascontiguousarray(np.asarray(thumbnail(pixels))[..., ::-1])  # BGR, as OpenCV has it
+        small = np.ascontiguousarray(np.asarray(thumbnail(pixels))[..., ::-1])  # BGR, as in OpenCV
         self._found += self._detector.process_frame(self._last, small)
 
     def cuts(self) -> list[float]:
-        """Start of every scene but the first in seconds; no frame may be added afterwards."""
+        """Return the start of every scene but the first, in seconds. Add no frame after this call."""
         found = self._found + self._detector.post_process(self._last)
         return sorted({cut.frame_num / _MILLISECONDS for cut in found})
 
@@ -60,13 +60,13 @@ def _detector(config: ScenesConfig) -> "SceneDetector":
 def spans(
     starts: Sequence[float], end_s: float, cuts: Sequence[float], windows: WindowsConfig | None
 ) -> list[Span]:
-    """The segments of a source, each from a frame's start to a frame's start or the end.
+    """Return the segments of a source, which start and end at the starts of frames, or end with the source.
 
     Args:
-        starts: Of every frame, in seconds.
-        end_s: At which the last one ends.
-        cuts: Seconds near the starts of frames that begin a scene.
-        windows: Cuts each scene further; what no window holds at its end is a segment too.
+        starts: Start of every frame, in seconds.
+        end_s: End of the last frame, in seconds.
+        cuts: Scene cuts in seconds; each is moved to the nearest start of a frame.
+        windows: How to cut each scene into windows; a remainder at its end becomes a segment too.
     """
     times = np.asarray(starts)
     exact = [float(times[np.abs(times - cut).argmin()]) for cut in cuts]
@@ -87,6 +87,6 @@ def _windows(scene: Span, config: WindowsConfig, times: Floats) -> Iterator[Span
 
 
 def _frame_at(seconds: float, times: Floats) -> float:
-    """The start of the first frame that does not start before; past the last one, the time itself."""
+    """Return the start of the first frame at or after `seconds`; `seconds` itself after the last frame."""
     place = int(np.searchsorted(times, seconds - 1e-3))
     return float(times[place]) if place < len(times) else seconds

@@ -1,6 +1,6 @@
-"""Folders of numbered pictures, each folder a clip: `shots/0001` with `frame_001.png`, `frame_002.png` ….
+"""Find folders of numbered pictures, each of which is a clip: `shots/0001/frame_001.png`, `frame_002.png` ….
 
-`sequence.json` in the folder says how fast they are shown: `{"fps": 24}`.
+`sequence.json` in the folder gives the frame rate: `{"fps": 24}`.
 """
 
 from collections import defaultdict
@@ -12,18 +12,18 @@ from mobius_pipeline.media.image_sequence import IMAGES, SEQUENCE
 _NO_RATE = (
     f'numbered pictures without a frame rate. Write {SEQUENCE} beside them, for instance {{"fps": 24}}.'
 )
-_AT_THE_TOP = "numbered pictures lie directly in the folder of clips. Move them into a folder of their own."
-_ANIMATION = 0b10  # among the flags of an extended WebP file
+_AT_THE_TOP = "numbered pictures lie directly in the folder of clips. Move them into a subfolder."
+_ANIMATION = 0b10  # flag of an extended WebP file
 
 
 def find_sequences(folder: Path, tree: Tree, media: set[str]) -> tuple[dict[str, str], set[str]]:
     """Find the folders of pictures in `tree`; `media` are the suffixes of clips that are files.
 
-    A folder with a `sequence.json` is one, all pictures in it its frames; and one that holds no clip but at
-    least two stills whose names end in a number, which may have been meant as one.
+    These are folders with a `sequence.json`, where all pictures are frames; and folders without one that hold
+    no clip but at least two stills whose names end in a number, since they may be meant as a clip.
 
     Returns:
-        The folders with why each cannot be used, "" if it can, and the files that they are made of.
+        Folder to the reason why it cannot be used ("" if it can), and the files that the folders consist of.
     """
     refused = {
         _folder_of(name): f"{name}: {reason}"
@@ -69,7 +69,7 @@ def _is_undeclared(folder: Path, names: list[str], media: set[str]) -> bool:
 
 
 def _is_still(path: Path) -> bool:
-    """Say whether a picture is not an animation, by its first bytes; one that cannot be read is none."""
+    """Return whether a picture is not animated, by its first bytes; False if it cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(65_536)

@@ -1,8 +1,8 @@
-"""Clips and captions in a tar shard of the WebDataset layout.
+"""Read the clips and captions of a tar shard in WebDataset's layout.
 
-Members with the same key, the name up to the first dot of its last part, belong together: `a/0001.mp4` is the
-clip that `a/0001.txt` (a line a caption), `a/0001.cls` (a class's name) and `a/0001.json` (`caption` or
-`captions`) describe. https://github.com/webdataset/webdataset
+Members with the same key, the name up to the first dot of its last part, belong together: the clip
+`a/0001.mp4` is described by `a/0001.txt` (one caption per line), `a/0001.cls` (a class name) and
+`a/0001.json` (`caption` or `captions`). https://github.com/webdataset/webdataset
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from mobius_pipeline.ingest.texts import MAX_BYTES, SUFFIXES, captions_in
 from mobius_pipeline.ingest.walk import NO_TEXT, printable
 from mobius_pipeline.media import tar
 
-_EMPTY = "holds no clips: no member's name ends as a media file's does"
+_EMPTY = "holds no clips: no member has the suffix of a media file"
 
 
 @dataclass
@@ -21,10 +21,10 @@ class Shard:
     """Contents of a shard, by the names of its members.
 
     Attributes:
-        clips: Members that are media by their suffix, with their captions in the members' order.
-        refused: Why a member is not read.
-        damage: What is wrong with the shard itself, "" if nothing is; its clips are good nevertheless.
-        unusable: Text members that should hold captions but cannot be used.
+        clips: Members with the suffix of a media file, and their captions in the order of the members.
+        refused: Members that are not read, and why.
+        damage: What is wrong with the shard itself, or ""; `clips` can be used nevertheless.
+        unusable: Text members whose captions cannot be read.
     """
 
     clips: dict[str, list[str]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ def read_shard(path: Path, media: set[str]) -> Shard:
 
 
 def _captions(path: Path, archive: tar.Archive, shard: Shard) -> defaultdict[str, list[str]]:
-    """Captions by key; members that hold none are added to the shard's unusable ones."""
+    """Return the captions by key; add members that cannot be read to `shard.unusable`."""
     captions = defaultdict[str, list[str]](list)
     with path.open("rb") as file:
         for name, (offset, size) in archive.members.items():

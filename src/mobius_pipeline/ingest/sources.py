@@ -1,4 +1,4 @@
-"""The sources below a folder of raw clips: media files, folders of numbered pictures, tar shards."""
+"""Find the sources below a folder of raw clips: media files, folders of numbered pictures, tar shards."""
 
 import logging
 from collections import Counter
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng", ".png"}
 SHARD = ".tar"
 LISTING = "listing"
-# Captions and provenance, as DVC's of imported folders: not clips, and not worth a warning.
+# Captions and provenance (such as DVC's of imported folders): not clips, and not worth a warning.
 _BESIDE = {".txt", ".caption", ".csv", ".json", ".jsonl", ".parquet", ".dvc"}
 
 
@@ -32,11 +32,11 @@ class Sources:
     """The sources of clips below a folder, as relative POSIX paths; a tar shard counts as a folder.
 
     Attributes:
-        paths: Those to be read, sorted.
-        refused: Those that are not opened, and why.
-        tree: What else lies there.
-        listed: What a listing says of them, by plain name; None without a listing.
-        members: What tar shards say of theirs, by path.
+        tree: All files below the folder.
+        paths: The sources to read, sorted.
+        refused: The sources that are not opened, and why.
+        listed: Rows of the listing by normalised name; None without a listing.
+        members: Captions of the members of tar shards, by path.
     """
 
     tree: Tree
@@ -46,21 +46,21 @@ class Sources:
     members: ListingIndex = field(default_factory=ListingIndex)
 
     def rejected(self) -> list[dict[str, Any]]:
-        """The refused sources as rows of the clip table."""
+        """Return the refused sources as rows of the clip table."""
         return [rejected(path, reason) for path, reason in self.refused.items()]
 
     def promised(self, path: str) -> list[str]:
-        """The SHA-256 that the listing gives for a source: nothing, one, or several that disagree."""
+        """Return the SHA-256 that the listing gives for a source: none, one, or several that disagree."""
         return self.listed.hashes(plain(path)) if self.listed else []
 
 
 def find_media(folder: Path, allowed: Container[str] = ()) -> Sources:
-    """Find all sources below `folder`, or those that its listing names; what is passed over is logged.
+    """Find all sources below `folder`, or only those that its listing names; log what is skipped.
 
-    Links may lead out of it into `allowed`.
+    Links may lead out of the folder into `allowed`.
 
     Raises:
-        MobiusError: If there are none, or the listing is damaged.
+        MobiusError: If there are no sources, or the listing is damaged.
     """
     tree = walk(folder, allowed)
     listing = find_table(folder, tree, LISTING)
@@ -73,7 +73,7 @@ def find_media(folder: Path, allowed: Container[str] = ()) -> Sources:
     if not folder.is_dir() or not (found.paths or found.refused):
         raise MobiusError(
             f"There are no clips in {folder}. Put {', '.join(sorted(SUFFIXES))} files there, tar shards of "
-            "such or folders of numbered pictures, or name another folder in `clips` of "
+            "them or folders of numbered pictures, or set another folder with `clips` in "
             "conf/base/globals.yml."
         )
     return found
@@ -95,7 +95,7 @@ def _add_files(found: Sources, folder: Path) -> None:
     found.refused |= {name: tree.refused[name] for name in tree.refused if _is_clip(tree, name)}
     found.refused |= {name: reason for name, reason in sequences.items() if reason}
     for name in frames:
-        found.refused.pop(name, None)  # its folder is a source
+        found.refused.pop(name, None)  # its folder is the source
     passed = frames.union(media)
     _log_others(tree, [name for name in tree.files if name not in passed])
 
@@ -113,8 +113,8 @@ def _add_shards(found: Sources, folder: Path) -> None:
         unusable += [f"{name}/{member}" for member in shard.unusable]
     if unusable:
         log.warning(
-            "%d text members of tar shards cannot be used (no UTF-8 text, damaged JSON or too long), %s for "
-            "instance.",
+            "%d text members of tar shards cannot be used (not UTF-8 text, damaged JSON or too long), "
+            "such as %s.",
             len(unusable),
             unusable[0],
         )
@@ -147,26 +147,26 @@ def _why_missing(name: str, refused: dict[str, str], there: set[str]) -> str:
         return f"an address; nothing is downloaded. Bring its folder here first ({PAGE})."
     if path.is_absolute() or ".." in path.parts:
         return (
-            "an absolute path or one with `..`; nothing there is opened. Name it from the folder of clips on."
+            "an absolute path or one with `..`, which is not opened. Give it relative to the folder of clips."
         )
     if above := next((part for part in [name, *map(str, path.parents)] if part in refused), None):
         return refused[above] if above == name else f"{above}: {refused[above]}"
     if name in there:
-        return "is listed, but is not a clip: neither media by its suffix nor a folder of pictures"
-    return "is listed, but is not there."
+        return "is listed, but is not a clip: neither a media file by its suffix nor a folder of pictures"
+    return "is listed, but does not exist."
 
 
 def _log_others(tree: Tree, names: list[str]) -> None:
-    """Log how many files are neither clips nor belong to one."""
+    """Log how many files are neither clips nor belong to a clip."""
     suffixes = Counter(_suffix(name) or "(none)" for name in names)
     if other := {suffix: n for suffix, n in suffixes.items() if suffix not in _BESIDE | {SHARD}}:
-        log.warning("Files that are not media by their suffix, passed over: %s.", other)
+        log.warning("Skipped files that are not media by their suffix: %s.", other)
     if closed := [name for name in tree.refused if not _is_clip(tree, name)]:
         log.warning(
-            "%d files that are not clips are not opened either, %s for instance: %s",
+            "%d files that are not clips are not opened, such as %s: %s",
             len(closed),
             closed[0],
             tree.refused[closed[0]],
         )
     if tree.hidden:
-        log.info("%d hidden files and folders passed over.", tree.hidden)
+        log.info("Skipped %d hidden files and folders.", tree.hidden)

@@ -1,4 +1,4 @@
-"""A folder of media files as the clip table, one row a clip; `ingest/schema.py` says what its columns are."""
+"""Build the clip table of a folder of media files, one row per clip (columns: `ingest/schema.py`)."""
 
 import hashlib
 import heapq
@@ -26,7 +26,7 @@ from mobius_pipeline.runtime.tables import CHECKSUMS
 
 log = logging.getLogger(__name__)
 
-_NAMED = 50  # rejected rows in the log
+_NAMED = 50  # rejected rows named in the log
 _ROWS_AT_ONCE = 1024  # in memory, and in a row group of the file
 _SCHEMA = in_file(CLIP_COLUMNS)
 _WORD = re.compile(r"[^\W\d_]+")
@@ -42,15 +42,15 @@ def tabulate(
 ) -> Path:
     """Read every source below `folder` into a table of its clips, sorted by source and time.
 
-    Rows are written as they come: only the names of the files are held in memory.
+    Rows are written as they arrive: only the file names are held in memory.
 
     Args:
         folder: The raw clips.
         config: How they are cut and read.
         clip: The clip format of the model.
-        work: Folder of the table and of the decode cache: the next run decodes only new bytes.
-        engine: The engine of Daft that runs the workers.
-        project: The project, whose DVC cache links may lead into; `config.linked_folders` are relative to it.
+        work: Folder of the table and of the decode cache, so that the next run decodes only new files.
+        engine: The Daft engine that runs the workers.
+        project: The project. Links may lead into its DVC cache; `config.linked_folders` are relative to it.
 
     Returns:
         A Parquet file below `work`.
@@ -79,7 +79,7 @@ def _source(row: Row) -> str:
 def _complete(
     by_source: Iterable[Rows], captions: Captions, config: IngestConfig, clip: ClipFormat
 ) -> Iterator[Row]:
-    """Yield the rows of the sources with the columns that follow from their captions and from each other."""
+    """Yield the rows of the sources with the derived columns added."""
     for rows in by_source:
         source = _source(rows[0])
         texts, group = captions.of(source), captions.group_of(source)
@@ -88,7 +88,7 @@ def _complete(
 
 
 def _derived(row: Row, captions: list[str], group: str, config: IngestConfig, clip: ClipFormat) -> Row:
-    """The columns that are derived from other columns and from the captions."""
+    """Return the columns that are derived from other columns, the captions and the group."""
     caption = next(iter(captions), "")
     return {
         "captions": captions,
@@ -111,7 +111,7 @@ def _write(rows: Iterator[Row], path: Path) -> None:
 
 
 def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
-    """SHA-256 of the media bytes' digest and the frame range: the clip's name wherever its file lies."""
+    """Return the SHA-256 of (SHA-256 of the source, frame range), which is independent of the file's name."""
     return hashlib.sha256(f"{source_sha256}:{start_frame}:{end_frame}".encode()).hexdigest()
 
 
@@ -133,4 +133,4 @@ def _log_summary(table: Path, folder: Path) -> None:
     for row in rejected.slice(0, _NAMED).to_pylist():
         log.warning("Rejected: %s (%s)", row["path"], row["reason"])
     if len(rejected) > _NAMED:
-        log.warning("… and %d more; the quarantine names them all.", len(rejected) - _NAMED)
+        log.warning("… and %d more; the quarantine lists them all.", len(rejected) - _NAMED)

@@ -1,4 +1,4 @@
-"""Captions in small text files."""
+"""Read captions from small text files."""
 
 import json
 import re
@@ -6,16 +6,17 @@ from collections.abc import Iterable
 
 from mobius_pipeline.ingest.listing import captions_of
 
-LINES = (".txt", ".caption")  # endings of texts with a caption a line; the latter is kohya's
+LINES = (".txt", ".caption")  # suffixes of files with one caption per line; the latter is kohya's
 SUFFIXES = {*LINES, ".cls", ".json"}
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")  # str.splitlines also cuts at characters within sentences
-MAX_BYTES = 1 << 20  # more is not a caption, and need not be read to know it
+MAX_BYTES = 1 << 20  # a larger file is not a caption, and is not read completely
 
 
 def captions_in(suffix: str, data: bytes) -> list[str]:
-    """Captions in a file's bytes.
+    """Return the captions in the bytes of a file.
 
-    A line each of `.txt` and `.caption`, all of `.cls`, `caption` or `captions` of `.json`.
+    These are the lines of `.txt` and `.caption`, the whole text of `.cls`, `caption` and `captions` of
+    `.json`.
 
     Raises:
         ValueError: If it is not UTF-8 text, too long, or not a JSON object.
@@ -29,7 +30,7 @@ def captions_in(suffix: str, data: bytes) -> list[str]:
 
 
 def distinct(captions: Iterable[str]) -> list[str]:
-    """The captions without surrounding white space, empty and repeated ones left out, in their order."""
+    """Return the captions stripped of white space, without empty and repeated ones, in their order."""
     return list(dict.fromkeys(filter(None, (caption.strip() for caption in captions))))
 
 
@@ -39,5 +40,5 @@ def _captions_in_json(text: str) -> list[str]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(record, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     return captions_of(record)

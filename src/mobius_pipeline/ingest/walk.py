@@ -1,6 +1,6 @@
-"""The files below a folder and none outside it: links out, special files and closed files are refused.
+"""List the files below a folder. Links that lead outside, special files and unreadable folders are refused.
 
-A link may lead out into the folders that are allowed (`links.Allowed`): what it leads to is the folder's own.
+A link may lead into an allowed folder (`links.Allowed`): its target then counts as part of the folder.
 """
 
 import os
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _OUTSIDE = (
-    "a link that leads outside of the folder of clips, to {}; nothing there is opened. Copy that in, or "
-    "name a folder above it in ingest.linked_folders (conf/base/parameters_ingest.yml)."
+    "a link that leads outside the folder of clips, to {}, which is not opened. Copy the target into the "
+    "folder, or add a folder above it to ingest.linked_folders (conf/base/parameters_ingest.yml)."
 )
-_FOLDER_LINK = "a link to a folder; what lies in that folder is named where it lies"
-_BROKEN = "a link that leads nowhere"
+_FOLDER_LINK = "a link to a folder that is already included; its files are listed under another path"
+_BROKEN = "a broken link"
 _NO_FILE = "not a regular file (a pipe, a socket or a device)"
-NO_TEXT = "its name is not UTF-8 text. Rename it; DVC refuses the whole folder for it."
+NO_TEXT = "its name is not UTF-8 text. Rename it; DVC refuses the whole folder because of it."
 
 
 @dataclass
@@ -24,11 +24,10 @@ class Tree:
     """The contents of a folder, as relative POSIX paths.
 
     Attributes:
-        files: Regular files, and links to such within the folder or into an allowed one; hidden ones are
-            not among them.
-        refused: Why a name must not be opened.
+        files: Regular files, and links to files in the folder or in an allowed one; without hidden files.
+        refused: Names that must not be opened, and why.
         folders: Those of `refused` that are folders.
-        hidden: Files and folders whose name starts with a dot.
+        hidden: Number of files and folders whose name starts with a dot.
     """
 
     files: list[str] = field(default_factory=list)
@@ -38,9 +37,9 @@ class Tree:
 
 
 def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
-    """Look through all of `folder`, one system call a folder and none a file that is not a link.
+    """List all files below `folder`, with one `scandir` per folder and no system call for a regular file.
 
-    A folder that links lead to in `allowed` is looked through once, under the first of their names.
+    A linked folder in `allowed` is listed once, under the first name of the links that lead to it.
     """
     walking = _Walking(os.path.realpath(folder), allowed)
     tree, seen = walking.tree, set[str]()
@@ -60,7 +59,7 @@ def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
 
 
 def printable(name: str) -> str:
-    r"""A file's `name` as text that can be stored: bytes that are not UTF-8 become escapes, `\xe9`."""
+    r"""Return the `name` of a file as valid text: bytes that are not UTF-8 become escapes such as `\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -74,7 +73,7 @@ def _join(below: str, name: str) -> str:
 
 
 class _Walking:
-    """A walk in progress: folders that wait, and links to allowed folders, with what they lead to."""
+    """A walk in progress: the folders still to list, and the links to allowed folders with their targets."""
 
     def __init__(self, root: str, allowed: Container[str]) -> None:
         self._root, self._allowed = root, allowed
@@ -84,10 +83,10 @@ class _Walking:
     def look_through(self, below: str) -> None:
         """Add the contents of a folder."""
         try:
-            # a `Path` a file costs seconds
+            # Creating a `Path` for each file takes seconds.
             for entry in _entries(os.path.join(self._root, below)):  # noqa: PTH118
                 self._take(entry, _join(below, entry.name))
-        except OSError as error:  # no permission, a failing disk
+        except OSError as error:  # for instance no permission, or a failing disk
             _refuse(self.tree, below, f"cannot be read: {error.strerror}", True)
 
     def _take(self, entry: os.DirEntry[str], name: str) -> None:
@@ -106,11 +105,11 @@ class _Walking:
             _refuse(self.tree, name, _NO_FILE, False)
 
     def _follow(self, link: str, name: str) -> None:
-        """Add the target of a link, or refuse it. Nothing is opened."""
+        """Add the target of a link, or refuse it, without opening it."""
         try:
             target = os.path.realpath(link, strict=True)
             mode = os.stat(target).st_mode  # noqa: PTH116
-        except OSError:  # also a circle of links
+        except OSError:  # also a loop of links
             return _refuse(self.tree, name, _BROKEN, False)
         is_folder, root = stat.S_ISDIR(mode), Path(self._root)
         if not (is_own := Path(target).is_relative_to(root)) and target not in self._allowed:

@@ -1,8 +1,8 @@
-"""Clips to posterior moments, and captions to embeddings.
+"""Encode clips to the moments of the VAE's posterior, and captions to embeddings.
 
-On this machine clips are encoded by `latents.local`. On a Ray cluster decoding feeds the VAE in a Daft
-dataflow; captions are encoded in one on both. What a clip or a batch of captions comes to depends on nothing
-beside it, so both give the same bytes.
+On one machine, `latents.local` encodes the clips. On a Ray cluster, a Daft dataflow decodes the clips and
+passes them to the VAE. Captions are encoded in a Daft dataflow on both. Each clip and each batch of captions
+is encoded independently, so both give the same bytes.
 """
 
 import socket
@@ -33,8 +33,8 @@ from mobius_pipeline.runtime.daft_runner import EngineConfig, rows_of, use_engin
 Row = dict[str, Any]
 
 _ALONE = Lock()
-_CLIPS_AT_ONCE = 4  # that a worker hands on together: what bounds the decoded frames in memory
-_HALVES = DataType.tensor(DataType.uint16())  # the bits of fp16, which Daft has no tensors of
+_CLIPS_AT_ONCE = 4  # clips in a Daft batch: bounds the decoded frames in memory
+_HALVES = DataType.tensor(DataType.uint16())  # the bits of fp16: Daft has no fp16 tensors
 _MOMENTS = DataType.struct(
     {"mean": _HALVES, "logvar": _HALVES, "error": DataType.string(), "where": DataType.string()}
 )
@@ -43,7 +43,13 @@ _EMBEDDED = DataType.struct({"embedding": _HALVES, "cut": DataType.int64()})
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """A batch's place, its embeddings (n, L, D) fp16, and how many of its captions were cut at L tokens."""
+    """The embeddings of a batch of captions.
+
+    Attributes:
+        batch: Index of the batch.
+        embeddings: (n, L, D) fp16.
+        cut: Number of captions that were truncated to L tokens.
+    """
 
     batch: int
     embeddings: Tensor
@@ -52,13 +58,13 @@ class EncodedTexts:
 
 @contextmanager
 def _alone(threads: int) -> Iterator[None]:
-    """One thread of a worker at a time loads a model (which no library does safely otherwise) or uses it."""
-    with _ALONE, torch_threads(threads):  # of the calling thread; a worker of Ray's would have one
+    """Let one thread of a worker at a time load or run a model: loading is not thread-safe."""
+    with _ALONE, torch_threads(threads):  # for the calling thread; a Ray worker would have one
         yield
 
 
 class _Vae:
-    """The VAE, loaded by a worker when its first clip comes."""
+    """The VAE; a worker loads it when it encodes its first clip."""
 
     def __init__(self, setting: Setting, trying: Attempts) -> None:
         self._setting, self._trying = setting, trying
@@ -66,7 +72,7 @@ class _Vae:
     @cached_property
     def _model(self) -> ClipModel:
         model = self._setting.model(self._setting.config.device)
-        self._trying.of_the_run("the VAE", lambda: model.vae)  # if it fails, so does the run
+        self._trying.of_the_run("the VAE", lambda: model.vae)  # if this fails, the run fails
         return model
 
     @daft.method.batch(return_dtype=_MOMENTS, batch_size=1)
@@ -91,7 +97,7 @@ def _where(device: str) -> str:
 
 
 class _Text:
-    """The text encoder, loaded by a worker when its first captions come."""
+    """The text encoder; a worker loads it when it encodes its first captions."""
 
     def __init__(self, base: Path, device: str, threads: int, trying: Attempts) -> None:
         self._base, self._device, self._threads, self._trying = base, device, threads, trying
@@ -119,15 +125,15 @@ def encode_clips(
     config: EncodeConfig,
     engine: EngineConfig,
 ) -> Generator[Encoded]:
-    """Encode clips; they come in whatever order they are done.
+    """Encode clips and yield them in the order in which they finish.
 
     Args:
-        rows: `clip_id`, `path`, `source_sha256` and the size, in pixels and frames, of each.
+        rows: `clip_id`, `path`, `source_sha256`, `frames`, `height` and `width` (px) of each clip.
         raw_clips: The folder that `path` is relative to.
-        base: The T2I model in diffusers format.
-        clip: How clips are decoded; the rows' size counts.
+        base: The base (T2I or T2V) in diffusers format.
+        clip: How clips are decoded; the sizes of the rows replace its own.
         config: Batch size, devices, retries.
-        engine: On which it is done.
+        engine: The engine that runs the work.
     """
     setting = Setting(raw_clips, base, clip, config)
     wanted = [Wanted(*(row[name] for name in Wanted._fields)) for row in rows]
@@ -166,7 +172,7 @@ def _as_encoded(row: Row) -> Encoded:
 def encode_captions(
     batches: Sequence[list[str]], base: Path, config: EncodeConfig, engine: EngineConfig
 ) -> Iterator[EncodedTexts]:
-    """Encode batches of captions; on Ray they come in whatever order they are done."""
+    """Encode batches of captions; Ray yields them in the order in which they finish."""
     use_engine(engine)
     is_here = engine.name == "native"
     device = devices_of(config, torch.cuda.device_count)[0] if is_here else config.device
@@ -179,12 +185,12 @@ def encode_captions(
 
 
 def _on_workers(model: type, config: EncodeConfig, engine: EngineConfig, most: int) -> Any:
-    """A class whose instances Daft keeps: one in this process, or on a cluster `most` actors or fewer."""
+    """Wrap `model` for Daft: one instance in this process, or at most `most` actors of a cluster."""
     if engine.name == "native":
         return daft.cls(model, use_process=False)
     import ray
 
-    # Restarted as often as it dies: `Attempts` has the last word. Daft's own limit ends in waiting for ever.
+    # Unlimited restarts: `Attempts` decides when to give up. With a limit of its own, Daft would hang.
     restarts = {"max_restarts": -1, "max_task_retries": -1}
     actors, gpus = actors_of(config, ray.cluster_resources())
     return daft.cls(model, gpus=gpus, max_concurrency=min(actors, most), ray_options=restarts)

@@ -1,7 +1,7 @@
-"""Clips to the moments of the VAE's posterior, one after the other, while the next ones are decoded.
+"""Encode clips to the moments of the VAE's posterior, one at a time, while the next clips are decoded.
 
-What a clip comes to depends on nothing beside it. It does depend on the number of threads, by which sums are
-split: that is a setting of its own, the same for every process.
+A clip's moments do not depend on other clips. They depend on the number of threads, because sums are split
+among them; the setting is the same for every process.
 """
 
 from collections import deque
@@ -25,13 +25,13 @@ from mobius_pipeline.latents.ingested_source import read_sized
 from mobius_pipeline.latents.retries import attempt
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.frames import Pixels
-from mobius_pipeline.media.isolated_worker import Limits, Workers
+from mobius_pipeline.media.isolated_worker import WorkerLimits, Workers
 
-Bits = npt.NDArray[np.uint16]  # of fp16, which neither Daft has tensors of nor a pipe should carry as torch's
+Bits = npt.NDArray[np.uint16]  # the bits of fp16: Daft has no fp16 tensors, and pipes send arrays by value
 
 
 class Wanted(NamedTuple):
-    """A clip to encode: its size is in frames and px."""
+    """A clip to encode; height and width in px."""
 
     clip_id: str
     path: str
@@ -42,13 +42,20 @@ class Wanted(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """What the VAE's work is proportional to."""
+        """Pixels of all frames; the VAE's work is proportional to them."""
         return self.frames * self.height * self.width
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip's posterior mean and log-variance, (F, C, h, w) each, or why there are none; where that was."""
+    """The result for one clip.
+
+    Attributes:
+        clip_id: The clip.
+        moments: Posterior mean and log-variance, bits of fp16, (F, C, h, w) each; None if it failed.
+        error: Why it failed, or "".
+        where: The device that encoded it.
+    """
 
     clip_id: str
     moments: tuple[Bits, Bits] | None
@@ -57,19 +64,19 @@ class Encoded:
 
 
 def bits(tensor: Tensor) -> Bits:
-    """A tensor in fp16, as bits."""
+    """Convert a tensor to fp16 and return its bits."""
     found: Bits = tensor.half().cpu().numpy().view(np.uint16)
     return found
 
 
 def halves(found: Bits) -> Tensor:
-    """The fp16 tensor of such bits."""
+    """Return the fp16 tensor that has these bits."""
     return torch.from_numpy(found.view(np.float16).copy())
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Have torch use so many threads in the block."""
+    """Set torch's number of threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -79,10 +86,10 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 class ClipModel:
-    """A VAE on a device, loaded when it is first asked for."""
+    """A VAE on a device, loaded on first use."""
 
     def __init__(self, base: Path, config: EncodeConfig, device: str) -> None:
-        """Name the base model, `frames_per_batch` and `threads`, and where the VAE runs."""
+        """Prepare the VAE of `base` on `device`; `config` gives `frames_per_batch` and `threads`."""
         self._base, self._config, self.device = base, config, device
 
     @cached_property
@@ -91,9 +98,9 @@ class ClipModel:
         return load_vae(self._base).to(self.device)
 
     def moments(self, clip: Pixels) -> tuple[Bits, Bits]:
-        """Posterior mean and log-variance of a clip, uint8 (F, H, W, 3): (F, C, h, w) each."""
+        """Encode a clip, uint8 (F, H, W, 3), to its posterior mean and log-variance, (F, C, h, w) each."""
         with torch_threads(self._config.threads):
-            # A clip at a time: which others were beside it would show in the last bits.
+            # One clip at a time: the other clips in a batch would change its last bits.
             frames = to_unit(torch.from_numpy(clip.copy())).to(self.device)
             batches = torch.split(frames, self._config.frames_per_batch)
             parts = [posterior_moments(self.vae, batch) for batch in batches]
@@ -103,7 +110,7 @@ class ClipModel:
 
 @dataclass(frozen=True)
 class Setting:
-    """What every process needs to encode clips; it is sent to them."""
+    """What every process needs to encode clips; it is pickled and sent to them."""
 
     raw_clips: Path
     base: Path
@@ -111,47 +118,47 @@ class Setting:
     config: EncodeConfig
 
     @property
-    def limits(self) -> Limits:
-        """Of a process that decodes."""
+    def limits(self) -> WorkerLimits:
+        """Limits of a decoding process."""
         config = self.config
-        return Limits(config.seconds_per_file, config.memory_mib_per_file, config.retries, "encode")
+        return WorkerLimits(config.seconds_per_file, config.memory_mib_per_file, config.retries, "encode")
 
     @property
     def read(self) -> Callable[[tuple[str, str, int, int, int]], Pixels]:
-        """Decodes a clip; for another process too."""
+        """Function that decodes a clip; it can be pickled and sent to another process."""
         return partial(read_sized, self.raw_clips, self.clip)
 
     def model(self, device: str) -> ClipModel:
-        """The VAE of a process."""
+        """Return a VAE for one process, on `device`."""
         return ClipModel(self.base, self.config, device)
 
 
 class Encoder:
-    """Encodes clips in the order in which they are begun."""
+    """Encodes clips in the order in which they are submitted with `begin`."""
 
     def __init__(self, setting: Setting, device: str, decoders: int, where: str) -> None:
-        """Have one model on `device`, and so many watched processes that decode for it."""
+        """Use one VAE on `device` and `decoders` decoding processes; `where` names them in results."""
         self._model, self._retries, self._where = setting.model(device), setting.config.retries, where
         self._read = Workers(setting.read, setting.limits)
         self._threads = ThreadPoolExecutor(decoders, "decode")
         self._begun: deque[tuple[str, Future[tuple[Pixels | None, str]]]] = deque()
-        self.most = decoders + 1  # clips that are to be begun: one for the model, and the next ones
+        self.most = decoders + 1  # clips to begin ahead: one for the VAE, the others for the decoders
 
     @property
     def begun(self) -> int:
-        """Clips that are begun and not finished."""
+        """Number of clips that are begun and not finished."""
         return len(self._begun)
 
     def load(self) -> None:
-        """Load the model.
+        """Load the VAE.
 
         Raises:
-            MobiusError: If it cannot be loaded, which is not a failure of a clip.
+            MobiusError: If it cannot be loaded. This is not the fault of a clip.
         """
         _ = self._model.vae
 
     def begin(self, wanted: Wanted) -> None:
-        """Have a clip decoded."""
+        """Start decoding a clip."""
         reading = self._threads.submit(attempt, lambda: self._read(wanted[1:]), self._retries)
         self._begun.append((wanted.clip_id, reading))
 
@@ -159,7 +166,7 @@ class Encoder:
         """Encode the clip that was begun first.
 
         Raises:
-            Exception: An error that is not the clip's own and would meet the next one too.
+            Exception: An error that is not the fault of this clip and would recur with the next one.
         """
         clip_id, reading = self._begun.popleft()
         pixels, error = reading.result()
@@ -170,7 +177,7 @@ class Encoder:
         return Encoded(clip_id, moments, error, self._where)
 
     def close(self) -> None:
-        """End what decodes."""
+        """Stop the decoding processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._read.stop()
         self._threads.shutdown()

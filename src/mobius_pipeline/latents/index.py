@@ -28,12 +28,12 @@ from mobius_pipeline.runtime.tables import (
 log = logging.getLogger(__name__)
 
 INDEX = "index.parquet"
-CLIPS, TEXTS = "shard", "text"  # what the names of shards begin with
-SIZE = ("frames", "height", "width")  # that a clip was encoded at; 0 for the empty caption, which no clip has
+CLIPS, TEXTS = "shard", "text"  # prefixes of the names of shards
+SIZE = ("frames", "height", "width")  # that a clip was encoded at; 0 in the row of the empty caption
 
 
 class Place(NamedTuple):
-    """Where one row of a shard is."""
+    """A row of a shard."""
 
     shard: str
     row: int
@@ -51,17 +51,17 @@ _SCHEMA = pa.schema(
             "split": pa.string(),
             "shard": pa.string(),
             "row": pa.int64(),
-            "text_shards": pa.list_(pa.string()),  # one a caption
+            "text_shards": pa.list_(pa.string()),  # one for each caption
             "text_rows": pa.list_(pa.int64()),
             **dict.fromkeys(SIZE, pa.int64()),
         }.items()
     ]
 )
-_NAME = f"-[0-9a-f]{{{HASH_DIGITS}}}\\{SUFFIX}$"  # of a shard, behind its kind
+_NAME = f"-[0-9a-f]{{{HASH_DIGITS}}}\\{SUFFIX}$"  # of a shard, after its kind
 
 
 def _of_clips(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
-    """A rule of every row but the empty caption's."""
+    """Return a rule for every row except that of the empty caption."""
     return Rule(column, lambda table: pc.or_(pc.equal(table["clip_id"], ""), holds(table[column])), required)
 
 
@@ -74,7 +74,7 @@ def _one_a_caption(column: str) -> Rule:
         lengths = [pc.list_value_length(table[name]) for name in ("captions", column)]
         return pc.and_(pc.equal(*lengths), pc.greater(lengths[0], 0))
 
-    return Rule(column, holds, "one a caption")
+    return Rule(column, holds, "one for each caption")
 
 
 _INDEX = Table(
@@ -95,7 +95,7 @@ _INDEX = Table(
 
 
 def placed(shard: str, names: Iterable[str]) -> Places:
-    """The rows of a shard, in order."""
+    """Return the place of each of `names`, which are the rows of a shard in order."""
     return {name: Place(shard, row) for row, name in enumerate(names)}
 
 
@@ -103,10 +103,10 @@ def write_index(folder: Path, manifest: pd.DataFrame, clips: Places, texts: Plac
     """Write the index of a manifest's clips and of the empty caption.
 
     Args:
-        folder: The store's folder of this encoder.
-        manifest: A row a clip with `clip_id`, `path`, `split`, `captions` and its size.
-        clips: By clip id.
-        texts: By caption.
+        folder: The store's folder for this encoder.
+        manifest: One row per clip with `clip_id`, `path`, `split`, `captions` and its size.
+        clips: Places of the latents, by clip id.
+        texts: Places of the embeddings, by caption.
     """
     about: list[Any] = manifest[["clip_id", "path", "split", "captions", *SIZE]].to_dict("records")
     empty: dict[str, Any] = {
@@ -128,10 +128,10 @@ def _row(about: dict[str, Any], clips: Places, texts: Places) -> dict[str, Any]:
 
 
 def read_index(folder: Path) -> pd.DataFrame:
-    """Read the index; one that was written when a clip had one caption gets the columns of today.
+    """Read the index. The format with one caption per clip is converted to the current one.
 
     Raises:
-        MobiusError: If it is missing, damaged or not as it must be: the row, the column, and the remedy.
+        MobiusError: If it is missing, damaged or invalid; the error names the row, the column and the remedy.
     """
     path = folder / INDEX
     table = load_table(path, REMEDY)
@@ -142,23 +142,24 @@ def read_index(folder: Path) -> pd.DataFrame:
             table = table.append_column(new, pa.array(singles, _SCHEMA.field(new).type)).drop_columns(old)
     check_table(table, _INDEX, path, REMEDY)
     if "" not in table["clip_id"].to_pylist():
-        raise unusable(path, "there is no row of the empty caption", REMEDY)
+        raise unusable(path, "it has no row for the empty caption", REMEDY)
     index: pd.DataFrame = table.to_pandas()
     return index
 
 
 def find(folder: Path, kind: str, names: Iterable[str], is_usable: Callable[[str], bool]) -> Places:
-    """Where the folder holds `names` already.
+    """Return the places of those of `names` that the store already holds.
 
-    The last index comes first, so that what it names stays where it is, if the shards say the same. Then come
-    the shards that it does not list: those of a run that was killed, and those that clips have left and
-    may come back to.
+    The current index has priority over shard headers, so that entries keep their places where both agree.
+    Shards that it does not list are searched too: those of a run that was killed, and those of clips that
+    were removed and may return.
 
     Args:
-        folder: The store's folder of this encoder.
+        folder: The store's folder for this encoder.
         kind: `CLIPS` or `TEXTS`.
         names: Clip ids or captions.
-        is_usable: Of a shard's name; asked only about shards that hold one of the names.
+        is_usable: Whether the shard of that name is intact; called only for shards that hold one of the
+            names.
     """
     wanted, found = set(names), Places()
     usable, held = cache(is_usable), cache(lambda shard: row_names(folder / shard))
@@ -166,20 +167,20 @@ def find(folder: Path, kind: str, names: Iterable[str], is_usable: Callable[[str
         if name not in wanted or name in found or not usable(place.shard):
             continue
         if (rows := held(place.shard)) and rows[place.row : place.row + 1] != [name]:
-            log.warning("%s is not in row %d of %s, as the index says.", name, place.row, place.shard)
+            log.warning("%s is not in row %d of %s, where the index places it.", name, place.row, place.shard)
             continue
         found[name] = place
     return found
 
 
 def _indexed(folder: Path, kind: str) -> Iterator[tuple[str, Place]]:
-    """What the index says, if it is whole; what it has lost, the shards say themselves."""
+    """Yield the entries of the index; none if it is missing or damaged (shard headers then replace it)."""
     if not (folder / INDEX).is_file():
         return
     try:
         index = read_index(folder)
     except MobiusError as error:
-        log.warning("The index is made again from what the shards hold. %s", error)
+        log.warning("The index is rebuilt from the headers of the shards. %s", error)
         return
     columns = ["clip_id", "shard", "row"]
     if kind == TEXTS:

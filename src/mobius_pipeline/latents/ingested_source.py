@@ -1,4 +1,4 @@
-"""A clip's frames, from a source that must still be the one that was ingested."""
+"""Decode a clip after checking that its source has not changed since it was ingested."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -13,10 +13,15 @@ from mobius_pipeline.media.open_source import split_member
 
 
 def read_sized(raw_clips: Path, clip: ClipFormat, wanted: tuple[str, str, int, int, int]) -> Pixels:
-    """Decode a clip at one size: `wanted` is its path, its source's SHA-256, frames, height and width (px).
+    """Decode a clip at one size.
+
+    Args:
+        raw_clips: The folder of clips.
+        clip: The clip format; its size is replaced.
+        wanted: Path of the clip, SHA-256 of its source, frames, height and width (px).
 
     Raises:
-        MediaError: As `read_clip`.
+        MediaError: See `read_clip`.
     """
     path, sha256, frames, height, width = wanted
     size = ClipSize(frames=frames, height=height, width=width)
@@ -30,8 +35,8 @@ def read_clip(raw_clips: Path, path: str, source_sha256: str, clip: ClipFormat) 
         uint8 (frames, height, width, 3).
 
     Raises:
-        MediaError: If its source is gone, damaged, or has other bytes than when it was ingested: its latents
-            would be kept under the name of a clip that it is not.
+        MediaError: If its source is missing, damaged, or has changed since it was ingested: its latents would
+            be stored under the id of another clip.
     """
     source, *_ = split_fragment(raw_clips / path)
     try:
@@ -39,7 +44,7 @@ def read_clip(raw_clips: Path, path: str, source_sha256: str, clip: ClipFormat) 
     except OSError as error:
         raise MediaError(f"cannot be read: {error.strerror}") from error
     if found != source_sha256:
-        raise MediaError("has other bytes than when it was ingested")
+        raise MediaError("has changed since it was ingested")
     return load_clip(raw_clips / path, clip)
 
 
@@ -50,6 +55,6 @@ def _hash(source: Path) -> str:
     return _hash_of(source, found.st_size, found.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)  # the segments of a source come one after another
+@lru_cache(maxsize=64)  # the segments of a source are read one after another
 def _hash_of(source: Path, size: int, mtime_ns: int) -> str:
     return sha256_of(source)

@@ -1,4 +1,4 @@
-"""Clips encoded on this machine: in this process, or in several."""
+"""Encode clips on this machine, in this process or in several."""
 
 import logging
 from collections import deque
@@ -14,15 +14,15 @@ from mobius_pipeline.latents.processes import encode_on
 
 log = logging.getLogger(__name__)
 
-MEASURED_S = 5.0  # after the first clip; the rest is estimated by what was encoded meanwhile
+MEASURED_S = 5.0  # time after the first clip from which the duration of the rest is estimated
 
 
 def encode_locally(wanted: Sequence[Wanted], setting: Setting) -> Generator[Encoded]:
-    """Encode clips; in several processes they come in whatever order they are done.
+    """Encode clips; several processes yield them in the order in which they finish.
 
     Raises:
-        MobiusError: If the devices are not there, or no process can be started.
-        Exception: An error that is not the clip's own and would meet the next one too.
+        MobiusError: If a device does not exist, or no process can be started.
+        Exception: An error that is not the fault of a clip and would recur with the next one.
     """
     devices = devices_of(setting.config, torch.cuda.device_count)[: len(wanted)]
     if len(devices) > 1:
@@ -32,12 +32,12 @@ def encode_locally(wanted: Sequence[Wanted], setting: Setting) -> Generator[Enco
     processes = yield from _alone(left, setting, devices[0])
     if left:
         devices = devices * min(processes, len(left))
-        log.info("%d processes encode the %d clips left.", len(devices), len(left))
+        log.info("%d processes encode the remaining %d clips.", len(devices), len(left))
         yield from encode_on(devices, left, setting)
 
 
 def _alone(left: deque[Wanted], setting: Setting, device: str) -> Generator[Encoded, None, int]:
-    """Encode in this process, until more are worth their start; return how many are."""
+    """Encode in this process until starting several pays off; return how many to start (1: none)."""
     processes, measures = 1, is_measured(setting.config)
     pace, order = _Pace(), iter(list(left))
     with closing(Encoder(setting, device, decoders_each(1), device)) as encoder:
@@ -52,7 +52,7 @@ def _alone(left: deque[Wanted], setting: Setting, device: str) -> Generator[Enco
 
 
 class _Pace:
-    """How long clips take this process, by their pixels."""
+    """The measured speed of this process in pixels, to estimate the time for further clips."""
 
     def __init__(self) -> None:
         self._since, self._pixels = 0.0, 0
@@ -60,7 +60,7 @@ class _Pace:
     def finished(self, wanted: Wanted) -> None:
         if self._since:
             self._pixels += wanted.pixels
-        else:  # the model was loaded for it
+        else:  # the first clip's time includes loading the model
             self._since = perf_counter()
 
     @property

@@ -1,4 +1,4 @@
-"""What lies in a store that nothing refers to any more."""
+"""Report the shards of a latents store that no clip refers to, and the stores of earlier encoders."""
 
 import logging
 from collections.abc import Iterable
@@ -14,25 +14,25 @@ log = logging.getLogger(__name__)
 NAMED = 20  # shards in a message
 
 
-def tell_leftovers(root: Path, folder: Path, remove_orphans: bool) -> None:
-    """Say which shards no clip refers to, and which stores of earlier encoders there are.
+def log_orphans(root: Path, folder: Path, remove_orphans: bool) -> None:
+    """Log the shards that no clip refers to, and the stores of earlier encoders.
 
     Args:
         root: The store's root.
-        folder: The one in it that is in use.
-        remove_orphans: Whether shards that no clip refers to are deleted.
+        folder: The folder in it that is in use.
+        remove_orphans: Whether to delete shards that no clip refers to.
     """
     index = read_index(folder)
     used = {*index["shard"], *index["text_shards"].explode()}
     orphans = [path for path in folder.glob(f"*{SUFFIX}") if path.name not in used]
-    found = f"{len(orphans)} shards ({_size(orphans)}) in {folder} that no clip refers to any more"
+    found = f"{len(orphans)} shards ({_size(orphans)}) in {folder} that no clip refers to"
     if orphans and remove_orphans:
         for path in orphans:
             path.unlink()
         log.info("Removed: %s: %s.", found, _named(orphans))
     elif orphans:
         log.info(
-            "%s stay, for clips and captions that come back: %s. `kedro run --pipelines=encode "
+            "%s are kept, in case their clips and captions return: %s. `kedro run --pipelines=encode "
             "--params=encode.remove_orphans=true` removes them.",
             found,
             _named(orphans),

@@ -1,8 +1,8 @@
-"""Processes of this machine that encode clips, each with a model on a device of its own.
+"""Encode clips in several processes on this machine, each with its own VAE on its own device.
 
-Clips are handed out in their order, to whoever has the least to do. A process that dies is started again. The
-clip that it was at is tried again as often as `encode.retries` says, then reported. The others that it had
-are handed out again.
+Clips are assigned in order to the process with the fewest pending clips. A process that dies is restarted.
+The clip that it was encoding is retried `encode.retries` times, then reported as failed. Its other clips are
+assigned again.
 """
 
 import logging
@@ -28,23 +28,23 @@ from mobius_pipeline.runtime.signals import end_with_parent, sigint_blocked, sig
 
 log = logging.getLogger(__name__)
 
-TO_END = 10  # s, that a process has which has nothing left to do
+TO_END = 10  # s, that an idle process has to exit before it is killed
 _READY = "ready"
 
 
 @dataclass(frozen=True)
 class _Raised:
-    """Sent in place of a result."""
+    """An error that a process sends in place of a result."""
 
     error: Exception
 
 
 def encode_on(devices: Sequence[str], wanted: Sequence[Wanted], setting: Setting) -> Generator[Encoded]:
-    """Encode clips in a process for each of `devices`; they come in whatever order they are done.
+    """Encode clips in one process for each of `devices`; yield them in the order in which they finish.
 
     Raises:
         MobiusError: If no process can be started.
-        Exception: An error that is not a clip's own, from any process; all are ended then.
+        Exception: An error of any process that is not the fault of a clip; all processes are killed.
     """
     decoders = decoders_each(len(devices))
     team = [_Process(f"{device} (process {n})", device, decoders) for n, device in enumerate(devices, 1)]
@@ -61,14 +61,14 @@ def encode_on(devices: Sequence[str], wanted: Sequence[Wanted], setting: Setting
 
 
 class _Work:
-    """What is left to encode, and who is at it."""
+    """The clips still to encode, and the processes that encode them."""
 
     def __init__(self, team: Sequence["_Process"], wanted: Sequence[Wanted], setting: Setting) -> None:
         self._team, self._setting, self._waiting = list(team), setting, deque(wanted)
         self._deaths: Counter[str] = Counter()
 
     def encoded(self) -> Iterator[Encoded]:
-        """Every clip, as soon as it is done."""
+        """Yield every clip as soon as it is encoded."""
         while self._waiting or any(one.begun for one in self._team):
             self._hand_out()
             ready = wait([one.connection for one in self._team if one.connection])
@@ -76,7 +76,7 @@ class _Work:
                 yield from self._from(process)
 
     def _hand_out(self) -> None:
-        """Start processes for what waits, and give each as many clips as it can work ahead on."""
+        """Assign waiting clips to processes that can work ahead on them; start those that do not run."""
         while self._waiting:
             free = [one for one in self._team if len(one.begun) < one.most]
             if not free:
@@ -87,7 +87,7 @@ class _Work:
             one.give(self._waiting.popleft())
 
     def _from(self, process: "_Process") -> Iterator[Encoded]:
-        """What a process has to say, be it that it died."""
+        """Handle a message from a process, or its death."""
         try:
             said = process.receive()
         except (EOFError, OSError):
@@ -108,9 +108,14 @@ class _Work:
             self._waiting.extendleft(reversed(begun))
             self._go_on_without(process, how)
         elif begun:
-            at = begun[0]  # the others were being decoded, by processes that may die alone
+            at = begun[0]  # the others were being decoded, in processes of their own
             self._deaths[at.clip_id] += 1
-            log.warning("What encodes on %s %s at %s. It is started again.", process.name, how, at.path)
+            log.warning(
+                "The encoding process on %s %s while encoding %s. It is restarted.",
+                process.name,
+                how,
+                at.path,
+            )
             if self._deaths[at.clip_id] > self._setting.config.retries:
                 del begun[0]
                 yield Encoded(at.clip_id, None, DIED, process.name)
@@ -119,19 +124,22 @@ class _Work:
     def _go_on_without(self, process: "_Process", how: str) -> None:
         self._team.remove(process)
         log.warning(
-            "What encodes on %s %s while it started; %d are left.", process.name, how, len(self._team)
+            "The encoding process on %s %s while it started; %d processes are left.",
+            process.name,
+            how,
+            len(self._team),
         )
         if not self._team:
             raise MobiusError(
-                f"No process that encodes can be started: that on {process.name} {how}. What it printed is "
-                "above; if it was killed, the machine may be short of memory. Set encode.processes: 1. What "
-                "is finished stays, and `kedro run --pipelines=encode` goes on from there. A script that "
-                "encodes needs `if __name__ == '__main__':` around its calls."
+                f"No encoding process could be started: the one on {process.name} {how}. Its output is "
+                "above; if it was killed, the machine may be short of memory. Set encode.processes: 1. "
+                "Finished shards are kept, and `kedro run --pipelines=encode` encodes only the rest. A "
+                "script that encodes needs `if __name__ == '__main__':` around its calls."
             )
 
 
 class _Process:
-    """One that encodes, not running at first."""
+    """An encoding process; it does not run until `start`."""
 
     def __init__(self, name: str, device: str, decoders: int) -> None:
         self.name, self._device, self._decoders = name, device, decoders
@@ -142,27 +150,27 @@ class _Process:
         self._process: Any = None
 
     def start(self, setting: Setting) -> None:
-        # Forked from a process that has imported torch once for all, and uses no GPU: CUDA survives no fork.
+        # Forked from a server that has imported torch and uses no GPU: CUDA does not work after a fork.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["__main__", __name__])
         self.connection, theirs = context.Pipe()
         arguments = (setting, self._device, self._decoders, self.name, theirs)
         self._process = context.Process(target=_serve, args=arguments, name=f"encode on {self.name}")
         self.is_ready = False
-        with sigint_blocked():  # Ctrl-C is this process's, which then ends the other
+        with sigint_blocked():  # this process handles Ctrl-C, and then ends the other
             self._process.start()
         theirs.close()
 
     def give(self, wanted: Wanted) -> None:
         self.begun.append(wanted)
-        with suppress(OSError):  # it died, as its connection will say when it is read next
+        with suppress(OSError):  # it died; the next `receive` reports that
             self._open.send(wanted)
 
     def receive(self) -> Any:
-        """What it sends next.
+        """Return the next message of the process.
 
         Raises:
-            EOFError, OSError: If it has died.
+            EOFError, OSError: If the process has died.
         """
         return self._open.recv()
 
@@ -182,7 +190,7 @@ class _Process:
             self._process.kill()
 
     def end(self) -> None:
-        """Let it end, which has nothing left to do."""
+        """Close an idle process; kill it after `TO_END`."""
         if self.connection:
             self.connection.close()
             self.connection = None
@@ -192,26 +200,26 @@ class _Process:
 
 
 def _serve(setting: Setting, device: str, decoders: int, name: str, connection: Connection) -> None:
-    """What a process does: encode what it is given, until the connection is closed."""
+    """Run an encoding process: encode the clips that it receives, until the connection is closed."""
     end_with_parent()
     guard_logs()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         if device.startswith("cuda:"):
-            torch.cuda.set_device(device)  # nothing is put on another GPU
+            torch.cuda.set_device(device)  # allocate nothing on another GPU
         with closing(Encoder(setting, device, decoders, name)) as encoder:
             encoder.load()
             connection.send(_READY)
             for encoded in _served(encoder, connection):
                 connection.send(encoded)
     except Exception as error:
-        error.add_note(f"In the process that encodes on {name}:\n{traceback.format_exc()}")
-        with suppress(OSError):  # nobody listens
+        error.add_note(f"In the encoding process on {name}:\n{traceback.format_exc()}")
+        with suppress(OSError):  # the other end is closed
             connection.send(_Raised(sendable(error)))
 
 
 def _served(encoder: Encoder, connection: Connection) -> Iterator[Encoded]:
-    """What is asked for through a connection, until that is closed; more is begun meanwhile."""
+    """Yield the clips requested through a connection until it is closed; begin further ones meanwhile."""
     while True:
         while not encoder.begun or (encoder.begun < encoder.most and connection.poll(0)):
             try:

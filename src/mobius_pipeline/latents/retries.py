@@ -1,9 +1,9 @@
-"""Work on one clip that may fail without taking the run with it: tried again, then reported.
+"""Retry work on a clip that fails, then report the clip instead of ending the run.
 
-A clip is decoded in a watched process (`media.isolated_worker`). The VAE stays in the process whose GPU it
-holds: this one, one of `latents.processes`, or an actor of Ray's. Daft restarts an actor that dies and
-repeats what it was at, but does not say what killed it: a clip that always does would be tried for ever. So
-it is written down, outside of the actor, what was begun.
+A clip is decoded in an isolated process (`media.isolated_worker`). The VAE runs in the process that holds its
+device: this one, one of `latents.processes`, or a Ray actor. Daft restarts an actor that dies and repeats its
+task, but does not count: a clip that always kills its actor would be retried without end. `InFlight`
+therefore counts, outside of the actor, how often each task was started.
 """
 
 import sys
@@ -23,26 +23,29 @@ from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 T = TypeVar("T")
 
 DIED = "its process was killed or crashed each time"
-_LONGEST = 200  # letters of a reason
+_LONGEST = 200  # characters of a reason
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """How often work is tried again; it is sent to the workers.
+    """The retry policy; it is pickled and sent to the workers.
 
-    Args:
-        retries: Of one piece of work.
-        in_flight: The name of the `InFlight` that counts deaths; None where a worker's death is the run's.
+    Attributes:
+        retries: Number of retries of one task.
+        in_flight: Name of the `InFlight` actor that counts deaths; None if a worker's death ends the run.
     """
 
     retries: int
     in_flight: str | None = None
 
     def one_at_a_time(self, clip_id: str, work: Callable[[], T]) -> tuple[T | None, str]:
-        """What `attempt` says of work on a clip that has its worker for itself.
+        """Run `work` for one clip with retries; the worker runs nothing else meanwhile.
+
+        Returns:
+            (result, ""), or (None, reason).
 
         Raises:
-            Exception: An error that is not the clip's own and would meet the next one too.
+            Exception: An error that is not the fault of this clip and would recur with the next one.
         """
         try:
             return self._watched(clip_id, lambda: attempt(work, self.retries))
@@ -50,18 +53,20 @@ class Attempts:
             return None, DIED
 
     def of_the_run(self, name: str, work: Callable[[], T]) -> T:
-        """What `work` returns, without which the run cannot go on; on each worker it is a piece of its own.
+        """Run `work` that the run cannot continue without, such as loading the VAE, and return its result.
+
+        Starts are counted for each worker separately.
 
         Raises:
-            MobiusError: If its process did not survive it, each time that it was tried.
+            MobiusError: If its process died in every attempt.
         """
         try:
             return self._watched(f"{name} {_worker()}" if self.in_flight else name, work)
         except _Deadly as error:
             raise MobiusError(
-                f"The process that worked on {name} was killed or crashed each time; perhaps its machine "
-                "is short of memory. What is finished stays, and `kedro run --pipelines=encode` goes on from "
-                "there."
+                f"The process that worked on {name} was killed or crashed each time; its machine may be "
+                "short of memory. Finished shards are kept, and `kedro run --pipelines=encode` encodes only "
+                "the rest."
             ) from error
 
     def _watched(self, name: str, work: Callable[[], T]) -> T:
@@ -78,38 +83,38 @@ class Attempts:
             ray.get(in_flight.end.remote(name))
 
 
-class _Deadly(Exception):  # noqa: N818 (nobody but this module sees it)
-    """So many processes died of a piece of work that it is not tried again."""
+class _Deadly(Exception):  # noqa: N818 (used only in this module)
+    """The task has killed its process so often that it is not retried."""
 
 
 class InFlight:
-    """How often each piece of work was begun and has not ended; a Ray actor that outlives its workers."""
+    """Counts how often each unfinished task was started; a Ray actor that outlives the workers."""
 
     def __init__(self, retries: int) -> None:
         self._retries = retries
         self._times: Counter[str] = Counter()
 
     def begin(self, name: str) -> int:
-        """Return how often it was begun before; count it as begun, if it may be that once more."""
+        """Return how often this work has died; count a new start unless its retries are used up."""
         deaths = self._times[name]
         if deaths <= self._retries:
             self._times[name] += 1
         return deaths
 
     def end(self, name: str) -> None:
-        """Forget it: its process has survived it."""
+        """Forget a task that its process has survived."""
         del self._times[name]
 
 
 @contextmanager
 def attempts(retries: int, engine: EngineConfig) -> Iterator[Attempts]:
-    """Yield what workers of the engine, which must run already, try work by."""
+    """Yield the retry policy for the engine's workers; the engine must be running."""
     if engine.name == "native":
         yield Attempts(retries)
         return
     import ray
 
-    name = f"in-flight-{uuid4().hex}"  # a handle of it could not be sent by a client of a cluster
+    name = f"in-flight-{uuid4().hex}"  # by name: a Ray client cannot send the actor's handle
     in_flight = ray.remote(num_cpus=0)(InFlight).options(name=name).remote(retries)
     try:
         yield Attempts(retries, name)
@@ -118,12 +123,17 @@ def attempts(retries: int, engine: EngineConfig) -> Iterator[Attempts]:
 
 
 def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
-    """What `work` returns and "", or None and the reason that it failed the last time.
+    """Run `work`, with up to `retries` retries.
 
-    A media file that cannot be used stays so, and is not tried again; a process that died was already.
+    A `MediaError` is not retried, because the file stays unusable; `Failed` is not, because the worker
+    retried.
+
+    Returns:
+        (result, ""), or (None, reason of the last failure).
 
     Raises:
-        Exception: An error of ours, a full disk, a missing module, a GPU that takes no more work.
+        Exception: An error that would recur with the next clip: one of this project, a full disk, a missing
+            module, or a failed GPU.
     """
     reason = ""
     for _ in range(retries + 1):
@@ -134,12 +144,12 @@ def attempt(work: Callable[[], T], retries: int) -> tuple[T | None, str]:
         except Exception as error:
             if _meets_the_next_clip(error):
                 raise
-            reason = _reason(error)  # not the error itself: its traceback would keep the tensors
+            reason = _reason(error)  # not the error: its traceback would keep the tensors in memory
     return None, reason
 
 
 def _meets_the_next_clip(error: Exception) -> bool:
-    torch = sys.modules.get("torch")  # not imported here: what decodes needs none of it
+    torch = sys.modules.get("torch")  # not imported here: decoding processes do not need it
     is_gpu = torch is not None and isinstance(error, torch.AcceleratorError)
     return is_gpu or isinstance(error, ImportError) or in_plain_words(error) is not None
 
@@ -153,4 +163,4 @@ def _reason(error: Exception) -> str:
 def _worker() -> str:
     import ray
 
-    return str(ray.get_runtime_context().get_actor_id())  # stays when it is restarted
+    return str(ray.get_runtime_context().get_actor_id())  # unchanged when the actor is restarted

@@ -1,7 +1,7 @@
-"""Shards that are being filled, by what may come in any order.
+"""Collect results, which arrive in any order, into shards.
 
-Each is written, its rows in their order, as soon as the last of them has come: what a shard holds does not
-depend on the order of work, and only rows of unfinished shards are in memory.
+A shard is written, with its rows in a fixed order, as soon as its last row has arrived. So its content does
+not depend on the order of work, and only the rows of unfinished shards are in memory.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ from mobius_pipeline.latents.encoder import Encoded, halves
 from mobius_pipeline.latents.index import CLIPS, TEXTS, Places, placed
 from mobius_pipeline.latents.shards import write_shard
 
-BATCHES_PER_SHARD = 8  # of captions
+BATCHES_PER_SHARD = 8  # batches of captions
 
 
 class ClipShards:
-    """Shards of clips."""
+    """Shards of clips that are being filled."""
 
     def __init__(self, folder: Path, groups: Sequence[Sequence[str]]) -> None:
-        """Name the clips of each shard by their ids."""
+        """Plan one shard for each of `groups`, which hold clip ids."""
         self._folder = folder
         shards: list[dict[str, Encoded | None]] = [dict.fromkeys(group) for group in groups]
         self._shard_of = {clip_id: shard for shard in shards for clip_id in shard}
 
     def take(self, encoded: Encoded) -> Places:
-        """Take a clip in; if it was the last of its shard, write that and say where its clips are."""
+        """Add a clip. If its shard is complete, write the shard and return the places of its clips."""
         shard = self._shard_of.pop(encoded.clip_id)
         shard[encoded.clip_id] = encoded
         if None in shard.values():
             return {}
         moments = {one.clip_id: one.moments for one in shard.values() if one and one.moments}
-        if not moments:  # not one of them could be read
+        if not moments:  # none of them could be encoded
             return {}
         mean, logvar = (torch.stack([*map(halves, one)]) for one in zip(*moments.values(), strict=True))
         name = write_shard(self._folder, CLIPS, list(moments), {"mean": mean, "logvar": logvar})
@@ -42,15 +42,15 @@ class ClipShards:
 
 
 class TextShards:
-    """Shards of captions, of `BATCHES_PER_SHARD` batches each."""
+    """Shards of captions that are being filled, with `BATCHES_PER_SHARD` batches each."""
 
     def __init__(self, folder: Path, batches: Sequence[list[str]]) -> None:
-        """Name the captions of each batch."""
+        """Plan the shards for `batches` of captions."""
         self._folder, self.batches = folder, batches
         self._waiting: dict[int, dict[int, Tensor]] = {}
 
     def take(self, encoded: EncodedTexts) -> Places:
-        """Take a batch in; if it was the last of its shard, write that and say where its captions are."""
+        """Add a batch. If its shard is complete, write the shard and return the places of its captions."""
         number = encoded.batch // BATCHES_PER_SHARD
         first = number * BATCHES_PER_SHARD
         batches = self.batches[first : first + BATCHES_PER_SHARD]

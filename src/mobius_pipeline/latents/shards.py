@@ -1,7 +1,7 @@
-"""Shards: immutable safetensors files that are named by their bytes' hash, and that say what they hold.
+"""Read and write shards: immutable safetensors files, named by the hash of their bytes.
 
-A shard's header lists the names of its rows (clip ids, or captions), so a finished shard counts from the
-moment that it has its name, whether or not an index was written afterwards.
+A shard's header lists the names of its rows (clip ids or captions), so a finished shard is usable even if no
+index was written after it.
 """
 
 import errno
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 HASH_DIGITS = 20
 REMEDY = "Run `kedro run --pipelines=encode`: it encodes only what the store has lost."
-_ROWS = "rows"  # the only key of the header's metadata: the library writes several in a random order
+_ROWS = "rows"  # the only key of the header's metadata: safetensors writes several keys in random order
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_whole: set[tuple[str, int, int, int]] = set()  # files whose hash agreed in this process
+_whole: set[tuple[str, int, int, int]] = set()  # files whose hash was verified in this process
 
 
 def write_shard(folder: Path, kind: str, names: Sequence[str], tensors: "dict[str, Tensor]") -> str:
     """Write a shard and return its file name.
 
     Args:
-        folder: Where to.
-        kind: What its name begins with.
-        names: Of its rows.
-        tensors: (n, …) each, n being the number of names.
+        folder: The folder to write to.
+        kind: Prefix of the file name.
+        names: Names of the rows.
+        tensors: (n, …) each, where n is the number of names.
 
     Raises:
-        MobiusError: If the disk is full; nothing is left of the shard then.
+        MobiusError: If it cannot be written, for instance to a full disk; no partial file is left.
     """
     from safetensors.torch import save
 
@@ -53,10 +53,10 @@ def write_shard(folder: Path, kind: str, names: Sequence[str], tensors: "dict[st
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which takes the place of `path` once it lies on the disk.
+    """Yield a temporary path that replaces `path` when the block ends.
 
     Raises:
-        MobiusError: If it cannot be written; `path` stays as it was.
+        MobiusError: If it cannot be written; `path` is unchanged then.
     """
     with writing(path), whole_file(path) as partial:
         yield partial
@@ -64,10 +64,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Write `path` in the block, whole or not at all, and explain what keeps it from being written.
+    """Turn an OSError of the block, which writes `path`, into an error with a remedy; then sync the folder.
 
     Raises:
-        MobiusError: If it cannot be written.
+        MobiusError: If `path` cannot be written.
     """
     try:
         yield
@@ -76,12 +76,12 @@ def writing(path: Path) -> Iterator[None]:
         remedy = "Make room on that disk" if error.errno in _NO_SPACE else "Repair that"
         raise MobiusError(
             f"{path} could not be written ({error.strerror or error}). {remedy} and run `kedro run "
-            "--pipelines=encode` again: what is finished stays, and only the rest is encoded."
+            "--pipelines=encode` again: finished shards are kept, and only the rest is encoded."
         ) from error
 
 
 def row_names(path: Path) -> list[str]:
-    """What a shard's rows are, by its header; none if it is damaged or of a release that did not say it."""
+    """Return the row names in a shard's header; none if it is damaged, or from a release without them."""
     try:
         with safe_open(path, framework="pt") as file:
             rows = (file.metadata() or {}).get(_ROWS, "[]")
@@ -91,9 +91,9 @@ def row_names(path: Path) -> list[str]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a shard exists and its bytes are those that its name promises.
+    """Return whether a shard exists and its bytes match the hash in its name.
 
-    They are hashed once a process, and again only if the file was written to since.
+    A file is hashed once per process, and again only if it was modified since.
     """
     try:
         stat = path.stat()
@@ -109,13 +109,13 @@ def is_whole(path: Path) -> bool:
 
 
 def mapped(path: Path) -> "dict[str, Tensor]":
-    """A whole shard's tensors by memory map: bytes are read when, and each time that, they are used.
+    """Return the tensors of an intact shard, memory-mapped.
 
     Raises:
         MobiusError: If the shard is missing or damaged.
     """
     if not is_whole(path):
-        what = "is damaged: its bytes are not those that its name promises" if path.exists() else "is missing"
+        what = "is damaged: its bytes do not match the hash in its name" if path.exists() else "is missing"
         raise MobiusError(f"The shard {path} of the latents store {what}. {REMEDY}")
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is not a dictionary
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)

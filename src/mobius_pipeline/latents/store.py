@@ -4,10 +4,11 @@
     <root>/<encoder fingerprint>/
       shard-<hash>.safetensors              mean, logvar: (n, F, C, h, w) fp16
       text-<hash>.safetensors               embedding: (n, L, D) fp16, one per distinct caption
-      index.parquet                         a row a clip: where its latents and its captions' embeddings are,
-                                            and its size; written last
+      index.parquet                         one row per clip: its size, and where its latents and the
+                                            embeddings of its captions are; written last
 
-Tensors are read by memory map, a clip at a time. A shard's hash is checked when a process first opens it.
+Tensors are memory-mapped and read one clip at a time. A shard's hash is verified when a process first opens
+it.
 """
 
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ CURRENT = "current.json"
 
 
 class Current(BaseModel):
-    """What `current.json` holds."""
+    """The content of `current.json`: the folder in use, its encoder's fingerprint and the clip format."""
 
     folder: str = Field(pattern=f"^[0-9a-f]{{{HASH_DIGITS}}}$")
     fingerprint: str
@@ -42,14 +43,14 @@ class Current(BaseModel):
 
 @dataclass(frozen=True)
 class Clip:
-    """Where the store keeps a clip."""
+    """A clip of the store: its places in shards, its captions and its size."""
 
     clip_id: str
     path: str
     captions: tuple[str, ...]
     shard: str
     row: int
-    text_shards: tuple[str, ...]  # one a caption
+    text_shards: tuple[str, ...]  # one for each caption
     text_rows: tuple[int, ...]
     frames: int
     height: int
@@ -57,17 +58,17 @@ class Clip:
 
     @property
     def caption(self) -> str:
-        """Its first caption, by which it is judged; "" where it has none."""
+        """The first caption, used as the prompt of samples; "" if there is none."""
         return self.captions[0]
 
     @property
     def size(self) -> ClipSize:
-        """What it was encoded at, in px."""
+        """The size that the clip was encoded at, in frames and px."""
         return ClipSize(frames=self.frames, height=self.height, width=self.width)
 
 
 def of_one_size(clips: Iterable[Clip]) -> list[list[Clip]]:
-    """The clips of each size, in their order; short and small sizes first."""
+    """Group clips by size, short and small sizes first; clips keep their order."""
 
     def size(clip: Clip) -> tuple[int, int, int]:
         return clip.frames, clip.height, clip.width
@@ -76,13 +77,13 @@ def of_one_size(clips: Iterable[Clip]) -> list[list[Clip]]:
 
 
 class LatentsStore:
-    """A store to read from."""
+    """A latents store, opened for reading."""
 
     def __init__(self, root: Path) -> None:
         """Open the folder that `current.json` names.
 
         Raises:
-            MobiusError: If there is no store, or one of its tables is damaged.
+            MobiusError: If there is no store, or `current.json` or the index is damaged.
         """
         if not (root / CURRENT).is_file():
             raise MobiusError(f"There is no latents store in {root}. Run `kedro run --pipelines=encode`.")
@@ -99,7 +100,7 @@ class LatentsStore:
         return cls(root)
 
     def clips(self, split: str) -> list[Clip]:
-        """The clips of a split, ordered by clip id."""
+        """Return the clips of a split, sorted by clip id."""
         index = self.index
         rows = index[(index["split"] == split) & (index["clip_id"] != "")].sort_values("clip_id")
         fields = list(Clip.__annotations__)
@@ -107,23 +108,23 @@ class LatentsStore:
 
     @property
     def paths(self) -> list[str]:
-        """The path of every clip, in the manifest's order."""
+        """The paths of all clips, in the order of the manifest."""
         return [str(path) for path in self.index["path"][self.index["clip_id"] != ""]]
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the data: encoder, clips, captions and splits."""
+        """Digest of the encoder, the clips, their captions and their splits."""
         columns = ["clip_id", "captions", "split", "shard", "row", "text_shards", "text_rows"]
         rows = self.index[columns].itertuples(index=False, name=None)
         return digest([self.current.fingerprint, sorted(tuple(map(_fixed, row)) for row in rows)])
 
     def moments(self, clip: Clip) -> "tuple[Tensor, Tensor]":
-        """Posterior mean and log-variance of a clip, each (C, F, h, w) float32."""
+        """Return the posterior mean and log-variance of a clip, each (C, F, h, w) float32."""
         mean, logvar = (self._slice(clip.shard, name, clip.row, clip.clip_id) for name in ("mean", "logvar"))
         return mean.transpose(0, 1), logvar.transpose(0, 1)
 
     def text(self, clip: Clip, caption: int = 0) -> "Tensor":
-        """Embedding of one of a clip's captions, by its place among them, (L, D) float32."""
+        """Return the embedding of the caption with index `caption` of a clip, (L, D) float32."""
         place = clip.text_shards[caption], "embedding", clip.text_rows[caption]
         return self._slice(*place, clip.captions[caption])
 
@@ -134,16 +135,16 @@ class LatentsStore:
         return self._slice(empty["text_shards"][0], "embedding", int(empty["text_rows"][0]), "")
 
     def _slice(self, shard: str, name: str, row: int, of: str) -> "Tensor":
-        """A row of a shard, which must be the one of the clip, or of the caption, `of`."""
+        """Return a row of a shard; raise if it does not belong to the clip or caption `of`."""
         if shard not in self._open:
             self._open[shard] = mapped(self.folder / shard), row_names(self.folder / shard)
         tensors, names = self._open[shard]
         if row >= len(tensors[name]) or (names and names[row] != of):
-            what = f"{of!r} is not in row {row} of {shard} (the first is 0)"
+            what = f"{of!r} is not in row {row} of {shard} (rows count from 0)"
             raise unusable(self.folder / INDEX, what, REMEDY)
         return tensors[name][row].float()
 
 
 def _fixed(value: Any) -> Any:
-    """A list of the index as a tuple."""
+    """Convert a list of the index to a tuple."""
     return value if isinstance(value, str | int) else tuple(getattr(value, "tolist", lambda: value)())

@@ -1,4 +1,4 @@
-"""Bring the latents store up to date with a manifest: encode what is missing, and nothing else."""
+"""Update the latents store from a manifest: encode only the clips and captions that it lacks."""
 
 import logging
 from collections import Counter
@@ -15,7 +15,7 @@ from mobius_pipeline.ingest.schema import TO_ENCODE
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.dataflow import encode_captions, encode_clips
 from mobius_pipeline.latents.index import CLIPS, SIZE, TEXTS, Places, find, write_index
-from mobius_pipeline.latents.orphans import tell_leftovers
+from mobius_pipeline.latents.orphans import log_orphans
 from mobius_pipeline.latents.shard_builder import ClipShards, TextShards
 from mobius_pipeline.latents.shards import is_whole, writing
 from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
@@ -30,8 +30,8 @@ from mobius_pipeline.runtime.tables import check_frame
 
 log = logging.getLogger(__name__)
 
-CAPTIONS_PER_BATCH = 64  # that the text encoder reads at once
-NAMED = 5  # clips in an error
+CAPTIONS_PER_BATCH = 64  # captions that the text encoder encodes at once
+NAMED = 5  # clips named in an error
 
 Row = dict[str, Any]
 
@@ -47,28 +47,27 @@ def update_store(
 ) -> None:
     """Encode the clips and captions of `manifest` that the store lacks, then publish a new index.
 
-    A shard counts as soon as it is written: a run that is stopped, or that meets a clip which it cannot
-    encode, leaves what it finished to the next one.
+    A shard is usable once written: after a stop or a failed clip, the next run encodes only the rest.
 
     Args:
         root: The store's root, created if missing.
-        manifest: A row a clip, with `clip_id`, `path`, `source_sha256`, `caption`, `split`, `model_frames`,
-            `height`, `width`, `captions` and what else `TO_ENCODE` asks for.
+        manifest: One row per clip, with `clip_id`, `path`, `source_sha256`, `caption`, `split`,
+            `model_frames`, `height`, `width`, `captions` and the other columns of `TO_ENCODE`.
         raw_clips: The folder that `path` is relative to.
-        base: The T2I model in diffusers format.
+        base: The base (T2I or T2V) in diffusers format.
         clip: How clips are decoded, and their buckets.
         config: Shard and batch sizes, device.
-        engine: On which the work is done.
+        engine: The engine that runs the work.
 
     Raises:
-        MobiusError: If the manifest is not as it must be, clips cannot be decoded or encoded, the disk is
-            full, another process writes here, or there are fewer GPUs than asked for.
+        MobiusError: If the manifest is invalid, clips cannot be decoded or encoded, the disk is full, another
+            process writes the store, or there are fewer GPUs than requested.
     """
     check_frame(manifest, TO_ENCODE, "The manifest", "Run `kedro run --pipelines=validate`.")
     fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
     folder = root / fingerprint[:20]
     folder.mkdir(parents=True, exist_ok=True)
-    lock = root.with_name(f".{root.name}.lock")  # beside the store: DVC hashes what lies in it
+    lock = root.with_name(f".{root.name}.lock")  # beside the store, because DVC hashes its content
     with only_writer(lock, f"The latents store {root}"):
         for left in (*root.glob(SCRATCHES), *folder.glob(SCRATCHES)):
             remove_leftovers(left)
@@ -80,18 +79,18 @@ def update_store(
         current = {"folder": folder.name, "fingerprint": fingerprint, "clip": clip.model_dump()}
         with writing(root / CURRENT):
             write_json(root / CURRENT, current)
-        tell_leftovers(root, folder, config.remove_orphans)
+        log_orphans(root, folder, config.remove_orphans)
 
 
 def captions_of(manifest: pd.DataFrame) -> list[list[str]]:
-    """The distinct captions of each clip, its first one first."""
+    """Return the distinct captions of each clip, in their order."""
     return [list(dict.fromkeys(captions)) for captions in manifest["captions"]]
 
 
 def _sizes(manifest: pd.DataFrame, clip: ClipFormat) -> dict[str, list[int]]:
-    """The columns of the size that each clip is encoded at; logs how many clips are in which bucket."""
+    """Return the columns with the size that each clip is encoded at; log the number of clips per bucket."""
     rows = manifest[["model_frames", "height", "width"]].itertuples(index=False, name=None)
-    # a clip that is too short for all of them is refused when it is decoded, with its length
+    # A clip too short for every size is refused when it is decoded; that error states its length.
     sizes = [clip.size_for(*map(int, row)) or clip.sizes[0] for row in rows]
     if clip.buckets:
         for size in clip.sizes:
@@ -109,10 +108,10 @@ def _update_clips(
     config: EncodeConfig,
     engine: EngineConfig,
 ) -> Places:
-    """Where every clip of the manifest is, once those are encoded that the store lacked.
+    """Encode the clips that the store lacks, and return the places of all clips of the manifest.
 
     Raises:
-        MobiusError: If some cannot be decoded or encoded; all others are encoded then.
+        MobiusError: If some cannot be decoded or encoded; all others are encoded nevertheless.
     """
     places = find(folder, CLIPS, manifest["clip_id"], _usable(folder))
     missing = manifest[~manifest["clip_id"].isin(places.keys())].drop_duplicates("clip_id")
@@ -142,7 +141,7 @@ def _update_clips(
 
 
 def _of_a_shard(missing: pd.DataFrame, clips: int) -> Iterator[list[Row]]:
-    """Rows of at most `clips` clips of one size."""
+    """Yield groups of at most `clips` rows with one size, one group per shard."""
     for _, rows in missing.groupby(list(SIZE), sort=True):
         yield from _chunks(rows.to_dict("records"), clips)
 
@@ -151,18 +150,18 @@ def _cannot_be_encoded(raw_clips: Path, failed: dict[str, str]) -> str:
     named = "; ".join(f"{path} ({reason})" for path, reason in list(failed.items())[:NAMED])
     end = " ..." if len(failed) > NAMED else "."
     return (
-        f"{len(failed)} clips in {raw_clips} cannot be encoded: {named}{end} All others are encoded. Put "
-        "back files that changed, or take up what lies there now: `kedro run --pipelines=ingest,validate`; "
-        "where memory is short, lower `encode.frames_per_batch` or `encode.processes`. To leave a clip out, "
-        "take it out of that folder or of its listing, and run `kedro run --pipelines=ingest,validate`. Then "
-        "run `encode` again for these alone."
+        f"{len(failed)} clips in {raw_clips} cannot be encoded: {named}{end} All others are encoded. If "
+        "files changed, restore them, or ingest the new ones with `kedro run --pipelines=ingest,validate`. "
+        "If memory is short, lower `encode.frames_per_batch` or `encode.processes`. To leave a clip out, "
+        "remove it from that folder or its listing, and run `kedro run --pipelines=ingest,validate`. Then "
+        "run `encode` again: it encodes only these clips."
     )
 
 
 def _update_texts(
     folder: Path, manifest: pd.DataFrame, base: Path, config: EncodeConfig, engine: EngineConfig
 ) -> Places:
-    """Where every caption and the empty one are, once those are encoded that the store lacked."""
+    """Encode the captions that the store lacks, and return the places of all captions and the empty one."""
     captions = {"", *manifest["captions"].explode()}
     places = find(folder, TEXTS, captions, _usable(folder))
     missing = sorted(captions - places.keys())
@@ -174,17 +173,17 @@ def _update_texts(
         places |= waiting.take(encoded)
         cut += encoded.cut
     if cut:
-        log.warning("%d captions are longer than the text encoder reads and are cut.", cut)
+        log.warning("%d captions are longer than the text encoder allows and are truncated.", cut)
     return places
 
 
 def _usable(folder: Path) -> Callable[[str], bool]:
-    """Return a predicate: is this shard whole? Logs a warning when it is not."""
+    """Return a predicate that tells whether a shard is intact, and logs a warning if it is not."""
 
     def usable(shard: str) -> bool:
         if is_whole(folder / shard):
             return True
-        log.warning("Shard %s is missing or damaged: what it held is encoded again.", shard)
+        log.warning("Shard %s is missing or damaged: its content is encoded again.", shard)
         return False
 
     return usable

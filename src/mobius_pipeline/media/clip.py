@@ -1,4 +1,4 @@
-"""One clip in: its frames at the model's rate and size."""
+"""Load a clip at the model's frame rate and size."""
 
 import math
 import sys
@@ -10,28 +10,28 @@ from PIL import Image, ImageOps
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import Limits, MediaError, Pixels, end_of, open_media
 
-# Of a source that ingestion has let in, a model's clip is a small part, and no more is read.
+# No limits: ingestion has checked the source, and only the model's frames of it are read.
 _ANY_LENGTH = Limits(frames=sys.maxsize, seconds=math.inf)
 
 
 def steps_within(seconds: float, fps: float) -> int:
-    """Count the times 0, 1/fps, 2/fps … before `seconds`: the frames that a clip of that length gives."""
-    # A thousandth of a step of slack: durations are sums of rounded ticks.
+    """Return how many of the times 0, 1/fps, 2/fps … are before `seconds`: the frames of a clip that long."""
+    # A tolerance of a thousandth of a step, because durations are sums of rounded ticks.
     return math.ceil(seconds * fps - 1e-3)
 
 
 def load_clip(path: Path, clip: ClipFormat) -> Pixels:
-    """Read `clip.frames` frames at `clip.rate`, whatever the file's own rate, constant or not.
+    """Read `clip.frames` frames at `clip.rate` from a file with any frame rate, constant or not.
 
-    Step k takes the frame on screen k / rate seconds after the first one appeared. Frames are scaled to cover
-    `clip.height` x `clip.width` (bicubic, antialiased) and cropped at the centre. Of a segment (`address.py`)
-    the first step is its own first frame.
+    Step k takes the frame that is shown k / rate seconds after the first one appeared. The first step of a
+    segment (`media_fragment.py`) is the segment's first frame. Frames are scaled to cover `clip.height` x
+    `clip.width` (bicubic, antialiased) and cropped at the centre.
 
     Returns:
         uint8 (frames, height, width, 3).
 
     Raises:
-        MediaError: If the file is damaged, no media file, or too short.
+        MediaError: If the file is damaged, not a media file, or too short.
     """
     return np.stack([_fitted(pixels, clip) for pixels in _picked(path, clip)])
 
@@ -42,7 +42,7 @@ def _picked(path: Path, clip: ClipFormat) -> list[Pixels]:
     with open_media(path, clip.background, _ANY_LENGTH) as media:
         current = None
         for frame in media.frames:
-            # Stamps are rounded to the container's tick (10 ms in GIF): half a tick late is in time.
+            # Timestamps are rounded to the container's tick (10 ms in GIF), so half a tick late is accepted.
             while (
                 current
                 and len(picked) < clip.frames

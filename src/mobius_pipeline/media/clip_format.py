@@ -1,4 +1,4 @@
-"""The clip format of the models: frames, rate and size."""
+"""Define the clip format of the models: number of frames, frame rate and size."""
 
 import math
 from typing import Annotated
@@ -11,7 +11,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class ClipSize(Config):
-    """`frames` frames of `height` x `width` px."""
+    """Size of a clip: number of frames, height and width in px."""
 
     frames: int = Field(gt=0)
     height: int = Field(gt=0)
@@ -19,15 +19,15 @@ class ClipSize(Config):
 
     @property
     def volume(self) -> int:
-        """Pixels of all frames."""
+        """Number of pixels of all frames."""
         return self.frames * self.height * self.width
 
 
 class ClipFormat(ClipSize):
-    """The clip format of the models: number of frames, every `stride`th of `fps` a second, and size.
+    """The clip format of the models: size, and every `stride`th frame at `fps`.
 
-    That size is also the one that the base is trained at, and that videos are sampled and evaluated at. In
-    `buckets` are further ones that trainings take, each clip in the one that suits it.
+    The base is trained, and videos are sampled and evaluated, at this size. `buckets` are further sizes for
+    training: each clip is encoded at the size that fits it best.
     """
 
     fps: float = Field(gt=0)
@@ -39,19 +39,22 @@ class ClipFormat(ClipSize):
 
     @property
     def rate(self) -> float:
-        """Frames a second that the model takes."""
+        """Frame rate of the model, in frames per second."""
         return self.fps / self.stride
 
     @property
     def sizes(self) -> list[ClipSize]:
-        """This format's own size, and the buckets."""
+        """The size of this format, then the buckets."""
         return [ClipSize(frames=self.frames, height=self.height, width=self.width), *self.buckets]
 
     def size_for(self, frames: int, height: int, width: int) -> ClipSize | None:
-        """The bucket of a clip with `frames` frames at this rate, of `height` x `width` px.
+        """Return the bucket of a clip with `frames` frames at this rate, of `height` x `width` px.
 
-        Of those that it is long enough for, the one nearest to its aspect ratio; then one that need not be
-        blown up, the one with most frames, the largest. None if it is too short for all.
+        Among the sizes that the clip is long enough for, this is the one nearest to its aspect ratio. Ties
+        are decided in favour of a size without upscaling, then by most frames, then by most pixels.
+
+        Returns:
+            The size, or None if the clip is too short for all of them.
         """
 
         def misfit(size: ClipSize) -> tuple[float, bool, int, int]:
@@ -62,5 +65,5 @@ class ClipFormat(ClipSize):
         return min((size for size in self.sizes if size.frames <= frames), key=misfit, default=None)
 
     def sized(self, size: ClipSize) -> "ClipFormat":
-        """The same rate with another size, and without buckets."""
+        """Return this format with another size and without buckets."""
         return self.model_copy(update={**size.model_dump(), "buckets": ()})

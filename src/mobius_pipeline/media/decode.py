@@ -1,7 +1,7 @@
-"""Any clip to frames with presentation times, whatever its container, and whole or a segment of it.
+"""Decode a clip or a segment of it, in any supported container, to frames with presentation times.
 
 A clip's path names a file, a member of a tar shard (`open_source.py`) or a folder of numbered images
-(`image_sequence.py`). A media fragment after it may name a segment (`media_fragment.py`).
+(`image_sequence.py`). A media fragment after it selects a segment (`media_fragment.py`).
 """
 
 import struct
@@ -33,7 +33,7 @@ from mobius_pipeline.media.webp import is_webp, open_webp
 
 __all__ = ["Frame", "Limits", "Media", "MediaError", "Pixels", "end_of", "open_media"]
 
-# What decoders raise on damage. Pillow's are many; ValueError is also a MediaError and a UnicodeError.
+# Errors that decoders raise for damaged files. Pillow raises many; ValueError includes UnicodeError.
 _DECODE_ERRORS = (
     av.error.FFmpegError,
     OSError,
@@ -50,18 +50,17 @@ _HEAD = 65_536  # bytes
 
 @contextmanager
 def open_media(path: Path, background: Colour = WHITE, limits: Limits = Limits()) -> Iterator[Media]:  # noqa: B008
-    """Open a clip; its `frames` decode as they are iterated, and prove the file whole when exhausted.
+    """Open a clip. Its `frames` are decoded as they are iterated; reading all of them verifies the file.
 
-    The frames of a segment are those that decoding the whole and cutting gives; their times count from the
-    first of them.
+    A segment has the same frames as if the whole clip were decoded and cut; times count from its first frame.
 
     Args:
         path: A file, a member of a tar shard or a folder of images, optionally with a media fragment.
         background: RGB, 0 to 255, that transparent pixels are composed on.
-        limits: Largest frame, frame count and length that are decoded.
+        limits: Largest frame size, frame count and length that are decoded.
 
     Raises:
-        MediaError: If it is missing, empty, damaged, a still picture, beyond the limits, or no media at all;
+        MediaError: If it is missing, empty, damaged, a still picture, beyond the limits, or not a media file;
             also while `frames` is iterated.
     """
     with ExitStack() as stack:
@@ -90,9 +89,10 @@ def _open_source(source: Path, options: DecodeOptions) -> Iterator[Media]:
 
 
 def _cut(clip: Media, start_s: float, end_s: float | None) -> Iterator[Frame]:
-    """The frames whose start is in [start_s, end_s), to half a tick; their times count from the first.
+    """Yield the frames that start in [start_s, end_s), within half a tick; times count from the first one.
 
-    Each lasts until the next one appears, as in players where a duration is wrong or missing.
+    Each frame lasts until the next one starts, as in players, because stored durations may be wrong or
+    missing.
     """
     held: Frame | None = None
     origin = 0.0
@@ -111,12 +111,12 @@ def _cut(clip: Media, start_s: float, end_s: float | None) -> Iterator[Frame]:
             yield held
     if held is None:
         until = "the end" if end_s is None else f"{end_s:g} s"
-        raise MediaError(f"no frame of it starts between {start_s:g} s and {until}")
+        raise MediaError(f"no frame starts between {start_s:g} s and {until}")
 
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn every error of a decoder into a MediaError that names the clip."""
+    """Turn errors of decoders into a MediaError that names the clip."""
     try:
         yield
     except _DECODE_ERRORS as error:
@@ -144,7 +144,7 @@ def _check_head(head: bytes) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, MediaError):
         return str(error)
-    if isinstance(error, av.error.FFmpegError):  # its PermissionError says that it could not seek
+    if isinstance(error, av.error.FFmpegError):  # PyAV's PermissionError means that it could not seek
         what = error.strerror
     elif isinstance(error, PermissionError):
         return "no permission to read it"
@@ -158,6 +158,6 @@ def _is_text(head: bytes) -> bool:
     try:
         start.decode("utf-8")
     except UnicodeDecodeError as error:
-        # The cut at 4,096 may fall inside a character.
+        # The first 4,096 bytes may end inside a character.
         return error.start > 4092 and b"\x00" not in head
     return b"\x00" not in head

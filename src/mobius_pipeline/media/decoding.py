@@ -1,4 +1,4 @@
-"""Packets of a stream to frames, by FFmpeg's decoders: damage raises, what a cut took away does not."""
+"""Decode packets to frames with FFmpeg. Damage raises; pictures that a stream-copy cut removed do not."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,22 +10,23 @@ from mobius_pipeline.media.ffmpeg_log import captured, refuse
 from mobius_pipeline.media.frames import Limits
 from mobius_pipeline.media.packets import begins_open, packets_of
 
-# What H.264's decoder misses in an open group whose first pictures were cut away.
+# Log line of the H.264 decoder for an open group of pictures whose first pictures were cut away.
 _AFTER_A_CUT = "mmco: unref short failure"
 
 
 def names_of(context: Any) -> set[str]:
-    """The names that a stream's codec has in FFmpeg's log."""
+    """Return the names of a stream's codec in FFmpeg's log."""
     return {context.name, context.codec.canonical_name}
 
 
 class Decoding:
-    """The frames of a stream from the container's current position, in presentation order.
+    """Iterator over the frames of a stream from the container's current position, in presentation order.
 
-    Raises `MediaError` or PyAV's errors at the first frame that is damaged.
+    It raises `MediaError`, or an error of PyAV, at the first damaged frame.
 
     Attributes:
-        leaning: Packets at the start that refer to earlier pictures, which were cut away or skipped.
+        leaning: Number of packets at the start that refer to earlier pictures, which were cut away or
+            skipped.
     """
 
     def __init__(self, container: Any, stream: Any, limits: Limits) -> None:
@@ -35,7 +36,7 @@ class Decoding:
         is_vp9 = stream.codec_context.codec.canonical_name == "vp9"
         self._decoder = _libvpx(stream) if is_vp9 else stream.codec_context
         self._names = names_of(stream.codec_context) | names_of(self._decoder)
-        self._shown_from: int | None = None  # when the first packet is shown, if it is a key frame
+        self._shown_from: int | None = None  # presentation time of the first packet, if it is a key frame
         self._is_open = False
         self.leaning = self._given = 0
         self._frames = self._decoded()
@@ -53,7 +54,7 @@ class Decoding:
                 self._is_open = begins_open(packet, self._stream.codec_context)
             for frame in self._frames_of(packet):
                 if frame.is_corrupt:
-                    raise MediaError("damaged: a frame of it is corrupt")
+                    raise MediaError("damaged: a frame is corrupt")
                 self._given += 1
                 yield frame
 
@@ -73,15 +74,15 @@ class Decoding:
         return frames
 
     def _leans(self, packet: Any) -> bool:
-        """Whether it follows the first key frame but is presented before it."""
+        """Return whether a packet follows the first key frame but is presented before it."""
         if self._shown_from is None or packet.pts is None or packet.is_keyframe:
             return False
-        # AVI does not say when a packet is shown: there, until a frame has come out.
+        # AVI stores no presentation times: there, all packets before the first decoded frame.
         return packet.pts < self._shown_from if self._times_are_shown else not self._given
 
 
 def _libvpx(stream: Any) -> Any:
-    """The decoder for VP9 that notices most damage; FFmpeg's own takes nearly any bits."""
+    """Return libvpx's VP9 decoder, which detects most damage; FFmpeg's own decodes almost any bits."""
     decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
     decoder.thread_type, decoder.thread_count = "NONE", 1
     decoder.options = stream.codec_context.options

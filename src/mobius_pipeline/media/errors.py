@@ -1,4 +1,4 @@
-"""The error of every media file that cannot be used."""
+"""Define the error for media files that cannot be used."""
 
 import errno
 
@@ -6,13 +6,13 @@ from mobius_pipeline.runtime.errors import MobiusError, raised_from
 
 
 class MediaError(MobiusError):
-    """A media file that cannot be used, with a plain reason."""
+    """A media file cannot be used; the text is the reason."""
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether an allocation was refused, also in what the error was raised from.
+    """Return whether an error, or one that it was raised from, means that memory could not be allocated.
 
-    A decoder calls that damage, and seldom it is: FFmpeg refuses sizes that no file has.
+    Decoders report this as damage. Rarely it is: FFmpeg refuses to allocate the sizes in a damaged file.
     """
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:

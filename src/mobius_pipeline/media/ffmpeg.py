@@ -1,10 +1,10 @@
-"""Videos, GIF and APNG to frames, by FFmpeg (PyAV).
+"""Decode videos, GIF and APNG to frames with FFmpeg (PyAV).
 
-FFmpeg hides damage by default. Here a damaged file raises: decoders run with `err_detect=explode`, what they
-only log as an error counts as damage, corrupt frames are refused, and so is a file that ends before its own
-index does or gives fewer frames than that promises.
+By default, FFmpeg hides damage. Here a damaged file raises: decoders run with `err_detect=explode`, errors
+that they only log count as damage, and corrupt frames are refused. So is a file that is shorter than its
+index says, or gives fewer frames than that lists.
 
-Times are a player's: of an MP4 with an edit list, frames before its start are decoded and not shown.
+Times are those of a player: in an MP4 with an edit list, frames before its start are decoded but not shown.
 """
 
 from collections.abc import Iterator
@@ -30,27 +30,27 @@ from mobius_pipeline.media.pixels import Upright, deinterlaced
 from mobius_pipeline.media.truncation import boxes_are_cut, is_cut, sums_disagree
 from mobius_pipeline.media.video_stream import crop_of, film_of
 
-# Demuxers that a clip may use. Without this list a text file named .mp4 can make FFmpeg open other files.
+# Demuxers that are allowed. Without this list, a text file named .mp4 can make FFmpeg open other files.
 _DEMUXERS = "mov,matroska,avi,gif,apng"
-# Here a packet leans on whatever came before it: no place to start but the first.
+# Formats without seeking: each packet depends on all packets before it.
 _NO_SEEKING = {"gif", "apng"}
-# APNG's delays as browsers have them; GIF's demuxer takes no such options.
+# Frame delays of APNG as in browsers; the GIF demuxer has no such options.
 _APNG_DELAYS = {
     "max_fps": str(1000 // SHORTEST_DELAY_MS - 1),
     "default_fps": str(1000 // DEFAULT_DELAY_MS),
 }
-# Seconds. Segments are named to the microsecond; AVI counts in frames, whose times are exact.
+# Seconds. Names of segments are precise to a microsecond; AVI's tick is a frame, but its times are exact.
 _SHORTEST_TICK, _LONGEST_TICK = 2e-6, 0.01
 _BUFFER = 1 << 16
 _CUT = "cut off, bytes are missing at its end"
 
-# A decoded frame with the seconds at which it starts, from the first one, and lasts.
+# Start in seconds from the first frame, duration in seconds, and the decoded frame.
 _Timed = tuple[float, float, Any]
 
 
 @contextmanager
 def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
-    """Open what FFmpeg reads; see `decode.open_media`."""
+    """Open a file that FFmpeg reads; see `decode.open_media`."""
     if boxes_are_cut(file):
         raise MediaError(_CUT)
     limit = {"err_detect": "explode", "max_pixels": str(options.limits.pixels)}
@@ -67,8 +67,8 @@ def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
         context = stream.codec_context
         refuse(lines, names_of(context), options.limits)
         _check_header(container, stream, options.limits)
-        # One decoding thread: more gain nothing beside one worker a core, and can deadlock when a clip is
-        # left early (PyAV issue 1962).
+        # One decoding thread: more gain nothing with one worker per core, and can deadlock when decoding
+        # stops early (PyAV issue 1962).
         context.thread_type, context.thread_count = "NONE", 1
         context.options = limit
         if is_cut(file, container.format.name, stream.index_entries):
@@ -109,22 +109,22 @@ def _stated_seconds(container: Any, stream: Any) -> float:
 
 
 def _proved(file: BinaryIO, container: Any, frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames; behind the last one the container's checksums must agree.
+    """Yield the frames, then verify the container's checksums.
 
-    Matroska's cover sound as well, which never decides about a film.
+    Only in files with one stream: Matroska's checksums cover sound too, whose damage does not matter.
     """
     yield from frames
     if len(container.streams) == 1 and sums_disagree(file, container.format.name):
-        raise MediaError("damaged: its bytes are not those that its checksums are of")
+        raise MediaError("damaged: its bytes do not match its checksums")
 
 
 def _shown(
     container: Any, stream: Any, first: Any, rest: Decoding, upright: Upright, options: DecodeOptions
 ) -> Iterator[Frame]:
-    # bwdif looks at a frame's neighbours: interlaced video is read from its start, so that a segment's frames
-    # are those of the whole.
+    # bwdif reads a frame's neighbours, so interlaced video is decoded from its start: a segment then has the
+    # same frames as the whole.
     seeks = options.start_s > 0 and not first.interlaced_frame and container.format.name not in _NO_SEEKING
-    # AVI holds decoding times alone.
+    # AVI stores only decoding times.
     reorders = container.format.name == "avi" and stream.codec_context.has_b_frames
     if seeks and not reorders and first.pts is not None:
         frames = _from(container, stream, first.pts, options)
@@ -145,21 +145,21 @@ def _shown(
 
 
 def _all(container: Any, stream: Any, first: Any, rest: Decoding) -> Iterator[Any]:
-    """The frames from the first on; when they end they have proved that all the index promises are there."""
+    """Yield all frames from the first one; raise if there are fewer than the index lists."""
     count = 0
     for frame in chain([first], rest):
         count += 1
         yield frame
-    # Only MP4's index has one entry a frame, and marks those that an edit list hides.
+    # Only MP4's index has one entry per frame, and marks the frames that an edit list hides.
     promised = sum(not entry.is_discard for entry in stream.index_entries) - rest.leaning
     if container.format.name.startswith("mov") and count < promised:
-        raise MediaError(f"damaged: its index promises {promised} frames, and it gives {count}")
+        raise MediaError(f"damaged: its index lists {promised} frames, but only {count} can be decoded")
 
 
 def _by_decoding_time(frames: Iterator[Any]) -> Iterator[tuple[int | None, Any]]:
-    """Frames with the decoding times of the packets that brought them out: one tick apart where none is lost.
+    """Yield frames with the decoding times of the packets that released them: one tick apart if none is lost.
 
-    Those that wait in the decoder for the stream's end have none, and follow one another.
+    Frames that the decoder releases at the end of the stream have no such time; they get consecutive ticks.
     """
     stamp = 0
     for frame in frames:
@@ -168,7 +168,7 @@ def _by_decoding_time(frames: Iterator[Any]) -> Iterator[tuple[int | None, Any]]
 
 
 def _by_delay(frames: Iterator[Any], time_base: Fraction) -> Iterator[tuple[int | None, Any]]:
-    """Frames of a GIF one after another, each for as long as browsers show it."""
+    """Yield the frames of a GIF with their times, each shown for as long as in browsers."""
     stamp = 0
     for frame in frames:
         if frame.duration * time_base <= Fraction(SHORTEST_DELAY_MS, 1000):
@@ -178,10 +178,11 @@ def _by_delay(frames: Iterator[Any], time_base: Fraction) -> Iterator[tuple[int 
 
 
 def _from(container: Any, stream: Any, origin: int, options: DecodeOptions) -> Iterator[Any]:
-    """Frames from a key frame on that is shown no later than `options.start_s` seconds after `origin`.
+    """Yield frames from a key frame that is shown at most `options.start_s` seconds after `origin`.
 
-    Where groups of pictures are open, the first ones after a key frame refer to the group before, and some
-    decoders then raise: what they do not give is read from the file's start, where damage raises again.
+    In open groups of pictures, the first pictures after a key frame refer to the group before it, and some
+    decoders then raise. The remaining frames are decoded from the start of the file; damage raises there
+    again.
     """
     given = None
     try:
@@ -200,13 +201,13 @@ def _from(container: Any, stream: Any, origin: int, options: DecodeOptions) -> I
 
 
 def _sought(container: Any, stream: Any, origin: int, options: DecodeOptions) -> Iterator[Any]:
-    """Frames from a key frame on that is shown in time.
+    """Seek to a key frame that is shown in time, and return the frames from there.
 
-    Containers seek by decoding time, and a key frame may be shown after frames that are decoded behind it: if
-    the one found is shown too late, an earlier one is looked for.
+    Containers seek by decoding time, but a key frame may be shown after frames that are decoded later. If the
+    key frame is shown too late, an earlier one is searched.
 
     Raises:
-        MediaError: If there is none: an edit list may hide it.
+        MediaError: If there is none, for instance because an edit list hides it.
     """
     target, back = origin + int(options.start_s / stream.time_base), 0.0
     while back < options.start_s:
@@ -220,7 +221,7 @@ def _sought(container: Any, stream: Any, origin: int, options: DecodeOptions) ->
 
 
 def _alike(frames: Iterator[Any], first: Any, upright: Upright) -> Iterator[Any]:
-    """The frames, each of which is like the first."""
+    """Yield the frames; raise if one differs from the first in size or interlacing."""
     for frame in frames:
         if frame.interlaced_frame and not first.interlaced_frame:
             raise MediaError("progressive at first, then interlaced: deinterlace it first (ffmpeg -vf bwdif)")
@@ -231,7 +232,7 @@ def _alike(frames: Iterator[Any], first: Any, upright: Upright) -> Iterator[Any]
 def _timed(
     frames: Iterator[tuple[int | None, Any]], origin: int | None, time_base: Fraction, limits: Limits
 ) -> Iterator[_Timed]:
-    """Frames, each behind its stamp in ticks, in seconds; one that another replaces at once is not shown."""
+    """Convert (time in ticks, frame) to seconds; a frame that the next one replaces at once is dropped."""
     tick, held = float(time_base), None
     for count, (stamp, frame) in enumerate(frames):
         if stamp is None or origin is None:

@@ -1,8 +1,8 @@
-"""What FFmpeg says while it reads, as damage or none.
+"""Detect damage by the error lines that FFmpeg logs.
 
-Damage is judged by FFmpeg's error lines, so each must arrive with the file that it is about. PyAV's switches
-are the process's own, and threads read at the same time: they are set once, here. By default PyAV holds back
-a line that equals the one before, and gives it out with a later file's.
+Each line must be attributed to the file that it is about. PyAV's logging settings apply to the whole process,
+where several threads read files, so they are set once, here. By default, PyAV holds back a line that repeats
+the one before, and emits it with the lines of a later file.
 """
 
 import logging
@@ -16,16 +16,14 @@ import av
 from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.frames import Limits
 
-Line = tuple[int, str, str]  # level, who says it (a demuxer or a codec), text
+Line = tuple[int, str, str]  # level, name of the demuxer or codec, text
 
-# Messages about what every player ignores: (codec, how the line begins).
-_HARMLESS = {
-    ("mjpeg", "unable to decode APP fields")
-}  # some cameras write segments shorter than their kind's
+# Messages about defects that every player ignores: (codec, start of the line).
+_HARMLESS = {("mjpeg", "unable to decode APP fields")}  # some cameras write APP segments that are too short
 
 av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)
-_uncaptured = logging.getLogger("libav")  # lines of no file that is being read, as of one that is closed
+_uncaptured = logging.getLogger("libav")  # lines about no open file, such as one that is being closed
 _uncaptured.addHandler(logging.NullHandler())
 _uncaptured.propagate = False
 _level = Lock()
@@ -33,15 +31,15 @@ _level = Lock()
 
 @contextmanager
 def captured() -> Iterator[list[Line]]:
-    """Yield a list of the lines that this thread's calls of FFmpeg cause meanwhile."""
+    """Yield a list that collects the lines that FFmpeg logs in this thread within the block."""
     with av.logging.Capture() as lines:
         yield lines
 
 
 def refuse(lines: Collection[Line], codecs: Collection[str], limits: Limits) -> None:
-    """Raise a MediaError if log lines report damage: errors of the demuxer, or of a codec of `codecs`.
+    """Raise a MediaError if log lines report damage: errors of the demuxer, or of one of `codecs`.
 
-    What another stream's codec says, such as the sound's, decides nothing.
+    Errors of the codec of another stream, such as sound, are ignored.
     """
     texts = [
         text.strip()
@@ -58,7 +56,7 @@ def refuse(lines: Collection[Line], codecs: Collection[str], limits: Limits) -> 
 
 
 def description(container: Any) -> str:
-    """FFmpeg's own description of an open container (`av_dump_format`), which PyAV gives as log lines."""
+    """Return FFmpeg's description of an open container (`av_dump_format`), which PyAV emits as log lines."""
     with _level:
         av.logging.set_level(av.logging.INFO)
         try:

@@ -1,4 +1,4 @@
-"""What every reader of media returns: frames with their times. And the limits of what is decoded."""
+"""Define what every media reader returns (frames with times), and the options and limits of decoding."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mobius_pipeline.media.errors import MediaError
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
-# Browsers show a frame of an animated picture that asks for 10 ms or less for 100 ms (WebKit bug 36082).
+# Browsers show a frame of an animation with a delay of 10 ms or less for 100 ms (WebKit bug 36082).
 SHORTEST_DELAY_MS, DEFAULT_DELAY_MS = 10, 100
 
 
@@ -23,8 +23,8 @@ class Frame:
 
     Attributes:
         start: Seconds from the presentation of the clip's first frame.
-        duration: Seconds that it is presented for, according to the file; 0 if unknown.
-        rgb: Returns the upright, square pixels, uint8 (H, W, 3), composed on the background if transparent.
+        duration: Duration in seconds according to the file; 0 if unknown.
+        rgb: Returns the frame upright with square pixels, uint8 (H, W, 3); transparency is composed.
     """
 
     start: float
@@ -34,7 +34,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Media:
-    """An open clip. Width and height in px as displayed; `tick` is the precision of its times in s."""
+    """An open clip. Width and height are in px as displayed; `tick` is the precision of times in s."""
 
     container: str
     codec: str
@@ -46,12 +46,12 @@ class Media:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the decoded size: a small file could fill the memory, or take days (a decompression bomb).
+    """Limits against decompression bombs: small files that would fill the memory or take days to decode.
 
     Attributes:
-        pixels: Most pixels of a frame; 8K video has 33 million.
-        frames: Most frames of a file.
-        seconds: Longest file.
+        pixels: Most pixels per frame; 8K video has 33 million.
+        frames: Most frames per file.
+        seconds: Greatest length of a file, s.
     """
 
     pixels: int = 40_000_000
@@ -80,7 +80,7 @@ class DecodeOptions:
     Attributes:
         background: RGB, 0 to 255, that transparent pixels are composed on.
         limits: Limits of the decoded size.
-        start_s: Frames that end before this may be skipped, in seconds from the first frame's start.
+        start_s: Seconds from the first frame's start; frames that end earlier may be skipped.
     """
 
     background: Colour = WHITE
@@ -89,9 +89,9 @@ class DecodeOptions:
 
 
 def end_of(frames: list[tuple[float, float]]) -> float:
-    """Seconds at which the last of `frames`, (start, duration) each, leaves the screen.
+    """Return the time in seconds at which the last of `frames`, (start, duration) each, ends.
 
-    WebM need not store the last frame's duration: it then is the median of the gaps before it.
+    WebM may lack the duration of the last frame; the median distance of frames replaces it.
     """
     start, duration = frames[-1]
     gaps = [later - earlier for (earlier, _), (later, _) in pairwise(frames)]
@@ -100,8 +100,8 @@ def end_of(frames: list[tuple[float, float]]) -> float:
 
 def composed(rgba: Pixels, background: Colour) -> Pixels:
     """Compose straight-alpha `rgba` uint8 (H, W, 4) on a colour: uint8 (H, W, 3)."""
-    if rgba[..., 3].min() == 255:  # most pictures that could be transparent are not
-        return np.asarray(Image.fromarray(rgba).convert("RGB"))  # drops it, in a third of NumPy's time
+    if rgba[..., 3].min() == 255:  # most pictures with an alpha channel are opaque
+        return np.asarray(Image.fromarray(rgba).convert("RGB"))  # takes a third of NumPy's time
     colour, alpha = rgba[..., :3].astype(np.uint32), rgba[..., 3:].astype(np.uint32)
     behind = np.asarray(background, np.uint32)
     return ((colour * alpha + behind * (255 - alpha) + 127) // 255).astype(np.uint8)

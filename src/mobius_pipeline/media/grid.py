@@ -1,4 +1,4 @@
-"""Videos as one still picture."""
+"""Arrange videos in one still picture."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,11 @@ _GREY = 200
 
 
 def grid(videos: Sequence[Pixels]) -> Pixels:
-    """One picture of videos of one size, uint8 (F, H, W, 3): a row a video, its frames from left to right."""
+    """Arrange videos, uint8 (F, H, W, 3), in one picture: one row per video, frames from left to right.
+
+    Raises:
+        ValueError: If the videos differ in size, or there are none.
+    """
     framed = np.pad(np.stack(videos), ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=_GREY)
     picture: Pixels = rearrange(framed, "n f h w c -> (n h) (f w) c")[:-GAP, :-GAP]
     return picture

@@ -1,4 +1,4 @@
-"""What a source is known by: the hash of its bytes."""
+"""Identify a source by the hash of its bytes."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from mobius_pipeline.runtime.files import folder_digest
 
 
 def source_sha256(source: Path) -> str:
-    """Hex SHA-256 of a file, of a member of a tar shard, or of all files of a folder of images.
+    """Return the hex SHA-256 of a file, of a member of a tar shard, or of all files of a folder of images.
 
     Raises:
         MediaError: If there is no such source.

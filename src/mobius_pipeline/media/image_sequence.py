@@ -1,4 +1,4 @@
-"""Folders of numbered images to frames: `shots/0001/` with 0001.png, 0002.png … and a sequence.json."""
+"""Read folders of numbered images as clips: `shots/0001/` with 0001.png, 0002.png … and a sequence.json."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from mobius_pipeline.media.open_source import open_bytes
 
 SEQUENCE = "sequence.json"
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-_DEEP = ("I", "F")  # modes of 16 bits and more, which Pillow would clip
+_DEEP = ("I", "F")  # Pillow's modes of 16 bits and more, which it would clip to 8
 _TICK = 0.001
 
 
@@ -38,10 +38,10 @@ def open_folder(path: Path, options: DecodeOptions) -> Iterator[Media]:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The images in `folder`, in the order of the last number in their names.
+    """Return the images in `folder`, sorted by the last number in their names.
 
     Raises:
-        MediaError: If there are fewer than two, one has no number, or a number is missing or there twice.
+        MediaError: If there are fewer than two, one has no number, or a number is missing or occurs twice.
     """
     images: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -57,7 +57,7 @@ def numbered(folder: Path) -> list[Path]:
         raise MediaError(f"a folder with {len(images)} numbered images, not a clip")
     missing = next((number for number in range(min(images), max(images)) if number not in images), None)
     if missing is not None:
-        raise MediaError(f"image number {missing} is missing ({min(images)} to {max(images)} are there)")
+        raise MediaError(f"image number {missing} is missing (they go from {min(images)} to {max(images)})")
     return [images[number] for number in sorted(images)]
 
 
@@ -69,17 +69,17 @@ def _number(path: Path) -> int:
 
 
 def _rate(folder: Path) -> float:
-    """Frames a second, as the folder's own file says."""
+    """Return the frames per second that `sequence.json` gives."""
     try:
         fps = json.loads((folder / SEQUENCE).read_text("utf-8"))["fps"]
     except FileNotFoundError:
         raise MediaError(
-            f'it does not say its rate: write {{"fps": 24}}, or what it is, into {SEQUENCE} beside the images'
+            f'its frame rate is unknown: write it into {SEQUENCE} beside the images, such as {{"fps": 24}}'
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise MediaError(f'{SEQUENCE} must read {{"fps": 24}} ({error})') from error
+        raise MediaError(f'{SEQUENCE} must have the form {{"fps": 24}} ({error})') from error
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf:
-        raise MediaError(f"{SEQUENCE} says {fps!r} frames a second: it must be a number above 0")
+        raise MediaError(f"{SEQUENCE} gives {fps!r} frames a second: it must be a number above 0")
     return float(fps)
 
 
@@ -103,9 +103,9 @@ def _read(path: Path, options: DecodeOptions) -> Image.Image:
     with open_bytes(path) as file, Image.open(file) as image:
         options.limits.allow_size(*image.size)
         if image.mode.startswith(_DEEP):
-            raise MediaError(f"{path.name} has more than 8 bits a channel: save it with 8")
+            raise MediaError(f"{path.name} has more than 8 bits per channel: save it with 8")
         if getattr(image, "n_frames", 1) > 1:
-            raise MediaError(f"{path.name} is animated: one image must be one frame")
+            raise MediaError(f"{path.name} is animated: each image must be one frame")
         return ImageOps.exif_transpose(image)
 
 

@@ -1,4 +1,4 @@
-"""Work on untrusted files in a process that may crash, hang or swell without taking the run with it."""
+"""Work on untrusted files in processes that may crash, hang or run out of memory without ending the run."""
 
 import contextlib
 import multiprocessing
@@ -22,10 +22,14 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Of one piece of work: seconds, MiB of its process, and how often it is tried again.
+class WorkerLimits:
+    """Limits for one task.
 
-    `section` is that of the parameters `seconds_per_file` and `memory_mib_per_file`, for errors to name.
+    Attributes:
+        seconds: Time limit, s.
+        memory_mib: Memory limit of the process, MiB.
+        retries: Number of retries if the process dies.
+        section: Section of the parameters `seconds_per_file` and `memory_mib_per_file`, named in errors.
     """
 
     seconds: float
@@ -35,17 +39,20 @@ class Limits:
 
 
 class Failed(Exception):  # noqa: N818 (its text is a row's reason)
-    """The process of a piece of work died; the text is the reason."""
+    """The process of a task died; the text is the reason."""
 
 
 class Worker(Generic[T]):
-    """Runs `task` on one argument after the other in a process of its own, which is restarted if it dies."""
+    """Runs `task` on one argument at a time in a separate process, which is restarted if it dies."""
 
-    def __init__(self, task: Callable[[Any], T], limits: Limits, imports: Sequence[str] = ()) -> None:
-        """`task` is sent to the process: a function of a module, or a partial of one.
+    def __init__(self, task: Callable[[Any], T], limits: WorkerLimits, imports: Sequence[str] = ()) -> None:
+        """Prepare a worker; its process starts with the first call.
 
-        `imports` are the modules that the task imports when it runs. They come before the limit of memory:
-        OpenBLAS never ends its import where it is short of it.
+        Args:
+            task: A module-level function, or a partial of one; it is pickled and sent to the process.
+            limits: Limits of a call.
+            imports: Modules that the task imports when it runs. They are imported before the memory limit is
+                set, because the import of OpenBLAS hangs without enough memory.
         """
         self._task, self._limits, self._imports = task, limits, imports
         self._process: Any = None
@@ -56,9 +63,9 @@ class Worker(Generic[T]):
         """Return the task's result.
 
         Raises:
-            Failed: If its process crashed, hung or ran out of memory, each time that it was tried.
-            Exception: What the task raised.
-            MobiusError: If no process can be started, which is not the fault of a file.
+            Failed: If its process crashed, hung or ran out of memory in every attempt.
+            Exception: An error that the task raised.
+            MobiusError: If no process can be started. This is not the fault of a file.
         """
         for left in reversed(range(self._limits.retries + 1)):
             try:
@@ -83,7 +90,7 @@ class Worker(Generic[T]):
         except (EOFError, OSError):
             raise Failed(self._how_it_ended()) from None
         if isinstance(result, _NoMemory):
-            # Of 2800 files with a few wrong bytes one had FFmpeg ask for more than it ever allocates.
+            # Of 2800 files with a few wrong bytes, one made FFmpeg request more than it ever allocates.
             raise Failed(
                 f"needs more than {self._limits.memory_mib} MiB "
                 f"({self._limits.section}.memory_mib_per_file), or is damaged"
@@ -93,22 +100,22 @@ class Worker(Generic[T]):
         return result  # type: ignore[no-any-return]
 
     def _start(self) -> Connection:
-        # Spawned: the caller has threads, and a copy of a process with open decoders can hang.
+        # Spawned: the caller has threads, and a forked process with open decoders can hang.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         arguments = (self._task, self._imports, theirs, self._limits.memory_mib * _MIB)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        with sigint_blocked():  # Ctrl-C is the caller's, who then closes
+        with sigint_blocked():  # the caller handles Ctrl-C, and then closes the worker
             self._process.start()
         theirs.close()
         self._connection = ours
         try:
-            ours.recv()  # that it is ready: starting takes seconds, which are not the file's
+            ours.recv()  # "ready": starting takes seconds, which do not count for the file
         except (EOFError, OSError) as error:
             section = self._limits.section
             raise MobiusError(
-                f"No process that reads files can be started: {self._how_it_ended()}. What it printed is "
-                f"above. Look at {section}.memory_mib_per_file in conf/base/parameters_{section}.yml; a "
+                f"No process for reading files could be started: {self._how_it_ended()}. Its output is "
+                f"above. Check {section}.memory_mib_per_file in conf/base/parameters_{section}.yml; a "
                 "script that reads clips needs `if __name__ == '__main__':` around its calls."
             ) from error
         return ours
@@ -121,9 +128,9 @@ class Worker(Generic[T]):
         return f"the process that read it ended with code {code}"
 
     def stop(self) -> None:
-        """From another thread: kill the process, and have whoever waits for its answer get `Failed`."""
+        """Kill the process from another thread; the thread that waits for its answer gets `Failed`."""
         self._is_stopped = True
-        if self._process and self._process.pid:  # of one that is being started, `_once` takes care
+        if self._process and self._process.pid:  # `_once` handles a process that is being started
             self._process.kill()
 
     def close(self) -> None:
@@ -140,10 +147,10 @@ class Worker(Generic[T]):
 
 
 class Workers(Generic[T]):
-    """A `Worker` for each thread that calls at a time."""
+    """A pool of workers: one `Worker` for each concurrent call."""
 
-    def __init__(self, task: Callable[[Any], T], limits: Limits, imports: Sequence[str] = ()) -> None:
-        """As a worker's."""
+    def __init__(self, task: Callable[[Any], T], limits: WorkerLimits, imports: Sequence[str] = ()) -> None:
+        """Prepare a pool; see `Worker`."""
         self._new = partial(Worker, task, limits, imports)
         self._idle: SimpleQueue[Worker[T]] = SimpleQueue()
         self._all: list[Worker[T]] = []
@@ -161,18 +168,18 @@ class Workers(Generic[T]):
             self._idle.put(work)
 
     def stop(self) -> None:
-        """End all processes, whatever they are at."""
+        """Kill all processes, also while they work."""
         for work in self._all:
             work.stop()
 
 
 class _NoMemory:
-    """Sent in place of a result."""
+    """Sent in place of a result if memory could not be allocated."""
 
 
 @dataclass(frozen=True)
 class _Raised:
-    """Sent in place of a result."""
+    """An error that is sent in place of a result."""
 
     error: Exception
 
@@ -196,10 +203,10 @@ def _serve(task: Callable[[str], Any], imports: Sequence[str], connection: Conne
 
 
 def sendable(error: Exception) -> Exception:
-    """The error itself, or its words where it cannot be made again in another process."""
+    """Return the error, or a RuntimeError with its text if it cannot be pickled."""
     try:
-        pickle.loads(pickle.dumps(error))  # our own bytes
-    except Exception:  # whatever a library's class does
+        pickle.loads(pickle.dumps(error))  # trusted: pickled in this line
+    except Exception:  # a library's class may raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 

@@ -1,7 +1,7 @@
-"""Names of segments: a W3C media fragment behind a source's path, `a/b.mp4#t=1.5,3.25`.
+"""Name segments by a W3C media fragment after the path of a source, `a/b.mp4#t=1.5,3.25`.
 
-Seconds count from the presentation of the source's first frame; the end is exclusive, and left out (`#t=1.5`)
-it is the end of the source. https://www.w3.org/TR/media-frags/#naming-time, in plain seconds only.
+Seconds count from the presentation of the source's first frame. The end is exclusive; without it (`#t=1.5`),
+the segment ends with the source. https://www.w3.org/TR/media-frags/#naming-time, in plain seconds only.
 """
 
 import re
@@ -14,16 +14,16 @@ _FRAGMENT = re.compile(rf"(?P<source>.+)#t=(?P<start>{_SECONDS})?(?:,(?P<end>{_S
 
 
 def with_fragment(name: str, start_s: float, end_s: float | None) -> str:
-    """The name of the segment of `name` in [start_s, end_s) seconds, to the microsecond."""
+    """Return the name of the segment [start_s, end_s) of `name`, with seconds rounded to microseconds."""
     end = "" if end_s is None else f",{_seconds(end_s)}"
     return f"{name}#t={_seconds(start_s)}{end}"
 
 
 def split_fragment(path: Path) -> tuple[Path, float, float | None]:
-    """A source's path, and the seconds at which its segment starts and ends.
+    """Split a path into the path of the source, and the start and end of the segment in seconds.
 
-    Without a fragment they are 0 and None, the whole source. A file whose own name ends like a fragment is
-    that file.
+    Without a fragment, these are 0 and None: the whole source. An existing file whose name looks like a
+    fragment is taken as that file.
 
     Raises:
         MediaError: If the segment ends before it starts.

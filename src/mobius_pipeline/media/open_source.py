@@ -1,6 +1,6 @@
-"""The bytes of a source: a file's, or those of a member of a tar shard (WebDataset's layout).
+"""Open the bytes of a source: a file, or a member of a tar shard in WebDataset's layout.
 
-A shard is a folder in a path: `shards/000.tar/0001.mp4`. Members are read in place, without unpacking.
+A path names a shard like a folder: `shards/000.tar/0001.mp4`. Members are read in place, without unpacking.
 """
 
 import io
@@ -34,7 +34,7 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def split_member(path: Path) -> tuple[Path, str | None]:
-    """The file that `path` lies in, and its name there: None if it is a file (or nothing) itself."""
+    """Return the tar shard that holds `path` and the member's name; (`path`, None) if there is no shard."""
     if path.exists():
         return path, None
     for above in path.parents:
@@ -44,7 +44,7 @@ def split_member(path: Path) -> tuple[Path, str | None]:
 
 
 def members_of(path: Path) -> Archive:
-    """What an uncompressed tar archive holds; kept in the process until the file changes."""
+    """Return the index of an uncompressed tar archive, cached in this process until the file changes."""
     found = path.stat()
     return _index(path, found.st_size, found.st_mtime_ns)
 
@@ -55,7 +55,7 @@ def _index(path: Path, size: int, mtime_ns: int) -> Archive:
 
 
 def _regular(path: Path) -> BinaryIO:
-    """Open a regular file; a named pipe would block, and a device never end."""
+    """Open a regular file only: a named pipe would block, and a device has no end."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -71,7 +71,7 @@ def _regular(path: Path) -> BinaryIO:
 
 
 class _Slice(io.RawIOBase):
-    """`size` bytes of `file` from `offset` on, as a file of its own; owns `file`."""
+    """The `size` bytes of `file` from `offset`, as a file; closing it closes `file`."""
 
     def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
         self._file, self._offset, self._size, self._at = file, offset, size, 0

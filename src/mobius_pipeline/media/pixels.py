@@ -1,4 +1,4 @@
-"""Decoded frames to upright RGB: matrix and range, depth, pixel shape, rotation, alpha, HDR."""
+"""Convert decoded frames to upright RGB: matrix, range, bit depth, pixel aspect, rotation, alpha and HDR."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from mobius_pipeline.media.errors import MediaError
 from mobius_pipeline.media.frames import Colour, Pixels, composed
 from mobius_pipeline.media.video_stream import Crop
 
-_UNSPECIFIED = 2  # of ISO/IEC 23091-2's matrix coefficients
+_UNSPECIFIED = 2  # matrix coefficients in ISO/IEC 23091-2
 _HDR = {ColorTrc.SMPTE2084: "smpte2084", ColorTrc.ARIB_STD_B67: "arib-std-b67"}
 
 
 class Upright:
-    """Turns the frames of one stream into upright RGB with square pixels.
+    """Converts the frames of one stream to upright RGB with square pixels.
 
     Attributes:
         width: Displayed width in px.
@@ -32,16 +32,16 @@ class Upright:
         background: Colour,
         crop: Crop = Crop(),  # noqa: B008
     ) -> None:
-        """Take what all frames share.
+        """Compute the geometry that all frames share.
 
         Args:
             first: A decoded frame of the stream.
-            pixel_aspect: The width of a pixel over its height.
+            pixel_aspect: Width of a pixel divided by its height.
             background: RGB, 0 to 255, that transparent pixels are composed on.
-            crop: What of the stored pixels is not shown.
+            crop: Stored pixels that are not shown.
 
         Raises:
-            MediaError: If nothing of the frame is shown, or its rotation is not a multiple of 90 degrees.
+            MediaError: If the whole frame is cropped, or its rotation is not a multiple of 90 degrees.
         """
         self._stored = first.width, first.height
         self._square = max(1, round(first.width * (pixel_aspect or 1)))
@@ -61,7 +61,7 @@ class Upright:
         self.width, self.height = reversed(sides) if turned else sides
 
     def check(self, frame: Any) -> None:
-        """Raise a MediaError if `frame` is of another size than the first: a clip has one."""
+        """Raise a MediaError if `frame` does not have the size of the first one."""
         if (frame.width, frame.height) != self._stored:
             raise MediaError(
                 f"a frame of {frame.width} x {frame.height} px among ones of "
@@ -69,9 +69,9 @@ class Upright:
             )
 
     def rgb(self, frame: Any) -> Pixels:
-        """Upright pixels, uint8 (height, width, 3)."""
+        """Return the upright pixels, uint8 (height, width, 3)."""
         if self._is_hdr:
-            self._tone_map = self._tone_map or ToneMap(frame)  # made when needed: its table takes seconds
+            self._tone_map = self._tone_map or ToneMap(frame)  # created on demand: its table takes seconds
             frame = self._tone_map(frame)
         has_alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
         pixels = self._converted(frame, "rgba" if has_alpha else "rgb24")[self._rows, self._columns]
@@ -90,7 +90,7 @@ class Upright:
 
 
 def _scaling(first: Any, width: int) -> int | None:
-    """How swscale works: its fast default is off by up to two levels where there are more than 8 bits."""
+    """Return swscale's flags: its fast default is off by up to two levels for more than 8 bits."""
     is_deep = any(part.bits > 8 for part in first.format.components)
     if is_deep or width != first.width:
         return Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -98,13 +98,13 @@ def _scaling(first: Any, width: int) -> int | None:
 
 
 def _matrix_of(frame: Any) -> int | None:
-    """The YUV matrix; where the file does not say, BT.709 from HD upwards, as players do, else BT.601."""
+    """Return BT.709 for HD frames without a stored matrix, as players do; else None (stored or BT.601)."""
     is_hd = frame.width >= 1280 or frame.height > 576
     return Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and is_hd else None
 
 
 def _display_matrix(frame: Any) -> Any:
-    """The 2 x 2 turn or mirroring that the file asks for, entries -1, 0, 1; None if it asks for none.
+    """Return the file's rotation or mirroring as a 2 x 2 matrix with entries -1, 0, 1; None if there is none.
 
     Row vector times matrix, x to the right, y down (ISO/IEC 14496-12, 6.2.2).
     """
@@ -127,14 +127,14 @@ def _turned(pixels: Pixels, matrix: Any) -> Pixels:
 
 
 class ToneMap:
-    """Maps frames of HDR video (PQ or HLG) to BT.709 for a usual screen, by FFmpeg's `scale` filter.
+    """Maps frames of HDR video (PQ or HLG) to BT.709 with FFmpeg's `scale` filter.
 
-    The filter compresses luminance and gamut perceptually (`intent=perceptual`), from the mastering display's
-    peak if the file stores it, else from the transfer function's.
+    The filter compresses luminance and gamut perceptually (`intent=perceptual`), from the peak of the
+    mastering display if the file stores it, else from that of the transfer function.
     """
 
     def __init__(self, first: Any) -> None:
-        """`first` says the format of all frames."""
+        """Configure the filter for frames of the format of `first`."""
         self._graph = _graph(
             first,
             Fraction(1, 1000),
@@ -147,7 +147,7 @@ class ToneMap:
         )
 
     def __call__(self, frame: Any) -> Any:
-        """The frame as rgb24."""
+        """Return the frame as rgb24."""
         self._graph.vpush(frame)
         return self._graph.vpull()
 
@@ -155,9 +155,9 @@ class ToneMap:
 def deinterlaced(
     frames: Iterator[tuple[float, float, Any]], time_base: Fraction
 ) -> Iterator[tuple[float, float, Any]]:
-    """Interlaced frames, (start, duration, frame) each, as progressive ones: one for one, at the same times.
+    """Deinterlace frames, (start, duration, frame) each: one progressive frame for each, at the same times.
 
-    By FFmpeg's bwdif, which looks at the frame before and the one behind.
+    FFmpeg's bwdif filter also reads the frames before and after.
     """
     graph, times = None, deque[tuple[float, float]]()
     for start, duration, frame in frames:
@@ -168,7 +168,7 @@ def deinterlaced(
     if graph:
         graph.vpush(None)
         yield from _pulled(graph, times)
-    assert not times, "bwdif gives a frame for each"
+    assert not times, "bwdif returns one frame for each"
 
 
 def _pulled(graph: Graph, times: deque[tuple[float, float]]) -> Iterator[tuple[float, float, Any]]:

@@ -1,4 +1,4 @@
-"""Where the members of a tar archive lie, found without trusting it."""
+"""Locate the members of an untrusted tar archive."""
 
 import io
 import tarfile
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-# A header may say that its own text is gigabytes long; `tarfile` would read all of it.
+# A header may declare text of gigabytes, all of which `tarfile` would read.
 _MAX_HEADER = 1 << 20
 _TWICE = "this name occurs in the archive more than once"
 _DAMAGES = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
@@ -14,12 +14,12 @@ _DAMAGES = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionErro
 
 @dataclass
 class Archive:
-    """What a tar archive holds; names are the members', as `PurePosixPath` writes them, without `./`.
+    """The index of a tar archive. Names of members are normalised by `PurePosixPath`, without `./`.
 
     Attributes:
-        members: Where the bytes of each regular file lie: name to (offset, size).
-        refused: Name to reason of what is not read.
-        damage: What is wrong with the archive itself, "" if nothing is; what comes before it is good.
+        members: Regular files: name to (offset, size) of their bytes.
+        refused: Members that are not read: name to reason.
+        damage: What is wrong with the archive itself, or ""; members before the damage can be read.
     """
 
     members: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Archive:
 
 
 class _Headers(io.FileIO):
-    """A file of which only little may be read at once."""
+    """A file that refuses to read more than `_MAX_HEADER` bytes at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= _MAX_HEADER:
@@ -37,14 +37,14 @@ class _Headers(io.FileIO):
 
 
 def index(path: Path) -> Archive:
-    """Look through the headers of an uncompressed tar archive; the content of its members is not read.
+    """Index an uncompressed tar archive by its headers; the content of members is not read.
 
     Raises:
         OSError: If the file cannot be read.
     """
     archive, size = Archive(), path.stat().st_size
     try:
-        # Not "r": in a compressed archive no member could be read in its place.
+        # Not "r": members of a compressed archive cannot be read in place.
         with _Headers(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in _members(tar, file):
                 _take(archive, member, size)
@@ -54,18 +54,18 @@ def index(path: Path) -> Archive:
 
 
 def _members(tar: tarfile.TarFile, file: _Headers) -> Iterator[tarfile.TarInfo]:
-    """Yield the members one after the other, keeping none."""
+    """Yield the members one by one, without keeping them in memory."""
     while (member := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]
-        if member.size < 0:  # which leads back: round and round
+        if member.size < 0:  # would lead back to an earlier header, without end
             raise tarfile.ReadError(f"a member of negative size at byte {member.offset:,}")
         yield member
     file.seek(tar.offset)
     end = file.read(tarfile.BLOCKSIZE)
     if not end:
         raise tarfile.ReadError("it has no end mark: members may be missing")
-    if end.strip(b"\0"):  # which `tarfile` takes for the end
-        raise tarfile.ReadError(f"no header at byte {tar.offset:,}; what comes after is not read")
+    if end.strip(b"\0"):  # `tarfile` takes an invalid header for the end
+        raise tarfile.ReadError(f"no header at byte {tar.offset:,}; later members are not read")
 
 
 def _take(archive: Archive, member: tarfile.TarInfo, size: int) -> None:

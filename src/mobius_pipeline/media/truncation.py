@@ -1,4 +1,4 @@
-"""Detect files that were cut off, by the container's sizes: FFmpeg ends the stream without an error."""
+"""Detect truncated files by the sizes in their container: FFmpeg ends such streams without an error."""
 
 import zlib
 from collections.abc import Iterable
@@ -6,28 +6,28 @@ from typing import BinaryIO, Protocol
 
 # Boxes at the top level of an ISO file (ISO/IEC 14496-12) or of QuickTime's.
 _BOXES = {"ftyp", "styp", "moov", "moof", "mdat", "mfra", "sidx", "meta", "free", "skip", "wide", "uuid"}
-_MOST_BOXES = 100_000  # that are looked at: a file can hold one every 8 bytes
+_MOST_BOXES = 100_000  # boxes that are examined: a file can hold one every 8 bytes
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
-# Info, Tracks and Cluster: what decides the frames. An element begins with its checksum (RFC 8794, 11.3.1).
+# Info, Tracks and Cluster determine the frames. An element starts with its checksum (RFC 8794, 11.3.1).
 _SUMMED = {b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1f\x43\xb6\x75"}
 _CRC_32 = b"\xbf\x84"
-_PIECE = 1 << 20  # bytes that are read at once
+_PIECE = 1 << 20  # bytes to read at once
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C  # how blocks begin (GIF89a, appendix A)
-_GIF_CONTROL = b"\xf9"  # an extension that an image follows
+_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C  # first bytes of blocks (GIF89a, appendix A)
+_GIF_CONTROL = b"\xf9"  # extension that precedes an image
 
 
 class IndexEntry(Protocol):
-    """A packet that a container's index promises: `size` bytes at byte `pos` of the file."""
+    """A packet in a container's index: `size` bytes at byte `pos` of the file."""
 
     pos: int
     size: int
 
 
 def is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:
-    """Say whether bytes are missing at the end of `file`, of the demuxer named `container`.
+    """Return whether bytes are missing at the end of `file`; `container` is FFmpeg's name of the demuxer.
 
-    The file's position is left as it is found: the demuxer counts on it.
+    The file's position is restored, because the demuxer relies on it.
     """
     position = file.tell()
     try:
@@ -37,10 +37,10 @@ def is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool:
 
 
 def boxes_are_cut(file: BinaryIO) -> bool:
-    """Say whether the last box of an ISO file (mp4, mov) promises bytes that are not there; others have none.
+    """Return whether the last box of an ISO file (MP4, MOV) extends beyond the end; False for other files.
 
-    It is checked before a demuxer opens the file: its error for a missing index would mislead.
-    The file's position is left as it is found.
+    Check this before a demuxer opens the file: the demuxer's error about a missing index would be misleading.
+    The file's position is restored.
     """
     position = file.tell()
     try:
@@ -51,7 +51,7 @@ def boxes_are_cut(file: BinaryIO) -> bool:
 
 
 def _boxes_end(file: BinaryIO, size: int) -> int:
-    """Byte at which a file's top boxes end; what is none of them ends the search, for it may be padding."""
+    """Return the byte where the top-level boxes end; an unknown box ends the search, as it may be padding."""
     end = 0
     for _ in range(_MOST_BOXES):
         if end >= size:
@@ -59,7 +59,7 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
         file.seek(end)
         header = file.read(16)
         length, kind = int.from_bytes(header[:4]), header[4:8].decode("latin-1")
-        if kind not in _BOXES or length == 0:  # 0: to the file's end, wherever that is
+        if kind not in _BOXES or length == 0:  # 0: the box extends to the end of the file
             break
         end += max(int.from_bytes(header[8:]) if length == 1 else length, 8)
     return end
@@ -82,9 +82,9 @@ def _is_cut(file: BinaryIO, container: str, index: Iterable[IndexEntry]) -> bool
 
 
 def sums_disagree(file: BinaryIO, container: str) -> bool:
-    """Say whether bytes differ from the checksums that their container holds: PNG's and Matroska's.
+    """Return whether bytes differ from the checksums in their container (PNG and Matroska).
 
-    The file's position is left as it is found.
+    The file's position is restored.
     """
     position = file.tell()
     try:
@@ -96,7 +96,7 @@ def sums_disagree(file: BinaryIO, container: str) -> bool:
 
 
 def _png_is_cut(file: BinaryIO, size: int) -> bool:
-    """Whether the chunk that ends a PNG is missing (PNG specification, 5.3)."""
+    """Return whether a PNG lacks its last chunk, IEND (PNG specification, 5.3)."""
     while (at := file.tell()) + 12 <= size:
         length, kind = int.from_bytes(file.read(4)), file.read(4)
         if kind == b"IEND":
@@ -120,17 +120,17 @@ def _png_sums_disagree(file: BinaryIO) -> bool:
 
 
 def _matroska_sums_disagree(file: BinaryIO) -> bool:
-    """Whether an element of a Matroska file differs from its checksum, or is at an impossible place."""
+    """Return whether a Matroska element differs from its checksum or has an impossible position."""
     file.seek(0)
     end = _segment_end(file)
     while (at := file.tell()) < end:
         first = file.read(1)[0]
         more = 8 - first.bit_length()
-        if more > 3:  # an element's name has four bytes at most
+        if more > 3:  # an element's ID has at most four bytes
             return True
         name = bytes([first]) + file.read(more)
         size = _size_field(file)
-        if size is None:  # open: only a parser of all that is in it finds its end
+        if size is None:  # unknown size: only parsing its content would find its end
             return False
         body = file.tell()
         if body + size > end or body <= at:
@@ -144,30 +144,30 @@ def _matroska_sums_disagree(file: BinaryIO) -> bool:
 
 
 def _crc(file: BinaryIO, size: int, start: int = 0) -> int:
-    """CRC-32 of the next `size` bytes, or of those that are there."""
+    """Return the CRC-32 of the next `size` bytes, or of fewer at the end of the file."""
     while size > 0 and (piece := file.read(min(size, _PIECE))):
         start, size = zlib.crc32(piece, start), size - len(piece)
     return start
 
 
 def _gif_is_cut(file: BinaryIO, size: int) -> bool:
-    """Whether a GIF ends before or inside an image; its trailer may be missing, and bytes may follow that."""
+    """Return whether a GIF ends before or inside an image; a missing trailer or bytes after it are fine."""
     head = file.read(13)
     if len(head) < 13:
         return True
     file.seek(_colours(head[10]), 1)
-    ends = False  # whether the last block was an image, or one that may follow the last image
+    ends = False  # whether the file may end here: after an image, or an extension that may follow it
     while (at := file.tell()) < size:
         kind = file.read(1)[0]
         if kind == _GIF_IMAGE:
             descriptor = file.read(9)
             if len(descriptor) < 9:
                 return True
-            file.seek(_colours(descriptor[8]) + 1, 1)  # and the size of a code
+            file.seek(_colours(descriptor[8]) + 1, 1)  # + 1: the LZW code size
             ends = True
         elif kind == _GIF_EXTENSION:
             ends &= file.read(1) != _GIF_CONTROL
-        else:  # the trailer, or what no reader knows
+        else:  # the trailer, or an unknown block
             return False
         while length := file.read(1).ljust(1, b"\xff")[0]:
             file.seek(length, 1)
@@ -177,12 +177,12 @@ def _gif_is_cut(file: BinaryIO, size: int) -> bool:
 
 
 def _colours(flags: int) -> int:
-    """Bytes of a colour table (GIF89a, 18 and 20)."""
+    """Return the size of a colour table in bytes (GIF89a, 18 and 20)."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _segment_end(file: BinaryIO) -> int:
-    """Byte at which a Matroska file's segment ends, 0 if its writer left that open (RFC 8794, RFC 9559)."""
+    """Return the byte where a Matroska file's segment ends, 0 if its size is unknown (RFC 8794, RFC 9559)."""
     if int.from_bytes(file.read(4)) != _EBML:
         return 0
     file.seek(_size_field(file) or 0, 1)
@@ -193,10 +193,10 @@ def _segment_end(file: BinaryIO) -> int:
 
 
 def _size_field(file: BinaryIO) -> int | None:
-    """Read an EBML variable-length size; None if all its bits are one, which means "unknown"."""
+    """Read an EBML variable-length size; None if it is invalid or unknown (all bits are one)."""
     first = file.read(1).ljust(1, b"\0")[0]
-    if not first:  # more than eight bytes: no size that is allowed
+    if not first:  # more than eight bytes, which is not allowed
         return None
-    more = 8 - first.bit_length()  # leading zero bits of the first byte count the bytes that follow
+    more = 8 - first.bit_length()  # leading zero bits of the first byte: number of bytes that follow
     value = int.from_bytes(bytes([first & ((1 << (7 - more)) - 1)]) + file.read(more))
     return None if value == (1 << (7 * (more + 1))) - 1 else value

@@ -1,4 +1,4 @@
-"""Which of a file's streams is its film, and what only FFmpeg's description says of it."""
+"""Select a file's video stream; read its crop and codec name from FFmpeg's description."""
 
 import re
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from mobius_pipeline.media.ffmpeg_log import description
 
 
 class Crop(NamedTuple):
-    """Pixels that the container says not to show (Matroska's PixelCrop, MP4's `clap`)."""
+    """Pixels that the container crops on each side (Matroska's PixelCrop, MP4's `clap`)."""
 
     left: int = 0
     right: int = 0
@@ -19,10 +19,10 @@ class Crop(NamedTuple):
 
 
 def film_of(container: Any) -> Any:
-    """The video stream to read: FFmpeg's best, which is not a cover picture.
+    """Return the video stream to read: FFmpeg's best one that is not a cover picture.
 
     Raises:
-        MediaError: If there is none, or none that a decoder is known for.
+        MediaError: If there is none, or FFmpeg has no decoder for it.
     """
     streams = container.streams.video
     films = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
@@ -36,18 +36,18 @@ def film_of(container: Any) -> Any:
 
 
 def crop_of(container: Any, stream: Any) -> Crop:
-    """What the container crops of the stream's frames. PyAV gives no side data of streams."""
+    """Return the container's crop, from FFmpeg's description: PyAV does not expose side data of streams."""
     found = re.search(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", _part(container, stream))
     return Crop(*map(int, found.groups())) if found else Crop()
 
 
 def _codec(container: Any, stream: Any) -> str:
-    """A codec in FFmpeg's words: `none (drmi / 0x696D7264)`."""
+    """Return the codec in FFmpeg's notation, such as `none (drmi / 0x696D7264)`."""
     found = re.search(r"Video: ([^,\n]+)", _part(container, stream))
     return found[1] if found else "it has no name"
 
 
 def _part(container: Any, stream: Any) -> str:
-    """The lines of a container's description that are about one stream."""
+    """Return the part of a container's description that is about one stream."""
     parts = re.split(r"^  Stream #0:(?=\d)", description(container), flags=re.MULTILINE)
     return next((part for part in parts[1:] if re.match(rf"{stream.index}\b", part)), "")

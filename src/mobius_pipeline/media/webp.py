@@ -1,4 +1,4 @@
-"""Animated WebP to frames, by Pillow: FFmpeg does not read it."""
+"""Decode animated WebP to frames with Pillow, because FFmpeg does not read it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ _ANIMATION_FLAG = 0x02
 
 
 def is_webp(head: bytes) -> bool:
-    """Say whether a file that starts so is WebP."""
+    """Return whether a file that starts with `head` is WebP."""
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
@@ -42,7 +42,7 @@ def open_webp(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
 
 
 def _durations(file: BinaryIO, options: DecodeOptions) -> list[int]:
-    """Each frame's duration in ms, by the container alone (RFC 9649): bombs are known before a decoder runs.
+    """Return each frame's duration in ms from the container (RFC 9649), to check limits before decoding.
 
     Raises:
         MediaError: If it is a still picture, too large, too long, or cut off.
@@ -67,12 +67,12 @@ def _durations(file: BinaryIO, options: DecodeOptions) -> list[int]:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, int]]:
-    """The chunks of a RIFF file: identifier, first 16 bytes of the body, size of the body in bytes."""
+    """Yield the chunks of a RIFF file: identifier, first 16 bytes of the body, size of the body in bytes."""
     end = file.seek(0, 2)
     file.seek(4)
     at, riff_end = 12, 8 + int.from_bytes(file.read(4), "little")
     if riff_end > end:
-        raise MediaError(f"cut off: {end:,} of {riff_end:,} bytes are there")
+        raise MediaError(f"cut off: it has {end:,} of {riff_end:,} bytes")
     while at + 8 <= riff_end:
         file.seek(at)
         kind, size = file.read(4), int.from_bytes(file.read(4), "little")

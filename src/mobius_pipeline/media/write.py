@@ -1,4 +1,4 @@
-"""Frames to media files, with the same bytes for the same frames and encoder."""
+"""Write frames to media files; the same frames and encoder give the same bytes."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -11,8 +11,8 @@ from PIL import Image
 
 from mobius_pipeline.media.decode import MediaError, Pixels
 
-# Bit-exact muxing leaves out random identifiers and dates. One thread keeps the encoders deterministic, and
-# `cpu-independent` does: x264's AVX-512 code gave other bytes from run to run, its AVX2 code others than C.
+# Bit-exact muxing omits random identifiers and dates. One thread and `cpu-independent` make the encoders
+# deterministic: x264's AVX-512 code gave other bytes from run to run, and its AVX2 code others than C.
 _MUXING = {"fflags": "+bitexact"}
 _ONE_THREAD = {"threads": "1"}
 _H264 = {"crf": "16", "preset": "medium", "x264-params": "cpu-independent=1", **_ONE_THREAD}
@@ -20,7 +20,7 @@ _VP9 = {"crf": "16", "b": "0", "deadline": "good", "cpu-used": "6", "row-mt": "0
 
 
 def write_mp4(path: Path, frames: Pixels, fps: float) -> None:
-    """Write frames, uint8 (F, H, W, 3), as H.264 that browsers play (yuv420p, index first).
+    """Write frames, uint8 (F, H, W, 3), as an H.264 MP4 that browsers play (yuv420p, index first).
 
     Raises:
         MediaError: If the height or the width is odd, which yuv420p cannot hold.
@@ -29,7 +29,7 @@ def write_mp4(path: Path, frames: Pixels, fps: float) -> None:
 
 
 def write_webm(path: Path, frames: Pixels, fps: float) -> None:
-    """Write frames, uint8 (F, H, W, 3) of even size, as VP9 in WebM.
+    """Write frames, uint8 (F, H, W, 3), as VP9 in WebM.
 
     Raises:
         MediaError: If the height or the width is odd.
@@ -38,14 +38,14 @@ def write_webm(path: Path, frames: Pixels, fps: float) -> None:
 
 
 def write_gif(path: Path, frames: Pixels, fps: float) -> None:
-    """Write frames, uint8 (F, H, W, 3), as a GIF that loops; times are rounded to 10 ms, colours to 256."""
+    """Write frames, uint8 (F, H, W, 3), as a looping GIF; times are rounded to 10 ms, colours to 256."""
     first, *rest = [image.quantize(256, Image.Quantize.MEDIANCUT) for image in _images(frames)]
     durations = _durations_ms(len(frames), fps, 10)
     first.save(path, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, disposal=1)
 
 
 def write_webp(path: Path, frames: Pixels, fps: float) -> None:
-    """Write frames, uint8 (F, H, W, 3), as a lossless animated WebP that loops."""
+    """Write frames, uint8 (F, H, W, 3), as a lossless, looping WebP animation."""
     first, *rest = _images(frames)
     durations = _durations_ms(len(frames), fps, 1)
     first.save(
@@ -83,6 +83,6 @@ def _images(frames: Pixels) -> list[Image.Image]:
 
 
 def _durations_ms(count: int, fps: float, tick_ms: int) -> list[int]:
-    """Frame durations in ms, each a multiple of `tick_ms`, whose sums stay within half a tick of k / fps."""
+    """Return frame durations in ms, multiples of `tick_ms`; their sums stay within half a tick of k / fps."""
     ends = [round(index * 1000 / fps / tick_ms) * tick_ms for index in range(count + 1)]
     return [later - earlier for earlier, later in pairwise(ends)]

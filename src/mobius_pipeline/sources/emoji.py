@@ -1,4 +1,4 @@
-"""Animated emoji from an npm package: downloaded by name and pinned version, verified, captioned."""
+"""Download animated emoji from a pinned npm package, verify and caption them."""
 
 import base64
 import csv
@@ -27,17 +27,17 @@ from mobius_pipeline.sources.emoji_names import caption, code_points, group
 log = logging.getLogger(__name__)
 
 PROVENANCE_FILE = "provenance.json"
-# Far above any emoji (the largest of Fluent's has 0.9 MB): a larger one is refused unread.
+# Far above any emoji (the largest of Fluent's has 0.9 MB): a larger file is refused without being read.
 _MAX_BYTES = 32 * 2**20
 
 
 class PackageConfig(Config):
-    """An npm package, pinned.
+    """A pinned npm package.
 
     Attributes:
-        name: For instance `@lobehub/fluent-emoji-anim-1`.
-        version: One exact version, no range.
-        integrity: Its hash as npm publishes it (`dist.integrity`).
+        name: Name, for instance `@lobehub/fluent-emoji-anim-1`.
+        version: Exact version, not a range.
+        integrity: Hash of the package as npm publishes it (`dist.integrity`).
     """
 
     name: str = Field(pattern=r"^(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*$")
@@ -46,11 +46,11 @@ class PackageConfig(Config):
 
 
 class FetchConfig(Config):
-    """`fetch` in conf/<env>/parameters_fetch.yml.
+    """Settings of `fetch`, in `conf/<env>/parameters_fetch.yml`.
 
     Attributes:
-        package: What to download; null where an environment has no public data.
-        limit: Animated emoji to keep, from the first; null keeps all.
+        package: The package to download; null if the environment has no public data.
+        limit: Number of animated emoji to keep, from the first; null keeps all.
     """
 
     package: PackageConfig | None
@@ -59,7 +59,14 @@ class FetchConfig(Config):
 
 @dataclass
 class Unpacked:
-    """What became of an archive's WebP files: names kept, and how many were not and why."""
+    """The result of unpacking an archive.
+
+    Attributes:
+        kept: Names of the animated WebP files that were written.
+        static: Number of WebP files without animation.
+        beyond_limit: Number of animated files beyond the limit.
+        refused: Members that were refused, and why.
+    """
 
     kept: list[str] = field(default_factory=list)
     static: int = 0
@@ -103,7 +110,7 @@ def download(package: PackageConfig, folder: Path) -> Path:
             "manager (for instance `apt install npm` or `brew install node`) and run this again."
         )
     spec = f"{package.name}@{package.version}"
-    # Not --silent: that would silence the reason of a failure as well.
+    # Not --silent: that would also hide the reason of a failure.
     options = ["--loglevel=error", "--ignore-scripts", "--no-update-notifier"]
     with stage(f"downloading {spec}", 1, "packages") as bar:
         done = subprocess.run([npm, "pack", spec, *options], cwd=folder, capture_output=True, text=True)
@@ -133,16 +140,16 @@ def verify(archive: Path, package: PackageConfig) -> None:
         found = f"sha512-{base64.b64encode(hashlib.file_digest(file, 'sha512').digest()).decode()}"
     if found != package.integrity:
         raise MobiusError(
-            f"The download of {package.name}@{package.version} is not the pinned one; nothing of it was "
-            f"unpacked.\nexpected {package.integrity}\nfound    {found}\n"
-            "Run `npm cache clean --force` and try again; if it stays so, your registry serves another file. "
-            "If you changed the version, put its own hash into `fetch.package.integrity`: "
+            f"The download of {package.name}@{package.version} is not the pinned one; it was not unpacked."
+            f"\nexpected {package.integrity}\nfound    {found}\n"
+            "Run `npm cache clean --force` and try again. If the error persists, your registry serves "
+            "another file. If you changed the version, set its hash in `fetch.package.integrity`: "
             f"`npm view {package.name}@{package.version} dist.integrity` prints it."
         )
 
 
 def unpack(archive: Path, folder: Path, limit: int | None) -> Unpacked:
-    """Write an archive's animated WebP files flat into `folder`; all else in it is left, and counted."""
+    """Write the animated WebP files of an archive directly into `folder`; count what is left out."""
     result = Unpacked()
     with tarfile.open(archive, "r:gz") as tar:
         members = [member for member in tar.getmembers() if not member.isdir()]
@@ -156,7 +163,7 @@ def unpack(archive: Path, folder: Path, limit: int | None) -> Unpacked:
 
 
 def _refusal(member: tarfile.TarInfo, kept: Sequence[str]) -> str | None:
-    """Say why a member may not be unpacked; None if it may."""
+    """Return why a member must not be unpacked; None if it may."""
     path = PurePosixPath(member.name)
     if not member.isreg():
         return "a link or a device, not a regular file"
@@ -165,7 +172,7 @@ def _refusal(member: tarfile.TarInfo, kept: Sequence[str]) -> str | None:
     if path.suffix != ".webp":
         return None
     if member.size > _MAX_BYTES:
-        return f"{member.size:,} bytes are too many for an emoji"
+        return f"{member.size:,} bytes are too large for an emoji"
     if code_points(path.stem) is None:
         return "its name does not give Unicode code points"
     return f"a second file named {path.name}" if path.name in kept else None
@@ -175,12 +182,12 @@ def _keep_animated(
     tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, limit: int | None, result: Unpacked
 ) -> None:
     source = tar.extractfile(member)
-    assert source is not None, "only regular files come here"
+    assert source is not None, "only regular files are passed"
     content, name = source.read(), PurePosixPath(member.name).name
     try:
         frames = _frames(content)
     except (OSError, Image.DecompressionBombError) as error:
-        result.refused[member.name] = f"no readable WebP ({error})"
+        result.refused[member.name] = f"not a readable WebP file ({error})"
         return
     if frames < 2:
         result.static += 1
@@ -206,13 +213,13 @@ def _report(result: Unpacked, package: PackageConfig) -> None:
     if not result.kept:
         raise MobiusError(
             f"{package.name}@{package.version} holds no animated emoji ({result.static} static, "
-            f"{len(result.refused)} refused). Name another package in `fetch.package` of "
+            f"{len(result.refused)} refused). Set another package with `fetch.package` in "
             "parameters_fetch.yml."
         )
 
 
 def _licence(archive: Path) -> str:
-    """Read the licence that the package's own package.json names (`package/`: where npm puts every file)."""
+    """Return the licence in the package's package.json (npm archives hold all files in `package/`)."""
     with tarfile.open(archive, "r:gz") as tar:
         try:
             file = tar.extractfile("package/package.json")

@@ -1,4 +1,4 @@
-"""Captions of emoji from the Unicode code points that their files are named after."""
+"""Caption emoji by the Unicode code points in their file names."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 _JOINER, _EMOJI_STYLE, _KEYCAP = 0x200D, 0xFE0F, 0x20E3
 _LETTERS = range(0x1F1E6, 0x1F200)  # regional indicators: two of them are a flag
-_TAG = 0xE0000  # plus an ASCII letter; several of them make a region's flag
+_TAG = 0xE0000  # plus an ASCII letter: a tag; several tags are the flag of a region
 _TAGS = range(_TAG + 0x20, _TAG + 0x7F)
 _TONES = {
     0x1F3FB: "light skin tone",
@@ -18,13 +18,13 @@ _TONES = {
     0x1F3FE: "medium-dark skin tone",
     0x1F3FF: "dark skin tone",
 }
-# These draw nothing of their own.
+# Code points that draw nothing themselves.
 _SILENT = {_JOINER, _EMOJI_STYLE, *_TONES}
-# What a code point adds to the one it is joined to; gender signs and the adults precede a job.
+# Words that a code point puts before the one that it is joined to; those of adults precede a job.
 _BEFORE = {0x2640: "female", 0x2642: "male", 0x2B1B: "black", 0x2744: "white"}
 _ADULTS = {0x1F468: "male", 0x1F469: "female", 0x1F9D1: ""}
 _PEOPLE = {0x1F466, 0x1F467, *_ADULTS}
-# Emoji of one gender, or of several people in one, and the form without gender: they move alike.
+# Emoji of one gender, or of several people in one code point, and their form without gender: all move alike.
 _PERSON, _CHILD, _HANDSHAKE, _HEART = 0x1F9D1, 0x1F9D2, 0x1F91D, 0x2764
 _UNGENDERED = {
     **dict.fromkeys((0x1F468, 0x1F469), (_PERSON,)),
@@ -57,7 +57,7 @@ _JOBS = {
     0x2696: "judge",
     0x2708: "pilot",
 }
-# Unicode's own names of these say something else than the picture shows.
+# Code points whose Unicode name does not describe the picture.
 _NAMES = {
     0x1F324: "sun with small cloud",
     0x1F325: "sun behind cloud",
@@ -75,7 +75,7 @@ _NAMES = {
 
 
 def code_points(stem: str) -> list[int] | None:
-    """Read `1f3c3-1f3fb-200d-2640-fe0f` (or with `_`) as code points; None if it is something else."""
+    """Parse `1f3c3-1f3fb-200d-2640-fe0f` (or with `_`) into code points; None if it has another form."""
     if not re.fullmatch(r"[0-9a-f]{4,6}([-_][0-9a-f]{4,6})*", stem):
         return None
     points = [int(word, 16) for word in re.split("[-_]", stem)]
@@ -83,7 +83,7 @@ def code_points(stem: str) -> list[int] | None:
 
 
 def caption(stem: str) -> str:
-    """Caption the emoji whose file name, without its suffix, is `stem`.
+    """Return the caption of the emoji whose file name without suffix is `stem`.
 
     Raises:
         MobiusError: If `stem` does not give code points.
@@ -101,7 +101,7 @@ def _points(stem: str) -> list[int]:
 
 
 def group(stem: str) -> str:
-    """What all skin tones and genders of an emoji share: its code points without those of tone and gender.
+    """Return a name that all skin tones and genders of an emoji share: its other code points.
 
     Raises:
         MobiusError: If `stem` does not give code points.
@@ -112,7 +112,7 @@ def group(stem: str) -> str:
 
 
 def describe(points: Sequence[int]) -> str:
-    """Say in words what a sequence of code points shows, without an article before the first word."""
+    """Describe what a sequence of code points shows, without an article before the first word."""
     tones = [_TONES[point] for point in points[1:] if point in _TONES]
     drawn = [points[0], *(point for point in points[1:] if point not in _SILENT)]
     words = _flag(drawn) or _keycap(drawn) or _joined(drawn)
@@ -122,7 +122,7 @@ def describe(points: Sequence[int]) -> str:
 
 
 def with_article(words: str) -> str:
-    """Put `a` or `an` before `words`; plurals and hair stay as they are."""
+    """Put `a` or `an` before `words`, except before plurals and hair."""
     first = words.split(" with ")[0]
     if first.endswith(("s", " hair")) and not first.endswith(("ss", "us")):
         return words

@@ -1,4 +1,4 @@
-"""A folder of sample clips: many scenes in four formats, at different rates, sizes and lengths."""
+"""Render a folder of sample clips: scenes in four formats, with different rates, sizes and lengths."""
 
 import csv
 import logging
@@ -24,7 +24,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 FINGERPRINT_FILE = "sample.json"
-# Part of the fingerprint: raise it when the drawing or an encoder's settings change.
+# Part of the fingerprint: increase it when the drawing or the settings of an encoder change.
 _RENDERER = 2
 _WRITERS: dict[str, Callable[[Path, Pixels, float], None]] = {
     "mp4": write_mp4,
@@ -32,20 +32,20 @@ _WRITERS: dict[str, Callable[[Path, Pixels, float], None]] = {
     "gif": write_gif,
     "webp": write_webp,
 }
-_MAX_OFFSET = 0.03  # of the central square's side
+_MAX_OFFSET = 0.03  # as a share of the central square's side
 
 
-class SampleConfig(Config):
-    """`sample_data` in conf/base/parameters_sample_data.yml.
+class SampleClipsConfig(Config):
+    """Settings of `sample_data`, in `conf/<env>/parameters_sample_data.yml`.
 
     Attributes:
-        clips: How many to render.
-        seed: Of the choice of scenes, formats, rates, sizes and lengths.
-        frame_rates: Frames a second, spread evenly over the clips.
-        sizes: Height and width in px, even, spread evenly.
-        seconds: Shortest and longest clip.
+        clips: Number of clips.
+        seed: Seed for the choice of scenes, formats, rates, sizes and lengths.
+        frame_rates: Frames per second, spread evenly over the clips.
+        sizes: Heights and widths in px, even numbers, spread evenly over the clips.
+        seconds: Shortest and longest length of a clip.
         shape_size: Smallest and largest side of a shape, as a share of the frame's shorter side.
-        workers: Processes that render.
+        workers: Number of rendering processes.
     """
 
     clips: int = Field(gt=0)
@@ -57,25 +57,25 @@ class SampleConfig(Config):
     workers: int = Field(gt=0)
 
     @model_validator(mode="after")
-    def _possible(self) -> "SampleConfig":
+    def _possible(self) -> "SampleClipsConfig":
         if any(side % 2 or side <= 0 for size in self.sizes for side in size):
             raise ValueError(
-                f"sample_data.sizes must be even (yuv420p video holds no others), not {self.sizes}"
+                f"sample_data.sizes must be even (yuv420p video allows no others), not {self.sizes}"
             )
         if not 0 < self.seconds[0] <= self.seconds[1]:
             raise ValueError(f"sample_data.seconds must be [shortest, longest], not {self.seconds}")
         limit = (1 - 2 * _MAX_OFFSET) / LARGEST
         if not 0 < self.shape_size[0] <= self.shape_size[1] <= limit:
             raise ValueError(
-                f"sample_data.shape_size must be [smallest, largest] of at most {limit:.2f}, or a "
-                f"grown shape leaves the frame, not {self.shape_size}"
+                f"sample_data.shape_size must be [smallest, largest] of at most {limit:.2f}, so that growing "
+                f"shapes stay in the frame, not {self.shape_size}"
             )
         return self
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One clip to write: a scene and how it is filmed (sizes in px, `fps` frames a second)."""
+    """One clip to write: a scene, and how it is rendered (`height` and `width` in px)."""
 
     file: str
     scene: Scene
@@ -87,8 +87,8 @@ class Shot:
     offset: tuple[float, float]
 
 
-def plan_shots(config: SampleConfig) -> list[Shot]:
-    """Decide every clip of the set; formats, rates and sizes are spread evenly, lengths and sizes drawn."""
+def plan_shots(config: SampleClipsConfig) -> list[Shot]:
+    """Plan every clip: formats, rates and frame sizes are spread evenly, lengths and shape sizes random."""
     rng = random.Random(config.seed)
     suffixes = _spread(list(_WRITERS), config.clips, rng)
     rates = _spread(config.frame_rates, config.clips, rng)
@@ -109,29 +109,29 @@ def plan_shots(config: SampleConfig) -> list[Shot]:
 
 
 def _spread(values: Sequence[T], count: int, rng: random.Random) -> list[T]:
-    """Repeat `values` to `count` and shuffle: each comes equally often, give or take one."""
+    """Repeat `values` to `count` items and shuffle them; their counts differ by at most one."""
     repeated = [values[index % len(values)] for index in range(count)]
     rng.shuffle(repeated)
     return repeated
 
 
-def fingerprint(config: SampleConfig) -> str:
-    """Hex SHA-256 of everything that decides the set's frames."""
+def fingerprint(config: SampleClipsConfig) -> str:
+    """Return the hex SHA-256 of everything that determines the frames of the set."""
     return digest({"shots": [asdict(shot) for shot in plan_shots(config)], "renderer": _RENDERER})
 
 
-def is_complete(folder: Path, config: SampleConfig) -> bool:
-    """Say whether `folder` already holds exactly the set that `config` describes.
+def is_complete(folder: Path, config: SampleClipsConfig) -> bool:
+    """Return whether `folder` already holds exactly the set that `config` describes.
 
     Raises:
-        MobiusError: If it holds something else that rendering would overwrite.
+        MobiusError: If it holds other files, which rendering would replace.
     """
     if not folder.is_dir() or not any(folder.iterdir()):
         return False
     if not (folder / FINGERPRINT_FILE).is_file():
         raise MobiusError(
-            f"{folder} holds files that are not sample clips, and rendering would replace them. Name your "
-            "own folder in `clips` of conf/base/globals.yml, or move it elsewhere."
+            f"{folder} holds files that are not sample clips, and rendering would replace them. Set your "
+            "own folder with `clips` in conf/base/globals.yml, or move these files."
         )
     try:
         record = read_document(
@@ -144,12 +144,12 @@ def is_complete(folder: Path, config: SampleConfig) -> bool:
     return record.get("fingerprint") == fingerprint(config) and files == _expected_files(config)
 
 
-def _expected_files(config: SampleConfig) -> set[str]:
+def _expected_files(config: SampleClipsConfig) -> set[str]:
     return {FINGERPRINT_FILE, "captions.csv", *(shot.file for shot in plan_shots(config))}
 
 
-def write_set(folder: Path, config: SampleConfig) -> None:
-    """Render the set into the empty `folder`: clips, `captions.csv` and a fingerprint, showing progress."""
+def write_set(folder: Path, config: SampleClipsConfig) -> None:
+    """Render the set into the empty `folder`: clips, `captions.csv` and the fingerprint."""
     shots = plan_shots(config)
     # Spawned, not forked: the caller may have threads (Kedro, a progress display).
     with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:

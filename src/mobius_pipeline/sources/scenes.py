@@ -1,7 +1,7 @@
-"""The sample clips: one coloured shape in one motion on a plain background, with its caption.
+"""Draw the scenes of sample clips: one coloured shape in one motion on a plain background, and its caption.
 
-Everything that a caption says is known to be in the pixels, so a generated video can be scored against its
-prompt. `render` draws one scene; `sample_set` writes a folder of them.
+Everything that a caption says is visible in the pixels, so a generated video can be scored against its
+prompt. `render` draws one scene; `sample_clips.write_set` writes a folder of them.
 """
 
 import itertools
@@ -27,11 +27,12 @@ COLOURS: dict[str, Colour] = {
     "cyan": (15, 200, 215),
 }
 BACKGROUNDS: dict[str, Colour] = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
-# Each has places of its own, so that a T2I base recognises them in single frames; their order is the video's.
+# Each motion has its own positions, so that a T2I base recognises it in single frames; only their order is
+# left for the video.
 MOTIONS = ("sliding right", "falling", "climbing", "diving", "circling", "growing")
 
-MOTION_S = 1.0  # how long a motion runs; then it runs backwards
-SMALLEST, LARGEST = 0.5, 1.5  # the factors on a shape's size between which it grows
+MOTION_S = 1.0  # duration of a motion, s; then it runs backwards
+SMALLEST, LARGEST = 0.5, 1.5  # factors of a shape's size at the start and end of growing
 _SUPERSAMPLING = 4
 _DIRECTIONS: dict[str, Point] = {
     "sliding right": (1.0, 0.0),
@@ -47,7 +48,7 @@ _GRAMMAR = re.compile(
 
 @dataclass(frozen=True)
 class Scene:
-    """What one sample clip shows; the words are keys of `SHAPES`, `COLOURS`, `MOTIONS` and `BACKGROUNDS`."""
+    """What a sample clip shows; the words are from `SHAPES`, `COLOURS`, `MOTIONS` and `BACKGROUNDS`."""
 
     shape: str
     colour: str
@@ -56,12 +57,12 @@ class Scene:
 
 
 def caption(scene: Scene) -> str:
-    """Describe a scene: "a red circle falling on a white background"."""
+    """Return the caption of a scene, such as "a red circle falling on a white background"."""
     return f"a {scene.colour} {scene.shape} {scene.motion} on a {scene.background} background"
 
 
 def parse_caption(text: str) -> Scene | None:
-    """Read a scene back from its caption; None if `text` is not a caption of a sample clip."""
+    """Parse a caption into its scene; return None if `text` is not a caption of a sample clip."""
     match = _GRAMMAR.fullmatch(text.strip().lower())
     if match is None:
         return None
@@ -70,10 +71,10 @@ def parse_caption(text: str) -> Scene | None:
 
 
 def scenes(count: int, seed: int) -> list[Scene]:
-    """Choose `count` scenes, each word equally often and none twice before all 648 were chosen.
+    """Choose `count` random scenes with each word equally often; none repeats before all 648 were chosen.
 
-    The combinations are dealt in 108 blocks of 6, each of which holds every shape, colour and motion once
-    (a diagonal of the 6 x 6 x 6 cube) and every background twice.
+    The combinations are drawn in 108 blocks of 6. Each block has every shape, colour and motion once (a
+    diagonal of the 6 x 6 x 6 cube) and every background twice.
     """
     rng = random.Random(seed)
     chosen: list[Scene] = []
@@ -102,9 +103,9 @@ def render(
     size: float = 0.38,
     offset: Point = (0.0, 0.0),
 ) -> npt.NDArray[np.uint8]:
-    """Draw a scene at each of `times`, antialiased (drawn four times as large and averaged).
+    """Draw a scene at each of `times`, antialiased (drawn four times as large, then averaged).
 
-    All of it happens inside the frame's central square, so a centre crop loses nothing.
+    The shape stays inside the frame's central square, so a centre crop loses nothing.
 
     Args:
         scene: What to draw.
@@ -112,7 +113,7 @@ def render(
         height: Frame height in px.
         width: Frame width in px.
         size: Side of the shape's bounding box, as a share of the central square's side.
-        offset: Shift of the whole path right and down, in the same unit.
+        offset: Shift of the whole path to the right and down, in the same unit.
 
     Returns:
         uint8 (len(times), height, width, 3).
@@ -122,9 +123,9 @@ def render(
 
 
 def placed(motion: str, time: float, size: float, offset: Point) -> tuple[Point, float]:
-    """Centre and side of the shape after `time` seconds, in sides of the central square.
+    """Return the centre and side of the shape after `time` seconds, in units of the central square's side.
 
-    The path keeps the shape inside the square: it shortens by twice the offset.
+    The path is shortened by twice the offset, which keeps the shape inside the square.
     """
     progress = 1 - abs(1 - time / MOTION_S % 2)
     centre = 0.5 + offset[0], 0.5 + offset[1]
@@ -154,7 +155,7 @@ def _frame(
 
 @dataclass(frozen=True)
 class _Pen:
-    """Draws in a shape's own coordinates, -1 to 1 from its centre at (x, y) px; `half` its side in px."""
+    """Draws in a shape's coordinates, -1 to 1 around its centre (x, y) px; `half` is half its side in px."""
 
     draw: ImageDraw.ImageDraw
     x: float

@@ -1,4 +1,4 @@
-"""Tables judged by Great Expectations, in memory; `data_docs.py` renders what was found."""
+"""Check tables with Great Expectations, in memory; `data_docs.py` renders the results."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,18 +9,19 @@ import pandas as pd
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.validation.rules import Rule
 
-_NAMING = ("path", "reason")  # columns that name a failing row in the pages, where they hold anything
-_RULE = "rule"  # key in the `meta` of an expectation: the place of its rule
+_NAMING = ("path", "reason")  # columns that identify a failing row in the pages, if they are not empty
+_RULE = "rule"  # key in the `meta` of an expectation: the index of its rule
 
 
 class Outcome(NamedTuple):
-    """What was found of a rule.
+    """The result of checking a rule on a table.
 
     Attributes:
-        success: Whether the table keeps it.
+        name: Name of the rule.
+        success: Whether the table passes.
         result: Great Expectations' result.
-        error: The exception that kept it from being checked, or "".
-        places: The row of each path in the table.
+        error: The exception that prevented the check, or "".
+        places: Row of each path in the table.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Outcome(NamedTuple):
 
     @property
     def rows(self) -> list[int]:
-        """The rows that fail, in a table of clips.
+        """Rows of a table of clips that fail.
 
         Raises:
             MobiusError: If the expectation could not be checked.
@@ -42,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 class Checker:
-    """One run of checks. It holds every result until `DataDocs` renders them."""
+    """One run of checks; it keeps all results until `DataDocs` renders them."""
 
     def __init__(self) -> None:
         import great_expectations as gx
@@ -52,7 +53,7 @@ class Checker:
             InMemoryStoreBackendDefaults,
         )
 
-        # Without a configuration Great Expectations leaves a folder for Data Docs in the temporary folder.
+        # Without a configuration, Great Expectations leaves a folder for Data Docs in the temporary folder.
         stores = InMemoryStoreBackendDefaults()
         self.context = gx.get_context(
             mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=stores)
@@ -63,7 +64,7 @@ class Checker:
         self._run = RunIdentifier(run_name=f"{now:%Y-%m-%d %H:%M:%S.%f} UTC", run_time=now)
 
     def check(self, title: str, table: pd.DataFrame, rules: Sequence[Rule]) -> dict[Rule, Outcome]:
-        """Judge a table whose index counts its rows; the pages name failing rows by the columns `_NAMING`."""
+        """Check rules on a table with a default index; the pages identify failing rows by `_NAMING`."""
         import great_expectations as gx
 
         naming = [column for column in _NAMING if column in table and table[column].astype("str").any()]
@@ -82,7 +83,7 @@ class Checker:
 
 
 def _outcome(name: str, found: Any, places: dict[str, int]) -> Outcome:
-    """Read a result; one that raised names its exception at the top level or once a metric."""
+    """Convert a result; Great Expectations reports an exception at the top level or once per metric."""
     info = found.exception_info
     raised = [info] if "raised_exception" in info else list(info.values())
     errors = [one["exception_message"] for one in raised if one["raised_exception"]]

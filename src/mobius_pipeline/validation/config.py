@@ -1,4 +1,4 @@
-"""The configuration of the validation. Reading it does not import Great Expectations, which takes seconds."""
+"""Configuration of `validate`. It does not import Great Expectations, which takes seconds."""
 
 from typing import Self
 
@@ -10,7 +10,7 @@ from mobius_pipeline.validation.user_expectations import ClipEntry, TableEntry, 
 
 
 class Range(Config):
-    """A closed interval: a lower limit of null is taken from `clip`, an upper one of null is no limit."""
+    """A closed interval: `min: null` is taken from the clip format, `max: null` is no limit."""
 
     min: float | None
     max: float | None
@@ -23,18 +23,18 @@ class Range(Config):
 
 
 class ValidateConfig(Config):
-    """The section `validate`: limits of a clip, and of the table as a whole.
+    """The section `validate`: limits for a clip, and for the table as a whole.
 
     Attributes:
-        width: Width of a clip in px; `min: null` is the smallest width that the model sees.
+        width: Width of a clip in px; `min: null` is the smallest width of the clip format.
         height: Height of a clip in px; likewise.
-        fps: Mean frames a second of a clip; `min: null` is the model's own rate: slower clips repeat frames.
-        duration_s: Length of a clip in seconds; `min: null` is that of the shortest clip that the model sees.
+        fps: Mean frame rate of a clip; `min: null` is the model's rate, below which frames would be repeated.
+        duration_s: Length of a clip in seconds; `min: null` is the shortest length of the clip format.
         expectations: Further expectations on each readable clip.
         table_expectations: Further expectations on the manifest as a whole.
         near_duplicate_bits: Largest number of bits, of 192, in which the perceptual hashes of near-duplicates
-            differ; null turns the search off.
-        history: Runs that Data Docs show.
+            may differ; null turns the search off.
+        history: Number of runs that Data Docs show.
         warn_rejected_share: Share of unreadable rows above which a warning is logged.
         warn_quarantined_share: Share of readable clips in quarantine above which a warning is logged.
         max_rejected_share: Largest share of unreadable rows among all rows.
@@ -58,7 +58,7 @@ class ValidateConfig(Config):
 
     @model_validator(mode="after")
     def _entries_are_known(self) -> Self:
-        # Here, so that a misspelt name is an error before clips are decoded for hours.
+        # Checked here, so that a misspelt name is an error before clips are decoded for hours.
         check_entries("expectations", self.expectations, kinds_that_judge("Column Map"))
         of_tables = kinds_that_judge("Column Aggregate", "Batch")
         check_entries("table_expectations", self.table_expectations, of_tables)

@@ -1,4 +1,4 @@
-"""Data Docs: what Great Expectations found as HTML, beside the results of earlier runs."""
+"""Render the results of Great Expectations as HTML (Data Docs), with those of earlier runs."""
 
 import shutil
 from pathlib import Path
@@ -15,8 +15,8 @@ _VIEW = {"view": {"module_name": PageView.__module__, "class_name": PageView.__n
 class DataDocs:
     """Renders results of checks as HTML.
 
-    Great Expectations renders a project of its own, which is made below `work` each time. Only the results
-    are kept from run to run, in `work/expectations_history`, so no older project needs to be read.
+    Great Expectations renders only its own projects, so a new one is created below `work` for each run. Only
+    the results are kept between runs, in `work/expectations_history`.
     """
 
     def __init__(self, work: Path, history: int) -> None:
@@ -24,7 +24,7 @@ class DataDocs:
         self._work, self._history = work, history
 
     def publish(self, checker: Checker) -> Path:
-        """Render what was checked, keep the results, and return the folder of HTML."""
+        """Render and keep the results of `checker`; return the folder of the HTML pages."""
         target, past = self._work / "data_docs", self._work / "expectations_history"
         with scratch(self._work / "expectations") as root:
             root.mkdir()
@@ -36,13 +36,13 @@ class DataDocs:
             self._forget(results)
             context.build_data_docs()
             site = root / "gx/uncommitted/data_docs/local_site"
-            shutil.rmtree(site / "static")  # fonts and pictures of Great Expectations' own pages
+            shutil.rmtree(site / "static")  # fonts and images of Great Expectations' default pages
             move_folder(site, target)
             move_folder(results, past)
         return target
 
     def _forget(self, results: Path) -> None:
-        """Drop the results of runs beyond the last `history`; they lie in <suite>/<run's name>."""
+        """Delete the results of all but the last `history` runs; they are in <suite>/<name of the run>."""
         runs = sorted({run.name for run in results.glob("*/*")})
         for name in runs[: -self._history]:
             for run in results.glob(f"*/{name}"):
@@ -50,7 +50,7 @@ class DataDocs:
 
 
 def _project(root: Path) -> Any:
-    """An empty project of Great Expectations with pages of our own."""
+    """Create an empty project of Great Expectations that renders pages with `PageView`."""
     import great_expectations as gx
 
     context = gx.get_context(mode="file", project_root_dir=str(root))
@@ -65,7 +65,7 @@ def _project(root: Path) -> Any:
 
 
 def _copy_results(source: Any, target: Any) -> None:
-    """Copy expectation suites and results from one context of Great Expectations to another."""
+    """Copy expectation suites and results between contexts of Great Expectations."""
     import great_expectations as gx
 
     for suite in source.suites.all():

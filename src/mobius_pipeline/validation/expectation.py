@@ -1,4 +1,4 @@
-"""Great Expectations' expectations and their names, without importing it, which takes seconds."""
+"""Describe expectations of Great Expectations without importing it, which takes seconds."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import pandas as pd
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """One expectation of Great Expectations by its name in snake case, on `column` or on the whole table."""
+    """An expectation of Great Expectations on `column` or on the table; `kind` is its name in snake case."""
 
     kind: str
     column: str | None = None
@@ -21,21 +21,21 @@ class Expectation:
 
     @property
     def name(self) -> str:
-        """What a user reads: the expectation and its column."""
+        """Name for users: the expectation and its column."""
         return f"{self.kind} {self.column}" if self.column else self.kind
 
     def is_askable(self, table: pd.DataFrame) -> bool:
-        """Whether the table has the column, or the expectation checks that very existence."""
+        """Return whether the table has the column, or the expectation is that it exists."""
         return self.column is None or self.kind == "expect_column_to_exist" or self.column in table
 
     def to_gx(self, **meta: Any) -> Any:
-        """Return it as Great Expectations' own object.
+        """Return the expectation as an object of Great Expectations.
 
         Args:
-            meta: Notes that its result carries.
+            meta: Metadata that its result will carry.
 
         Raises:
-            ValidationError: Of pydantic's version 1, if an option has a wrong value.
+            ValidationError: (pydantic v1) If an option has a wrong value.
         """
         from great_expectations.expectations.registry import get_expectation_impl
 
@@ -46,11 +46,12 @@ class Expectation:
 
 
 class Kind(NamedTuple):
-    """What Great Expectations' own schemas say of an expectation.
+    """What Great Expectations' schema files say about an expectation.
 
     Attributes:
-        judges: "Column Map" for values one by one; "Column Aggregate" and "Batch" for tables as a whole.
-        options: Names of its options; None where there is no schema, and the expectation itself checks them.
+        judges: "Column Map" for single values; "Column Aggregate" or "Batch" for tables as a whole.
+        options: Names of its options; None if it has no schema, so that only Great Expectations can check
+            them.
     """
 
     judges: str
@@ -59,7 +60,7 @@ class Kind(NamedTuple):
 
 @cache
 def kinds() -> Mapping[str, Kind]:
-    """All expectations of Great Expectations by their names in snake case."""
+    """Return all expectations of Great Expectations by their names in snake case."""
     package = find_spec("great_expectations")
     assert package is not None
     assert package.origin is not None
@@ -81,5 +82,5 @@ def _kind(properties: Mapping[str, Any]) -> tuple[str, Kind]:
 
 
 def kinds_that_judge(*what: str) -> list[str]:
-    """Names of the expectations that judge that, sorted."""
+    """Return the sorted names of the expectations whose `Kind.judges` is one of `what`."""
     return sorted(name for name, kind in kinds().items() if kind.judges in what)

@@ -1,4 +1,4 @@
-"""From the clip table to a manifest: bad rows are quarantined, a bad table stops the run."""
+"""Split the clip table into manifest and quarantine; a table that fails as a whole stops the run."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Validated(NamedTuple):
-    """The clips that pass, the rows that do not (with `failed` and `reason`), and the folder of Data Docs."""
+    """The clips that pass, the other rows (with `failed` and `reason`), and the folder of Data Docs."""
 
     manifest: pd.DataFrame
     quarantine: pd.DataFrame
@@ -48,18 +48,18 @@ def validate_clips(
     work: Path,
     trained: Collection[str] = (),
 ) -> Validated:
-    """Split the clips into those to train on and the others; Data Docs and the quarantine say why.
+    """Split the clips into manifest and quarantine; Data Docs and the quarantine explain each decision.
 
     Args:
-        table: One row a clip or rejected file, with the columns of the clip table and maybe more.
-        config: The limits.
+        table: One row per clip or rejected file, with the columns of the clip table and optional others.
+        config: The limits and further expectations.
         clip: The clip format of the model; shorter clips are quarantined.
-        work: Folder under which the Data Docs are made, in `data_docs`.
-        trained: Sources and groups that are never moved to the held-out clips (see `hold_out`).
+        work: Folder below which the Data Docs are written, in `data_docs`.
+        trained: Sources and groups that are never held out (see `hold_out`).
 
     Raises:
-        MobiusError: If the table as a whole fails, after the Data Docs and a `quarantine.parquet` are written
-            under `work`; it names every expectation that failed, what was found and how to fix it.
+        MobiusError: If the table as a whole fails. The Data Docs and `quarantine.parquet` are written below
+            `work` before; the error names every failed expectation, the observed value and the remedy.
     """
     copy = work / "quarantine.parquet"
     copy.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ def validate_clips(
     folder = docs.publish(checker)
     log.info(closing_line(manifest, quarantine, rules))
     messages += [
-        f"Kept, though they fail: {count} clips ({rule.label})."
+        f"Kept with a warning: {count} clips ({rule.label})."
         for rule in warnings
         if (count := _kept_in_spite_of(rule, manifest))
     ]
@@ -99,7 +99,7 @@ def _judge_tables(
     manifest: pd.DataFrame,
     quarantine: pd.DataFrame,
 ) -> tuple[list[str], list[str]]:
-    """Judge the tables as a whole: problems that stop the run, and warnings."""
+    """Check the tables as a whole; return the problems that stop the run, and the warnings."""
     of_manifest = [*enough(config), *users_table_rules(config)]
     checks = [
         ("3 rejected files", table, [rejected_share(config)]),
@@ -111,7 +111,7 @@ def _judge_tables(
 
 
 def _verdicts(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
-    """For each readable clip whether it is kept, or why not."""
+    """Return `path`, `kept` and `reason` of each readable clip."""
     failing = quarantine[quarantine["failed"] != READABLE.name]
     parts = {True: manifest, False: failing}
     both = [rows[["path", "reason"]].assign(kept=kept) for kept, rows in parts.items()]
@@ -134,7 +134,7 @@ def _check_entries(config: ValidateConfig, clip: ClipFormat, table: pd.DataFrame
 def _large_shares(
     config: ValidateConfig, table: pd.DataFrame, quarantine: pd.DataFrame, manifest: pd.DataFrame
 ) -> list[str]:
-    """Warnings of shares that are larger than usual, but not so large that the run stops."""
+    """Return warnings about large shares of rejected or quarantined rows that do not stop the run."""
     rejected = int((quarantine["failed"] == READABLE.name).sum())
     failing = len(quarantine) - rejected
     readable = len(manifest) + failing
@@ -150,7 +150,7 @@ def _large_shares(
 
 
 def closing_line(manifest: pd.DataFrame, quarantine: pd.DataFrame, rules: Sequence[Rule]) -> str:
-    """Say how many clips pass and how many are quarantined for which first reason."""
+    """Return a summary: how many clips pass, and how many are quarantined for which first reason."""
     labels = {rule.name: rule.label for rule in (*rules, READABLE, UNIQUE, NEAR_DUPLICATE)}
     counts = quarantine["failed"].str.split(";").str[0].map(labels).value_counts()
     reasons = ", ".join(f"{count} {label}" for label, count in counts.items())
@@ -160,9 +160,9 @@ def closing_line(manifest: pd.DataFrame, quarantine: pd.DataFrame, rules: Sequen
 def _broken(
     checker: Checker, title: str, table: pd.DataFrame, rules: Sequence[Rule]
 ) -> tuple[list[str], list[str]]:
-    """Check rules on a table and describe those that fail: those that stop the run, and those that warn.
+    """Check rules on a table; return descriptions of failures that stop the run, and of those that warn.
 
-    Rules of columns that are missing are left out.
+    Rules for missing columns are skipped.
     """
     askable = [rule for rule in rules if rule.expectation.is_askable(table)]
     stops: list[str] = []
@@ -177,5 +177,5 @@ def _broken(
 def _stopped(problems: Sequence[str], docs: Path, quarantine: Path | None) -> MobiusError:
     files = f"Data Docs: {docs / 'index.html'}" + (f"; quarantine: {quarantine}" if quarantine else "")
     return MobiusError(
-        "\n- ".join(["The table of clips does not hold what training needs:", *problems, files])
+        "\n- ".join(["The table of clips does not meet the requirements of training:", *problems, files])
     )

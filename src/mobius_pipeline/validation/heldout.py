@@ -1,4 +1,4 @@
-"""Hold out at least two sources: a share by hash gives fewer in a small folder."""
+"""Hold out at least two sources, because a share by hash may give fewer in a small folder."""
 
 import logging
 from collections.abc import Collection
@@ -12,11 +12,11 @@ from mobius_pipeline.runtime.remote_files import Readable
 
 log = logging.getLogger(__name__)
 
-FEWEST = 2  # held-out sources
+FEWEST = 2  # minimum number of held-out sources
 
 
 def trained_on(manifest: Readable) -> set[str]:
-    """The sources, by the hash of their bytes, and the groups that an earlier manifest assigns to training.
+    """Return the sources (by SHA-256) and groups that an earlier manifest assigns to training.
 
     A missing or unreadable manifest gives none: it is about to be replaced.
     """
@@ -28,22 +28,22 @@ def trained_on(manifest: Readable) -> set[str]:
         rows = rows[rows["split"] == "train"]
         return {*rows["source_sha256"], *rows.get("group", ())} - {""}
     except (pa.ArrowException, OSError, KeyError) as error:
-        log.warning("%s cannot be read (%s): it does not say what was trained on.", manifest, error)
+        log.warning("%s cannot be read (%s): its training clips may be held out now.", manifest, error)
         return set()
 
 
 def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
-    """Hold out further sources, in the order of their hashes, until there are `FEWEST`; one is left to train.
+    """Hold out further sources, in the order of their hashes, up to `FEWEST`; at least one is left to train.
 
-    The order does not depend on what else is there. So clips that are added move none from training to the
-    held-out ones; where clips are removed, `trained` keeps those that were trained on where they are.
+    The order does not depend on other sources, so adding clips never moves a source from training to
+    held-out. When clips are removed, `trained` keeps the sources that were trained on in training.
 
     Args:
-        manifest: Clips with `source_sha256`, `path`, `split` and, where there are groups, `group`.
+        manifest: Clips with `source_sha256`, `path`, `split` and optionally `group`.
         trained: Sources and groups that are never held out.
 
     Returns:
-        The manifest with its column `split` brought up to date.
+        The manifest with an updated column `split`.
     """
     names = _names(manifest)
     held = set(names[manifest["split"] == "heldout"])
@@ -58,7 +58,7 @@ def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
 
 
 def _names(manifest: pd.DataFrame) -> "pd.Series[str]":
-    """The name that each clip is split by: its group, or its source if it has none."""
+    """Return the name that decides the split of each clip: its group, or its source if it has none."""
     sources = manifest["source_sha256"]
     if "group" not in manifest:
         return sources
@@ -68,8 +68,8 @@ def _names(manifest: pd.DataFrame) -> "pd.Series[str]":
 def _log_summary(taken: list[str], held: int, paths: "pd.Series[str]", any_trained: bool) -> None:
     if taken:
         log.warning(
-            "The share of held-out clips gives %d of %d sources. %s held out, too, by the order of the "
-            "hashes: at least %d are needed to measure by.",
+            "ingest.heldout_share holds out %d of %d sources. %s also held out, chosen by hash: the held-out "
+            "loss needs at least %d sources.",
             held,
             len(paths),
             " and ".join(paths[taken]) + (" is" if len(taken) == 1 else " are"),
@@ -77,10 +77,11 @@ def _log_summary(taken: list[str], held: int, paths: "pd.Series[str]", any_train
         )
     if held + len(taken) < FEWEST:
         log.warning(
-            "Only %d of %d sources held out, which says little about others. Add clips of more sources.%s",
+            "Only %d of %d sources are held out, so the held-out loss is unreliable. Add clips of more "
+            "sources.%s",
             held + len(taken),
             len(paths),
-            " What the manifest before this one trained on is never held out; if nothing was trained yet, "
+            " Training clips of the previous manifest are never held out; if nothing was trained yet, "
             "delete that manifest and run `kedro run --pipelines=validate` again."
             if any_trained
             else "",

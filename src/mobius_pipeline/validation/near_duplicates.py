@@ -1,7 +1,7 @@
-"""Clips that look nearly the same, by perceptual hashes of some of their frames.
+"""Find clips that look nearly the same, by perceptual hashes of some of their frames.
 
-Two hashes that differ in at most `bits` bits agree in one of `bits + 1` parts of them, so only clips that
-share a part need be compared: about linear in their number, as long as few are alike.
+Two hashes that differ in at most `bits` bits are equal in at least one of `bits + 1` parts. So only clips
+that share a part are compared, which takes about linear time if few clips are alike.
 """
 
 from collections import defaultdict
@@ -10,9 +10,9 @@ from itertools import pairwise
 
 
 def first_alike(hashes: Sequence[str], bits: int) -> list[int]:
-    """For each hash, hex of one length, the place of the earliest kept one within `bits` bits of it.
+    """Return for each hash (hex, of equal length) the index of the first kept hash within `bits` bits of it.
 
-    A hash that has none is kept, and its place is its own. An empty one is like no other.
+    A hash without such a predecessor is kept and gets its own index. An empty hash is not like any other.
     """
     numbers = [int(one, 16) if one else None for one in hashes]
     width = 4 * max(map(len, hashes), default=0)
@@ -30,7 +30,7 @@ def first_alike(hashes: Sequence[str], bits: int) -> list[int]:
 
 
 def _parts(number: int, width: int, count: int) -> list[int]:
-    """`number`, of `width` bits, in `count` parts that are equally long to a bit."""
+    """Split `number`, of `width` bits, into `count` parts whose lengths differ by at most one bit."""
     edges = [index * width // count for index in range(count + 1)]
     return [(number >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(edges)]
 

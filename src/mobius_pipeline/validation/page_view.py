@@ -1,7 +1,7 @@
-"""The pages of Data Docs: what Great Expectations found as plain HTML that escapes all of it.
+"""Render the pages of Data Docs as plain HTML with all values escaped.
 
-Great Expectations' own pages hold values of the table without escaping, so a file's name can be a script.
-They also take styles and scripts from the internet. These pages hold no script, and need nothing beside them.
+Great Expectations' default pages contain values of the table without escaping, so a file name can be a
+script. They also load styles and scripts from the internet. These pages contain no script and load nothing.
 """
 
 import html
@@ -17,7 +17,7 @@ _PRE = "<pre>", "</pre>"  # around `formatted_json`, which Great Expectations es
 
 
 class Piece(NamedTuple):
-    """A part of a sentence: Great Expectations' own words, or a value in them, perhaps with a link."""
+    """A part of a sentence: text of Great Expectations, or a value in it, optionally with a link."""
 
     text: str
     is_value: bool = False
@@ -25,15 +25,15 @@ class Piece(NamedTuple):
 
 
 class PageView:
-    """Great Expectations' interface of a view: a rendered document in, HTML out."""
+    """A view for Great Expectations: converts a rendered document to HTML."""
 
     def __init__(self, **_: Any) -> None:
-        """Great Expectations names folders of other styles and views, of which there are none."""
+        """Ignore the folders of custom styles and views that Great Expectations passes."""
         from jinja2 import Environment, PackageLoader
 
         self._pages = Environment(
             loader=PackageLoader("mobius_pipeline.validation"),
-            autoescape=True,  # names of files, captions and reasons are others' text
+            autoescape=True,  # file names, captions and reasons are untrusted text
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -49,7 +49,7 @@ class PageView:
 
 
 def pieces(sentence: dict[str, Any]) -> list[list[Piece]]:
-    """Cut a `string_template` into lines of pieces; those that are empty or lack their value are left out."""
+    """Split a `string_template` into lines of pieces; lines that are empty or lack a value are left out."""
     values = sentence.get("params") or {}
     styling = (sentence.get("styling") or {}).get("params") or {}
     lines = [list(_pieces(line, values, styling)) for line in sentence["template"].split("\n")]
@@ -71,7 +71,7 @@ def _pieces(line: str, values: dict[str, Any], styling: dict[str, Any]) -> Itera
 
 
 def _value(name: str, value: Any, styling: dict[str, Any]) -> Piece:
-    if name == "html_success_icon":  # the word is next to it
+    if name == "html_success_icon":  # a word next to it says the same
         return Piece("")
     if name == "formatted_json":
         value = html.unescape(value.removeprefix(_PRE[0]).removesuffix(_PRE[1]))
@@ -80,12 +80,12 @@ def _value(name: str, value: Any, styling: dict[str, Any]) -> Piece:
 
 
 def mark(sentence: dict[str, Any]) -> str:
-    """The word for the icon that a `string_template` is, or "" where it is none."""
+    """Return the word for the icon in a `string_template`, or "" if it is not an icon."""
     return _MARKS.get((sentence.get("params") or {}).get("markdown_status_icon", ""), "")
 
 
 def failing(section: dict[str, Any]) -> bool:
-    """Whether a section holds an expectation that failed or could not be checked."""
+    """Return whether a section contains an expectation that failed or could not be checked."""
     cells = [cell for block in section["content_blocks"] for row in block.get("table", []) for cell in row]
     marks = [mark(cell.get("string_template") or {}) for cell in cells if isinstance(cell, dict)]
     return any(found and found != "pass" for found in marks)

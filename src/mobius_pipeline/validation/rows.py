@@ -1,4 +1,4 @@
-"""Which clips pass the rules, and why the others do not."""
+"""Split readable clips by the rules for clips, and explain why each of the others fails."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from mobius_pipeline.validation.rules import NEAR_DUPLICATE, READABLE, UNIQUE, R
 from mobius_pipeline.validation.user_expectations import as_text, decision
 
 _ABOUT_NULLS = ("expect_column_values_to_be_null", "expect_column_values_to_not_be_null")
-Failed = list[list[Rule]]  # for each row the rules that it fails, in their order
+Failed = list[list[Rule]]  # for each row, the rules that it fails, in their order
 
 
 def split_rows(
@@ -23,9 +23,9 @@ def split_rows(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows that pass, with a new index, and the others with `failed`, `failures` and `reason`.
 
-    Both have a column with the result of each entry of `validate.expectations`, and `duplicate_of`: of a clip
-    that passes all else, the earlier clip that looks nearly the same. Rows that pass have `warnings`: the
-    entries that they fail but that do not quarantine, in the format of `failures`.
+    Both have one column with the result of each entry of `validate.expectations`, and `duplicate_of`: the
+    earlier clip that looks nearly the same, for clips that pass all other rules. Rows that pass have
+    `warnings`: the failed entries that do not quarantine, in the format of `failures`.
     """
     readable = table[table["status"] == "ok"].reset_index(drop=True)
     outcomes = checker.check("2 readable clips", readable, (*rules, *warnings, UNIQUE))
@@ -48,7 +48,7 @@ def _as_stored(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _failing_rows(rule: Rule, readable: pd.DataFrame, outcome: Outcome) -> list[int]:
-    """Great Expectations skips nulls; a clip without a value fails an entry of the user's, too."""
+    """Return the rows that fail a rule. Great Expectations skips nulls; here they fail entries of users."""
     column = rule.expectation.column
     if not rule.is_users or rule.expectation.kind in _ABOUT_NULLS or column is None:
         return outcome.rows
@@ -56,7 +56,7 @@ def _failing_rows(rule: Rule, readable: pd.DataFrame, outcome: Outcome) -> list[
 
 
 def _decisions(readable: pd.DataFrame, fails: Mapping[Rule, Sequence[int]]) -> dict[str, Any]:
-    """For each entry of the user's whether each row keeps it."""
+    """Return a column for each entry of the user: whether each row passes it."""
     users = {rule: rows for rule, rows in fails.items() if rule.is_users}
     return {decision(rule.expectation): ~readable.index.isin(rows) for rule, rows in users.items()}
 
@@ -70,7 +70,7 @@ def _by_row(readable: pd.DataFrame, fails: Mapping[Rule, Sequence[int]]) -> Fail
 
 
 def _mark_duplicates(readable: pd.DataFrame, failed: Failed, outcome: Outcome) -> pd.DataFrame:
-    """Add `UNIQUE` to the rows of later copies, and the path of the first as `first_path` to all rows."""
+    """Add `UNIQUE` to the failures of later copies, and the path of the first copy as `first_path`."""
     first = first_of_each(readable, [bool(rules) for rules in failed])
     for row in outcome.rows:
         if first[row] < row:
@@ -79,7 +79,7 @@ def _mark_duplicates(readable: pd.DataFrame, failed: Failed, outcome: Outcome) -
 
 
 def first_of_each(readable: pd.DataFrame, bad: Sequence[bool]) -> list[int]:
-    """Return for every row the first row of its `clip_id`, of those that are not bad if there are any."""
+    """Return for every row the first row with its `clip_id`, preferably one that is not bad."""
     ids = readable["clip_id"]
     order = pd.Series(bad, index=readable.index, dtype=bool).sort_values(kind="stable").index
     first = {clip_id: row for row, clip_id in reversed(list(ids[order].items()))}
@@ -89,7 +89,7 @@ def first_of_each(readable: pd.DataFrame, bad: Sequence[bool]) -> list[int]:
 def _mark_near_duplicates(
     readable: pd.DataFrame, failed: Failed, checker: Checker, bits: int | None
 ) -> pd.DataFrame:
-    """Add `NEAR_DUPLICATE` to the rows that look like an earlier good one, and its path as `duplicate_of`."""
+    """Add `NEAR_DUPLICATE` to rows that look like an earlier good one, whose path becomes `duplicate_of`."""
     good = [row for row in readable.index if not failed[row]]
     earlier = [""] * len(readable)
     if bits is not None:
@@ -107,7 +107,7 @@ def _mark_near_duplicates(
 
 
 def _explained(readable: pd.DataFrame, failed: Failed) -> pd.DataFrame:
-    """The rows with `reason`, `failed` and `failures`."""
+    """Return the rows with `reason`, `failed` and `failures` added."""
     rows: list[Any] = readable.to_dict("records")
     both = list(zip(failed, rows, strict=True))
     return readable.assign(
@@ -127,7 +127,7 @@ def _texts(texts: Iterable[str]) -> Any:
 
 
 def _failures(rows: pd.DataFrame, failed: Failed) -> "pd.Series[Any]":
-    """For each row what it fails, as the manifest's `warnings` and the quarantine's `failures` hold it."""
+    """Return the failures of each row, in the format of the columns `warnings` and `failures`."""
     records: list[Any] = rows.to_dict("records")
     found = [[_failure(rule, row) for rule in rules] for rules, row in zip(failed, records, strict=True)]
     return pd.Series(found, index=rows.index, dtype="object")

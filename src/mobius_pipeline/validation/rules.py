@@ -1,7 +1,7 @@
-"""The rules for clips and for tables of clips; most follow from the clip table's schema and the limits.
+"""Define the rules for clips and tables of clips; most follow from the clip table's schema and the limits.
 
-Great Expectations skips nulls in every expectation but `not_be_null`, so required columns are checked for
-them, too.
+Great Expectations skips nulls in all expectations except `not_be_null`, so required columns are also checked
+for nulls.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def _required(*kinds: pa.DataType) -> tuple[str, ...]:
 
 TEXTS, INTEGERS = _required(pa.string()), _required(pa.int64())
 NUMBERS = _required(pa.int64(), pa.float64())
-# A column of integers is read as decimals where rejected rows leave it empty.
+# A column of integers is read as floats if rejected rows leave it empty.
 _NUMBER_TYPES = ["int64", "Int64", "Int64Dtype", "int32", "uint32", "uint64", "float64", "Float64Dtype"]
 _LIMITED = ("width", "height", "fps", "duration_s")
 _KEY = "in conf/base/parameters_validate.yml (or your environment's)"
@@ -33,18 +33,18 @@ Action = Literal["quarantine", "warn", "stop"]
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """An expectation, and what is reported and done where it fails.
+    """An expectation, and what is reported and done if it fails.
 
     Attributes:
         expectation: What is checked.
-        explain: Why it failed, in words: of a rule for clips from the clip's row; of a rule for a table from
-            Great Expectations' result.
+        explain: Returns the reason for a failure: from the row of the clip for a rule for clips, from the
+            result of Great Expectations for a rule for a table.
         label: Name of the failing clips in the log and the report.
         required: The required value in words.
-        action: The failing clip is quarantined; or it is kept with a warning; or the run stops.
-        remedy: What to do where a table fails.
-        observed: The column to report as the observed value, if not the expectation's own.
-        is_users: Whether it is an entry of `validate.expectations`; the others are the code's own.
+        action: Whether a failing clip is quarantined, or kept with a warning, or stops the run.
+        remedy: What to do if a table fails.
+        observed: The column to report as the observed value; None for the expectation's column.
+        is_users: Whether it is an entry of `validate.expectations` rather than a built-in rule.
     """
 
     expectation: Expectation
@@ -58,7 +58,7 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """The expectation and its column."""
+        """Name of the rule: the expectation and its column."""
         return self.expectation.name
 
 
@@ -85,10 +85,10 @@ NEAR_DUPLICATE = Rule(
 
 
 def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[Rule]:
-    """List the rules for each readable clip, without `UNIQUE` and `NEAR_DUPLICATE`.
+    """Return the rules for each readable clip, without `UNIQUE` and `NEAR_DUPLICATE`.
 
-    Duplicates are judged afterwards, among the clips that passed: none is left out because of another that
-    is left out too.
+    Duplicates are checked afterwards among the clips that pass, so that no clip is left out because of
+    another that is left out itself.
     """
     shortest, least = min(size.frames for size in clip.sizes), _least(clip)
     present = (*(column for column in TEXTS if column != "status"), *NUMBERS)
@@ -118,7 +118,7 @@ def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[Rule]:
 
 
 def _least(clip: ClipFormat) -> dict[str, float]:
-    """The smallest values that the model can use, in the units of the columns."""
+    """Return the smallest values that the model can use, in the units of the columns."""
     return {
         "width": min(size.width for size in clip.sizes),
         "height": min(size.height for size in clip.sizes),
@@ -128,7 +128,7 @@ def _least(clip: ClipFormat) -> dict[str, float]:
 
 
 def users_rules(config: ValidateConfig, action: Action) -> list[Rule]:
-    """The rules of the entries of `validate.expectations` with that action."""
+    """Return the rules of the entries of `validate.expectations` with this action."""
     return [_users_rule(entry) for entry in config.expectations if entry.action == action]
 
 
@@ -164,7 +164,7 @@ def _within(column: str, limits: Range, least: float) -> Rule:
 
 
 def columns_and_types() -> list[Rule]:
-    """List the rules of the clip table's schema, which come before any row can be judged."""
+    """Return the rules of the clip table's schema, which must hold before rows can be checked."""
     texts = (Expectation("expect_column_values_to_be_of_type", name, {"type_": "str"}) for name in TEXTS)
     types = {"type_list": _NUMBER_TYPES}
     numbers = (Expectation("expect_column_values_to_be_in_type_list", name, types) for name in NUMBERS)
@@ -188,7 +188,7 @@ def _found_type(result: dict[str, Any]) -> str:
 
 
 def rejected_share(config: ValidateConfig) -> Rule:
-    """Limit the share of files that cannot be read."""
+    """Return the rule that limits the share of files that cannot be read."""
     most = config.max_rejected_share
     return Rule(
         Expectation(READABLE.expectation.kind, "status", {"value_set": ["ok"], "mostly": 1 - most}),
@@ -203,7 +203,7 @@ def rejected_share(config: ValidateConfig) -> Rule:
 
 
 def quarantined_share(config: ValidateConfig) -> Rule:
-    """Limit the share of readable clips that fail a rule."""
+    """Return the rule that limits the share of readable clips that fail a rule."""
     most = config.max_quarantined_share
     kept = {"value_set": [True], "mostly": 1 - most}
     return Rule(
@@ -219,7 +219,7 @@ def quarantined_share(config: ValidateConfig) -> Rule:
 
 
 def enough(config: ValidateConfig) -> list[Rule]:
-    """List the code's own rules for the manifest."""
+    """Return the built-in rules for the manifest."""
     least, both = {"min_value": config.min_clips}, {"value_set": ["train", "heldout"]}
     return [
         Rule(
@@ -242,7 +242,7 @@ def enough(config: ValidateConfig) -> list[Rule]:
 
 
 def users_table_rules(config: ValidateConfig) -> list[Rule]:
-    """The rules of the entries of `validate.table_expectations`."""
+    """Return the rules of the entries of `validate.table_expectations`."""
     return [
         Rule(
             entry.expectation,

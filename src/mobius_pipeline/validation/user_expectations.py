@@ -1,4 +1,4 @@
-"""Entries of `conf/<env>/parameters_validate.yml`: the expectations of users beside the code's own rules."""
+"""Read the users' expectations in `conf/<env>/parameters_validate.yml`, which add to the built-in rules."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
-from pydantic.v1 import ValidationError  # Great Expectations' own models are of that version
+from pydantic.v1 import ValidationError  # Great Expectations' models use pydantic v1
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.validation.expectation import Expectation, kinds
@@ -19,9 +19,10 @@ class ClipEntry(BaseModel):
     """An entry of `validate.expectations`: an expectation on each value of a column.
 
     Attributes:
-        expect: A column map expectation by its name in snake case; its options are further keys.
+        expect: Name of a column map expectation in snake case; its options are further keys.
         column: A column of the clip table.
-        action: A clip that fails is quarantined, or kept and counted ("warn"), or ends the run ("stop").
+        action: Whether a failing clip is quarantined, or kept and counted ("warn"), or stops the run
+            ("stop").
         label: Name of the failing clips in the log and the report.
     """
 
@@ -34,7 +35,7 @@ class ClipEntry(BaseModel):
 
     @property
     def expectation(self) -> Expectation:
-        """The expectation without the entry's own keys."""
+        """The expectation that the entry describes."""
         return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
@@ -42,10 +43,10 @@ class TableEntry(BaseModel):
     """An entry of `validate.table_expectations`: an expectation on the manifest as a whole.
 
     Attributes:
-        expect: An expectation on a table or on a column as a whole; its options are further keys.
-        column: A column of the manifest, or none.
-        action: A table that fails ends the run ("stop"), or causes a warning ("warn").
-        label: Its name in the log when it fails.
+        expect: Name of an expectation on a table or on a column as a whole; its options are further keys.
+        column: A column of the manifest, or None.
+        action: Whether a failing table stops the run ("stop") or causes a warning ("warn").
+        label: Name of the failure in the log.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -57,16 +58,16 @@ class TableEntry(BaseModel):
 
     @property
     def expectation(self) -> Expectation:
-        """The expectation without the entry's own keys."""
+        """The expectation that the entry describes."""
         return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
 def check_entries(key: str, entries: Sequence[ClipEntry | TableEntry], known: Collection[str]) -> None:
-    """Refuse entries that Great Expectations does not know; their values are checked by `check_against`.
+    """Refuse entries with names that Great Expectations does not know; `check_against` checks their values.
 
     Args:
-        key: The key of `validate` that holds them.
-        entries: Its value.
+        key: The key of `validate` that holds the entries.
+        entries: The entries.
         known: Names of the expectations that are allowed there.
 
     Raises:
@@ -81,11 +82,13 @@ def check_entries(key: str, entries: Sequence[ClipEntry | TableEntry], known: Co
                 f"{where} is not an expectation that is allowed here.{_near(expectation.kind, known)}"
             )
         if "mostly" in expectation.options:
-            raise MobiusError(f"{where} takes no `mostly`: each clip is judged alone. Use the shares.")
+            raise MobiusError(
+                f"{where} takes no `mostly`: each clip is judged alone. Use the limits on shares instead."
+            )
         if expectation.name in seen:
             raise MobiusError(
-                f"{where} occurs twice; an expectation can be applied to a column once. Change the first "
-                "entry instead: for instance, it takes a lower and an upper limit together."
+                f"{where} occurs twice, but an expectation can be applied to a column only once. Change the "
+                "first entry instead: it can take a lower and an upper limit, for instance."
             )
         seen.add(expectation.name)
         options = kinds()[expectation.kind].options
@@ -99,13 +102,13 @@ def check_against(
     """Refuse entries that cannot be checked on this table.
 
     Args:
-        key: The key of `validate` that holds them.
-        entries: Its value.
-        table: The table, whose columns they may name.
-        own: Names of the expectations that the code checks itself.
+        key: The key of `validate` that holds the entries.
+        entries: The entries.
+        table: The table whose columns they may name.
+        own: Names of the built-in expectations.
 
     Raises:
-        MobiusError: If there is no such column, an option has a wrong value, or the code checks the same.
+        MobiusError: If there is no such column, an option has a wrong value, or the expectation is built in.
     """
     for entry in entries:
         expectation = entry.expectation
@@ -135,7 +138,7 @@ def _near(name: str, known: Collection[str]) -> str:
 
 
 def _wrong(error: ValidationError, expectation: Expectation) -> str:
-    """What is wrong with which option, or with all of them together."""
+    """Describe what is wrong with which option, or with all of them together."""
     first = {str(one["loc"][0]): one["msg"] for one in reversed(error.errors())}
     options = expectation.options
     of_options = [f"{name} is {options[name]!r}, {why}" for name, why in first.items() if name in options]
@@ -143,14 +146,14 @@ def _wrong(error: ValidationError, expectation: Expectation) -> str:
 
 
 def decision(expectation: Expectation) -> str:
-    """Name of the column with the result of an entry, for instance `keeps_motion_between`."""
+    """Return the name of the column with the result of an entry, such as `keeps_motion_between`."""
     what = expectation.kind.removeprefix("expect_column_").removeprefix("values_")
     short = re.sub("(^|_)to_(be_)?", r"\1", what)
     return f"keeps_{expectation.column}_{short}"
 
 
 def in_words(expectation: Expectation) -> str:
-    """What an expectation requires: an interval, a set, or its name and options."""
+    """Describe what an expectation requires: an interval, a set, or its name and options."""
     options = expectation.options
     what = re.sub("^expect_(table|column)_(values_)?", "", expectation.kind).replace("_", " ")
     least, most = options.get("min_value"), options.get("max_value")
@@ -169,7 +172,7 @@ def _interval(least: object, most: object) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A cell of the table in words."""
+    """Format a cell of the table for messages."""
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "nothing"
     return f"{value:g}" if isinstance(value, int | float) else repr(value)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from mobius_pipeline.runtime.files import whole_folder
 from mobius_pipeline.runtime.scratch import unpublished
-from mobius_pipeline.sources.sample_clips import SampleConfig, is_complete, write_set
+from mobius_pipeline.sources.sample_clips import SampleClipsConfig, is_complete, write_set
 
 log = logging.getLogger(__name__)
 
 
-def render_sample_clips(sample_data: SampleConfig, published: Path, work: Path) -> Path:
+def render_sample_clips(sample_data: SampleClipsConfig, published: Path, work: Path) -> Path:
     """Render the sample clips, unless exactly this set is published already."""
     if is_complete(published, sample_data):
         log.info("%s holds these %d sample clips already.", published, sample_data.clips)

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same film in other clothes, and none that merely shares a background."""
+"""Near-duplicates: the same video encoded differently, but not videos that only share a background."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ CLIP = ClipFormat(frames=8, height=64, width=64, fps=8)
 
 
 def film(seed: int, background: int | None = None) -> np.ndarray:
-    """A second of a soft, many-coloured picture that slides; or of one in the middle of another."""
+    """One second of a sliding picture in soft colours; with `background`, in the middle of another one."""
     picture = landscape(seed, 2 * SIZE)
     if background is not None:
         behind = landscape(background, 2 * SIZE)

@@ -1,4 +1,4 @@
-"""Segments' names: what is written is read back, and a real file's own name is left alone."""
+"""Names of segments can be read back, and a real file with such a name is left alone."""
 
 from pathlib import Path
 

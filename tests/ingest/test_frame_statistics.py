@@ -1,4 +1,4 @@
-"""What is measured of a clip tells moving, frozen, black and flickering ones apart."""
+"""Frame statistics tell moving, frozen, black and flickering clips apart."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def test_measures_do_not_depend_on_the_rate_of_the_file(fps: int, tmp_path: Path
 
 
 def test_a_pause_after_slow_frames_is_not_made_up_for(tmp_path: Path) -> None:
-    """Frames of 3 a second, then of 48: each of the model's steps counts once at most."""
+    """3, then 48 frames per second: each step of the model counts at most once."""
     still = np.stack([PICTURE] * 6)
     write_webm(tmp_path / "clip.webm", still, 3)
     (row,) = describe(tmp_path, "clip.webm", INGEST, CLIP)
