@@ -166,7 +166,7 @@ INDEX: dict[str, tuple[Change, str]] = {
     "twice": (lambda t: pd.concat([t, t[:1]]), r"row 25 .*column clip_id"),
     "a shard elsewhere": (first("shard", "../../x.safetensors"), r"column shard: '\.\./\.\./x"),
     "more captions": (first("captions", ["a", "b"]), r"row 0 .*column text_shards"),
-    "no empty caption": (lambda t: t[t["clip_id"] != ""], "no row of the empty caption"),
+    "no empty caption": (lambda t: t[t["clip_id"] != ""], "no row for the empty caption"),
 }
 
 
