@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.runtime.errors import MobiusError
@@ -75,7 +76,7 @@ def test_a_training_says_what_was_lost_and_the_same_command_fills_it_in(
     model = tiny.model_config("serial")
 
     def run() -> TrainingResult:
-        return train(LatentsStore(tiny_store), tiny_base, config, model, model, work)
+        return train(LatentsStore(tiny_store), BaseModel(tiny_base), config, model, model, work)
 
     def fill_at_the_first_checkpoint() -> None:
         while not list(work.glob("*/serial/step-*")):

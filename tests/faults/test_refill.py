@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.runtime.files import read_json
@@ -43,7 +44,7 @@ def trained(project: Path, store: Path, base: Path) -> None:
     previews = {"every": 2, "count": 1, "prompts": None, "seed": 0, "steps": 1, "guidance_scale": 1.0}
     config = tiny.train_config(steps=STEPS, evaluate_every=2, checkpoint_every=2, previews=previews)
     model = tiny.model_config("serial")
-    train(LatentsStore(store), base, config, model, model, project / "data/.work")
+    train(LatentsStore(store), BaseModel(base), config, model, model, project / "data/.work")
 
 
 def test_everything_that_was_measured_by_step_comes_back(

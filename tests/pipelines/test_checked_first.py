@@ -8,6 +8,7 @@ import pytest
 from kedro.io import DatasetError
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.compare.nodes import choose_trainings
@@ -36,9 +37,9 @@ def trained(tracked_project: Path, tiny_store: Path, tiny_base: Path) -> Path:
     """A project with a serial training and its samples."""
     config, model = tiny.train_config(), tiny.model_config("serial")
     store, work = LatentsStore(tiny_store), tracked_project / "work"
-    made = train(store, tiny_base, config, model, model, work)
+    made = train(store, BaseModel(tiny_base), config, model, model, work)
     shutil.copytree(made.folder, tracked_project / "models/serial")
-    videos = sample(made, tiny_base, store, SAMPLE, store.clip, work)
+    videos = sample(made, BaseModel(tiny_base), store, SAMPLE, store.clip, work)
     shutil.copytree(videos.folder, tracked_project / "samples/serial")
     return tracked_project
 
@@ -57,7 +58,7 @@ def load(kind: str, folder: Path) -> Any:
 def evaluated(project: Path, store: Path, mode: str = "serial") -> Any:
     trained = load("training.result.TrainingResult", project / "models" / mode)
     samples = load("sampling.sample_set.SampleSet", project / "samples/serial")
-    return evaluate(trained, samples, LatentsStore(store), NOWHERE, EVALUATE, project / "work")
+    return evaluate(trained, samples, LatentsStore(store), BaseModel(NOWHERE), EVALUATE, project / "work")
 
 
 def run_of(project: Path) -> str:
@@ -99,7 +100,7 @@ def test_a_damaged_training_or_missing_samples_stop_an_evaluation(trained: Path,
 def test_a_comparison_asks_for_its_trainings_first(trained: Path, tiny_store: Path, tiny_base: Path) -> None:
     config, models = tiny.train_config(), {mode: tiny.model_config(mode) for mode in ("serial", "parallel")}
     store, work = LatentsStore(tiny_store), trained / "work"
-    parallel = train(store, tiny_base, config, models["parallel"], models["serial"], work)
+    parallel = train(store, BaseModel(tiny_base), config, models["parallel"], models["serial"], work)
     serial, samples = TrainingResult(trained / "models/serial"), SampleSet(trained / "samples/serial")
     runs: list[dict[str, Any]] = [
         {"run_id": one.metrics["run_id"], "quality": {}} for one in (serial, parallel)

@@ -10,6 +10,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.plan import create_pipeline
 from mobius_pipeline.planning.config import PlanConfig
@@ -59,7 +60,7 @@ def base_config() -> PlanConfig:
 def planned(base: Path, plan: PlanConfig, **train: Any) -> dict[str, Any]:
     """The plan of the pipeline, over clips of 3 frames of 32 x 64 px."""
     inputs = {
-        "base_model": base,
+        "base_model": BaseModel(base),
         "params:plan": plan,
         "params:clip": ClipFormat(frames=3, height=32, width=64, fps=8),
         **{f"params:train.{name}": value for name, value in (TRAIN | train).items()},

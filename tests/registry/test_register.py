@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 import tiny
 from comparison_example import changed, comparison
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip import load_clip
@@ -77,7 +78,7 @@ def trained(project: Path, tiny_store: Path, tiny_base: Path) -> Trained:
     made = {}
     for mode in ("serial", "parallel"):
         model = tiny.model_config(mode)
-        result = train(store, tiny_base, tiny.train_config(), model, serial, project / "work")
+        result = train(store, BaseModel(tiny_base), tiny.train_config(), model, serial, project / "work")
         shutil.copytree(result.folder, project / "models" / mode)
         made[mode] = TrainingResult(project / "models" / mode)
     return made
@@ -107,7 +108,7 @@ def registered(
 ) -> dict[str, Any]:
     """What the node says of a registration."""
     both = trained["serial"], trained["parallel"]
-    return register(compared(trained, **losses), *both, base, LatentsStore(store), config)
+    return register(compared(trained, **losses), *both, BaseModel(base), LatentsStore(store), config)
 
 
 def client(project: Path) -> Any:
@@ -255,7 +256,14 @@ def test_weights_that_are_not_here_and_versions_by_other_means_are_refused(
 ) -> None:
     other = changed(compared(trained, serial=0.1), "columns", "serial", run_ids=["gone"])
     with pytest.raises(MobiusError, match=r"prefers 'serial', of the runs gone"):
-        register(other, trained["serial"], trained["parallel"], tiny_base, LatentsStore(tiny_store), config)
+        register(
+            other,
+            trained["serial"],
+            trained["parallel"],
+            BaseModel(tiny_base),
+            LatentsStore(tiny_store),
+            config,
+        )
     mlflow = client(project)
     mlflow.create_registered_model(config.name)
     mlflow.create_model_version(config.name, "file:///elsewhere")

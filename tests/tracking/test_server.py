@@ -15,6 +15,7 @@ import yaml
 
 import tiny
 from mobius_pipeline import cli
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.runtime.errors import MobiusError
@@ -130,7 +131,7 @@ def test_a_training_outlives_its_server(
     monkeypatch.setattr("mobius_pipeline.tracking.run.Run.log_metrics", killing)
     config = tiny.train_config(steps=STEPS, checkpoint_every=3, keep_last=9)
     model = tiny.model_config("serial")
-    made = train(LatentsStore(tiny_store), tiny_base, config, model, model, tmp_path / "work")
+    made = train(LatentsStore(tiny_store), BaseModel(tiny_base), config, model, model, tmp_path / "work")
     assert "MLflow cannot be reached" in caplog.text
     client = open_client(served)
     run = client.get_run(made.metrics["run_id"])

@@ -14,12 +14,14 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest
 from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.layout import named_by
 from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import Fingerprints, fingerprints, train_mode
 
 log = logging.getLogger(__name__)
 
 SERIAL = Variant("serial")
+STATE, TRAINED, SAMPLES = "state", "trained", "samples"  # in the folder of a training
 _EVALUATIONS = 3  # of the held-out loss in serial's steps, beside the start: points of a curve
 
 
@@ -85,7 +87,7 @@ class Laboratory:
         """The folder of a training, named by all that decides its result: model, settings, base and data."""
         model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
         config = digest({"model": model.model_dump(), "train": settings.identity()})
-        return self.folder / replace(self._marks, config=config).whole[:20]
+        return named_by(self.folder, replace(self._marks, config=config).whole)
 
     @cached_property
     def _marks(self) -> Fingerprints:
@@ -100,12 +102,10 @@ class Laboratory:
             KeyboardInterrupt: On Ctrl-C, after the last whole step was saved.
         """
         place = self.place(cell)
-        if not _is_whole(place / "trained"):
+        if not _is_whole(place / TRAINED):
             model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
-            train_mode(
-                self.store, self.base, model, settings, state=place / "state", output=place / "trained"
-            )
-        return TrainingResult(place / "trained").metrics
+            train_mode(self.store, self.base, model, settings, state=place / STATE, output=place / TRAINED)
+        return TrainingResult(place / TRAINED).metrics
 
 
 def _is_whole(trained: Path) -> bool:

@@ -9,7 +9,7 @@ from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.comparison.uncertainty import paired_change
 from mobius_pipeline.sampling.sample_set import SampleSet
-from mobius_pipeline.study.cells import Cell, Laboratory
+from mobius_pipeline.study.cells import SAMPLES, TRAINED, Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
 from mobius_pipeline.training.result import TrainingResult
 
@@ -74,7 +74,7 @@ def report(
 def _records(laboratory: Laboratory, one: Studied) -> list[Record]:
     places = {seed: laboratory.place(Cell(one.model, one.rate, seed)) for seed in one.seeds}
     return [
-        Record(TrainingResult(place / "trained").description, one.seeds[seed], SampleSet(place / "samples"))
+        Record(TrainingResult(place / TRAINED).description, one.seeds[seed], SampleSet(place / SAMPLES))
         for seed, place in places.items()
     ]
 

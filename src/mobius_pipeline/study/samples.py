@@ -9,7 +9,7 @@ from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample import sample_videos
-from mobius_pipeline.study.cells import Cell, Laboratory
+from mobius_pipeline.study.cells import SAMPLES, TRAINED, Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
 from mobius_pipeline.training.result import TrainingResult
 
@@ -44,11 +44,11 @@ def _scores(
     file = place / f"quality-{digest(given)[:12]}.json"
     if not file.is_file():
         samples = sample_videos(
-            TrainingResult(place / "trained").pipeline(laboratory.base),
+            TrainingResult(place / TRAINED).pipeline(laboratory.base),
             laboratory.store,
             config,
             laboratory.store.clip.rate,
-            place / "samples",
+            place / SAMPLES,
         )
         videos: Pixels = samples.frames.numpy()
         write_json(file, quality(videos, samples.prompts, features, encode, seed))

@@ -1,7 +1,6 @@
 """Resume state on the disk: whole or absent, hashed, never pickled."""
 
 import logging
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, sha256, sync, whole_folder, write_json
 from mobius_pipeline.runtime.signals import signals_wait
 from mobius_pipeline.training.config import TrainConfig
-from mobius_pipeline.training.layout import MANIFEST, META, STATE, step_folder, step_of
+from mobius_pipeline.training.layout import MANIFEST, META, STATE, step_folder, step_folders, step_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,7 +119,7 @@ def save_checkpoint(
             "folder writable, and the same command goes on from the newest."
         ) from error
     # Later ones are of before: damaged, or training would not have gone on from before them.
-    until_now = [path for path in _steps(folder) if step_of(path) <= checkpoint.step]
+    until_now = [path for path in step_folders(folder) if step_of(path) <= checkpoint.step]
     for old in until_now[keep_last:]:
         if keep_every is None or step_of(old) % keep_every:
             shutil.rmtree(old)
@@ -147,12 +146,12 @@ def saved_history(folder: Path) -> dict[str, Any]:
 
 def newest(folder: Path) -> Path | None:
     """Return the newest checkpoint's folder, damaged or not."""
-    return next(iter(_steps(folder)), None)
+    return next(iter(step_folders(folder)), None)
 
 
 def newest_whole(folder: Path) -> Path | None:
     """The newest whole checkpoint's folder; a damaged one is named and passed over, not deleted."""
-    for path in _steps(folder):
+    for path in step_folders(folder):
         if reason := damage(path):
             log.warning("Checkpoint %s is damaged (%s) and passed over.", path, reason)
             continue
@@ -182,9 +181,3 @@ def damage(path: Path) -> str | None:
 
 def _read(path: Path, kind: type[T]) -> T:
     return read_document(path, kind, "The newest whole checkpoint counts.")
-
-
-def _steps(folder: Path) -> list[Path]:
-    """Checkpoint folders, newest first."""
-    found = (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
-    return sorted((path for path in found if path.is_dir()), key=step_of, reverse=True)

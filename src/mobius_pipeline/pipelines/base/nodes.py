@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.config import BaseConfig
 from mobius_pipeline.ingest.clip_table import Manifest
 from mobius_pipeline.media.clip_format import ClipFormat
@@ -11,7 +12,7 @@ from mobius_pipeline.runtime.scratch import unpublished
 
 def make_base(
     manifest: Manifest, raw_clips: Path, source: Path, base: BaseConfig, clip: ClipFormat, work: Path
-) -> Path:
+) -> BaseModel:
     """Import the model in the folder `source`, or train a small one from the clips if that names a YAML file.
 
     That file is not read here, and a packaged project has it in an archive: what it holds comes as `base`,
@@ -23,7 +24,7 @@ def make_base(
     if source.is_dir():
         from mobius_pipeline.base_model.check import import_base
 
-        return import_base(source, unpublished(work / "base"))
+        return BaseModel(import_base(source, unpublished(work / "base")))
     if source.suffix not in (".yml", ".yaml"):
         raise MobiusError(
             f"There is no folder {source}. Name a model's folder in `base_model` of conf/base/globals.yml, "
@@ -32,4 +33,4 @@ def make_base(
         )
     from mobius_pipeline.base_model.train import train_base
 
-    return train_base(manifest.rows, raw_clips, clip, base, unpublished(work / "base"))
+    return BaseModel(train_base(manifest.rows, raw_clips, clip, base, unpublished(work / "base")))

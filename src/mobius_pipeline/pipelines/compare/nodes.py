@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import Comparison, Data, References, StepTimes
 from mobius_pipeline.comparison.trainings import Columns, first_samples
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
@@ -45,21 +46,27 @@ def choose_trainings(
 
 
 def time_steps(
-    trainings: Columns, latents: LatentsStore, base_model: Path, compare: CompareConfig
+    trainings: Columns, latents: LatentsStore, base_model: BaseModel, compare: CompareConfig
 ) -> StepTimes:
     """Time some steps of all columns, taking turns."""
     from mobius_pipeline.comparison.timing import time_columns
 
-    return time_columns(trainings, latents, base_model, compare.paired_steps)
+    return time_columns(trainings, latents, base_model.folder, compare.paired_steps)
 
 
 def measure_references(
-    trainings: Columns, latents: LatentsStore, raw_clips: Path, base_model: Path, evaluate: EvaluateConfig
+    trainings: Columns,
+    latents: LatentsStore,
+    raw_clips: Path,
+    base_model: BaseModel,
+    evaluate: EvaluateConfig,
 ) -> References:
     """Score real, still and unrelated clips for the first column's prompts."""
     from mobius_pipeline.comparison import references
 
-    return references.measure_references(first_samples(trainings), latents, raw_clips, base_model, evaluate)
+    return references.measure_references(
+        first_samples(trainings), latents, raw_clips, base_model.folder, evaluate
+    )
 
 
 def write_real_videos(

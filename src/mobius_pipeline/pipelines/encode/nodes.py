@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.ingest.clip_table import Manifest
 from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.latents.store import LatentsStore
@@ -12,7 +13,7 @@ from mobius_pipeline.runtime.daft_runner import EngineConfig
 def encode_clips(
     manifest: Manifest,
     raw_clips: Path,
-    base_model: Path,
+    base_model: BaseModel,
     encode: EncodeConfig,
     clip: ClipFormat,
     engine: EngineConfig,
@@ -21,5 +22,5 @@ def encode_clips(
     """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
     from mobius_pipeline.latents.update import update_store
 
-    update_store(latents_store, manifest.rows, raw_clips, base_model, clip, encode, engine)
+    update_store(latents_store, manifest.rows, raw_clips, base_model.folder, clip, encode, engine)
     return LatentsStore(latents_store)

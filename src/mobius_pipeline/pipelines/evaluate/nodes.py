@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.sampling.sample_set import SampleSet
@@ -19,7 +20,7 @@ def evaluate(
     trained: TrainingResult,
     samples: SampleSet,
     latents: LatentsStore,
-    base_model: Path,
+    base_model: BaseModel,
     evaluate: EvaluateConfig,
     work: Path,
 ) -> tuple[dict[str, Any], dict[str, Any], Curve, Curve]:
@@ -37,7 +38,7 @@ def evaluate(
     record, mode = records.record_of(trained, samples, {}), trained.mode
     tracking.check_run(record.metrics["run_id"], mode)
 
-    encode = vae_encoder(base_model)
+    encode = vae_encoder(base_model.folder)
     real = reference_features(latents, evaluate.reference_clips)
     measured = quality(samples.frames.numpy(), samples.prompts, real, encode, evaluate.seed)
 

@@ -2,9 +2,9 @@
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.config import PlanConfig
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def plan_training(
-    base_model: Path,
+    base_model: BaseModel,
     plan: PlanConfig,
     clip: ClipFormat,
     batch_size: int,
@@ -31,7 +31,7 @@ def plan_training(
     """Predict memory, FLOPs and, on a device, time of both modes and of levers; print and record them.
 
     Args:
-        base_model: A T2I model in diffusers' layout.
+        base_model: The base; no weights of it are read.
         plan: What the plan assumes.
         clip: The clips' size in frames and px.
         batch_size: Clips per step, over all processes.
@@ -47,30 +47,32 @@ def plan_training(
     """
     from rich.console import Console
 
-    from mobius_pipeline.base_model.settings import text_tokens
-    from mobius_pipeline.base_model.unet_config import latent_scale, read_unet_config
     from mobius_pipeline.planning.levers import Models
     from mobius_pipeline.planning.plan import Memories, Timed, make_plan
     from mobius_pipeline.planning.predict import StepShape
     from mobius_pipeline.planning.record import record_plan
     from mobius_pipeline.planning.report import print_plan
 
-    unet, scale = read_unet_config(base_model), latent_scale(base_model)
     size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket decides on what fits
     processes *= rendezvous["nodes"] if rendezvous else 1
     if processes > 1:
         log.info("The plan is of one of %d processes: %d clips per step.", processes, batch_size // processes)
-    tokens = text_tokens(base_model)
-    shape = StepShape(
-        batch_size // processes, size.frames, size.height // scale, size.width // scale, tokens, parts
-    )
+    scale = base_model.latent_scale
+    height, width = size.height // scale, size.width // scale
+    shape = StepShape(batch_size // processes, size.frames, height, width, base_model.text_tokens, parts)
     timed = None
     if plan.device is not None:
         timed = Timed(plan.device, steps, equal_compute, plan.price_per_hour, device)
     models: Models = {"serial": serial.variant, "parallel": _predictable(parallel.variant)}
     memories = Memories(plan.memory_gib, plan.reserve_gib, plan.largest_in_gib)
     report = make_plan(
-        unet, models, shape, memories, levers=plan.levers, timed=timed, autocast=autocast is not None
+        base_model.unet_config,
+        models,
+        shape,
+        memories,
+        levers=plan.levers,
+        timed=timed,
+        autocast=autocast is not None,
     )
     print_plan(report, Console())
     record_plan(report)

@@ -1,8 +1,8 @@
 """The registry's node."""
 
-from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.registry.config import RegisterConfig
@@ -13,12 +13,12 @@ def register(
     comparison: Comparison,
     serial: TrainingResult,
     parallel: TrainingResult,
-    base_model: Path,
+    base_model: BaseModel,
     latents: LatentsStore,
     register: RegisterConfig,
 ) -> dict[str, Any]:
     """Make the comparison's better column a version in MLflow's model registry."""
     from mobius_pipeline.registry import register as registry
 
-    found = registry.register(comparison, (serial, parallel), base_model, latents.clip, register)
+    found = registry.register(comparison, (serial, parallel), base_model.folder, latents.clip, register)
     return found.model_dump()

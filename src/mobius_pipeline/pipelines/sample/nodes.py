@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.scratch import unpublished
@@ -12,7 +13,7 @@ from mobius_pipeline.training.result import TrainingResult
 
 def sample(
     trained: TrainingResult,
-    base_model: Path,
+    base_model: BaseModel,
     latents: LatentsStore,
     sample: SampleConfig,
     clip: ClipFormat,
@@ -22,4 +23,4 @@ def sample(
     from mobius_pipeline.sampling.sample import sample_videos
 
     target = unpublished(work / "samples" / trained.mode)
-    return sample_videos(trained.pipeline(base_model), latents, sample, clip.rate, target)
+    return sample_videos(trained.pipeline(base_model.folder), latents, sample, clip.rate, target)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.scratch import unpublished
@@ -13,7 +14,7 @@ from mobius_pipeline.training.config import TrainConfig
 
 def run_study(
     latents: LatentsStore,
-    base_model: Path,
+    base_model: BaseModel,
     train: TrainConfig,
     study: StudyConfig,
     sample: SampleConfig,
@@ -24,19 +25,18 @@ def run_study(
 
     A study that was stopped goes on where it was; what was trained with the same settings is not again.
     """
-    from mobius_pipeline.base_model.unet_config import read_unet_config
     from mobius_pipeline.comparison.timing import paired_step_times
     from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
     from mobius_pipeline.study import grid as run
-    from mobius_pipeline.study.cells import Cell, Laboratory
+    from mobius_pipeline.study.cells import TRAINED, Cell, Laboratory
     from mobius_pipeline.study.report import SERIAL, report
     from mobius_pipeline.study.samples import scores
     from mobius_pipeline.training.result import TrainingResult
 
-    laboratory = Laboratory(latents, base_model, read_unet_config(base_model), train, work / "study")
+    laboratory = Laboratory(latents, base_model.folder, base_model.unet_config, train, work / "study")
     found = run.study(laboratory, study)
 
-    encode = vae_encoder(base_model)
+    encode = vae_encoder(base_model.folder)
     features = reference_features(latents, evaluate.reference_clips)
     quality = {
         name: scores(laboratory, found[name], sample, features, encode, evaluate.seed)
@@ -45,11 +45,11 @@ def run_study(
     places = {
         name: laboratory.place(Cell(one.model, one.rate, study.seeds[0])) for name, one in found.items()
     }
-    configs = {name: TrainingResult(place / "trained").description for name, place in places.items()}
+    configs = {name: TrainingResult(place / TRAINED).description for name, place in places.items()}
     step_s = {SERIAL: found[SERIAL].first["step_s"]}
     for name in list(configs)[1:]:  # each beside serial: all at once would not fit a real base
         pair = {SERIAL: configs[SERIAL], name: configs[name]}
-        timers = paired_step_times(pair, latents, base_model, study.paired_steps)
+        timers = paired_step_times(pair, latents, base_model.folder, study.paired_steps)
         step_s[name] = step_s[SERIAL] * timers[name].median_s / timers[SERIAL].median_s
     return report(laboratory, found, step_s, quality)
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.tracking.run import Run
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def train(
     latents: LatentsStore,
-    base_model: Path,
+    base_model: BaseModel,
     train: TrainConfig,
     model: ModelConfig,
     serial: ModelConfig,
@@ -30,17 +31,15 @@ def train(
 
     `serial` is the model whose compute the mode may spend.
     """
-    from mobius_pipeline.base_model.unet_config import read_unet_config
     from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.runtime.files import write_json
     from mobius_pipeline.tracking import api as tracking
-    from mobius_pipeline.training.layout import RUN
+    from mobius_pipeline.training.layout import RUN, state_folder, state_folders
     from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
-    config = read_unet_config(base_model)
-    train = with_equal_compute(train, model.variant, serial.variant, config, latents)
-    marks = fingerprints(latents, base_model, model, train)
-    state = work / marks.whole[:20] / model.mode
+    train = with_equal_compute(train, model.variant, serial.variant, base_model.unet_config, latents)
+    marks = fingerprints(latents, base_model.folder, model, train)
+    state = state_folder(work, marks.whole, model.mode)
     known = _known_run(run_file := state / RUN)
     state.mkdir(parents=True, exist_ok=True)
     with tracking.training_run(
@@ -53,14 +52,14 @@ def train(
         write_json(run_file, {**known, "run_id": run.id})
         output = train_mode(
             latents,
-            base_model,
+            base_model.folder,
             model,
             train,
             state=state,
             output=unpublished(work / "trained" / model.mode),
             callbacks=_callbacks(run, model.mode, state, latents.clip.rate),
             notes={"run_id": run.id},
-            earlier=work.glob(f"*/{model.mode}"),
+            earlier=state_folders(work, model.mode),
         )
         result = TrainingResult(output)
         _record_result(run, state, result, train)
@@ -76,14 +75,16 @@ def _params(model: ModelConfig, train: TrainConfig, marks: "Fingerprints") -> di
     return {**settings, "base": marks.base[:20], "data": marks.data[:20]}
 
 
-def _inputs(latents: LatentsStore, base_model: Path, marks: "Fingerprints") -> "dict[str, tracking.Input]":
+def _inputs(
+    latents: LatentsStore, base_model: BaseModel, marks: "Fingerprints"
+) -> "dict[str, tracking.Input]":
     """What a run names as its inputs."""
     from mobius_pipeline.tracking import api as tracking
 
     clips = {f"{split} clips": len(latents.clips(split)) for split in ("train", "heldout")}
     return {
         "latents": tracking.Input(marks.data, tracking.within_project(latents.root), profile=clips),
-        "base": tracking.Input(marks.base, tracking.within_project(base_model), context="T2I base"),
+        "base": tracking.Input(marks.base, tracking.within_project(base_model.folder), context="T2I base"),
     }
 
 
