@@ -63,7 +63,7 @@ def test_trains_on_all_buckets_that_fill_a_batch(
     mode: Mode, store: LatentsStore, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = trainer(store, tiny_base, tmp_path, mode, steps=8)
-    assert "Left out: 1 clips of 24 x 16 px x 4 frames, fewer than a batch of 2." in caplog.text
+    assert "Skipped 1 clips of 24 x 16 px x 4 frames: fewer than a batch of 2." in caplog.text
     one.train()
     sizes = [{clip.size for clip in one.order.at(step)} for step in range(8)]
     assert all(len(size) == 1 for size in sizes)

@@ -86,7 +86,7 @@ def test_a_training_goes_on_with_other_settings_of_the_runtime(
     caplog.set_level(logging.INFO)
     first = train()
     again = train(device="cpu:0", checkpoint_every=1, keep_last=5, keep_every=2, timer_warmup=0)
-    assert "Going on from step 6 of 6" in caplog.text
-    assert "Begun on cpu, going on on cpu:0" in caplog.text
+    assert "Resuming from step 6 of 6" in caplog.text
+    assert "Started on cpu, resumed on cpu:0" in caplog.text
     assert again["history"] == first["history"]
     assert again["step_s"] != first["step_s"]  # a step more is counted

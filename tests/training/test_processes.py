@@ -143,7 +143,7 @@ def test_stopped_in_two_it_goes_on_in_one(
     assert signal.getsignal(signal.SIGTERM) is before
 
     resumed, straight = run("broken"), run("straight")
-    assert "2 processes saved it and 1 go on" in caplog.text
+    assert "It was saved by 2 processes and is resumed by 1" in caplog.text
     losses = [[row[1] for row in one["history"]["loss"]] for one in (resumed, straight)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 

@@ -73,7 +73,7 @@ def test_the_training_saved_last_counts(earlier: Path, tmp_path: Path) -> None:
     [
         ({"model": {"width": 0.5}}, 10, r"would not fit: model\.width is 0\.5 and was 1\.0"),
         ({"fingerprints": {"base": "z", "data": "b"}}, 10, r"fingerprints\.base is 'z'"),
-        ({"train": {"rate": 1}}, 4, r"saved at step 4, and this training ends at 4"),
+        ({"train": {"rate": 1}}, 4, r"is of step 4, and this training ends at 4"),
     ],
 )
 def test_what_cannot_be_forked(

@@ -120,7 +120,7 @@ def test_stopped_by_hand_it_saves_and_goes_on(
     stopped = trainer("parallel", tiny_store, tiny_base, tmp_path / "stopped", Callbacks(metrics=stop))
     with pytest.raises(raised), sigterm_raises():
         stopped.train()
-    assert "Stopped at step 3 of 6. The same command goes on from there" in caplog.text
+    assert "Stopped at step 3 of 6. Run the same command to resume from there" in caplog.text
     checkpoint = newest_checkpoint(tmp_path / "stopped")
     assert checkpoint is not None
     assert checkpoint.step == 3  # not one of checkpoint_every
