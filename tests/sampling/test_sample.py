@@ -90,7 +90,7 @@ def test_prompts_are_those_configured_or_captions_of_the_split(
     every = len(store.clips("heldout"))
     assert len(choose_prompts(store, config(count=every + 1))) == every
     assert caplog.messages == [
-        f"Only {every} clips in the split heldout: as many are sampled, not {every + 1}."
+        f"Only {every} clips in the split heldout: all of them are sampled, instead of {every + 1}."
     ]
 
 
