@@ -1,4 +1,4 @@
-"""The diffusers pipeline: what it samples, what it takes and what it refuses."""
+"""The diffusers pipeline: what it samples, accepts and refuses."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whose resume state a folder holds, and what becomes of an earlier training."""
+"""The training that a resume state belongs to, and what happens to an earlier training."""
 
 import logging
 import re
@@ -52,7 +52,7 @@ def test_refuses_with_what_differs(earlier: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["new", "earlier"])
 def test_forks_the_newest_checkpoint(place: str, earlier: Path, tmp_path: Path) -> None:
-    for _ in range(2):  # the second time it is its own
+    for _ in range(2):  # the second time it is its own state
         claim(tmp_path / place, SLOWER, 10, "fork", [earlier])
         checkpoint = newest_checkpoint(tmp_path / place)
         assert checkpoint is not None
