@@ -108,5 +108,5 @@ def _check_base(folder: Path, trained_over: Mapping[str, str], base: Path, other
         return
     message = f"{folder} was trained over another base ({trained_over['name']}) than {base}"
     if not other_base:
-        raise MobiusError(f"{message}. Name that one, or allow it with other_base=True.")
-    log.warning("%s: loaded all the same, as asked.", message)
+        raise MobiusError(f"{message}. Use that base, or allow another with other_base=True.")
+    log.warning("%s. Loaded anyway, because other_base=True.", message)

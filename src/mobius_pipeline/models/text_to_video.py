@@ -221,7 +221,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         own_height, own_width = (own, own) if isinstance(own, int) else own
         height, width = height or own_height * scale, width or own_width * scale
         if videos < 1 or frames < 1:
-            raise MobiusError(f"{videos} videos of {frames} frames cannot be sampled: both start at 1.")
+            raise MobiusError(f"{videos} videos of {frames} frames cannot be sampled: take at least 1.")
         if height % scale or width % scale:
             raise MobiusError(f"{height} x {width} px: the VAE takes multiples of {scale} px.")
         shape = (videos, self.unet.config.in_channels, frames, height // scale, width // scale)

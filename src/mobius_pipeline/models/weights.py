@@ -122,7 +122,7 @@ def _few(names: list[str], most: int = 5) -> str:
 
 
 def _remedy(names: Iterable[str]) -> str:
-    """What to do about keys that show how a file was made."""
+    """Return what to do about keys that show how a file was made."""
     if any("_orig_mod." in name for name in names):
         return " They were saved from a compiled model: save that again without the prefix _orig_mod."
     if any("lora" in name for name in names):

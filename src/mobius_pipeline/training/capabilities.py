@@ -14,7 +14,7 @@ def refuse_two_formats(variant: Variant, autocast: Literal["bfloat16"] | None) -
     """
     if autocast and variant.spatial_dtype == "float16":
         raise MobiusError(
-            f"spatial_dtype: float16 and autocast: {autocast} ask for two formats of the same computation. "
+            f"spatial_dtype: float16 and autocast: {autocast} are two formats for the same computation. "
             f"Set spatial_dtype: {autocast}, or autocast: null."
         )
 

@@ -33,7 +33,7 @@ def draw(
     """Draw for a clip at a step, independent of the rest of the batch and of the device.
 
     Args:
-        seed: The run's seed.
+        seed: The training's seed.
         step: Number of the optimiser step.
         clip_id: The clip's `clip_id`.
         shape: Shape of the latents, (C, F, h, w).
