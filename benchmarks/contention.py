@@ -1,7 +1,7 @@
-"""What a step costs beside other work, by how long OpenMP's threads spin at a barrier (GOMP_SPINCOUNT).
+"""Time of a step beside other work, by how long OpenMP's threads spin at a barrier (GOMP_SPINCOUNT).
 
-Every count takes its turn in a process of its own, alone on the machine and beside as many busy processes as
-there are cores. 300,000 is libgomp's own default; the package sets `threads.SPIN_COUNT`. Run it on a quiet
+Each count is measured in turn in a separate process, alone on the machine and beside as many busy processes
+as there are cores. 300,000 is libgomp's default; the package sets `threads.SPIN_COUNT`. Run it on an idle
 machine.
 """
 
@@ -25,7 +25,7 @@ WARMUP = 2  # steps
 
 
 def step_s(steps: int) -> float:
-    """The median seconds of a step of the demo's parallel mode."""
+    """Return the median seconds of a step of the demo's parallel mode."""
     import torch
     from diffusers import UNet2DConditionModel
 
@@ -46,7 +46,7 @@ def step_s(steps: int) -> float:
 
 
 def step_in_process(count: str, steps: int) -> float:
-    """The same in a new process, which reads the count when torch is imported."""
+    """Run `step_s` in a new process, which reads the count when torch is imported."""
     command = [sys.executable, __file__, "--measure", str(steps)]
     environment = {**os.environ, "GOMP_SPINCOUNT": count}
     return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
@@ -54,7 +54,7 @@ def step_in_process(count: str, steps: int) -> float:
 
 @contextmanager
 def neighbours(number: int) -> Iterator[None]:
-    """Processes that keep a core busy each."""
+    """Run processes that keep one core busy each."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
@@ -65,12 +65,12 @@ def neighbours(number: int) -> Iterator[None]:
 
 
 def measured(rounds: int, steps: int) -> dict[str, Any]:
-    """Seconds of a step by neighbours and count, and their ratios to the default's in the same round."""
+    """Return the seconds of a step by neighbours and count, with ratios to the default in the same round."""
     found: dict[str, Any] = {}
     for name, number in {"alone": 0, "beside busy processes": os.cpu_count() or 1}.items():
         turns: list[dict[str, float]] = []
         for turn in range(rounds):
-            first = turn % len(COUNTS)  # so that a machine that gets slower slows no count more than others
+            first = turn % len(COUNTS)  # so that a machine that slows down affects all counts alike
             with neighbours(number):
                 turns.append(
                     {count: step_in_process(count, steps) for count in (*COUNTS[first:], *COUNTS[:first])}
@@ -80,7 +80,7 @@ def measured(rounds: int, steps: int) -> dict[str, Any]:
 
 
 def summary(count: str, turns: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Of a count's turns: the median step, and the ratios to the default's with their median and range."""
+    """Return a count's median step, and the median and range of its ratios to the default."""
     ratios = sorted(turn[count] / turn[DEFAULT] for turn in turns)
     return {
         "step_s": statistics.median(turn[count] for turn in turns),
@@ -91,10 +91,10 @@ def summary(count: str, turns: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark, print the result, write the JSON."""
+    """Run the benchmark, print the result and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=12, help="timed steps of a turn")
+    parser.add_argument("--steps", type=int, default=12, help="timed steps per turn")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/contention.json"))
     options = parser.parse_args(arguments)

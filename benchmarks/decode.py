@@ -1,12 +1,12 @@
-"""What reading clips with all measures costs beside PyAV's plain decode of the same files, within one run.
+"""Throughput of reading clips with all measures, as a ratio to PyAV's plain decode of the same files.
 
-The two take turns on every file, so a machine that speeds up or slows down does so for both. Plain is what
-PyAV's own documentation shows: `for frame in container.decode(video=0)`, with its threads as they are by
-default, with all that its codecs can use, and with them off. The ratio is plain's seconds over ours, of all
-files of a round: 1 is as fast. `make bench` runs this.
+The two take turns on every file, so that changes of the machine's speed affect both. Plain is the loop of
+PyAV's documentation, `for frame in container.decode(video=0)`, with default threads, with all threads that
+the codec can use, and with one. The ratio is plain's seconds over ours, of all files of a round: 1 is as
+fast. `make bench` runs this.
 
-Two things are timed: one file at a time in this process, and the ingest of a folder, whose readers (one a
-core) are started within the time, against PyAV with all threads on one file of the folder after the other.
+Two things are timed: one file at a time in this process, and the ingest of a folder against PyAV with all
+threads on one file after the other. The start of the ingest's readers (one per core) is included.
 """
 
 import argparse
@@ -39,7 +39,7 @@ INGEST = IngestConfig(heldout_share=0.1, files_per_batch=8)
 
 
 def film() -> np.ndarray:
-    """Soft blobs that drift over noise: uint8 (frames, height, width, 3)."""
+    """Return soft blobs that drift over noise: uint8 (frames, height, width, 3)."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (HEIGHT // 20, WIDTH // 20, 3), dtype=np.uint8)
     still = coarse.repeat(20, axis=0).repeat(20, axis=1)
@@ -60,7 +60,7 @@ def plain(path: Path, threads: str) -> None:
 
 
 def plain_rgb(path: Path) -> None:
-    """Decode, and make the frames that `load_clip` takes RGB."""
+    """Decode, and convert the frames that `load_clip` uses to RGB."""
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "NONE"
         for index, frame in enumerate(container.decode(video=0)):
@@ -84,21 +84,21 @@ RATIOS = {
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Seconds that work takes."""
+    """Return the seconds that `work` takes."""
     began = perf_counter()
     work()
     return perf_counter() - began
 
 
 def quartiles(theirs: list[float], ours: list[float]) -> Quartiles:
-    """Of the ratios of two lists of seconds, one ratio a round; the first round warms up."""
+    """Return the quartiles of the ratios of each round; the first round is warm-up."""
     ratios = [one / other for one, other in zip(theirs[1:], ours[1:], strict=True)]
     lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
     return {"median": median, "lower": lower, "upper": upper}
 
 
 def one_file(path: Path, rounds: int) -> dict[str, Quartiles]:
-    """Ratios of throughputs, one file at a time."""
+    """Return ratios of throughputs, one file at a time."""
     took: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(rounds + 1):
         for name, way in WAYS.items():
@@ -111,7 +111,7 @@ def one_file(path: Path, rounds: int) -> dict[str, Quartiles]:
 
 
 def folder_of_files(path: Path, count: int, rounds: int) -> dict[str, Quartiles]:
-    """The ratio of throughputs of a folder of `count` copies: ingested, and decoded by PyAV's threads."""
+    """Return the ratio of throughputs for a folder of `count` copies: ingest to PyAV with all threads."""
     clips = path.with_name(f"{path.suffix[1:]}s")
     clips.mkdir()
     paths = [clips / f"{index}{path.suffix}" for index in range(count)]
@@ -133,10 +133,10 @@ def folder_of_files(path: Path, count: int, rounds: int) -> dict[str, Quartiles]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark, print the ratios, write the JSON."""
+    """Run the benchmark, print the ratios and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--files", type=int, default=64, help="of the folder that is ingested")
+    parser.add_argument("--files", type=int, default=64, help="files of the folder that is ingested")
     parser.add_argument("--folder-rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/decode.json"))
     options = parser.parse_args(arguments)

@@ -1,11 +1,11 @@
-"""Clips a second that several processes encode, as a ratio to one process with one thread and with several.
+"""Clips per second that several processes encode, as a ratio to one process with one or several threads.
 
-All ways encode the same clips: MP4 files of 640 x 360 px that are decoded for each, 8 frames of 128 x 128 px,
-under a VAE of Stable Diffusion's layout with a quarter of its channels (`--channels` and `--size` change it).
-They take turns within a round, and each round begins with another one. Counted is the steady state: from when
-every process has finished two clips to when the last ones are handed out. The start, which is the time to the
-first clip (imports, the model, the first decode), is printed by itself. So is the machine's load before each
-round: other work on the cores lowers the ratio. `make bench` runs this.
+All of them encode the same clips: MP4 files of 640 x 360 px, decoded each time to 8 frames of 128 x 128 px,
+with a VAE of Stable Diffusion's layout and a quarter of its channels (see `--channels` and `--size`). They
+take turns within a round, and each round starts with another one. Only the steady state counts: from when
+every process has finished two clips to when the last clips are handed out. The time to the first clip
+(imports, the model, the first decode) is printed separately, as is the machine's load before each round,
+because other work on the cores lowers the ratio. `make bench` runs this.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.runtime.files import sha256
 
 FRAMES = 8
-SETTLED = 2  # clips of each process, from which on it is counted
+SETTLED = 2  # clips that each process finishes before counting starts
 
 
 def write_base(folder: Path, channels: Sequence[int]) -> None:
-    """A VAE with random weights, which cost what trained ones do."""
+    """Write a VAE with random weights, which cost the same as trained ones."""
     torch.manual_seed(0)
     levels = len(channels)
     vae = AutoencoderKL(
@@ -52,7 +52,7 @@ def write_base(folder: Path, channels: Sequence[int]) -> None:
 
 
 def write_clips(folder: Path, count: int, size: int) -> list[Wanted]:
-    """Copies of a film, each a clip of its own."""
+    """Write copies of a film, each as a separate clip."""
     folder.mkdir()
     first = folder / "0.mp4"
     write_mp4(first, film(), FPS)
@@ -63,7 +63,7 @@ def write_clips(folder: Path, count: int, size: int) -> list[Wanted]:
 
 
 def turn(wanted: Sequence[Wanted], setting: Setting) -> tuple[float, float]:
-    """Clips a second in the steady state, and seconds to the first clip."""
+    """Return clips per second in the steady state, and seconds to the first clip."""
     began, times, done_by = perf_counter(), [], []
     for encoded in encode_locally(wanted, setting):
         if encoded.error:
@@ -71,14 +71,14 @@ def turn(wanted: Sequence[Wanted], setting: Setting) -> tuple[float, float]:
         times.append(perf_counter())
         done_by.append(encoded.where)
     first = settled(done_by, int(setting.config.processes))
-    last = len(times) - 2 * int(setting.config.processes)  # from then on a process may wait for the others
+    last = len(times) - 2 * int(setting.config.processes)  # after it a process may wait for the others
     if last - first < len(times) // 3:
-        raise RuntimeError("most clips were done before every process was at work: raise --clips")
+        raise RuntimeError("most clips were done before every process had started: raise --clips")
     return (last - first) / (times[last] - times[first]), times[0] - began
 
 
 def settled(done_by: Sequence[str], processes: int) -> int:
-    """The place of the first clip at which every process has finished some."""
+    """Return the index of the first clip at which every process has finished `SETTLED` clips."""
     counts = Counter[str]()
     for place, who in enumerate(done_by):
         counts[who] += 1
@@ -90,7 +90,7 @@ def settled(done_by: Sequence[str], processes: int) -> int:
 def measured(
     wanted: Sequence[Wanted], setting: Setting, ways: dict[str, tuple[int, int]], rounds: int
 ) -> Any:
-    """Of each way, every round's clips a second and start."""
+    """Return clips per second and start of each way in every round."""
     rows = []
     for number in range(rounds):
         load = os.getloadavg()[0]
@@ -107,13 +107,13 @@ def measured(
 
 
 def summary(rows: Sequence[dict[str, Any]], several: str, one: str) -> dict[str, float]:
-    """The median ratio of clips a second within a round, and the range."""
+    """Return the median and range of the ratios of clips per second within a round."""
     ratios = [row[several][0] / row[one][0] for row in rows]
     return {"median": statistics.median(ratios), "from": min(ratios), "to": max(ratios)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark, print the ratios, write the JSON."""
+    """Run the benchmark, print the ratios and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clips", type=int, default=48)

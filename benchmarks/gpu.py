@@ -1,11 +1,11 @@
-"""What a training step costs on one CUDA device, beside the planner's prediction: `python benchmarks/gpu.py`.
+"""Cost of a training step on one CUDA device, beside the planner's prediction: `python benchmarks/gpu.py`.
 
-Needs torch >= 2.11, diffusers, safetensors and pydantic, and the source folder beside it: no installation of
-this project, no Kedro, no MLflow, no weights. The model has the configuration of ModelScope's text-to-video
-UNet with random weights, as a text-to-video base, and as a text-to-image base of the same layout.
+It needs torch >= 2.11, diffusers, safetensors, pydantic and the source folder beside it, but no installation
+of this project, no Kedro, no MLflow and no weights. The model has the configuration of ModelScope's
+text-to-video UNet with random weights, as a text-to-video base and as a text-to-image base of its layout.
 
 For each recipe: `max_memory_allocated` over whole steps after warm-up, the median step, the loss of the first
-ten steps on fixed made-up data, and the peak that is predicted for the recipe without a GPU.
+ten steps on fixed synthetic data, and the peak that is predicted without a GPU.
 """
 
 import argparse
@@ -93,7 +93,7 @@ RECIPES = {
 
 
 def base_config(video: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """The configuration of the recipe's base: `video` itself, or the text-to-image UNet of its layout."""
+    """Return the configuration of the recipe's base: `video`, or a text-to-image UNet of its layout."""
     if recipe.video_base:
         return video
     names = ("down_block_types", "up_block_types")
@@ -103,7 +103,7 @@ def base_config(video: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
 
 
 def made_up(config: dict[str, Any], shape: StepShape, device: str) -> list[Tensor]:
-    """Fixed noisy latents, timesteps, text and target."""
+    """Return fixed noisy latents, timesteps, text and target."""
     source = torch.Generator().manual_seed(0)
     noisy, _, text, target = (
         torch.randn(tensor.shape, generator=source) if tensor.is_floating_point() else tensor
@@ -114,7 +114,7 @@ def made_up(config: dict[str, Any], shape: StepShape, device: str) -> list[Tenso
 
 
 def built(config: dict[str, Any], recipe: Recipe, shape: StepShape, device: str) -> TrainingStep:
-    """The recipe's training step, with random weights."""
+    """Build the recipe's training step, with random weights."""
     torch.manual_seed(0)
     with torch.device(device):
         base = (UNet3DConditionModel if recipe.video_base else UNet2DConditionModel).from_config(config)
@@ -123,7 +123,7 @@ def built(config: dict[str, Any], recipe: Recipe, shape: StepShape, device: str)
 
 
 def timed(step: Callable[[], Tensor], device: str) -> tuple[list[float], list[float]]:
-    """Losses and seconds of `STEPS` steps, each from and to an idle device."""
+    """Return losses and seconds of `STEPS` steps, each from and to an idle device."""
     losses, seconds = [], []
     for number in range(STEPS):
         if device == "cuda":
@@ -137,7 +137,7 @@ def timed(step: Callable[[], Tensor], device: str) -> tuple[list[float], list[fl
 
 
 def measured(config: dict[str, Any], recipe: Recipe, shape: StepShape, device: str) -> dict[str, Any]:
-    """Losses, median step and peak memory of a recipe, or why it does not run here."""
+    """Return losses, median step and peak memory of a recipe, or why it does not run here."""
     try:
         step = built(config, recipe, shape, device)
         losses, seconds = timed(step.run, device)
@@ -155,12 +155,12 @@ def measured(config: dict[str, Any], recipe: Recipe, shape: StepShape, device: s
 def rows(
     names: Sequence[str], video: dict[str, Any], shape: StepShape, device: str, deadline_s: float
 ) -> dict[str, dict[str, Any]]:
-    """A row a recipe; none is begun after `deadline_s` seconds."""
+    """Return a row per recipe; none is started after `deadline_s` seconds."""
     began, found = time.perf_counter(), {}
     for name in names:
         recipe = RECIPES[name]
         if time.perf_counter() - began > deadline_s:
-            found[name] = {"failed": f"not begun: {deadline_s:.0f} s were over"}
+            found[name] = {"failed": f"not started: {deadline_s:.0f} s have passed"}
             continue
         config = base_config(video, recipe)
         cost = predict_training(config, recipe.variant, shape, autocast=recipe.autocast)
@@ -174,7 +174,7 @@ def rows(
 
 
 def line(name: str, row: dict[str, Any]) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     if "failed" in row:
         return f"{name:34} {row['failed']}"
     peak = "       -" if row["peak_bytes"] is None else f"{row['peak_bytes'] / GIB:8.2f}"
@@ -185,16 +185,16 @@ def line(name: str, row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, write the JSON."""
+    """Measure, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME")
     parser.add_argument("--tiny", action="store_true", help="a tiny model, to try the benchmark on a CPU")
-    parser.add_argument("--seconds", type=float, default=420, help="no recipe is begun after that")
+    parser.add_argument("--seconds", type=float, default=420, help="no recipe is started after that")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/gpu.json"))
     options = parser.parse_args(arguments)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not options.tiny:
-        print("No CUDA device is here: take --tiny, to try the benchmark on the CPU.", file=sys.stderr)
+        print("There is no CUDA device. Use --tiny to try the benchmark on the CPU.", file=sys.stderr)
         return 1
     video, shape = (TINY, TINY_SHAPE) if options.tiny else (MODELSCOPE, SHAPE)
     card = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"

@@ -1,6 +1,6 @@
-"""What ingesting many small clips costs: seconds and memory of 1,000, 10,000 and 100,000, as ratios.
+"""Seconds and memory of ingesting 1,000, 10,000 and 100,000 small clips, as ratios.
 
-Each size runs in a process of its own, on distinct files; a second run on the same folder knows them all.
+Each size runs in a separate process on distinct files; a second run on the same folder knows all of them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _HASH_BYTES = 24
 
 
 def write_clips(folder: Path, count: int) -> None:
-    """One clip of 16 px and 8 frames, its bytes made distinct by what stands behind the GIF's end."""
+    """Write copies of a clip of 16 px and 8 frames, made distinct by bytes after the GIF's end."""
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     write_gif(folder / "clip.gif", np.stack([np.roll(picture, step, axis=1) for step in range(8)]), 8)
     data = (folder / "clip.gif").read_bytes()
@@ -43,19 +43,19 @@ def write_clips(folder: Path, count: int) -> None:
 
 
 def ingest(folder: Path, work: Path) -> dict[str, float]:
-    """Seconds and peak resident MiB of this process, and of the largest one that read files."""
+    """Return seconds and peak resident MiB of this process, and of the largest reader process."""
     begun = time.perf_counter()
     table = tabulate(folder, INGEST, CLIP, work)
     seconds = time.perf_counter() - begun
     own, readers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     mib = {"mib": own.ru_maxrss / 1024, "reader_mib": readers.ru_maxrss / 1024}
-    statuses = pq.read_table(table, columns=["status"])["status"].unique().to_pylist()  # costs no peak now
+    statuses = pq.read_table(table, columns=["status"])["status"].unique().to_pylist()  # after the peak
     assert statuses == ["ok"]
     return {"seconds": seconds, **mib}
 
 
 def apart(folder: Path, work: Path) -> dict[str, float]:
-    """`ingest` in a process of its own."""
+    """Run `ingest` in a separate process."""
     command = [sys.executable, __file__, "--folder", str(folder), "--work", str(work)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -63,7 +63,7 @@ def apart(folder: Path, work: Path) -> dict[str, float]:
 
 
 def compare_hashes(sizes: list[int]) -> None:
-    """Near-duplicates among random hashes, of which none are alike."""
+    """Time the search for near-duplicates among random hashes, of which none are similar."""
     source = np.random.default_rng(0)
     hashes = [source.bytes(_HASH_BYTES).hex() for _ in range(max(sizes))]
     seconds = {}
@@ -78,7 +78,7 @@ def compare_hashes(sizes: list[int]) -> None:
 
 
 def main() -> None:
-    """Print the table, or what one run took."""
+    """Print the table, or the result of one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--folder", type=Path)

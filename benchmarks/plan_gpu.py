@@ -1,9 +1,10 @@
-"""How well the plan predicts time on a GPU, from what was measured on an H200 and an H100; none is needed.
+"""Accuracy of the plan's time on a GPU, against measurements on an H200 and an H100; it needs no GPU.
 
-The operations of `benchmarks/gpu.py`'s recipes are listed without weights, and timed by the shares of
-datasheet peaks in `planning/devices.py`. `--fit` fits those shares again: four rates and the shortest
-operation to the sums of kernel times on the H200, then the host's seconds an operation to its step times. The
-H100's steps take no part in the fit. Measured values are those of docs/performance.md, 2026-11-27, in ms.
+The operations of `benchmarks/gpu.py`'s recipes are listed without weights, and their times are predicted from
+the shares of datasheet peaks in `planning/devices.py`. `--fit` fits these shares again: four rates and the
+shortest operation to the sums of kernel times on the H200, then the host's seconds per operation to its step
+times. The H100's steps are not used for the fit. Measured values are from docs/performance.md, 2026-11-27,
+in ms.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from mobius_pipeline.planning.devices import KNOWN, ON_H200, Attained, Datasheet
 from mobius_pipeline.planning.predict import predict_training
 from mobius_pipeline.planning.roofline import Device, Operation, seconds
 
-Case = tuple[str, int]  # a recipe, and clips a step
+Case = tuple[str, int]  # a recipe, and clips per step
 KERNELS_H200: dict[Case, float] = {
     ("serial", 2): 488,
     ("parallel", 2): 221,
@@ -66,7 +67,7 @@ Predict = Callable[[tuple[Operation, ...], Device], float]
 
 
 def listed(cases: Sequence[Case]) -> Listed:
-    """The operations of every case's step."""
+    """Return the operations of every case's step."""
     found = {}
     for name, batch in cases:
         recipe = RECIPES[name]
@@ -79,7 +80,7 @@ def listed(cases: Sequence[Case]) -> Listed:
 
 
 def device(name: str, attained: Attained) -> Device:
-    """A device of the table, attaining these shares of its peaks."""
+    """Return a device of the table with these shares of its peaks."""
     known = KNOWN[name]
     sheet = Datasheet(
         name=name,
@@ -92,17 +93,17 @@ def device(name: str, attained: Attained) -> Device:
 
 
 def kernels(operations: tuple[Operation, ...], on: Device) -> float:
-    """Seconds that the operations run, without waiting to be issued."""
+    """Return the seconds that the operations run, without the time to issue them."""
     return sum(map(on.takes, operations))
 
 
 def ratios(measured: Mapping[Case, float], work: Listed, predict: Predict, on: Device) -> dict[Case, float]:
-    """Predicted over measured of every case."""
+    """Return predicted over measured time of every case."""
     return {case: 1e3 * predict(work[case], on) / spent for case, spent in measured.items()}
 
 
 def fitted(work: Listed) -> Attained:
-    """The shares that bring the H200's predictions nearest to its measurements."""
+    """Return the shares that minimise the error of the H200's predictions."""
 
     def minimal(start: Sequence[float], shares: Callable[[list[float]], Attained], step: bool) -> Attained:
         measured, predict = (STEPS_H200, seconds) if step else (KERNELS_H200, kernels)
@@ -128,7 +129,7 @@ def fitted(work: Listed) -> Attained:
 
 
 def report(title: str, measured: Mapping[Case, float], found: Mapping[Case, float], console: Console) -> None:
-    """Print a row a case, and the mean error."""
+    """Print a row per case, and the mean error."""
     table = Table("", "clips", "measured", "predicted", "ratio", title=title)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -141,7 +142,7 @@ def report(title: str, measured: Mapping[Case, float], found: Mapping[Case, floa
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """List the operations, fit if asked to, print the tables."""
+    """List the operations, fit the shares if asked to, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--fit", action="store_true", help="fit the shares again, and print them")
     options = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
-"""How well the plan predicts time on this machine: training steps and an encoding, predicted and measured.
+"""Accuracy of the plan's time on this machine: training steps and an encoding, predicted and measured.
 
-As `mobius plan --device here` does: ten steps of a tiny model and the heaviest operations of both modes are
-timed, once for each UNet and size. Then the recipes take turns in rounds of real steps, modes, levers and
-widths. The encoding is that of real clips into a real store: seconds of a further clip, from two stores of
-different length, against the plan's. Ratios are predicted over measured. `make bench` runs this.
+Predictions are made like those of `mobius plan --device here`: ten steps of a tiny model and the heaviest
+operations of both modes are timed, once for each UNet and size. Then real steps of all recipes (modes, levers
+and widths) are timed in rounds. The encoding is that of real clips into a real store: the seconds of one more
+clip, from two stores of different length. Ratios are predicted over measured. `make bench` runs this.
 """
 
 import argparse
@@ -85,14 +85,14 @@ FEW, MANY = 4, 12  # clips of the two stores
 
 
 def built(unet: Mapping[str, Any], variant: Variant, shape: StepShape) -> TrainingStep:
-    """A real training step, with random weights."""
+    """Build a real training step, with random weights."""
     torch.manual_seed(0)
     model = build_model(variant, UNet2DConditionModel(**unet), seed=0)
     return training_step(model, model_inputs(unet, shape))
 
 
 def here(unet: Mapping[str, Any], shape: StepShape, issue_s: float) -> Device:
-    """This machine, as the plan measures it."""
+    """Measure this machine as the plan does."""
     calls = Calls()
     for variant in (SERIAL, PARALLEL):
         predictor(unet, variant)(shape, calls)
@@ -100,13 +100,13 @@ def here(unet: Mapping[str, Any], shape: StepShape, issue_s: float) -> Device:
 
 
 def step_rows(size: str, issue_s: float, rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds of a step of every variant at one size, predicted and measured."""
+    """Return the seconds of a step of every variant at one size, predicted and measured."""
     unet, shape = SIZES[size]
     steps = {name: built(unet, variant, shape) for name, variant in VARIANTS.items()}
     costs = {name: predict_training(unet, variant, shape) for name, variant in VARIANTS.items()}
     device = here(unet, shape, issue_s)
     spent: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds + 1):  # the first one warms up
+    for _ in range(rounds + 1):  # the first one is warm-up
         for name, step in steps.items():
             began = perf_counter()
             step.run()
@@ -117,7 +117,7 @@ def step_rows(size: str, issue_s: float, rounds: int) -> dict[str, dict[str, flo
 
 
 def row(predicted: float, measured: Sequence[float]) -> dict[str, float]:
-    """Predicted seconds over the median of the measured ones, and over their quartiles."""
+    """Return predicted seconds, measured seconds, and their ratio with quartiles."""
     lower, median, upper = statistics.quantiles(measured, n=4, method="inclusive")
     return {
         "predicted_s": predicted,
@@ -129,7 +129,7 @@ def row(predicted: float, measured: Sequence[float]) -> dict[str, float]:
 
 
 def write_base(folder: Path) -> None:
-    """A VAE of Stable Diffusion's layout at half its width, and the project's own text encoder."""
+    """Write a VAE of Stable Diffusion's layout at half its width, and the project's text encoder."""
     write_text_encoder(folder, tokens=TOKENS)
     torch.manual_seed(0)
     vae = AutoencoderKL(
@@ -144,7 +144,7 @@ def write_base(folder: Path) -> None:
 
 
 def encode_row(issue_s: float, rounds: int) -> dict[str, float]:
-    """Seconds of a further clip of an encoding, predicted and measured."""
+    """Return the seconds of one more clip of an encoding, predicted and measured."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "clips").mkdir()
@@ -166,7 +166,7 @@ def encode_row(issue_s: float, rounds: int) -> dict[str, float]:
 
 
 def further_clip(root: Path, manifest: pd.DataFrame, turn: int) -> float:
-    """Seconds that each clip adds to an encoding; what its start takes cancels out."""
+    """Return the seconds that each clip adds to an encoding; the time of its start cancels out."""
     config = EncodeConfig(
         clips_per_shard=32, frames_per_batch=16, device="cpu", gpus=0, retries=1, remove_orphans=False
     )
@@ -180,7 +180,7 @@ def further_clip(root: Path, manifest: pd.DataFrame, turn: int) -> float:
 
 
 def predicted_clip(root: Path, manifest: pd.DataFrame, issue_s: float) -> float:
-    """What the plan says that a clip takes, decoded beside the VAE."""
+    """Return the plan's seconds for a clip that is decoded beside the VAE."""
     clip, captions = Calls(), Calls()
     list_clip(root / "base", CLIP.sizes[0], 16, clip)
     count = list_captions(root / "base", TOKENS, captions)
@@ -191,12 +191,12 @@ def predicted_clip(root: Path, manifest: pd.DataFrame, issue_s: float) -> float:
 
 
 def error(rows: Mapping[str, Mapping[str, float]]) -> float:
-    """The mean distance of the ratios from 1, as a factor minus 1."""
+    """Return the mean distance of the ratios from 1, as a factor minus 1."""
     return math.exp(statistics.mean(abs(math.log(one["ratio"])) for one in rows.values())) - 1
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> Table:
-    """A row a recipe."""
+    """Return a table with a row per recipe."""
     shown = Table("", "predicted", "measured", "predicted / measured (quartiles)")
     for column in shown.columns[1:]:
         column.justify = "right"
@@ -207,9 +207,9 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark, print the table, write the JSON."""
+    """Run the benchmark, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="timed turns of every recipe, at least 2")
+    parser.add_argument("--rounds", type=int, default=5, help="timed turns per recipe, at least 2")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/plan_time.json"))
     options = parser.parse_args(arguments)

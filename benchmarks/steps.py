@@ -1,6 +1,6 @@
-"""What a training step costs, as ratios within one run: modes, memory levers, tails and widths.
+"""Cost of a training step, as ratios within one run: modes, memory levers, tails and widths.
 
-Every variant takes its turn in every round, so a machine that speeds up or slows down does so for all; a
+Every variant takes a turn in every round, so that changes of the machine's speed affect all of them. A
 round's ratio is a variant's seconds over those of its reference in the same round. `make bench` runs this.
 """
 
@@ -52,7 +52,7 @@ FEWEST = 3  # timed rounds of a variant, however slow
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant to time, and the one that it is compared with."""
+    """A variant to time, and the reference that it is compared with."""
 
     name: str
     variant: Variant
@@ -65,7 +65,7 @@ SERIAL, PARALLEL = USUAL["serial"], USUAL["parallel"]
 
 
 def entries() -> list[Entry]:
-    """Modes, tails and widths against serial; each lever against the mode without it."""
+    """Return modes, tails and widths against serial, and each lever against the mode without it."""
     checkpointed = replace(PARALLEL, checkpoint_temporal=True)
     levers = [
         Entry("parallel, checkpoint_temporal", checkpointed, "parallel"),
@@ -90,7 +90,7 @@ def entries() -> list[Entry]:
 
 
 def prepared(entry: Entry) -> TrainingStep | str:
-    """The step of an entry, or why it cannot run here."""
+    """Build the step of an entry, or return why it cannot run here."""
     try:
         torch.manual_seed(0)
         model = build_model(entry.variant, UNet2DConditionModel(**UNET), seed=0)
@@ -101,9 +101,9 @@ def prepared(entry: Entry) -> TrainingStep | str:
 
 
 def timed_rounds(steps: dict[str, TrainingStep], rounds: int, most_s: float) -> dict[str, list[float]]:
-    """Seconds of every step, the variants taking turns; warm-up rounds are left out.
+    """Return the seconds of every variant's steps, measured in turns, without warm-up rounds.
 
-    A variant that has taken `most_s` seconds takes no more turns after its `FEWEST`.
+    A variant that has taken `most_s` seconds gets no more turns than `FEWEST`.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in track(range(WARMUP + rounds), "rounds", console=Console(stderr=True)):
@@ -117,7 +117,7 @@ def timed_rounds(steps: dict[str, TrainingStep], rounds: int, most_s: float) -> 
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles."""
+    """Return median and quartiles."""
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return {"median": median, "lower": lower, "upper": upper}
 
@@ -125,7 +125,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def measured(
     entries: Sequence[Entry], steps: dict[str, TrainingStep], rounds: int, most_s: float
 ) -> dict[str, dict[str, Any]]:
-    """Time, memory and FLOPs of every entry, and their ratios to its reference."""
+    """Measure time, memory and FLOPs of every entry, and their ratios to its reference."""
     seconds = timed_rounds(steps, rounds, most_s)
     costs = {name: measure_training(step) for name, step in steps.items()}
     rows = {}
@@ -149,7 +149,7 @@ def measured(
 
 
 def table(rows: dict[str, dict[str, Any]]) -> Table:
-    """A row a variant; ratios are to the variant in the second column."""
+    """Return a table with a row per variant; ratios are to the variant in the second column."""
     shown = Table("", "against", "step", "time ratio (quartiles)", "peak MiB", "peak ratio", "FLOPs ratio")
     for column in shown.columns[2:]:
         column.justify = "right"
@@ -168,10 +168,10 @@ def table(rows: dict[str, dict[str, Any]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark, print the table, write the JSON."""
+    """Run the benchmark, print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10, help="timed turns of every variant, at least 3")
-    parser.add_argument("--most-seconds", type=float, default=40, help="a variant slower than that has fewer")
+    parser.add_argument("--rounds", type=int, default=10, help="timed turns per variant, at least 3")
+    parser.add_argument("--most-seconds", type=float, default=40, help="a slower variant gets fewer turns")
     parser.add_argument("--only", nargs="*", help="names of variants; their references run too")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/steps.json"))
     options = parser.parse_args(arguments)

@@ -1,12 +1,12 @@
-"""What reading batches from the latents store costs, against a raw memory map and against a file a clip.
+"""Time of reading batches from the latents store, against a raw memory map and against one file per clip.
 
-Three readers give the same batch: float32 tensors of mean, log-variance and text embedding of the same
+Three readers return the same batch: float32 tensors of mean, log-variance and text embedding of the same
 random clips. `store` is `LatentsStore`, as training uses it; `memmap` is a `numpy.memmap` of the same bytes
-at the same places; `files` is one `torch.save` file a clip, in fp16 as well, read by `torch.load`. They take
-turns in every round. "warm": all bytes are in the page cache. "cold": nothing was read since the kernel was
-asked to drop the files' pages (posix_fadvise); the disk's own cache, or the host's, may still hold them, and
-the store opens its maps within the time. The store's check of each shard's hash, once a process, comes before
-and is timed by itself. What choosing a step's clips costs is measured for 1,000 and 100,000 clips.
+at the same offsets; `files` is one `torch.save` file per clip, in fp16 as well, read by `torch.load`. They
+take turns in every round. "warm": all bytes are in the page cache. "cold": nothing was read since the kernel
+was asked to drop the files' pages (posix_fadvise); caches of the disk or host may still hold them, and the
+time includes opening the store's maps. The store checks the hash of each shard once per process; this comes
+first and is timed separately. The time to choose a step's clips is measured for 1,000 and 100,000 clips.
 `make bench` runs this.
 """
 
@@ -36,13 +36,13 @@ from mobius_pipeline.runtime.files import write_json
 from mobius_pipeline.training.draws import Batches
 
 CLIPS_PER_SHARD, BATCH = 32, 4
-# Latents (F, C, h, w) and text (L, D): the embedded default's, and 16 frames of 256 x 256 px under SD 2.
+# Latents (F, C, h, w) and text (L, D): of the default base, and of 16 frames of 256 x 256 px under SD 2.
 SHAPES = {"default": ((8, 8, 8, 8), (16, 384)), "256 px": ((16, 4, 32, 32), (77, 1024))}
 Read = Callable[[Clip], list[Tensor]]
 
 
 def write_store(root: Path, clips: int, latents: Sequence[int], text: Sequence[int]) -> LatentsStore:
-    """A store of random clips, each with a caption of its own."""
+    """Write a store of random clips, each with its own caption."""
     folder = root / f"{0:020x}"
     folder.mkdir(parents=True)
     names = [f"{i:064x}" for i in range(clips)]
@@ -70,7 +70,7 @@ def from_store(store: LatentsStore) -> Read:
 
 
 def from_memmap(store: LatentsStore) -> Read:
-    """By `numpy.memmap` of the shards' own bytes, every map open already."""
+    """Reads by `numpy.memmap` of the shards' bytes; every map is already open."""
     maps = {path.name: memory_maps(path) for path in store.folder.glob("*.safetensors")}
 
     def read(clip: Clip) -> list[Tensor]:
@@ -82,7 +82,7 @@ def from_memmap(store: LatentsStore) -> Read:
 
 
 def memory_maps(path: Path) -> dict[str, "np.memmap[Any, Any]"]:
-    """A shard's tensors, found by its header: https://huggingface.co/docs/safetensors#format."""
+    """Return a shard's tensors, located by its header: https://huggingface.co/docs/safetensors#format."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -106,30 +106,30 @@ def from_files(folder: Path) -> Read:
 
 
 def drop_pages(root: Path) -> None:
-    """Ask the kernel to forget every file below `root`; what is mapped at the moment may stay."""
+    """Ask the kernel to drop the cached pages of every file below `root`; mapped ones may stay."""
     for path in root.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)  # what was not written yet cannot be dropped
+            os.fsync(descriptor)  # pages that are not written yet cannot be dropped
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
 
 
 @dataclass(frozen=True)
 class Readers:
-    """How each reader is opened, and the files that they read."""
+    """The readers, and the files that they read."""
 
     root: Path
     opened: dict[str, Callable[[], Read]]
 
     def seconds(self, batches: Sequence[Sequence[Clip]], cold: bool) -> dict[str, float]:
-        """Of each reader for all batches."""
+        """Return the seconds of each reader for all batches."""
         return {name: self._of(open_reader, batches, cold) for name, open_reader in self.opened.items()}
 
     def _of(self, open_reader: Callable[[], Read], batches: Sequence[Sequence[Clip]], cold: bool) -> float:
         read = open_reader()
         if cold:
-            drop_pages(self.root)  # no page is mapped: every reader is new, and the last one's maps are gone
+            drop_pages(self.root)  # no page is mapped: readers are new, earlier maps are closed
         else:
             take(read, batches)
         began = perf_counter()
@@ -151,7 +151,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def measured(root: Path, clips: int, rounds: int, shape: str) -> dict[str, Any]:
-    """Ratios of the store's seconds to the others', warm and cold, and what its check costs."""
+    """Return the ratios of the store's seconds to the others', warm and cold, and the cost of its check."""
     store = write_store(root, clips, *SHAPES[shape])
     names = sorted(store.folder.glob("*.safetensors"))
     began = perf_counter()
@@ -184,7 +184,7 @@ def measured(root: Path, clips: int, rounds: int, shape: str) -> dict[str, Any]:
 
 
 def choosing(clips: int, steps: int = 1000) -> dict[str, float]:
-    """What it costs to choose the clips of a step: the median in us, and ms for the first of an epoch."""
+    """Time the choice of a step's clips: the median in us, and ms for the first step of an epoch."""
     order = Batches([range(clips)], BATCH, seed=0)
     seconds = []
     for step in range(steps):
@@ -204,17 +204,17 @@ def told(shape: str, state: str, row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark, print the result, write the JSON."""
+    """Run the benchmark, print the result and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="turns of every reader, warm and cold")
+    parser.add_argument("--rounds", type=int, default=9, help="turns per reader, warm and cold")
     parser.add_argument("--clips", type=int, default=512)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/store.json"))
     options = parser.parse_args(arguments)
 
-    torch.set_num_threads(1)  # a loader's share
+    torch.set_num_threads(1)  # as in a loader
     results = {}
     for shape in SHAPES:
-        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # /tmp may lie in memory
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # /tmp may be in memory
             results[shape] = measured(Path(folder), options.clips, options.rounds, shape)
         print(f"{shape}: hashes checked at {results[shape]['check_mib_per_s']:.0f} MiB/s")
         for state in ("warm", "cold"):
@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     few, many = chosen.values()
     print(
         f"choosing a step's clips: 100,000 over 1,000 clips {many['step_us'] / few['step_us']:.2f} "
-        f"({many['step_us']:.1f} us), and {many['epoch_ms']:.0f} ms an epoch"
+        f"({many['step_us']:.1f} us), and {many['epoch_ms']:.0f} ms per epoch"
     )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     machine = {"processor": platform.machine(), "torch": torch.__version__}

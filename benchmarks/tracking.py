@@ -1,8 +1,8 @@
-"""What recording a training in MLflow costs, as a share of the step: real SQLite, the demo's step.
+"""Cost of recording a training in MLflow, as a share of the step: real SQLite, the demo's step.
 
-Twice: blocks of steps with and without recording take turns, so a machine that speeds up or slows down does
-so for both; and, because that ratio is as noisy as the machine, the processor's time that recording takes,
-over the time of the steps recorded. `make bench` runs this.
+It is measured twice. Blocks of steps with and without recording take turns, so that changes of the machine's
+speed affect both. Because that ratio is as noisy as the machine, the CPU time of recording is also measured,
+over the time of the recorded steps. `make bench` runs this.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mobius_pipeline.planning.predict import StepShape, model_inputs, training_s
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.run import FLUSH_SECONDS, Run
 
-# The embedded default of conf/base.
+# The default of conf/base.
 UNET: dict[str, Any] = {
     "sample_size": 8,
     "in_channels": 8,
@@ -40,14 +40,14 @@ UNET: dict[str, Any] = {
     "use_linear_projection": True,
 }
 SHAPE = StepShape(batch=4, frames=8, height=8, width=8, tokens=16)
-BLOCK = 20  # steps; at 0.2 s each and a delivery every 10 s, every third block holds one
-# What the trainer tells after each step, and the monitor every 10 s.
+BLOCK = 20  # steps; at 0.2 s each and a delivery every 10 s, every third block contains one
+# Metrics that the trainer reports after each step, and the monitor every 10 s.
 METRICS = dict.fromkeys(("loss", "loss/0-249", "loss/500-749", "grad_norm", "learning_rate"), 0.1)
 SYSTEM = {f"metric_{i}": 1.0 for i in range(8)}
 
 
 def timed_block(step: Callable[[], None], record: Callable[[], None]) -> tuple[float, float]:
-    """Seconds of a block of steps with `record` after each, and of the calls to `record` alone."""
+    """Return the seconds of a block of steps with `record` after each, and those of `record` alone."""
     began, recording = perf_counter(), 0.0
     for _ in range(BLOCK):
         step()
@@ -58,7 +58,7 @@ def timed_block(step: Callable[[], None], record: Callable[[], None]) -> tuple[f
 
 
 def measured(step: Callable[[], None], run: Run, rounds: int) -> dict[str, Any]:
-    """Blocks with recording against blocks without."""
+    """Compare blocks with recording to blocks without."""
     number = 0
 
     def record() -> None:
@@ -85,7 +85,7 @@ def measured(step: Callable[[], None], run: Run, rounds: int) -> dict[str, Any]:
 
 
 def processor_share(run: Run, step_s: float, windows: int = 20) -> float:
-    """The processor's time for recording the steps between two deliveries, over the time of those steps."""
+    """Return the CPU time for recording the steps between two deliveries, over the time of those steps."""
     steps, shares = round(FLUSH_SECONDS / step_s), []
     for window in range(windows):
         began = process_time()
@@ -98,7 +98,7 @@ def processor_share(run: Run, step_s: float, windows: int = 20) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark, print the result, write the JSON."""
+    """Run the benchmark, print the result and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=12, help="pairs of blocks")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/tracking.json"))

@@ -1,8 +1,8 @@
-"""Train one mode over stored latents and sample a video from it: one loop, without Kedro and MLflow.
+"""Train one mode on stored latents and sample a video from it: one loop, without Kedro and MLflow.
 
     python examples/train.py --mode parallel --steps 150 --output my_training
 
-It keeps no checkpoint and measures no held-out loss; `train_mode` does (docs/library.md).
+It saves no checkpoints and measures no held-out loss; `train_mode` does both (docs/library.md).
 Shapes: `B` clips, `C` latent channels, `F` frames, `h w` latent size, `L` text tokens, `D` text width.
 """
 
@@ -33,10 +33,10 @@ DRAWS = ObjectiveConfig(**LOSS, noise_offset=0.0, caption_dropout=0.1)
 
 
 def main() -> None:
-    """Read the options, train, save, sample."""
+    """Read the options, train, save and sample."""
     parser = argparse.ArgumentParser(description="Train one mode and sample a video from it.")
     parser.add_argument("--latents", type=Path, default="data/05_model_input/latents", help="from `encode`")
-    parser.add_argument("--base", type=Path, default="data/06_models/base", help="that they were encoded for")
+    parser.add_argument("--base", type=Path, default="data/06_models/base", help="base of these latents")
     parser.add_argument("--mode", choices=MODES, default="parallel")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--prompt", help="default: the caption of the first held-out clip")
@@ -49,7 +49,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(trained, RATE, betas=(0.9, 0.99), weight_decay=0.01)
     ema = EMAModel(trained, decay=0.98)
     objective = Objective(load_scheduler(args.base), **LOSS)
-    # Draws follow from (seed, step, clip) alone: every mode sees the same noise and timesteps.
+    # Draws depend on (seed, step, clip) alone: every mode sees the same noise and timesteps.
     source = BatchSource(store, DRAWS, objective.timesteps, scaling_factor(args.base), SEED)
     order = Batches(by_size(store.clips("train"), BATCH), BATCH, SEED)
 
@@ -68,7 +68,7 @@ def main() -> None:
 
     ema.copy_to(trained)
     pipe = MobiusTextToVideoPipeline.around(model.eval(), args.base).to(DEVICE)
-    pipe.save_pretrained(args.output)  # what was trained; `from_pretrained(base, output)` loads both
+    pipe.save_pretrained(args.output)  # only the trained weights; `from_pretrained(base, output)` loads both
     prompt = args.prompt or store.clips("heldout")[0].caption
     sampling = {"seed": SEED, "steps": 25, "guidance_scale": 4.0, "batch_size": 1}
     (videos,) = sample_frames(pipe, [prompt], store.clip, **sampling)  # uint8 (1, F, H, W, 3)

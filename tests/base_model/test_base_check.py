@@ -1,4 +1,4 @@
-"""A base is checked for all that later steps will ask, before anything of it is copied."""
+"""A base is checked for everything that later steps need, before any file is copied."""
 
 import json
 import shutil
@@ -84,7 +84,7 @@ def unlinked(base: Path) -> None:
 
 
 SCHEDULER = "scheduler/scheduler_config.json"
-# How a base is spoilt, the part that says so when it is loaded alone, and what must be said.
+# How a base is damaged, and the message that must name it.
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "flow matching": (
         lambda base: configure(base / SCHEDULER, _class_name="FlowMatchEulerDiscreteScheduler"),
@@ -151,7 +151,7 @@ def test_what_cannot_be_used_is_refused_before_it_is_copied(case: str, base: Pat
 
 
 def test_an_import_mixes_with_no_earlier_one(base: Path, tmp_path: Path) -> None:
-    """Files of an import that stopped once stayed, and another model's weights were loaded."""
+    """Regression: files of a stopped import stayed, and another model's weights were loaded."""
     target = tmp_path / "published"
     (target / "unet").mkdir(parents=True)
     (target / "unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"another model's")

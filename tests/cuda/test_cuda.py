@@ -1,4 +1,4 @@
-"""What only a GPU shows: `make test-gpu`. The same small models and real stages as elsewhere, on CUDA."""
+"""Tests that need a GPU (`make test-gpu`): the same small models and real stages, on CUDA."""
 
 import json
 from pathlib import Path
@@ -175,7 +175,7 @@ def nccl_job(store: Path, base: Path, folder: Path, **changes: Any) -> Job:
 def test_one_process_under_nccl(
     tiny_store: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One GPU holds one process, whose gradients and sums go through NCCL all the same."""
+    """One GPU runs one process, whose gradients and sums still go through NCCL."""
     of_torchrun = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": 29517}
     for name, value in {**of_torchrun, "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, str(value))
@@ -218,7 +218,7 @@ def test_latents_are_those_of_the_cpu(
 def test_processes_and_gpus_write_the_same_latents(
     settings: dict[str, Any], sample_table: Any, sample_clips: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    """On a machine with several GPUs of a kind too."""
+    """This also holds on a machine with several GPUs of the same type."""
     stores = {}
     for name, chosen in (("one", {}), ("several", settings)):
         config = tiny.encode_config(device="cuda", **chosen)
@@ -291,4 +291,4 @@ def test_the_plan_times_this_gpu() -> None:
         with timer:
             step.run()
     cost = predict_training(base.config, tiny.variant("serial"), shape)
-    assert 0.3 < seconds(cost.operations, device) / timer.median_s < 3  # of the order of a step's time
+    assert 0.3 < seconds(cost.operations, device) / timer.median_s < 3  # on the order of a step's time

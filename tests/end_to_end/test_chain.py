@@ -70,4 +70,4 @@ def test_records_a_run_each(finished_project: Path) -> None:
 def test_second_run_encodes_nothing_and_trains_nothing(copied: Path) -> None:
     said = " ".join(run(copied, "kedro", "run", "--pipelines=encode,train_serial").split())
     assert "48 already encoded, 0 to encode" in said
-    assert "Going on from step 8 of 8" in said
+    assert "Resuming from step 8 of 8" in said

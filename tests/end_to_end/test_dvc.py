@@ -211,7 +211,7 @@ def test_a_training_that_was_stopped_goes_on(running: Path) -> None:
     assert 0 < killed_at < stopped_at < 60
     assert "train@parallel" in due(running)
     said = " ".join(run(running, "dvc", "repro", "--single-item", "train@parallel").split())
-    assert f"Going on from step {stopped_at} of 60" in said
+    assert f"Resuming from step {stopped_at} of 60" in said
     assert "train@parallel" not in due(running)
     stopped = losses(running)
     shutil.rmtree(running / "data/.work")

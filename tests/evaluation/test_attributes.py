@@ -1,4 +1,4 @@
-"""The reader of attributes is right on damaged real clips, and nothing cheap scores well with it."""
+"""Attributes are recognised on damaged real clips, and trivial videos do not score well."""
 
 import io
 import random
@@ -87,7 +87,7 @@ def test_stills_show_colour_and_shape_and_no_motion(real_clips: list[np.ndarray]
 
 
 def test_shuffled_frames_show_no_motion(real_clips: list[np.ndarray]) -> None:
-    """Frames of the right places in no order, as a T2I base draws them, are not motion."""
+    """The right frames in random order, as a T2I base generates them, are not motion."""
     order = np.random.default_rng(0)
     shuffled = [clip[order.permutation(8)] for clip in real_clips]
     result = scores(shuffled, PROMPTS)
@@ -105,7 +105,7 @@ def test_other_clips_score_chance(real_clips: list[np.ndarray]) -> None:
 
 
 def test_no_constant_video_wins(real_clips: list[np.ndarray]) -> None:
-    """Whichever clip is given for every prompt, it is right as often as its words are prompted."""
+    """One clip for all prompts is right only as often as its words are in the prompts."""
     for clip in real_clips[:4]:
         result = scores([clip] * len(PROMPTS), PROMPTS)
         for name in ("colour", "shape", "motion"):
@@ -114,7 +114,7 @@ def test_no_constant_video_wins(real_clips: list[np.ndarray]) -> None:
 
 
 def test_averages_of_clips_do_not_win(real_clips: list[np.ndarray]) -> None:
-    """The mean clip, which a model that ignores its prompt might sample, shows next to nothing."""
+    """The mean clip, which a model that ignores its prompt might sample, shows almost no attribute."""
     mean = np.mean(real_clips, axis=0).astype(np.uint8)
     result = scores([mean] * len(PROMPTS), PROMPTS)
     assert result["prompt_match"] == pytest.approx(0, abs=0.02)

@@ -1,4 +1,4 @@
-"""Known values of each measure, and what each must not be fooled by."""
+"""Known values of each measure, and inputs that must not mislead it."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_a_steady_fade_moves_but_does_not_flicker() -> None:
 def test_alternating_frames_flicker() -> None:
     alternating = grey_video(0, 255, 0, 255, 0)
     assert flicker(alternating) == pytest.approx(2.0)
-    assert dynamic_degree(alternating) == pytest.approx(1.0)  # changes to and fro do not cancel out
+    assert dynamic_degree(alternating) == pytest.approx(1.0)  # changes back and forth do not cancel out
 
 
 def test_a_still_is_zero_in_both() -> None:
@@ -109,5 +109,5 @@ def test_references_are_the_clips_themselves_held_out_ones_first(
     videos = np.stack([load_clip(sample_clips / clip.path, tiny.CLIP) for clip in clips])
     features = reference_features(store, len(clips))
     expected = video_features(videos, vae_encoder(tiny_base))
-    torch.testing.assert_close(features, expected, rtol=2e-3, atol=2e-3)  # latents are kept as fp16
+    torch.testing.assert_close(features, expected, rtol=2e-3, atol=2e-3)  # latents are stored as fp16
     assert reference_features(store, 0).shape == (0, 0)

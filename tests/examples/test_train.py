@@ -1,4 +1,4 @@
-"""examples/train.py, as a user starts it."""
+"""examples/train.py, started as by a user."""
 
 import re
 import runpy

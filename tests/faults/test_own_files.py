@@ -215,7 +215,7 @@ LISTED = {"prompt": "a ring", "seed": 0, "mp4": "000.mp4", "gif": "000.gif", "cl
         ([{**LISTED, "mp4": "../../../etc/passwd"}], r"0\.mp4: .*'\.\./\.\./\.\./etc/passwd' leads out"),
         ([{**LISTED, "clip": "/etc/passwd"}], r"0\.clip: .*leads out"),
         ([{"prompt": "a ring"}], r"0\.seed: "),
-        ([LISTED, LISTED], "frames.safetensors cannot be used: it holds 1 videos of 2"),
+        ([LISTED, LISTED], "frames.safetensors cannot be used: it holds 1 videos instead of 2"),
     ],
 )
 def test_wrong_samples_are_refused(rows: Any, said: str, tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ def test_nothing_but_an_earlier_export_is_replaced(tiny_base: Path, tmp_path: Pa
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").write_text("years of work")
     for target, reason in (
-        ("thesis", "no exported model"),
-        ("base", "what is exported"),
-        (".", "what is exported"),
+        ("thesis", "not an exported model"),
+        ("base", "the model that is exported"),
+        (".", "the model that is exported"),
     ):
         with pytest.raises(MobiusError, match=reason):
             export(trained, base, tmp_path / target)

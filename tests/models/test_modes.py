@@ -1,4 +1,4 @@
-"""What the two modes promise: they start as the T2I model, and train the temporal part alone."""
+"""Properties of both modes: they start as the T2I model, and train only the temporal part."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_starts_as_the_t2i_model(mode: Mode, layout: dict[str, object]) -> None:
 @pytest.mark.parametrize("mode", ["serial", "parallel"])
 def test_trains_what_is_new_alone(mode: Mode) -> None:
     model = build_model(tiny.variant(mode), tiny.unet(), seed=3)
-    # At the very start only the zeroed outputs get gradients; away from it every temporal weight must.
+    # At the start only the zeroed outputs get gradients; later every temporal weight must.
     tiny.move(model)
     run(model, *inputs()).square().mean().backward()
     for name, parameter in model.named_parameters():
@@ -60,7 +60,7 @@ def test_trains_what_is_new_alone(mode: Mode) -> None:
 
 @torch.no_grad()
 def test_time_flows_once_trained() -> None:
-    """Away from the start, a frame's prediction depends on the others: the stream really is temporal."""
+    """After the start, a frame's prediction depends on the others: the stream is temporal."""
     sample, timestep, text = inputs()
     changed = sample.clone()
     changed[:, :, 2] += 1

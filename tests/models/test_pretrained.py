@@ -1,4 +1,4 @@
-"""Bases on disk, image and video ones, and trained models over them."""
+"""Image and video bases on disk, and models trained on them."""
 
 import json
 import logging
@@ -49,13 +49,13 @@ def run(model: nn.Module) -> Tensor:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A T2I base with a UNet alone."""
+    """A T2I base that has only a UNet."""
     tiny.unet().save_pretrained(tmp_path / "base/unet")
     return tmp_path / "base"
 
 
 def video_unet() -> UNet3DConditionModel:
-    """A text-to-video UNet whose temporal layers do something."""
+    """A text-to-video UNet whose temporal layers are not zero."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         model = UNet3DConditionModel(

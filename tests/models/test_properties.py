@@ -1,4 +1,4 @@
-"""What the method promises, for configurations drawn at random."""
+"""Properties of the method, for random configurations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,12 +22,12 @@ from mobius_pipeline.models.video_unet import spread
 
 pytestmark = pytest.mark.slow
 
-few = settings(max_examples=12, deadline=None, derandomize=True)  # a model each: seconds, not milliseconds
+few = settings(max_examples=12, deadline=None, derandomize=True)  # each builds a model, for seconds
 
 
 @dataclass(frozen=True)
 class Case:
-    """The configuration of a base, T2I or T2V, and the size of what it is given."""
+    """The configuration of a T2I or T2V base, and the size of its input."""
 
     unet: dict[str, Any]
     batch: int
@@ -68,7 +68,7 @@ def cases(draw: st.DrawFn, frames: int = 24, fewest: int = 1) -> Case:
         unet["use_linear_projection"] = draw(st.booleans())
     else:
         unet["attention_head_dim"] = draw(st.sampled_from([4, 8]))
-    smallest = 3 if unet["downsample_padding"] else 8  # without padding three cells become one, and one none
+    smallest = 3 if unet["downsample_padding"] else 8  # unpadded, three cells become one and one none
     return Case(
         unet,
         batch=draw(st.integers(1, 3)),
@@ -80,7 +80,7 @@ def cases(draw: st.DrawFn, frames: int = 24, fewest: int = 1) -> Case:
 
 @st.composite
 def parallel(draw: st.DrawFn, case: Case) -> Variant:
-    """Any tail of the case's decoder beside any stream."""
+    """Any tail of the case's decoder with any stream."""
     tail = draw(st.integers(0, case.decoder_layers))
     width = draw(st.sampled_from([1.0, 0.5, 0.25, 0.125, 0.0][: 5 if tail else 4]))
     return Variant(
@@ -111,7 +111,7 @@ def any_cases(draw: st.DrawFn, frames: int = 24) -> tuple[Case, Variant]:
 
 
 def base_of(case: Case) -> BaseUNet:
-    """The base of a case; the temporal layers of a T2V base do something."""
+    """The base of a case; the temporal layers of a T2V base are not zero."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         unet: BaseUNet = (UNet3DConditionModel if case.is_video else UNet2DConditionModel)(**case.unet)
@@ -139,7 +139,7 @@ def run(model: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
 @few
 @torch.no_grad()
 def test_step_zero_is_the_base(drawn: tuple[Case, Variant]) -> None:
-    """In float64: kernels round by where memory lies, and the rest is exact."""
+    """Use float64: kernels round by memory layout, everything else is exact."""
     case, variant = drawn
     sample, steps, text = inputs(case)
     given = sample.double(), steps, text.double()
@@ -157,7 +157,7 @@ _LAST = (".space.conv2.", ".conv4.3.", ".proj_out.")  # the last layer of each k
 def test_every_branch_gets_a_gradient_at_once_and_everything_in_the_second_step(
     drawn: tuple[Case, Variant],
 ) -> None:
-    """With two frames or more: attention over a single one is 1, whatever its queries and keys are."""
+    """Use two frames or more: attention over a single frame is 1 for all queries and keys."""
     case, variant = drawn
     model = build_model(variant, base_of(case), seed=0).train()
     trained = trainable_parameters(model)
@@ -178,7 +178,7 @@ def test_every_branch_gets_a_gradient_at_once_and_everything_in_the_second_step(
 
 @contextmanager
 def saved_tensors() -> Iterator[list[Tensor]]:
-    """Collect what autograd keeps for the way back."""
+    """Collect the tensors that autograd keeps for the backward pass."""
     kept: list[Tensor] = []
 
     def pack(tensor: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ def saved_tensors() -> Iterator[list[Tensor]]:
 
 
 def features_of(base: BaseUNet, case: Case, sample: Tensor, tail: int = 0) -> list[Tensor]:
-    """Every feature that a base hands out for (B, 4, F, H, W)."""
+    """Every feature that a base yields for (B, 4, F, H, W)."""
     frames, steps, text = spread(sample, *inputs(case)[1:])
     conditioning = Conditioning(time_embedding(base, steps, case.frames), text, case.frames)
     return list(frozen_features(base, frames, conditioning, tail=tail, skips=[]))

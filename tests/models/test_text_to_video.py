@@ -1,4 +1,4 @@
-"""The diffusers pipeline: what it samples, what it takes and what it refuses."""
+"""The diffusers pipeline: what it samples, accepts and refuses."""
 
 import shutil
 from pathlib import Path
@@ -160,7 +160,7 @@ def test_a_callback_may_change_the_latents(pipe: MobiusTextToVideoPipeline) -> N
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"num_frames": 0}, "both start at 1"),
+        ({"num_frames": 0}, "take at least 1"),
         ({"height": 18}, "multiples of 4 px"),
         ({"generator": [torch.Generator()]}, "1 of them for 2 videos"),
         ({"negative_prompt": ["a", "b", "c"]}, "3 of them for 2 prompts"),

@@ -83,7 +83,7 @@ def test_the_chain_runs_and_a_killed_training_goes_on(serving: Airflow, project:
     tasks = instances(serving)
     assert {task["state"] for task in tasks.values()} == {"success"}, tasks
     assert [name for name, task in tasks.items() if task["try_number"] > 1] == ["serial.train"]
-    (went_on,) = re.findall(r"Going on from step (\d+)", log_of(serving, "serial.train", 2))
+    (went_on,) = re.findall(r"Resuming from step (\d+)", log_of(serving, "serial.train", 2))
     assert int(went_on) >= killed_at
     tried = serving.ask(f"{DAG}/dagRuns/whole/taskInstances/serial.train/tries")["task_instances"]
     first = tried[0]

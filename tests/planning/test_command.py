@@ -51,7 +51,7 @@ def test_a_lone_config_is_planned_at_eight_pixels_a_cell(
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(None, "Cannot read"), ("[1]", "no JSON object"), ("{}", "its class is None")]
+    ("content", "says"), [(None, "Cannot read"), ("[1]", "not a JSON object"), ("{}", "its class is None")]
 )
 def test_a_bad_configuration_is_named(
     content: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

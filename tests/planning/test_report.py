@@ -122,7 +122,7 @@ def test_a_missing_base_says_what_to_do(tmp_path: Path) -> None:
         latent_scale(tmp_path)
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae/config.json").write_text("[1]")
-    with pytest.raises(MobiusError, match="no JSON object"):
+    with pytest.raises(MobiusError, match="not a JSON object"):
         latent_scale(tmp_path)
 
 

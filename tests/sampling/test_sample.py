@@ -1,4 +1,4 @@
-"""Sampling: each video from its own seed, whatever the batch, and the files that it is written to."""
+"""Sampling: each video from its own seed in any batch, and its files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_a_video_does_not_depend_on_its_batch(pipe: MobiusTextToVideoPipeline) -
     assert together.dtype == torch.uint8
     for size in (1, 2):
         apart = sampled(pipe, PROMPTS, batch_size=size)
-        # Other sizes of a batch sum in another order: a value may round to the next one.
+        # Other batch sizes sum in another order: a value may round to the next one.
         assert (together.int() - apart.int()).abs().max() <= 1
     last = sampled(pipe, PROMPTS[2:], seed=7)
     assert (together[2:].int() - last.int()).abs().max() <= 1
@@ -90,7 +90,7 @@ def test_prompts_are_those_configured_or_captions_of_the_split(
     every = len(store.clips("heldout"))
     assert len(choose_prompts(store, config(count=every + 1))) == every
     assert caplog.messages == [
-        f"Only {every} clips in the split heldout: as many are sampled, not {every + 1}."
+        f"Only {every} clips in the split heldout: all of them are sampled, instead of {every + 1}."
     ]
 
 

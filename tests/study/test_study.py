@@ -1,4 +1,4 @@
-"""A study of a few tiny models: what it trains, what it does not train again, and what it says of them."""
+"""A study of a few tiny models: what it trains, what it does not train again, and its report."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_every_model_has_a_name_of_its_own() -> None:
         "parallel", width=0.125, blocks="attention", train_head=True
     )
     assert "serial, trained head" in models
-    grid = len(settings.tails) * len(settings.widths) - 1  # neither tail nor stream is no model
+    grid = len(settings.tails) * len(settings.widths) - 1  # neither tail nor stream: not a model
     assert len(models) == len(set(models.values())) == 1 + grid + len(settings.more)
 
 

@@ -1,4 +1,4 @@
-"""What the model sees of a clip, against values worked out from its draws."""
+"""Batches of a clip, against values computed from its draws."""
 
 from collections import Counter
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_latents_are_a_scaled_sample_of_the_posterior(tiny_store: Path) -> None:
 
 
 def test_noise_offset_moves_whole_channels(tiny_store: Path) -> None:
-    """By a tenth of a standard normal number each, the same for all frames and places of a clip."""
+    """The offset is a tenth of a standard normal number, the same for all frames and positions of a clip."""
     store = LatentsStore(tiny_store)
     clips = store.clips("train")[:2]
     plain, moved = (source(store, noise_offset=offset).batch(clips, 3).noise for offset in (0.0, 0.1))
@@ -56,7 +56,7 @@ def test_captions_are_dropped_at_the_rate(tiny_store: Path) -> None:
 
 
 def test_each_caption_of_a_clip_is_drawn_as_often(tiny_store: Path) -> None:
-    """Of a clip with the captions of three; all other draws are as if it had one."""
+    """A clip with three captions; all other draws are the same as with one."""
     store = LatentsStore(tiny_store)
     one, two, three = store.clips("train")[:3]
     several = replace(

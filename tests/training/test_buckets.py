@@ -30,7 +30,7 @@ FORMAT = ClipFormat(**SQUARE.model_dump(), fps=8, buckets=(WIDE, TALL))
 def store(
     tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, sample_clips: Path, sample_table: pd.DataFrame
 ) -> LatentsStore:
-    """The sample clips, half of which are wide; one of them is said to be tall."""
+    """The sample clips, half of which are wide; one of them is declared as tall."""
     root = tmp_path_factory.mktemp("buckets")
     tall = sample_table.index[sample_table["split"] == "train"][0]
     table = sample_table.copy()
@@ -55,7 +55,7 @@ def test_each_clip_is_encoded_at_its_size(store: LatentsStore, tiny_base: Path, 
         expected, _ = posterior_moments(load_vae(tiny_base), frames)
         mean, _ = store.moments(clip)
         assert mean.shape == (4, size.frames, size.height // 4, size.width // 4)
-        torch.testing.assert_close(mean.transpose(0, 1), expected, rtol=2e-3, atol=2e-3)  # kept as fp16
+        torch.testing.assert_close(mean.transpose(0, 1), expected, rtol=2e-3, atol=2e-3)  # stored as fp16
 
 
 @pytest.mark.parametrize("mode", ["serial", "parallel"])
@@ -63,7 +63,7 @@ def test_trains_on_all_buckets_that_fill_a_batch(
     mode: Mode, store: LatentsStore, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = trainer(store, tiny_base, tmp_path, mode, steps=8)
-    assert "Left out: 1 clips of 24 x 16 px x 4 frames, fewer than a batch of 2." in caplog.text
+    assert "Skipped 1 clips of 24 x 16 px x 4 frames: fewer than a batch of 2." in caplog.text
     one.train()
     sizes = [{clip.size for clip in one.order.at(step)} for step in range(8)]
     assert all(len(size) == 1 for size in sizes)

@@ -1,4 +1,4 @@
-"""Checkpoints are whole, or named and passed over."""
+"""Checkpoints are complete, or named and skipped."""
 
 import logging
 import re
@@ -62,7 +62,7 @@ def test_what_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert re.search(r"Cannot write the checkpoint .*step-00000002 .*too large.*make room", said)
     assert newest_checkpoint(tmp_path) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]  # nothing half written
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]  # nothing partly written
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_passes_over_a_damaged_one(
     assert newest is not None
     assert newest.step == 1
     assert "step-00000002" in caplog.text
-    assert victim.parent.is_dir()  # passed over, not deleted
+    assert victim.parent.is_dir()  # skipped, not deleted
 
 
 def test_a_half_written_one_is_not_seen(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_half_written_one_is_not_seen(tmp_path: Path) -> None:
 
 
 def sealed(folder: Path) -> None:
-    """Write a checkpoint's manifest again, for the files as they are."""
+    """Write a checkpoint's manifest again, for its present files."""
     write_json(
         folder / "manifest.json",
         {name: sha256(folder / name) for name in ("state.safetensors", "state.json")},

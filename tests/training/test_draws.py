@@ -1,4 +1,4 @@
-"""Draws depend on seed, step and clip, and on nothing else."""
+"""Draws depend only on seed, step and clip."""
 
 from collections import Counter
 
@@ -50,7 +50,7 @@ def test_a_batch_is_of_one_bucket_and_their_batches_mix() -> None:
     steps = [order.at(step) for step in range(10)]
     kinds = [{item.isupper() for item in batch} for batch in steps]
     assert all(len(kind) == 1 for kind in kinds)
-    assert not any("0" in batch for batch in steps)  # the third bucket has no whole batch
+    assert not any("0" in batch for batch in steps)  # the third bucket fills no batch
     for epoch in (steps[:5], steps[5:]):
         taken = [item for batch in epoch for item in batch]
         assert len(set(taken)) == len(taken) == 10

@@ -1,4 +1,4 @@
-"""Which settings make another training, and which may change between a stop and the next start."""
+"""Settings that identify a training, and settings that may change when it resumes."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
-# Another value of every setting.
+# A different value for every setting.
 DECIDING: dict[str, Any] = {
     "seed": 8,
     "steps": 7,
@@ -86,7 +86,7 @@ def test_a_training_goes_on_with_other_settings_of_the_runtime(
     caplog.set_level(logging.INFO)
     first = train()
     again = train(device="cpu:0", checkpoint_every=1, keep_last=5, keep_every=2, timer_warmup=0)
-    assert "Going on from step 6 of 6" in caplog.text
-    assert "Begun on cpu, going on on cpu:0" in caplog.text
+    assert "Resuming from step 6 of 6" in caplog.text
+    assert "Started on cpu, resumed on cpu:0" in caplog.text
     assert again["history"] == first["history"]
-    assert again["step_s"] != first["step_s"]  # a step more is counted
+    assert again["step_s"] != first["step_s"]  # one more step is counted

@@ -23,7 +23,7 @@ def test_resume_state_of_another_training_is_refused(
     faster = config.model_copy(update={"steps": 8})
     with pytest.raises(MobiusError, match=r"of another training: .*train\.steps is 8 and was 6"):
         train_mode(store, tiny_base, model, faster, **folders)
-    train_mode(store, tiny_base, model, config, **folders)  # the same goes on: there is nothing left to do
+    train_mode(store, tiny_base, model, config, **folders)  # resumed: there is nothing left to do
     after = TrainingResult(tmp_path / "output").metrics
     assert after["heldout_by_clip"] == before["heldout_by_clip"]
 

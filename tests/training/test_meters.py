@@ -1,4 +1,4 @@
-"""The meters against byte and FLOP counts worked out by hand."""
+"""The meters against byte and FLOP counts computed by hand."""
 
 import time
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_live_memory_follows_storages_to_their_end() -> None:
         first = torch.zeros(1024)  # 4 KiB
         view = first.view(32, 32)
         del first
-        assert memory.current_bytes == 4 * KIB  # the view holds it
+        assert memory.current_bytes == 4 * KIB  # the view keeps it alive
         second = view + 1
         assert memory.current_bytes == 8 * KIB
         del view, second
@@ -81,7 +81,7 @@ def linear_step(rows: int) -> StepMemory:
 
 
 def test_adamw_step_to_the_byte() -> None:
-    """Few rows: the peak is AdamW's, which makes sqrt(v) and the denominator beside m, v and the count."""
+    """Few rows: the peak is AdamW's, with sqrt(v) and the denominator beside m, v and the step count."""
     memory = linear_step(rows=32)
     assert memory.breakdown == {
         "weights": 32 * KIB,
@@ -128,7 +128,7 @@ def test_frozen_parameters_have_no_gradient() -> None:
     model[0].requires_grad_(False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained)
-    # The last layer's gradients are made first and alive at any later peak: hold the step open at its end.
+    # The last layer's gradients are created first and alive at any later peak: keep the step open at its end.
     held: list[Tensor] = []
 
     def step() -> None:

@@ -1,4 +1,4 @@
-"""Several processes train as one does, fail together, stop together, and go on in another number."""
+"""Several processes train as one does, fail together, stop together, and resume in another number."""
 
 import json
 import os
@@ -32,13 +32,13 @@ BATCH = {"batch_size": 8, "steps": 4, "evaluate_every": 2}
 
 @pytest.fixture(autouse=True)
 def _path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the processes find `several` and `tiny`."""
+    """Put `several` and `tiny` on the import path of the processes."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]))
 
 
 @pytest.fixture
 def job(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> Any:
-    """Makes jobs in folders of their own."""
+    """Create jobs, each in its own folder."""
 
     def make(name: str, mode: Mode = "parallel", **changes: Any) -> Job:
         (tmp_path / name).mkdir(exist_ok=True)
@@ -143,13 +143,13 @@ def test_stopped_in_two_it_goes_on_in_one(
     assert signal.getsignal(signal.SIGTERM) is before
 
     resumed, straight = run("broken"), run("straight")
-    assert "2 processes saved it and 1 go on" in caplog.text
+    assert "It was saved by 2 processes and is resumed by 1" in caplog.text
     losses = [[row[1] for row in one["history"]["loss"]] for one in (resumed, straight)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_a_machine_joins(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
-    """Two machines, both this one: what `mobius join` runs, and the training that it joins."""
+    """Two machines, both this one: `mobius join`, and the training that it joins."""
     from mobius_pipeline.tracking.ui import free_port
 
     meeting = {"endpoint": f"127.0.0.1:{free_port(29500)}", "nodes": 2}

@@ -1,4 +1,4 @@
-"""What a training's configuration refuses by name, with the range."""
+"""Values that a training's configuration refuses, naming the setting and its range."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whose resume state a folder holds, and what becomes of an earlier training."""
+"""The training that a resume state belongs to, and what happens to an earlier training."""
 
 import logging
 import re
@@ -52,7 +52,7 @@ def test_refuses_with_what_differs(earlier: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["new", "earlier"])
 def test_forks_the_newest_checkpoint(place: str, earlier: Path, tmp_path: Path) -> None:
-    for _ in range(2):  # the second time it is its own
+    for _ in range(2):  # the second time it is its own state
         claim(tmp_path / place, SLOWER, 10, "fork", [earlier])
         checkpoint = newest_checkpoint(tmp_path / place)
         assert checkpoint is not None
@@ -73,7 +73,7 @@ def test_the_training_saved_last_counts(earlier: Path, tmp_path: Path) -> None:
     [
         ({"model": {"width": 0.5}}, 10, r"would not fit: model\.width is 0\.5 and was 1\.0"),
         ({"fingerprints": {"base": "z", "data": "b"}}, 10, r"fingerprints\.base is 'z'"),
-        ({"train": {"rate": 1}}, 4, r"saved at step 4, and this training ends at 4"),
+        ({"train": {"rate": 1}}, 4, r"is of step 4, and this training ends at 4"),
     ],
 )
 def test_what_cannot_be_forked(

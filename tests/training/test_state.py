@@ -1,4 +1,4 @@
-"""Optimiser states in 8 bits, whole and damaged."""
+"""Optimiser states in 8 bits, intact and damaged."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ STEPS = ["optimizer.big.step", "optimizer.small.step"]
 
 
 def stepped() -> Training:
-    """After one step: a parameter whose moments are in 8 bits, and one whose moments are not."""
+    """Return parameters after one step, with moments in 8 bits and with moments in 32 bits."""
     trained = {"big": nn.Parameter(torch.randn(64, 128)), "small": nn.Parameter(torch.randn(10))}
     optimizer = build_optimizer(trained.values(), state_bits=8, lr=1e-3)
     for parameter in trained.values():

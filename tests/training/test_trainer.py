@@ -1,4 +1,4 @@
-"""The loop: where it starts, what it learns, how it goes on after a break, and its golden losses."""
+"""The loop: its start, what it learns, how it resumes, and its golden losses."""
 
 import json
 import signal
@@ -120,10 +120,10 @@ def test_stopped_by_hand_it_saves_and_goes_on(
     stopped = trainer("parallel", tiny_store, tiny_base, tmp_path / "stopped", Callbacks(metrics=stop))
     with pytest.raises(raised), sigterm_raises():
         stopped.train()
-    assert "Stopped at step 3 of 6. The same command goes on from there" in caplog.text
+    assert "Stopped at step 3 of 6. Run the same command to resume from there" in caplog.text
     checkpoint = newest_checkpoint(tmp_path / "stopped")
     assert checkpoint is not None
-    assert checkpoint.step == 3  # not one of checkpoint_every
+    assert checkpoint.step == 3  # not a multiple of checkpoint_every
 
     resumed = trainer("parallel", tiny_store, tiny_base, tmp_path / "stopped")
     resumed.train()
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_another_model_is_refused(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_golden_losses(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
-    """Refactors leave every loss as it was; `python tests/golden.py` writes the file."""
+    """Refactoring changes no loss; `python tests/golden.py` writes the file."""
     losses = golden.losses(mode, tiny_store, tiny_base, tmp_path)
     stored = json.loads(golden.FILE.read_text())
     recorded = {name: known[mode] for name, known in stored["machines"].items() if mode in known}
@@ -266,7 +266,7 @@ def test_states_in_8_bits_come_back_from_a_checkpoint(
     [(None, [2 / 11, 3 / 12, 4 / 13]), (0.75, [1 - 2**-0.75, 1 - 3**-0.75, 0.6])],
 )
 def test_moving_average_warms_up(power: float | None, decays: list[float]) -> None:
-    """Of a weight that goes from 0 to 1; diffusers takes its first step whole (decay 0)."""
+    """A weight goes from 0 to 1; diffusers applies the first step fully (decay 0)."""
     weight = torch.nn.Parameter(torch.zeros(1))
     ema = moving_average([weight], tiny.train_config(ema_decay=0.6, ema_warmup_power=power))
     ema.step([weight])
@@ -306,7 +306,7 @@ def test_losses_by_timestep_make_up_the_loss(tiny_store: Path, tiny_base: Path, 
 def test_previews_are_the_same_prompts_from_the_same_noise(
     mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    """They show the EMA weights, and leave the training as it is."""
+    """Previews use the EMA weights and do not change the training."""
     settings = {"every": 2, "prompts": ["a red ring"], "count": 1, "steps": 2, "guidance_scale": 2, "seed": 3}
     shown: dict[int, list[Preview]] = {}
 

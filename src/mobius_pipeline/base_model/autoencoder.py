@@ -1,4 +1,4 @@
-"""A small `AutoencoderKL`, trained on the clips' frames.
+"""A small `AutoencoderKL`, trained on the frames of clips.
 
 Shapes: `N` frames, (N, 3, H, W) in [-1, 1].
 """
@@ -11,14 +11,14 @@ from mobius_pipeline.base_model.config import AutoencoderConfig
 from mobius_pipeline.base_model.fit import fit
 from mobius_pipeline.runtime.rng import generator
 
-_FIRST_LOG_VARIANCE = -6.0  # a posterior as wide as the prior would drown the first steps in noise
+_FIRST_LOG_VARIANCE = -6.0  # with a posterior as wide as the prior, noise would dominate the first steps
 
 
 def train_autoencoder(frames: Tensor, config: AutoencoderConfig, seed: int, device: str) -> AutoencoderKL:
     """Train a VAE on `frames` (uint8, (N, 3, H, W)) and set its scaling factor to 1 / latents' std.
 
-    The first steps see crops, in shuffled, dimmed and inverted colours: on plain backgrounds the network
-    otherwise learns brightness first, and colour and form much later.
+    The first steps see crops in shuffled, dimmed and inverted colours. On plain backgrounds the network
+    otherwise learns brightness first, and colour and shape much later.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -27,16 +27,16 @@ def train_autoencoder(frames: Tensor, config: AutoencoderConfig, seed: int, devi
     steps = config.fit.steps
 
     def loss_at(step: int) -> Tensor:
-        source = generator("autoencoder", seed, step)
-        chosen = torch.randint(len(frames), (config.fit.batch_size,), generator=source)
+        rng = generator("autoencoder", seed, step)
+        chosen = torch.randint(len(frames), (config.fit.batch_size,), generator=rng)
         images = frames[chosen].float() / 127.5 - 1
         if step < config.crop_share * steps:
-            images = crop_content(images, min(frames.shape[-2:]) // 2, source)
+            images = crop_content(images, min(frames.shape[-2:]) // 2, rng)
         if step < config.colour_jitter_share * steps:
-            images = jitter_colours(images, source)
+            images = jitter_colours(images, rng)
         images = images.contiguous(memory_format=torch.channels_last).to(device)
         posterior = vae.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=source).to(device)
+        noise = torch.randn(posterior.mean.shape, generator=rng).to(device)
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
         divergence: Tensor = posterior.kl().mean() / images[0].numel()
         return reconstruction_error(decoded, images) + config.kl_weight * divergence
@@ -47,21 +47,21 @@ def train_autoencoder(frames: Tensor, config: AutoencoderConfig, seed: int, devi
 
 
 def reconstruction_error(decoded: Tensor, images: Tensor) -> Tensor:
-    """Absolute plus squared error, and the same of each pixel's colour apart from its brightness, twice."""
+    """Return the absolute plus squared error, plus twice the same of the colour without its brightness."""
     error = decoded - images
     colour = error - error.mean(dim=1, keepdim=True)
     whole: Tensor = error.abs().mean() + error.square().mean()
     return whole + 2 * (colour.abs().mean() + colour.square().mean())
 
 
-def crop_content(images: Tensor, size: int, source: torch.Generator) -> Tensor:
-    """Cut a square of `size` px around a pixel that differs from the image's corner; (N, 3, H, W).
+def crop_content(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
+    """Crop a square of `size` px around a pixel that differs from the image's corner, (N, 3, size, size).
 
-    On plain backgrounds nearly all of an image is empty: a crop of the shape costs a quarter.
+    On plain backgrounds most of an image is empty; a crop around its content costs a quarter of it.
     """
     height, width = images.shape[-2:]
     content = (images - images[:, :, :1, :1]).abs().sum(1).flatten(1) + 1e-3
-    centre = torch.multinomial(content, 1, generator=source).squeeze(1)
+    centre = torch.multinomial(content, 1, generator=rng).squeeze(1)
     tops = (centre // width - size // 2).clamp(0, height - size).tolist()
     lefts = (centre % width - size // 2).clamp(0, width - size).tolist()
     return torch.stack(
@@ -69,11 +69,11 @@ def crop_content(images: Tensor, size: int, source: torch.Generator) -> Tensor:
     )
 
 
-def jitter_colours(images: Tensor, source: torch.Generator) -> Tensor:
-    """Shuffle the colour channels of each image, and invert and dim each at random; (N, 3, H, W)."""
-    order = torch.rand(len(images), 3, generator=source).argsort(1)[:, :, None, None].expand_as(images)
-    sign = torch.randint(2, (len(images), 3, 1, 1), generator=source) * 2 - 1
-    strength = 0.5 + 0.5 * torch.rand(len(images), 3, 1, 1, generator=source)
+def jitter_colours(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Shuffle the colour channels of each image, and randomly invert and dim each; (N, 3, H, W)."""
+    order = torch.rand(len(images), 3, generator=rng).argsort(1)[:, :, None, None].expand_as(images)
+    sign = torch.randint(2, (len(images), 3, 1, 1), generator=rng) * 2 - 1
+    strength = 0.5 + 0.5 * torch.rand(len(images), 3, 1, 1, generator=rng)
     return images.gather(1, order) * sign * strength
 
 

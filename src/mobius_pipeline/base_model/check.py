@@ -1,4 +1,4 @@
-"""Whether encoding, training and sampling can use a base model: asked once, before any of them starts."""
+"""Check and import a base model, before encoding, training or sampling uses it."""
 
 import errno
 import shutil
@@ -12,19 +12,19 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import whole_folder
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
-_SECOND = ("text_encoder_2", "tokenizer_2", "transformer", "prior")  # of pipelines with further networks
+_SECOND = ("text_encoder_2", "tokenizer_2", "transformer", "prior")  # of pipelines with more networks
 
 
 def check_base(folder: Path) -> None:
-    """Load every part of a T2I or T2V model in diffusers' format, and see that they fit each other.
+    """Load every part of a T2I or T2V model in diffusers' format, and check that they fit each other.
 
     Raises:
-        MobiusError: For the first thing that later steps would fail at: the file, what it is, what to do.
+        MobiusError: If a later step would fail; names the file, its content and the remedy.
     """
     missing = [name for name in ("model_index.json", *PARTS) if not (folder / name).exists()]
     if missing:
         raise MobiusError(
-            f"{folder} is not a T2I model in diffusers format: it lacks {', '.join(missing)}. "
+            f"{folder} is not a T2I model in diffusers' format: it lacks {', '.join(missing)}. "
             f"Name a directory that `DiffusionPipeline.save_pretrained` wrote, with {', '.join(PARTS)}."
         )
     index = read_index(folder)
@@ -59,10 +59,10 @@ def check_base(folder: Path) -> None:
 
 
 def import_base(source: Path, target: Path) -> Path:
-    """Check a model and copy its parts into an empty folder that takes the place of `target` when whole.
+    """Check a model and copy its parts to `target`, which is replaced when the copy is complete.
 
     Raises:
-        MobiusError: If it cannot be used, or a file of it cannot be read.
+        MobiusError: If it cannot be used, or one of its files cannot be read.
     """
     check_base(source)
     with whole_folder(target) as partial:
@@ -74,7 +74,7 @@ def import_base(source: Path, target: Path) -> Path:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise
             raise MobiusError(
-                f"Cannot copy {source} ({error}). What was there before is kept: make its files readable, "
-                "and what links lead to, and run again."
+                f"Cannot copy {source} ({error}). The previous base is kept: make the files readable, "
+                "and the targets of links, and run again."
             ) from error
     return target

@@ -1,4 +1,4 @@
-"""Configuration of the base model: imported, or trained small from the clips."""
+"""Configuration of the small base model that is trained from the clips."""
 
 from typing import Literal
 
@@ -24,8 +24,10 @@ class AutoencoderConfig(Config):
     latent_channels: int = Field(gt=0)
     norm_groups: int = Field(gt=0)
     kl_weight: float = Field(ge=0)
-    crop_share: float = Field(ge=0, le=1, description="share of the steps, from the first, that see crops")
-    colour_jitter_share: float = Field(ge=0, le=1, description="share of the steps that see shuffled colours")
+    crop_share: float = Field(ge=0, le=1, description="share of the first steps that see crops")
+    colour_jitter_share: float = Field(
+        ge=0, le=1, description="share of the first steps that see shuffled colours"
+    )
     fit: FitConfig
 
 
@@ -46,7 +48,7 @@ class TextToImageConfig(Config):
     def _rules(self) -> "TextToImageConfig":
         if len(self.channels) != len(self.heads):
             raise ValueError(
-                "base.text_to_image.channels and base.text_to_image.heads must be as long as each other"
+                "base.text_to_image.channels and base.text_to_image.heads must have the same length"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""The plain training loop that fits the embedded base model's parts."""
+"""The plain training loop for the parts of the small base model."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mobius_pipeline.base_model.config import FitConfig
 from mobius_pipeline.runtime.progress import stage
 
-_BETAS = (0.9, 0.99)  # a short memory of the squares: these trainings are a thousand steps or so
+_BETAS = (0.9, 0.99)  # averages over few steps: these trainings take about a thousand
 
 
 def fit(
@@ -19,7 +19,15 @@ def fit(
     config: FitConfig,
     after_step: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """Minimise `loss_at(step)` over `parameters` and return the loss of every step."""
+    """Minimise `loss_at(step)` over `parameters` and return the loss of every step.
+
+    Args:
+        title: Name of the progress bar.
+        parameters: The parameters to train.
+        loss_at: Returns the scalar loss of a step, from 0.
+        config: Steps and learning rate.
+        after_step: Called after each update.
+    """
     weights = list(parameters)
     optimizer = torch.optim.AdamW(
         weights, lr=config.learning_rate, betas=_BETAS, weight_decay=1e-4, fused=True

@@ -1,6 +1,6 @@
-"""What a base model's configuration files may say: settings that nothing here applies are refused.
+"""Checks of a base model's configuration files: settings that this project does not apply are refused.
 
-A setting that changes the mathematics and is read nowhere would train another model than its author's.
+A setting that changes the computation but is ignored would train a different model than its author's.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDPMScheduler
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json
 
-# Schedulers over a discrete schedule of betas: they sample in different ways from what is trained in one.
+# Schedulers over a discrete schedule of betas: they differ in sampling, not in training.
 _SCHEDULERS = {
     "DDIMScheduler",
     "DDPMScheduler",
@@ -29,8 +29,8 @@ _SCHEDULERS = {
     "UniPCMultistepScheduler",
 }
 _PREDICTIONS = ("epsilon", "v_prediction")
-MOST_TOKENS = 100_000  # where a tokenizer has no maximum length, transformers sets 10^30
-# What only decides how a scheduler samples; here DDIM does.
+MOST_TOKENS = 100_000  # where a tokenizer has no length, transformers uses 10^30
+# Settings that only affect how a scheduler samples; this project samples with DDIM.
 _OF_SAMPLING = {
     "algorithm_type",
     "disable_corrector",
@@ -54,7 +54,7 @@ _OF_SAMPLING = {
     "use_karras_sigmas",
     "use_lu_lambdas",
 }
-# What would change training, at the values at which it does not.
+# Settings that would change training, with the values at which they do not.
 _AT_REST: dict[str, tuple[Any, ...]] = {
     "flow_shift": (None, 1),
     "latents_mean": (None,),
@@ -68,21 +68,21 @@ _AT_REST: dict[str, tuple[Any, ...]] = {
 
 
 def check_scheduler(folder: Path) -> None:
-    """Check that a noise schedule is one of those that objective and sampling know.
+    """Check that objective and sampling support a noise schedule.
 
     Raises:
-        MobiusError: With the file, what it says, and what is known.
+        MobiusError: If not, with the file, its setting and the supported ones.
     """
     path = folder / "scheduler_config.json"
     config = _read(path)
     if config.get("_class_name") not in _SCHEDULERS:
         raise MobiusError(
-            f"{path} names the class {config.get('_class_name')}. Flow matching and EDM are not trained "
-            f"here; known are {', '.join(sorted(_SCHEDULERS))}."
+            f"{path} names the class {config.get('_class_name')}. Flow matching and EDM are not supported; "
+            f"supported are {', '.join(sorted(_SCHEDULERS))}."
         )
     if config.get("prediction_type", "epsilon") not in _PREDICTIONS:
         raise MobiusError(
-            f"{path} has prediction_type {config['prediction_type']!r}; known are "
+            f"{path} has prediction_type {config['prediction_type']!r}; supported are "
             f"{' and '.join(_PREDICTIONS)}."
         )
     _refuse_unknown(path, config, _parameters(DDPMScheduler) | _OF_SAMPLING)
@@ -92,23 +92,23 @@ def check_vae(folder: Path) -> None:
     """Check that a VAE is an `AutoencoderKL` whose latents are scaled by one factor.
 
     Raises:
-        MobiusError: With the file and what it says.
+        MobiusError: If not, with the file and its setting.
     """
     path = folder / "config.json"
     config = _read(path)
     if config.get("_class_name") != "AutoencoderKL":
         raise MobiusError(
             f"{path} names the class {config.get('_class_name')}; latents are made with an AutoencoderKL. "
-            "Take a model with one."
+            "Use a model with one."
         )
     _refuse_unknown(path, config, _parameters(AutoencoderKL))
 
 
 def scaling_factor(base: Path) -> float:
-    """What the latents of a base's VAE are multiplied by, from its configuration alone.
+    """Return the factor of the latents of a base's VAE, from its configuration alone.
 
     Raises:
-        MobiusError: As `check_vae`.
+        MobiusError: If `check_vae` refuses the VAE.
     """
     folder = base / "vae"
     check_vae(folder)
@@ -126,23 +126,23 @@ def text_tokens(base: Path) -> int:
     found = _read(path).get("model_max_length")
     if not isinstance(found, int) or not 0 < found <= MOST_TOKENS:
         raise MobiusError(
-            f"{path} has no model_max_length: captions would be of no certain length. Set it to the text "
-            "encoder's, 77 for CLIP."
+            f"{path} has no model_max_length: captions would have no fixed length. Set it to the text encoder's, "
+            "77 for CLIP."
         )
     return found
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """Read `model_index.json`: the class of each part.
+    """Read `model_index.json`, which names the class of each part.
 
     Raises:
-        MobiusError: If it is missing, or no JSON object.
+        MobiusError: If it is missing or not a JSON object.
     """
     return _read(folder / "model_index.json")
 
 
 def _parameters(cls: type[Any]) -> set[str]:
-    """What a class of diffusers applies by itself."""
+    """Return the settings that a class of diffusers applies itself."""
     return set(inspect.signature(cls.__init__).parameters)
 
 
@@ -156,8 +156,8 @@ def _refuse_unknown(path: Path, config: dict[str, Any], applied: set[str]) -> No
     if unknown:
         settings = ", ".join(f"{key}: {value}" for key, value in unknown.items())
         raise MobiusError(
-            f"{path} has {settings}, which nothing here applies: the model would be trained on other numbers "
-            "than its author's. Take another base."
+            f"{path} has {settings}, which this project does not apply: training would not compute what the "
+            "model's author did. Use another base."
         )
 
 
@@ -169,5 +169,5 @@ def _read(path: Path) -> dict[str, Any]:
             f"Cannot read {path} ({error}). Take the model from its publisher again."
         ) from error
     if not isinstance(config, dict):
-        raise MobiusError(f"{path} holds no JSON object. Take the model from its publisher again.")
+        raise MobiusError(f"{path} is not a JSON object. Take the model from its publisher again.")
     return config

@@ -1,4 +1,4 @@
-"""A small text-conditioned `UNet2DConditionModel`, trained on the clips' frames in latent space."""
+"""A small text-conditioned `UNet2DConditionModel`, trained on frames of clips in latent space."""
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -12,9 +12,10 @@ from mobius_pipeline.runtime.rng import generator
 
 
 def build_scheduler(prediction_type: str) -> DDPMScheduler:
-    """Stable Diffusion's schedule; with v-prediction it ends in pure noise (Lin et al. 2024).
+    """Return Stable Diffusion's schedule; with v-prediction it ends in pure noise (Lin et al. 2024).
 
-    A schedule that keeps some signal at its end cannot learn to draw a wholly dark or bright image.
+    With a schedule that keeps some signal at its end, a model cannot learn to draw wholly dark or bright
+    images.
     """
     return DDPMScheduler(
         beta_schedule="scaled_linear",
@@ -30,7 +31,7 @@ def build_scheduler(prediction_type: str) -> DDPMScheduler:
 def build_unet(
     config: TextToImageConfig, latent_channels: int, size: int, text_width: int
 ) -> UNet2DConditionModel:
-    """A UNet in Stable Diffusion's layout, small."""
+    """Build a small UNet in Stable Diffusion's layout."""
     levels = len(config.channels)
     return UNet2DConditionModel(
         sample_size=size,
@@ -47,9 +48,9 @@ def build_unet(
     )
 
 
-def spread_timesteps(count: int, timesteps: int, source: torch.Generator) -> Tensor:
-    """One timestep from each of `count` equal parts of the schedule, (count,): small batches vary less."""
-    return ((torch.arange(count) + torch.rand(count, generator=source)) / count * timesteps).long()
+def spread_timesteps(count: int, timesteps: int, rng: torch.Generator) -> Tensor:
+    """Draw one timestep from each of `count` equal parts of the schedule, (count,): batches vary less."""
+    return ((torch.arange(count) + torch.rand(count, generator=rng)) / count * timesteps).long()
 
 
 def train_text_to_image(
@@ -71,8 +72,8 @@ def train_text_to_image(
         no_text: Embedding of the empty caption, (L, D).
         scheduler: Noise schedule and prediction type.
         config: Sizes and steps.
-        seed: Of the initial weights and of all draws.
-        device: Where to train.
+        seed: Seed of the initial weights and of all draws.
+        device: Device to train on.
     """
     objective = Objective(scheduler, min_snr_gamma=None, zero_terminal_snr=False)
     with torch.random.fork_rng():
@@ -81,11 +82,11 @@ def train_text_to_image(
     ema = EMAModel(unet.parameters(), decay=config.ema_decay, foreach=True)
 
     def loss_at(step: int) -> Tensor:
-        source = generator("text-to-image", seed, step)
-        chosen = torch.randint(len(latents), (config.fit.batch_size,), generator=source)
-        timestep = spread_timesteps(len(chosen), objective.timesteps, source).to(device)
-        noise = torch.randn(len(chosen), *latents.shape[1:], generator=source).unsqueeze(2).to(device)
-        dropped = torch.rand(len(chosen), generator=source) < config.caption_dropout
+        rng = generator("text-to-image", seed, step)
+        chosen = torch.randint(len(latents), (config.fit.batch_size,), generator=rng)
+        timestep = spread_timesteps(len(chosen), objective.timesteps, rng).to(device)
+        noise = torch.randn(len(chosen), *latents.shape[1:], generator=rng).unsqueeze(2).to(device)
+        dropped = torch.rand(len(chosen), generator=rng) < config.caption_dropout
         text = torch.where(dropped[:, None, None], no_text, embeddings[captions[chosen]]).to(device)
         clean = latents[chosen].unsqueeze(2).to(device)  # a clip of one frame: (N, C, 1, h, w)
         noisy = objective.add_noise(clean, noise, timestep).squeeze(2)

@@ -1,4 +1,4 @@
-"""A small T2I model in diffusers format, trained from the clips."""
+"""Training of a small T2I model in diffusers' format from the clips."""
 
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -27,16 +27,20 @@ def train_base(
     """Train VAE and T2I UNet on the training clips' frames; write them and the text encoder to `target`.
 
     Args:
-        manifest: A row a clip with `path`, `caption`, `split`.
+        manifest: One row per clip with `path`, `caption`, `split`, `model_frames`.
         raw_clips: The folder that `path` is relative to.
         clip: How clips are decoded.
         config: Sizes and steps.
-        target: Where the base model goes.
+        target: The folder to write; it is replaced.
+
+    Returns:
+        `target`.
 
     Raises:
-        MobiusError: If no training clip has `clip.frames` frames, or a clip cannot be decoded.
+        MobiusError: If no training clip has `clip.frames` frames.
+        MediaError: If a clip is missing, damaged or too short.
     """
-    long_enough = manifest["model_frames"] >= clip.frames  # others are of shorter buckets
+    long_enough = manifest["model_frames"] >= clip.frames  # other clips are in shorter buckets
     rows = manifest[(manifest["split"] == "train") & long_enough]
     if rows.empty:
         raise MobiusError(
@@ -90,7 +94,7 @@ def write_text_encoder(folder: Path, tokens: int) -> None:
 
 
 def latents_of(vae: AutoencoderKL, frames: Tensor, device: str) -> Tensor:
-    """Scaled posterior means of uint8 frames (N, 3, H, W): (N, C, h, w)."""
+    """Return the scaled posterior means of uint8 frames (N, 3, H, W): (N, C, h, w)."""
     parts = [
         posterior_moments(vae, (part.float() / 127.5 - 1).to(device))[0].cpu()
         for part in torch.split(frames, 64)

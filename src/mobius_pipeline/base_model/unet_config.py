@@ -1,4 +1,4 @@
-"""What the plan reads of a base: two configuration files of a folder in diffusers' layout, and no weights."""
+"""Configuration of a base's UNet and VAE, read for the plan without loading weights."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,14 @@ from mobius_pipeline.models.layout import complete_config
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json
 
-USUAL_SCALE = 8  # px a latent cell, of every Stable Diffusion
+USUAL_SCALE = 8  # px per latent cell in Stable Diffusion
 
 
 def read_unet_config(source: Path) -> dict[str, Any]:
-    """Read a UNet's configuration: `source` is the file, the UNet's folder, or the model's.
+    """Read a UNet's configuration from its file, its folder or the model's folder.
 
     Raises:
-        MobiusError: If there is none, or it is not a UNet's.
+        MobiusError: If it is missing or not a UNet's.
     """
     candidates = (source / "unet/config.json", source / "config.json", source)
     path = next((path for path in candidates if path.is_file()), source)
@@ -30,7 +30,7 @@ def read_unet_config(source: Path) -> dict[str, Any]:
 
 
 def find_latent_scale(source: Path) -> int | None:
-    """Pixels a latent cell spans, of the VAE beside the UNet at `source`; None where there is none."""
+    """Return the pixels per latent cell of the VAE beside the UNet at `source`; None without a VAE."""
     folders = (source, source.parent, source.parent.parent)
     base = next((folder for folder in folders if (folder / "vae/config.json").is_file()), None)
     return None if base is None else latent_scale(base)
@@ -42,15 +42,15 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise MobiusError(f"Cannot read {path} ({error}). {remedy}") from error
     if not isinstance(config, dict):
-        raise MobiusError(f"{path} holds no JSON object. Take it from the model's publisher again.")
+        raise MobiusError(f"{path} is not a JSON object. Take it from the model's publisher again.")
     return config
 
 
 def latent_scale(base: Path) -> int:
-    """Pixels a latent cell of a base spans: `AutoencoderKL` halves the size between every two of its levels.
+    """Return the pixels per latent cell of a base: `AutoencoderKL` halves the size from level to level.
 
     Raises:
-        MobiusError: If the VAE's configuration is missing, or no JSON object.
+        MobiusError: If the VAE's configuration is missing or not a JSON object.
     """
     path = base / "vae/config.json"
     config = _read(path, "Run `kedro run --pipelines=base`, or name a model in diffusers' layout.")

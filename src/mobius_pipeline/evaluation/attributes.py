@@ -1,8 +1,8 @@
-"""Does a sampled video show its prompt's colour, shape and motion? For the captions of the sample clips only.
+"""Recognise the colour, shape and motion of sampled videos, for captions of the sample clips only.
 
-A small reader of pixels, not a network: the foreground is what differs from the border's colour, its hue is
-compared with the named colours, its outline with rendered outlines, its path and growth with rendered ones.
-It was calibrated on rendered clips under blur, noise and JPEG damage (tests/evaluation/test_attributes.py).
+No network is used: the foreground is what differs from the border's colour; its hue is compared with the
+named colours, and its outline, path and growth with rendered ones. The thresholds were calibrated on rendered
+clips with blur, noise and JPEG artefacts (tests/evaluation/test_attributes.py).
 """
 
 import math
@@ -21,18 +21,17 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Attribute = str  # "colour", "shape", "motion" or "prompt_match"
 
-# Contrasts and chroma in RGB of unit range; the sample clips' lowest are 0.55 and 0.36.
+# Contrast and chroma in RGB from 0 to 1; the lowest values of the sample clips are 0.55 and 0.36.
 MIN_CONTRAST = 0.2
 MIN_CHROMA = 0.12
 MIN_OVERLAP = 0.7  # intersection over union with the nearest outline
 MIN_MOTION = 0.35  # share of a sample clip's full motion
-MIN_LIKENESS = 0.75  # cosine of the path and a motion's own; shuffled frames seldom reach it
+MIN_LIKENESS = 0.75  # cosine of a video's path and a motion's path; shuffled frames seldom reach it
 MIN_AREA = 12.0  # px; a smaller foreground has no outline
 
-_GROWTH_WEIGHT = (
-    0.4  # sides of the frame that a step in log radius counts for, so that motions weigh the same
-)
-_FULL_SECONDS = 0.875  # of motion that a model's clip spans: 8 frames at 8 a second
+# Sides of the frame that a step in log radius counts for, so that all motions have the same weight.
+_GROWTH_WEIGHT = 0.4
+_FULL_SECONDS = 0.875  # s; from the first to the last frame of a model's clip: 8 frames at 8 per second
 _PATCH = 32  # side of a normalised outline, in samples
 _REACH = 1.9  # half the side of a normalised outline, in radii of the disc of equal area
 _TEMPLATE_SIZES = (0.2, 0.38, 0.55)
@@ -41,7 +40,7 @@ _TEMPLATE_BLURS = (0.0, 0.015, 0.03)  # of the frame's side
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a video shows, in the vocabulary of the sample captions; None where nothing is clear."""
+    """The attributes of a video, in the vocabulary of the sample captions; None where none is clear."""
 
     colour: str | None
     shape: str | None
@@ -68,7 +67,7 @@ def recognise(frames: Pixels) -> Recognised:
 
 
 def score(frames: Pixels, prompt: str) -> dict[Attribute, int] | None:
-    """Say with 1 or 0 whether a video shows its prompt's colour, shape, motion, and all three.
+    """Return 1 or 0 for each attribute: whether a video shows its prompt's colour, shape, motion, all three.
 
     Returns:
         None if `prompt` is not a caption of a sample clip.
@@ -82,7 +81,7 @@ def score(frames: Pixels, prompt: str) -> dict[Attribute, int] | None:
 
 
 def scores(videos: Sequence[Pixels], prompts: Sequence[str]) -> dict[Attribute, float | None]:
-    """Share of the videos that show each attribute of their prompts; None where no prompt can be scored."""
+    """Return the share of videos that show each attribute of their prompts; None without a known prompt."""
     rows = [score(video, prompt) for video, prompt in zip(videos, prompts, strict=True)]
     known = [row for row in rows if row is not None]
     names = ("colour", "shape", "motion", "prompt_match")
@@ -99,7 +98,7 @@ def find_blobs(frames: Pixels) -> list[Blob | None]:
 
 
 def background_colour(frames: Pixels) -> Floats:
-    """Median colour, (3,) in 0..1, of the frames' outermost pixels; an object that touches a side loses."""
+    """Return the median colour, (3,) in 0..1, of the frames' outermost pixels."""
     unit = _unit(frames)
     border = (unit[:, 0], unit[:, -1], unit[:, :, 0], unit[:, :, -1])
     return np.asarray(np.median(np.concatenate([side.reshape(-1, 3) for side in border]), axis=0))
@@ -110,13 +109,13 @@ def _unit(frames: Pixels) -> Floats:
 
 
 def _top_mean(distance: Floats) -> float:
-    """Mean of the largest hundredth: the foreground's full contrast, whatever noise or blur does to it."""
+    """Return the mean of the largest hundredth: the foreground's full contrast, even under noise or blur."""
     count = max(1, distance.size // 100)
     return float(np.partition(distance.ravel(), -count)[-count:].mean())
 
 
 def _largest(frame: Floats) -> Blob | None:
-    """The largest connected area above half contrast, where blur leaves an edge in its place."""
+    """Return the largest connected area above half contrast, where blur does not move edges."""
     labels, count = ndimage.label(frame > 0.5)
     if count == 0:
         return None
@@ -133,8 +132,8 @@ def _largest(frame: Floats) -> Blob | None:
 def name_colour(frames: Pixels, blobs: Sequence[Blob | None]) -> str | None:
     """Name the foreground's hue; None if it is nearly grey.
 
-    Hue is the direction of (r, g, b) minus its mean: mixing a colour with white, grey or black, as blur and
-    antialiasing do, leaves it as it is.
+    Hue is the direction of (r, g, b) minus its mean. Mixing with white, grey or black, as blur and
+    antialiasing do, does not change it.
     """
     pairs = [(frame, blob.mask) for frame, blob in zip(_unit(frames), blobs, strict=True) if blob is not None]
     colours = np.concatenate([frame[mask > 0.5] for frame, mask in pairs])
@@ -155,7 +154,7 @@ def _direction(colour: tuple[int, int, int]) -> Floats:
 
 
 def name_shape(blobs: Sequence[Blob]) -> str | None:
-    """Name the outline that overlaps most with the blobs' mean outline; None if none does enough."""
+    """Name the outline with the largest overlap with the blobs' mean outline; None if it is too small."""
     height, width = blobs[0].mask.shape
     outline = _mean_outline(blobs)
     overlaps = {
@@ -167,26 +166,26 @@ def name_shape(blobs: Sequence[Blob]) -> str | None:
 
 
 def _mean_outline(blobs: Sequence[Blob]) -> Floats:
-    """Mean over frames, weighted by area: large blobs are seen more sharply."""
+    """Average the outlines over frames, weighted by area, because large blobs are sharper."""
     areas = [blob.radius**2 for blob in blobs]
     return np.asarray(np.average([_outline(blob) for blob in blobs], axis=0, weights=areas))
 
 
 def _outline(blob: Blob) -> Floats:
-    """The mask moved to its centre and scaled to its radius, (_PATCH, _PATCH)."""
+    """Return the mask, centred and scaled to its radius: (_PATCH, _PATCH)."""
     steps = np.linspace(-_REACH, _REACH, _PATCH) * blob.radius
     y, x = np.meshgrid(blob.y + steps, blob.x + steps, indexing="ij")
     return np.asarray(ndimage.map_coordinates(blob.mask, [y, x], order=1, mode="constant"))
 
 
 def _overlap(first: Floats, second: Floats) -> float:
-    """Intersection over union of two soft masks."""
+    """Return the intersection over union of two soft masks."""
     return float(np.minimum(first, second).sum() / np.maximum(first, second).sum())
 
 
 @lru_cache
 def _templates(height: int, width: int) -> dict[str, list[Floats]]:
-    """Outlines of every shape in frames of this size: small to large, sharp to blurred."""
+    """Render the outlines of every shape in frames of this size: small to large, sharp to blurred."""
     return {
         shape: [
             outline
@@ -199,7 +198,7 @@ def _templates(height: int, width: int) -> dict[str, list[Floats]]:
 
 
 def _template(shape: str, height: int, width: int, size: float, blur: float) -> Floats | None:
-    # A sliding shape is in the frame's centre when half of its way is done.
+    # A sliding shape is in the frame's centre at half of its time.
     scene = Scene(shape=shape, colour="red", motion="sliding right", background="black")
     frames = render(scene, times=[MOTION_S / 2], height=height, width=width, size=size)
     blurred = ndimage.gaussian_filter(frames, (0, blur, blur, 0)) if blur else frames
@@ -208,7 +207,7 @@ def _template(shape: str, height: int, width: int, size: float, blur: float) -> 
 
 
 def name_motion(blobs: Sequence[Blob | None]) -> str | None:
-    """Name the motion whose path is most like the blobs'; None if none is, or if it is faint."""
+    """Name the motion whose path is most similar to the blobs'; None if it is too different or too faint."""
     seen = [index for index, blob in enumerate(blobs) if blob is not None]
     if len(seen) < 2:
         return None
@@ -221,7 +220,7 @@ def name_motion(blobs: Sequence[Blob | None]) -> str | None:
 
 
 def _path(blobs: Sequence[Blob]) -> Floats:
-    """Place right and down in sides of the frame, and log radius, of each blob: (F, 3)."""
+    """Return x and y in sides of the frame, and the weighted log radius, of each blob: (F, 3)."""
     side = min(blobs[0].mask.shape)
     return np.array(
         [(blob.x / side, blob.y / side, _GROWTH_WEIGHT * math.log(blob.radius)) for blob in blobs]
@@ -238,7 +237,7 @@ def _cosine(first: Floats, second: Floats) -> float:
 
 @lru_cache
 def _motion_paths(frames: int) -> dict[str, Floats]:
-    """The path of every motion, (frames, 3), as a model is shown a sample clip."""
+    """Render the path of every motion, (frames, 3), over the time span of a model's clip."""
     times = np.linspace(0, _FULL_SECONDS, frames).tolist()
     paths = {}
     for motion in MOTIONS:

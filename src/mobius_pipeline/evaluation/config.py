@@ -1,4 +1,4 @@
-"""Configuration of the evaluation and the comparison."""
+"""Configuration of evaluation and comparison."""
 
 from typing import Any, Self
 
@@ -10,30 +10,30 @@ from mobius_pipeline.runtime.config import Config, Seed
 class EvaluateConfig(Config):
     """`conf/<env>/parameters_evaluate.yml`."""
 
-    seed: Seed = Field(description="of the draws of reference clips")
+    seed: Seed = Field(description="seed for drawing reference clips")
     reference_clips: int = Field(gt=3, description="real clips that the Fréchet distance draws from")
 
 
 class CompareConfig(Config):
-    """`conf/<env>/parameters_compare.yml`: which trainings are compared, and how their steps are timed."""
+    """`conf/<env>/parameters_compare.yml`: the trainings to compare, and how their steps are timed."""
 
     runs: list[str] | None = Field(
-        default=None, description="run ids, their beginnings, or DVC experiments; null: those in data/"
+        default=None, description="run ids, their prefixes, or DVC experiments; null: those in data/"
     )
     filter: str | None = Field(default=None, description="an MLflow search, instead of `runs`")
     paired_steps: int | None = Field(
-        gt=1, description="steps of each training that are timed in turns; null: each training's own times"
+        gt=1, description="steps per training that are timed in turns; null: each training's own times"
     )
 
     @property
     def chooses(self) -> bool:
-        """Whether trainings were named; else the newest of both modes are compared."""
+        """Whether trainings are named; if not, the newest of both modes are compared."""
         return self.runs is not None or self.filter is not None
 
     @field_validator("runs", mode="before")
     @classmethod
     def _words(cls, runs: Any) -> Any:
-        """Take what `kedro run --params` can hand over: names separated by spaces."""
+        """Split names at spaces, which is how `kedro run --params` passes a list."""
         return runs.split() if isinstance(runs, str) else runs
 
     @model_validator(mode="after")

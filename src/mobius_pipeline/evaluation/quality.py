@@ -1,4 +1,4 @@
-"""The quality of a set of videos, and of the references that put it into proportion.
+"""Quality of a set of videos, and of reference videos to compare it with.
 
 Videos are uint8 (N, F, H, W, 3).
 """
@@ -29,7 +29,7 @@ from mobius_pipeline.runtime.progress import track
 
 
 def vae_encoder(base: Path) -> Encode:
-    """What the Fréchet distance sees of a video: the base model's own VAE, frame by frame."""
+    """Build the feature extractor of the Fréchet distance: the base model's own VAE, frame by frame."""
     vae = load_vae(base)
 
     def encode(frames: Pixels) -> Tensor:
@@ -39,16 +39,20 @@ def vae_encoder(base: Path) -> Encode:
 
 
 def load_videos(raw_clips: Path, paths: Sequence[str], clip: ClipFormat, title: str) -> Pixels:
-    """Decode clips, (N, F, H, W, 3)."""
+    """Decode the clips `paths` below `raw_clips`: uint8 (N, F, H, W, 3).
+
+    Raises:
+        MediaError: If a clip is missing, damaged or too short.
+    """
     return np.stack([load_clip(raw_clips / path, clip) for path in track(paths, title, len(paths), "clips")])
 
 
 def reference_features(store: LatentsStore, limit: int) -> Tensor:
-    """Features of the real clips that samples are compared with, from their latents: float64 (M, 8 C).
+    """Compute the features of real clips to compare samples with, from their latents: float64 (M, 8 C).
 
     Args:
-        store: The latents; clips of fewer frames than samples have are left out.
-        limit: How many clips at most: held-out ones first, then those that were trained on.
+        store: The latents store; clips with fewer frames than samples are left out.
+        limit: Maximal number of clips: held-out clips first, then training clips.
     """
     clips = [*store.clips("heldout"), *store.clips("train")]
     long_enough = [clip for clip in clips if clip.frames >= store.clip.frames][:limit]
@@ -59,19 +63,19 @@ def reference_features(store: LatentsStore, limit: int) -> Tensor:
 def quality(
     videos: Pixels, prompts: Sequence[str], real: Tensor, encode: Encode, seed: int
 ) -> dict[str, Any]:
-    """Measure a set of videos.
+    """Measure the quality of a set of videos.
 
     Args:
-        videos: The videos, each for the prompt at its place.
+        videos: One video per prompt, in the same order.
         prompts: The prompts.
         real: Features of real clips, (M, D).
-        encode: The extractor that gave them.
-        seed: Of the draw of the real clips that the Fréchet distance takes.
+        encode: The extractor of these features.
+        seed: Seed for drawing the real clips of the Fréchet distance.
 
     Returns:
-        Shares of videos that show their prompt's colour, shape, motion and all of them (None where the
-        prompts are not of the sample clips' kind), Fréchet distance with its real-to-real reference,
-        flicker (None below 3 frames), dynamic degree (None below 2).
+        Shares of videos that show their prompt's colour, shape, motion and all of them (None if the prompts
+        are not captions of sample clips), Fréchet distance with its real-to-real reference, flicker (None for
+        fewer than 3 frames), dynamic degree (None for one frame).
     """
     frechet = compare_to_real(video_features(videos, encode), real, seed=seed)
     return {
@@ -88,7 +92,7 @@ def quality(
 def references(
     real: Pixels, others: Pixels, prompts: Sequence[str], features: Tensor, encode: Encode, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """What the real clips, their first frames held still, and unrelated clips score for the same prompts."""
+    """Measure the reference videos of prompts: real clips, their first frames repeated, unrelated clips."""
     still = np.repeat(real[:, :1], real.shape[1], axis=1)
     sets = {"real": real, "still": still, "random": others}
     return {name: quality(videos, prompts, features, encode, seed) for name, videos in sets.items()}

@@ -1,6 +1,7 @@
-"""Measures of sampled videos that need no caption: flicker, motion, and Fréchet distance to real clips.
+"""Measures of sampled videos without captions: flicker, motion, and Fréchet distance to real clips.
 
-Videos are uint8 (N, F, H, W, 3). None of these ranks videos by itself: each is read beside the real clips'.
+Videos are uint8 (N, F, H, W, 3). None of these ranks videos by itself: compare each with the real clips'
+value.
 """
 
 from collections.abc import Callable
@@ -18,18 +19,18 @@ from mobius_pipeline.runtime.errors import MobiusError
 Pixels = npt.NDArray[np.uint8]
 Encode = Callable[[Pixels], Tensor]  # frames, uint8 (F, H, W, 3) -> posterior means (F, C, h, w)
 
-EXTRACTOR = "vae-spacetime-pool"  # name of what `video_features` gives, to be shown beside the distance
-_POOLED = 2  # cells a side that latents are averaged to
+EXTRACTOR = "vae-spacetime-pool"  # name of the features of `video_features`, shown beside the distance
+_POOLED = 2  # latents are averaged to this number of cells per side
 
 
 @dataclass(frozen=True)
 class FrechetComparison:
-    """Sampled against real, beside real against other real, all three sets of `videos` videos.
+    """Fréchet distance of sampled to real videos, and of real to other real videos.
 
     Attributes:
         distance: Between `videos` sampled and `videos` real videos.
-        reference: Between two disjoint sets of `videos` real videos: what a perfect model would score.
-        videos: Size of each set.
+        reference: Between two disjoint sets of `videos` real videos: the value of a perfect model.
+        videos: Number of videos in each set.
     """
 
     distance: float
@@ -39,11 +40,11 @@ class FrechetComparison:
 
 
 def flicker(videos: Pixels) -> float:
-    """Mean absolute second difference of frames in 0..1: change that the next frame takes back.
+    """Compute the mean absolute second difference of frames in 0..1: change that the next frame reverts.
 
-    VBench's temporal flickering (arXiv 2311.17982, §3) is the first difference, which steady motion raises
-    as well; the second one is blind to a steady fade and small for steady motion. It is no
-    lower-is-better: a still video scores a perfect 0. Close to the real clips' value is good.
+    VBench's temporal flickering (arXiv 2311.17982, §3) is the first difference, which steady motion raises as
+    well; the second difference is zero for a steady fade and small for steady motion. Lower is not better: a
+    still video has 0. A value close to that of the real clips is good.
 
     Raises:
         MobiusError: If a video has fewer than 3 frames.
@@ -53,11 +54,11 @@ def flicker(videos: Pixels) -> float:
 
 
 def dynamic_degree(videos: Pixels) -> float:
-    """Mean absolute difference of neighbouring frames in 0..1: how much moves.
+    """Compute the mean absolute difference of consecutive frames in 0..1: the amount of motion.
 
-    VBench's dynamic degree (arXiv 2311.17982, §3) takes optical flow from RAFT; this is a plain substitute
-    for a fixed camera, and the complement of VBench's flickering score. Too little is a still,
-    too much is noise: close to the real clips' value is good.
+    VBench's dynamic degree (arXiv 2311.17982, §3) uses optical flow from RAFT; this is a simple substitute
+    for a fixed camera, and the complement of VBench's flickering score. A still has too little, noise too
+    much: a value close to that of the real clips is good.
 
     Raises:
         MobiusError: If a video has fewer than 2 frames.
@@ -79,39 +80,39 @@ def _check(videos: Pixels, frames: int) -> None:
 
 
 def video_features(videos: Pixels, encode: Encode) -> Tensor:
-    """Describe each video by where which latent channels are strong, and where they change.
+    """Describe each video by where its latent channels are strong, and where they change.
 
     "vae-spacetime-pool": the VAE's posterior mean, averaged over time and to 2 x 2 cells, then the same of
-    the absolute differences between neighbouring frames. The VAE is the base's own, so distances compare
-    within one base only, and not with a published FVD (I3D features).
+    the absolute differences between neighbouring frames. The VAE is the base's own, so distances are
+    comparable within one base only, and not with a published FVD (I3D features).
 
     Args:
-        videos: uint8 (N, F, H, W, 3), at least two frames.
-        encode: Gives the frames' posterior means, uint8 (F, H, W, 3) -> (F, C, h, w).
+        videos: uint8 (N, F, H, W, 3), with at least two frames.
+        encode: Returns the frames' posterior means, uint8 (F, H, W, 3) -> (F, C, h, w).
 
     Returns:
-        float64 (N, 8 C): first half appearance, second half motion.
+        float64 (N, 8 C): the first half is appearance, the second half motion.
     """
     _check(videos, frames=2)
     return torch.stack([latent_features(encode(video)) for video in videos])
 
 
 def latent_features(latents: Tensor) -> Tensor:
-    """The features of a video from its posterior means: (F, C, h, w) -> float64 (8 C,)."""
+    """Compute the features of a video from its posterior means: (F, C, h, w) -> float64 (8 C,)."""
     latents = latents.detach().double().cpu()
     parts = (latents, latents.diff(dim=0).abs())
     return torch.cat([functional.adaptive_avg_pool2d(part.mean(dim=0), _POOLED).flatten() for part in parts])
 
 
 def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
-    """Fréchet distance between Gaussians fitted to two sets of features, (N, D) and (M, D).
+    """Compute the Fréchet distance between Gaussians fitted to two sets of features, (N, D) and (M, D).
 
-    Heusel et al. 2017 (arXiv 1706.08500), equation 6, by torchmetrics, in float64. It is biased upwards in
+    Heusel et al. 2017 (arXiv 1706.08500), equation 6, by torchmetrics, in float64. It is biased upwards for
     small sets (Chong and Forsyth 2020, arXiv 1911.07023): with N near or below D even two samples of one
-    distribution lie far apart, so compare sets of the same size, and see `compare_to_real`.
+    distribution are far apart, so compare sets of the same size; see `compare_to_real`.
 
     Raises:
-        MobiusError: If a set has fewer than two features or the sizes of a feature differ.
+        MobiusError: If a set has fewer than two features, or the sizes of a feature differ.
     """
     sizes = features_a.shape, features_b.shape
     if features_a.shape[1:] != features_b.shape[1:] or min(len(features_a), len(features_b)) < 2:
@@ -127,7 +128,7 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
 
 
 class _Given(nn.Module):
-    """Features that are features already: torchmetrics' place for an extractor."""
+    """Identity extractor: torchmetrics receives precomputed features."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -138,17 +139,17 @@ class _Given(nn.Module):
 
 
 def compare_to_real(sampled: Tensor, real: Tensor, *, seed: int) -> FrechetComparison | None:
-    """Put the distance of sampled to real features beside that of real to other real ones.
+    """Compare the distance of sampled to real features with that of real to other real features.
 
-    Both are taken between sets of one size, so the small-sample bias is in both; it is not removed.
+    Both are computed on sets of one size, so both have the small-sample bias; it is not removed.
 
     Args:
-        sampled: (N, D).
-        real: (M, D), best with M >= 2 N: half of it is the reference.
-        seed: Of the draw of the real halves.
+        sampled: Features of sampled videos, (N, D).
+        real: Features of real videos, (M, D), best with M >= 2 N: half of them are the reference.
+        seed: Seed for drawing the real halves.
 
     Returns:
-        None with fewer than two sampled or four real videos.
+        The comparison, or None with fewer than two sampled or four real videos.
     """
     count = min(len(sampled), len(real) // 2)
     if count < 2:

@@ -1,4 +1,4 @@
-"""The UNet of a base model, from its folder."""
+"""Loading of a base model's UNet."""
 
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,18 @@ CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
 
 def load_base(base: Path) -> BaseUNet:
-    """Load the UNet of a T2I or T2V directory in diffusers' format, float32.
+    """Load the UNet of a T2I or T2V directory in diffusers' format, in float32.
 
     Raises:
-        MobiusError: If there is none, it is of another class, or its weights are not its configuration's,
-            with the keys.
+        MobiusError: If it is missing or of another class, or its weights do not match its configuration;
+            names the keys.
     """
     folder = base / "unet"
     config = read_config(folder)
     complete = complete_config(config)
     if complete is None:
         raise MobiusError(
-            f"{folder / CONFIG} names the class {config.get('_class_name')}; a base has one of "
+            f"{folder / CONFIG} names the class {config.get('_class_name')}; a base needs one of "
             f"{', '.join(UNETS)}."
         )
     changed = {key: complete[key] for key, value in config.items() if complete[key] != value}
@@ -38,7 +38,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read a model's `config.json`.
 
     Raises:
-        MobiusError: If there is none, or it is not JSON.
+        MobiusError: If it is missing or not JSON.
     """
     try:
         config: dict[str, Any] = read_json(folder / CONFIG)

@@ -1,4 +1,4 @@
-"""Results as whole folders, which need neither this project's data nor, where diffusers can, its code."""
+"""Export of trained models as complete folders, for use without this project's data."""
 
 import json
 import shutil
@@ -21,25 +21,26 @@ _PIPELINE = "TextToVideoSDPipeline"
 def export(trained: Path, base: Path, target: Path) -> Path:
     """Write a training's result and its base as one folder.
 
-    Of serial a text-to-video directory with a complete `UNet3DConditionModel`: diffusers'
-    `TextToVideoSDPipeline` loads it, and it can be the base of another training. Of parallel the base with
-    the trained part in a folder of its own, which `MobiusTextToVideoPipeline.from_pretrained(target)` loads.
+    For serial this is a text-to-video directory with a complete `UNet3DConditionModel`: diffusers'
+    `TextToVideoSDPipeline` loads it without this project's code, and it can be the base of another training.
+    For parallel it is the base with the trained part in a subfolder, which
+    `MobiusTextToVideoPipeline.from_pretrained(target)` loads.
 
     Args:
-        trained: A training's folder (`data/06_models/<mode>`).
-        base: The base that it was trained over.
-        target: The folder to write; an earlier export there is replaced when this one is whole.
+        trained: A training's result folder (`data/06_models/<mode>`).
+        base: The base that it was trained on.
+        target: The folder to write; an earlier export there is replaced when this one is complete.
 
     Returns:
         `target`.
 
     Raises:
-        MobiusError: If a folder cannot be read, the base is another one, or `UNet3DConditionModel` cannot
-            hold the model, with the reason.
+        MobiusError: If a folder cannot be read, the base is a different one, or a `UNet3DConditionModel`
+            cannot represent the model, with the reason.
     """
     _refuse_to_lose(target, trained, base)
     if missing := [part for part in ("model_index.json", *_PARTS) if not (base / part).exists()]:
-        raise MobiusError(f"{base} lacks {', '.join(missing)}. Name a whole model in diffusers' layout.")
+        raise MobiusError(f"{base} lacks {', '.join(missing)}. Name a complete model in diffusers' layout.")
     model = load_trained(trained, base)
     if isinstance(model, UNet3DConditionModel):
         _refuse_uneven_heads(load_base(base), base)
@@ -60,22 +61,20 @@ def export(trained: Path, base: Path, target: Path) -> Path:
 
 
 def _refuse_to_lose(target: Path, trained: Path, base: Path) -> None:
-    """Only what an export wrote is replaced, and never what is read."""
+    """Refuse to replace the folders that are read, or a folder that is not an export."""
     place, sources = target.resolve(), (trained.resolve(), base.resolve())
     if any(place == source or place in source.parents for source in sources):
-        raise MobiusError(f"{target} holds what is exported. Name another folder.")
+        raise MobiusError(f"{target} contains the model that is exported. Name another folder.")
     if target.exists() and not (target / "model_index.json").is_file():
-        raise MobiusError(
-            f"{target} is there already and no exported model. Name another folder, or remove it."
-        )
+        raise MobiusError(f"{target} exists and is not an exported model. Name another folder, or remove it.")
 
 
 def _refuse_uneven_heads(unet: BaseUNet, base: Path) -> None:
-    """A `UNet3DConditionModel` on disk has heads of one width; in memory ours keep the base's own."""
+    """Refuse heads of several widths: in a `UNet3DConditionModel` on disk all have the same."""
     widths = read_layout(unet).head_widths
     if len(set(widths)) > 1:
         raise MobiusError(
-            f"{base} has attention heads of {json.dumps(widths)} channels in its levels, and the "
+            f"{base} has attention heads of {json.dumps(widths)} channels in its levels, but the "
             "configuration of a UNet3DConditionModel has one width for all: diffusers would load another "
             "model. Load the training with MobiusTextToVideoPipeline.from_pretrained(base, trained) instead."
         )

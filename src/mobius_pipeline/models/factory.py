@@ -1,4 +1,4 @@
-"""Every mode behind one door: a base UNet and a variant in, a model to train out."""
+"""Build the model of any mode from a base UNet and a variant."""
 
 from typing import Literal
 
@@ -16,14 +16,14 @@ from mobius_pipeline.models.video_unet import spread
 
 
 def build_model(variant: Variant, base: BaseUNet, *, seed: int) -> nn.Module:
-    """Build a model over a T2I or T2V UNet, which becomes part of it; fresh weights depend on `seed` alone.
+    """Build a model over a T2I or T2V UNet, which becomes part of it; new weights depend on `seed` alone.
 
     Returns:
-        A module called as diffusers' `UNet3DConditionModel`: (B, C, F, H, W), (B,),
-        (B, L, D) -> (B, C, F, H, W). At this point it equals its base.
+        A module called like diffusers' `UNet3DConditionModel`: (B, C, F, H, W), (B,),
+        (B, L, D) -> (B, C, F, H, W). Before training, its output is that of the base.
 
     Raises:
-        MobiusError: If the base has a part that the video models do not know, or the variant does not fit it.
+        MobiusError: If the video models do not support the base, or the variant does not fit it.
     """
     build = {"parallel": MobiusUNet3DConditionModel, "serial": build_serial, "sum": SumUNet3DConditionModel}
     with torch.random.fork_rng():
@@ -33,18 +33,18 @@ def build_model(variant: Variant, base: BaseUNet, *, seed: int) -> nn.Module:
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The named parameters that training changes: what a checkpoint holds."""
+    """Return the parameters that training changes and checkpoints hold, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def start_of(base: BaseUNet) -> nn.Module:
-    """The base itself, frozen and called as a video model: where every mode starts."""
+    """Return the base itself, frozen and called like a video model: the start of every mode."""
     frozen = base.requires_grad_(False).eval()
     return FramewiseUNet(frozen) if isinstance(frozen, UNet2DConditionModel) else frozen
 
 
 class FramewiseUNet(nn.Module):
-    """A T2I model on every frame on its own, called as a video model."""
+    """A T2I model applied to each frame separately, called like a video model."""
 
     def __init__(self, spatial: UNet2DConditionModel) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class FramewiseUNet(nn.Module):
         encoder_hidden_states: Tensor,
         return_dict: Literal[False] = False,
     ) -> tuple[Tensor]:
-        """(B, C, F, H, W), (B,), (B, L, D) -> (B, C, F, H, W) in a tuple."""
+        """Predict every frame: (B, C, F, H, W), (B,), (B, L, D) -> (B, C, F, H, W) in a tuple."""
         count = sample.shape[2]
         frames, steps, text = spread(sample, timestep, encoder_hidden_states)
         prediction = self.spatial(frames, steps.repeat_interleave(count), text, return_dict=return_dict)

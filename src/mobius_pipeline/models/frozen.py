@@ -1,11 +1,11 @@
-"""The frozen base under a trained stream: a stock UNet whose features are handed out as they appear.
+"""The frozen base of a parallel model: a stock UNet that yields its features while it runs.
 
-The base is a T2I UNet (`UNet2DConditionModel`), which sees every frame on its own, or a whole T2V UNet
-(`UNet3DConditionModel`), temporal layers included. Its *tail*, the last decoder layers, is run by `tail.Tail`
-instead, with gradients; what comes before is its *front*.
+The base is a T2I UNet (`UNet2DConditionModel`), which sees each frame separately, or a complete T2V UNet
+(`UNet3DConditionModel`) with its temporal layers. Its *tail*, the last decoder layers, is run with gradients
+by `tail.Tail`; the part before it is its *front*.
 
 Shapes: `N` = batch x frames, `C` latent channels, `H W` latent size, `c` a level's channels, `L D` text,
-`E` the timestep's embedding.
+`E` width of the timestep embedding.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 @dataclass(frozen=True)
 class FrozenLayer:
-    """A ResNet block and a transformer block, each with the temporal layer behind it; None: it has none."""
+    """A ResNet block and a transformer block, each followed by a temporal layer; None for a missing one."""
 
     resnet: nn.Module
     temporal_conv: nn.Module | None
@@ -33,17 +33,17 @@ class FrozenLayer:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """The layers that there are."""
+        """The layers that are not None."""
         every = (self.resnet, self.temporal_conv, self.attention, self.temporal_attention)
         return [module for module in every if module is not None]
 
     def convolve(self, h: Tensor, conditioning: Conditioning) -> Tensor:
-        """(N, c_in, H, W) -> the feature r, (N, c, H, W)."""
+        """Run the convolutions: (N, c_in, H, W) -> the feature r, (N, c, H, W)."""
         h = self.resnet(h, conditioning.embedding)
         return h if self.temporal_conv is None else self.temporal_conv(h, num_frames=conditioning.frames)
 
     def attend(self, h: Tensor, conditioning: Conditioning) -> Tensor:
-        """The feature r -> the feature a, both (N, c, H, W); a = r without a transformer block."""
+        """Run the attention layers: the feature r -> the feature a, both (N, c, H, W); without any, a = r."""
         if self.attention is not None:
             h = self.attention(h, encoder_hidden_states=conditioning.text, return_dict=False)[0]
         if self.temporal_attention is not None:
@@ -53,7 +53,7 @@ class FrozenLayer:
 
 @dataclass(frozen=True)
 class DecoderLayer:
-    """A layer of the up path, its level, and the upsampler before it where the level begins with it."""
+    """A layer of the up path, its level, and the upsampler before it if it is the first of its level."""
 
     level: int
     upsampler: nn.Module | None
@@ -61,18 +61,18 @@ class DecoderLayer:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """Upsampler and layers."""
+        """Upsampler and layers, without missing ones."""
         return [*([] if self.upsampler is None else [self.upsampler]), *self.layer.modules]
 
 
 def layers(block: nn.Module) -> list[FrozenLayer]:
-    """The layers of a down, mid or up block in their order; the last one of a mid block has no attention."""
+    """Return the layers of a down, mid or up block in order; the last one of a mid block has no attention."""
     names = ("resnets", "temp_convs", "attentions", "temp_attentions")
     return [FrozenLayer(*found) for found in zip_longest(*(getattr(block, name, ()) for name in names))]
 
 
 def decoder(unet: BaseUNet) -> list[DecoderLayer]:
-    """The layers of the up path in their order."""
+    """Return the layers of the up path in order."""
     found: list[DecoderLayer] = []
     upsampler = None
     for level, block in zip(reversed(range(len(unet.up_blocks))), unet.up_blocks, strict=True):
@@ -84,12 +84,12 @@ def decoder(unet: BaseUNet) -> list[DecoderLayer]:
 
 
 def prepare(unet: BaseUNet, variant: Variant) -> BaseUNet:
-    """Give the front of a base the variant's number format, memory format and compiler.
+    """Convert the front of a base to the variant's number and memory format, and compile it if asked to.
 
-    Gradients cross tail and head, which stay as they are: in float32.
+    Tail and head carry gradients and stay in float32.
 
     Raises:
-        MobiusError: If the decoder is shorter than the tail, or 8-bit weights are asked for without torchao.
+        MobiusError: If the decoder is shorter than the tail, or a lever cannot be used.
     """
     count = len(decoder(unet))
     if variant.tail > count:
@@ -110,7 +110,7 @@ def prepare(unet: BaseUNet, variant: Variant) -> BaseUNet:
 
 
 def front_modules(unet: BaseUNet, tail: int) -> list[nn.Module]:
-    """What runs before the tail: every layer, the samplers between them, and the timestep's embedding."""
+    """Return the modules before the tail: layers, samplers between them, and the timestep embedding."""
     begin = (unet.time_embedding, unet.conv_in, getattr(unet, "transformer_in", None))
     found = [module for module in begin if module is not None]
     for block in unet.down_blocks:
@@ -124,15 +124,15 @@ def front_modules(unet: BaseUNet, tail: int) -> list[nn.Module]:
 
 
 def _split(unet: BaseUNet, tail: int) -> tuple[list[DecoderLayer], list[DecoderLayer]]:
-    """The decoder's layers before the tail, and those in it."""
+    """Return the decoder's layers before the tail, and those in it."""
     steps = decoder(unet)
     return steps[: len(steps) - tail], steps[len(steps) - tail :]
 
 
 def _compile(front: list[nn.Module]) -> None:
-    """Compile layer by layer: the features are handed out between them."""
-    # All ResNet blocks share one code object, which is compiled once for every width: by default 8 times at
-    # most, and beyond that it runs uncompiled without an error.
+    """Compile each layer separately, because features are yielded between them."""
+    # All ResNet blocks share one code object, which is compiled again for every width. The default limit is
+    # 8; beyond it torch runs the code uncompiled, without an error.
     limit = torch._dynamo.config.recompile_limit
     torch._dynamo.config.recompile_limit = max(limit, len(front))
     for module in front:
@@ -143,7 +143,7 @@ def _convert(module: nn.Module, dtype: SpatialDtype) -> None:
     if dtype == "int8":
         _quantize(module)
     elif dtype != "float32":
-        # A ModelMixin's own `to` warns that it keeps some layers in float32, and has none.
+        # `ModelMixin.to` would warn about layers that it keeps in float32, although there are none.
         nn.Module.to(module, getattr(torch, dtype))
 
 
@@ -159,9 +159,9 @@ def _quantize(module: nn.Module) -> None:
 
 @torch.no_grad()
 def time_embedding(unet: BaseUNet, timestep: Tensor, frames: int) -> Tensor:
-    """What the base's layers read of the timestep, for every frame: (B,) -> (N, E).
+    """Compute the timestep embedding of every frame: (B,) -> (N, E).
 
-    In the order of each class's own forward pass, so that the bits are the same.
+    Operations are in the order of each class's own forward pass, so that results are bit-identical.
     """
     on_frames = isinstance(unet, UNet2DConditionModel)
     steps = timestep.repeat_interleave(frames) if on_frames else timestep
@@ -169,28 +169,28 @@ def time_embedding(unet: BaseUNet, timestep: Tensor, frames: int) -> Tensor:
     return embedding if on_frames else embedding.repeat_interleave(frames, dim=0)
 
 
-# The decorator, not a block inside: a `with torch.no_grad()` would stay in force for the consumer between two
-# features, and nothing of the stream would be trained.
+# The decorator, not a block: in a generator, `with torch.no_grad()` would also apply to the consumer's code
+# between two features, and the stream would not be trained.
 @torch.no_grad()
 def frozen_features(
     unet: BaseUNet, sample: Tensor, conditioning: Conditioning, *, tail: int, skips: list[Tensor]
 ) -> Iterator[Tensor]:
     """Run the front of a base and yield its features in order.
 
-    A generator, so that a feature lives no longer than its reader needs it: the stream draws each one when it
-    gets there, and no more than the base's skips are alive in between.
+    A generator, so that features are not all alive at once: the stream requests each one when it needs it,
+    and only the base's skips are kept in between.
 
     Args:
         unet: The base, in eval mode.
         sample: Noisy latents, (N, C, H, W).
-        conditioning: In the base's number format.
-        tail: Layers of the decoder that are left to the caller.
-        skips: An empty list; at the end it holds what the tail's layers take, the last one first taken.
+        conditioning: Conditioning in the base's number format.
+        tail: Number of decoder layers that are left to the caller.
+        skips: An empty list; at the end it holds the skips of the tail's layers, to be popped from its end.
 
     Yields:
         The first layer's input, (N, c_0, H, W); for every layer of the down path, the mid block and the up
-        path the features r and a (see `FrozenLayer`); and last the tail's input, upsampled where the tail
-        begins with a level, or the head's if there is no tail.
+        path the features r and a (see `FrozenLayer`); last the tail's input, upsampled if the tail starts
+        with a level, or without a tail the head's input.
     """
     h = unet.conv_in(sample)
     if isinstance(unet, UNet3DConditionModel):
@@ -225,5 +225,5 @@ def frozen_features(
 
 
 def upsampled(upsampler: nn.Module | None, h: Tensor, skips: list[Tensor]) -> Tensor:
-    """(N, c, H, W) at the size of the next skip: an odd size comes back as it was."""
+    """Upsample to the size of the next skip, which may be odd: (N, c, H, W); without upsampler return `h`."""
     return h if upsampler is None else upsampler(h, skips[-1].shape[-2:])

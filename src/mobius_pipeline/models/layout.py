@@ -1,4 +1,4 @@
-"""What of a base's configuration the video models build on, read and checked once."""
+"""Read and check the parts of a base UNet's configuration that the video models depend on."""
 
 import inspect
 import math
@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel, UNet3DConditionModel
 
 from mobius_pipeline.runtime.errors import MobiusError
 
-# The video models know these settings at these values only.
+# The video models support these settings only at these values.
 _REQUIRED = {
     "act_fn": "silu",
     "addition_embed_type": None,
@@ -31,7 +31,7 @@ _REQUIRED = {
 }
 BaseUNet: TypeAlias = UNet2DConditionModel | UNet3DConditionModel
 UNETS = {one.__name__: one for one in (UNet2DConditionModel, UNet3DConditionModel)}
-# Settings that may be given once, or once a level.
+# Settings that may be given once or per level.
 _ONE_FOR_ALL = {
     "cross_attention_dim",
     "layers_per_block",
@@ -40,12 +40,12 @@ _ONE_FOR_ALL = {
 }
 _DOWN_BLOCKS = {f"{name}{kind}" for name in ("CrossAttnDownBlock", "DownBlock") for kind in ("2D", "3D")}
 _UP_BLOCKS = {f"{name}{kind}" for name in ("CrossAttnUpBlock", "UpBlock") for kind in ("2D", "3D")}
-_UNIT = 4  # a narrowed head is a multiple of so many channels
+_UNIT = 4  # channels; the width of a narrowed head is a multiple of it
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The levels of a UNet: `channels[i]` wide, with heads `head_widths[i]` wide, `layers` layers each."""
+    """The levels of a UNet: `channels[i]` and heads of `head_widths[i]` channels, `layers` layers in each."""
 
     channels: tuple[int, ...]
     head_widths: tuple[int, ...]
@@ -54,10 +54,11 @@ class Layout:
     downsample_padding: int
 
     def narrowed(self, width: float) -> "Layout":
-        """The same levels at a share of their channels.
+        """Return the same levels with `width` times the channels.
 
-        Fewer heads of about the same width, and one narrower head where not even one fits; two channels or
-        more in each group of a GroupNorm, or a latent of one cell would be normalised to nothing.
+        Heads become fewer at about the same width; if not even one fits, there is one narrower head. Each
+        group of a GroupNorm has two channels or more: with one, a latent of one cell would be normalised to
+        zero.
         """
         shares = [width * count for count in self.channels]
         heads = [max(1, round(share / head)) for share, head in zip(shares, self.head_widths, strict=True)]
@@ -68,9 +69,9 @@ class Layout:
 
 
 def complete_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A UNet's `config.json` with diffusers' defaults for what it leaves out; None if it is not a UNet's.
+    """Complete a UNet's `config.json` with diffusers' defaults; return None if it is not a UNet's.
 
-    A list of equal values is that value, where diffusers takes either.
+    A list of equal values becomes that value, where diffusers accepts either.
     """
     is_video = any("3D" in str(name) for name in config.get("down_block_types", ()))
     name = config.get("_class_name", (UNet3DConditionModel if is_video else UNet2DConditionModel).__name__)
@@ -89,11 +90,11 @@ def _as_scalar(key: str, value: Any) -> Any:
 def read_layout(unet: BaseUNet) -> Layout:
     """Read the layout of a T2I or T2V UNet.
 
-    `attention_head_dim` of `UNet3DConditionModel` is the width of a head; of `UNet2DConditionModel` it is,
-    despite its name, a number of heads (https://github.com/huggingface/diffusers/issues/2011).
+    `attention_head_dim` is the width of a head in `UNet3DConditionModel`; in `UNet2DConditionModel` it is,
+    despite its name, the number of heads (https://github.com/huggingface/diffusers/issues/2011).
 
     Raises:
-        MobiusError: If the UNet has a part that the video models do not know, with its key and value.
+        MobiusError: If the video models do not support the UNet; names the keys and values.
     """
     _check(unet)
     config = unet.config
@@ -123,6 +124,6 @@ def _check(unet: BaseUNet) -> None:
             wrong[key] = config[key]
     if wrong:
         raise MobiusError(
-            f"The base UNet's config.json has settings that the video models do not know: {wrong}. Take a "
+            f"The base UNet's config.json has settings that the video models do not support: {wrong}. Use a "
             "UNet2DConditionModel in the layout of Stable Diffusion 1.x or 2.x, or a UNet3DConditionModel."
         )

@@ -1,4 +1,4 @@
-"""The Mobius UNet (arXiv 2407.06617): a frozen base, a trained stream beside it, and a tail that draws."""
+"""The Mobius UNet (arXiv 2407.06617): a frozen base, a trained stream beside it, and a tail."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ from mobius_pipeline.models.video_unet import VideoUNet, spread
 
 
 class Fuse(nn.Module):
-    """A 1x1 convolution of the base's feature and the stream's state, started as [identity | W].
+    """A 1x1 convolution of the base's feature and the stream's state, initialised as [identity | W].
 
-    The identity is added rather than stored, and what is trained beside it starts at zero: so the base's
-    feature passes exactly, also where convolutions round (TF32, bfloat16). `W` has its ordinary start: the
-    stream gets gradients from the first step on.
+    The identity is added and not stored, and the trained weights beside it start at zero. So the base's
+    feature passes exactly, even where convolutions round (TF32, bfloat16). `W` has its default
+    initialisation, so that the stream gets gradients from the first step on.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -37,28 +37,28 @@ class Fuse(nn.Module):
         nn.init.zeros_(self.conv.weight.data[:, :channels])
 
     def forward(self, s: Tensor, h: Tensor) -> Tensor:
-        """(N, c, H, W) and (N, t, H, W) -> (N, c, H, W)."""
+        """Fuse (N, c, H, W) and (N, t, H, W) to (N, c, H, W)."""
         return s + self.conv(torch.cat([s, h], dim=1))  # type: ignore[no-any-return]
 
 
 class MobiusUNet3DConditionModel(VideoUNet):
-    """A frozen base whose decoder ends in a tail, and a stream beside it; nothing flows from stream to front.
+    """A frozen base whose decoder ends in a tail, and a stream beside it that the front does not depend on.
 
-    Called as diffusers' `UNet3DConditionModel`. Every branch that is trained starts at zero, so at step 0 the
-    model is its base, exactly: a T2I model on every frame, or a whole T2V model.
+    Called like diffusers' `UNet3DConditionModel`. Every trained branch starts at zero, so at step 0 the model
+    equals its base exactly: a T2I model applied to each frame, or a complete T2V model.
 
     Shapes: `B` clips, `F` frames, `C` latent channels, `H W` latent size, `L` text tokens, `D` text width.
     """
 
     def __init__(self, base: BaseUNet, variant: Variant) -> None:
-        """Build a fresh stream and tail over `base`, which is frozen and put in eval mode.
+        """Build a new stream and tail over `base`, which is frozen and put in eval mode.
 
         Args:
             base: The T2I or T2V UNet.
-            variant: Of mode `parallel`.
+            variant: A variant of mode `parallel`.
 
         Raises:
-            MobiusError: If the base has a part that is not known here, or too few layers for the tail.
+            MobiusError: If the base is not supported, or its decoder has fewer layers than the tail.
         """
         assert variant.mode == "parallel"
         layout, steps = read_layout(base), decoder(base)
@@ -82,13 +82,13 @@ class MobiusUNet3DConditionModel(VideoUNet):
             sample: Noisy latents, (B, C, F, H, W).
             timestep: (B,), a scalar tensor, or a number.
             encoder_hidden_states: Text embeddings, (B, L, D).
-            return_dict: Give a `UNet3DConditionOutput` instead of a tuple.
+            return_dict: Return a `UNet3DConditionOutput` instead of a tuple.
 
         Returns:
             The prediction, (B, C, F, H, W).
 
         Raises:
-            MobiusError: If the shapes do not fit each other.
+            MobiusError: If the shapes do not match each other.
         """
         frames, steps, text = spread(sample, timestep, encoder_hidden_states)
         count, front = sample.shape[2], self.frozen.conv_in.weight.dtype
@@ -107,7 +107,7 @@ class MobiusUNet3DConditionModel(VideoUNet):
         return UNet3DConditionOutput(sample=prediction) if return_dict else (prediction,)
 
     def _fused(self, features: Iterator[Tensor], conditioning: Conditioning) -> Tensor:
-        """Run front and stream side by side: the tail's input, (N, c, H, W)."""
+        """Run front and stream side by side and return the tail's input, (N, c, H, W)."""
         h = self.stream(features, conditioning) if self.stream else None
         s = as_trained(deque(features, maxlen=1).pop(), self.dtype)
         return s if h is None or self.fuse is None else self.fuse(s, h)
@@ -128,5 +128,5 @@ def _stream(base: BaseUNet, layout: Layout, variant: Variant, up_layers: int) ->
 
 
 def _fused_channels(layout: Layout, steps: list[DecoderLayer], before: int) -> int:
-    """The channels of the tail's input: those of the decoder layer before it, or of the mid block."""
+    """Return the channels of the tail's input: those of the decoder layer before it, or of the mid block."""
     return layout.channels[steps[before - 1].level if before else -1]

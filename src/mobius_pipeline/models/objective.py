@@ -1,4 +1,4 @@
-"""The denoising objective, apart from any network: noisy latents, target, weight."""
+"""The denoising objective, independent of the network: noisy latents, target and loss weight."""
 
 import torch
 from diffusers import DDPMScheduler
@@ -9,7 +9,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 class Objective:
-    """Epsilon- or v-prediction over a discrete noise schedule, with the weights of min-SNR-gamma.
+    """Epsilon- or v-prediction over a discrete noise schedule, with min-SNR-gamma weights.
 
     Shapes: `B` clips, (B, C, F, h, w) latents.
     """
@@ -17,26 +17,27 @@ class Objective:
     def __init__(
         self, scheduler: DDPMScheduler, *, min_snr_gamma: float | None, zero_terminal_snr: bool
     ) -> None:
-        """Take schedule and prediction type from the base model's scheduler.
+        """Read schedule and prediction type from the base model's scheduler.
 
         Args:
-            scheduler: The base model's.
-            min_snr_gamma: Clip of the signal-to-noise ratio in the loss weight (Hang et al. 2023, eq. 7).
+            scheduler: The base model's scheduler.
+            min_snr_gamma: Upper limit of the SNR in the loss weight (Hang et al. 2023, eq. 7); None: no
+                weights.
             zero_terminal_snr: Rescale the schedule to end in pure noise (Lin et al. 2024, alg. 1).
 
         Raises:
-            MobiusError: For a prediction type, or a combination, that is not defined.
+            MobiusError: If the prediction type or the combination of options is not supported.
         """
         self.prediction_type = scheduler.config.prediction_type
         if self.prediction_type not in ("epsilon", "v_prediction"):
             raise MobiusError(
                 f"The base model's scheduler_config.json has prediction_type {self.prediction_type!r}; "
-                "known are epsilon and v_prediction."
+                "supported are epsilon and v_prediction."
             )
         if zero_terminal_snr and self.prediction_type == "epsilon":
             raise MobiusError(
-                "train.objective.zero_terminal_snr needs a v-prediction base: at zero signal, predicting "
-                "epsilon says nothing. Set it to false, or take another base model."
+                "train.objective.zero_terminal_snr needs a v-prediction base: without any signal, "
+                "epsilon is the input itself. Set it to false, or use another base model."
             )
         betas = rescale_zero_terminal_snr(scheduler.betas) if zero_terminal_snr else scheduler.betas
         self.alphas_cumprod: Tensor = torch.cumprod(1 - betas, dim=0)
@@ -48,19 +49,19 @@ class Objective:
         return len(self.alphas_cumprod)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps (Ho et al. 2020, eq. 4)."""
+        """Return x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps (Ho et al. 2020, eq. 4)."""
         signal, sigma = self._levels(timestep)
         return signal * latents + sigma * noise
 
     def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """What to predict: eps, or v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (Salimans and Ho 2022)."""
+        """Return the target: eps, or v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (Salimans and Ho 2022)."""
         if self.prediction_type == "epsilon":
             return noise
         signal, sigma = self._levels(timestep)
         return signal * noise - sigma * latents
 
     def weight(self, timestep: Tensor) -> Tensor:
-        """Loss weight of each timestep, (B,): min(SNR, gamma) / SNR for epsilon, / (SNR + 1) for v."""
+        """Return loss weights, (B,): min(SNR, gamma) divided by SNR for epsilon, by SNR + 1 for v."""
         if self._gamma is None:
             return torch.ones(timestep.shape, device=timestep.device)
         alpha = self.alphas_cumprod.to(timestep.device)[timestep]
@@ -69,7 +70,7 @@ class Objective:
         return clipped / snr if self.prediction_type == "epsilon" else clipped / (snr + 1)
 
     def loss(self, prediction: Tensor, target: Tensor, timestep: Tensor) -> Tensor:
-        """Weighted mean squared error of each clip, (B,)."""
+        """Return the weighted mean squared error of each clip, (B,)."""
         return self.weight(timestep) * (prediction - target).square().flatten(1).mean(1)
 
     def _levels(self, timestep: Tensor) -> tuple[Tensor, Tensor]:

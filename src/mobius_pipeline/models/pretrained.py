@@ -1,4 +1,4 @@
-"""Models on disk: built from a base directory, saved as what was trained alone, loaded over a base again."""
+"""Models on disk: build from a base directory, save the trained weights, load them over the base again."""
 
 import logging
 from collections.abc import Mapping
@@ -33,13 +33,13 @@ def build_from_base(variant: Variant, base: Path, *, seed: int) -> nn.Module:
 def save_trained(
     model: nn.Module, folder: Path, base: Path, weights: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Save what training changes, alone, with a reference to the base that it belongs to.
+    """Save only the trained weights, with a reference to the base that they belong to.
 
     Args:
         model: From `build_from_base`.
-        folder: Where to write `config.json` and the weights as safetensors.
+        folder: Folder for `config.json` and the weights as safetensors.
         base: The base directory that the model was built from.
-        weights: Written instead of the model's own, under the same names: its moving averages.
+        weights: Weights to save instead of the model's, under the same names, such as their EMA.
     """
     own = trainable_parameters(model)
     chosen = {name: (weights or own)[name].detach().contiguous().cpu() for name in own}
@@ -53,16 +53,16 @@ def save_trained(
 
 
 def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers: Any) -> nn.Module:
-    """Load what `save_trained` wrote, over a base.
+    """Load a model that `save_trained` wrote, over its base.
 
     Args:
-        folder: What `save_trained` wrote.
+        folder: The folder that `save_trained` wrote.
         base: The base directory.
-        other_base: Allow another base of the same shape than the one that it was trained over.
+        other_base: Allow another base of the same shape than the one that it was trained on.
         levers: Memory options of `Variant` that replace the saved ones.
 
     Raises:
-        MobiusError: If files are missing or damaged, the base is another one, or a weight does not fit.
+        MobiusError: If files are missing or damaged, the base is a different one, or a weight does not fit.
     """
     config = read_config(folder)
     if not all(isinstance(config.get(key), dict) for key in ("variant", "base")):
@@ -81,23 +81,23 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
 
 
 def _saved_variant(folder: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a model was saved with; the first release's serial models are today's.
+    """Return the options that a model was saved with, converted if the first release saved a serial model.
 
     Raises:
-        MobiusError: If it is a parallel or sum model in the wiring of the first release.
+        MobiusError: If it is a parallel or sum model of the first release.
     """
     if "stream_spatial" not in saved:
         return dict(saved)
     if saved["mode"] != "serial":
         raise MobiusError(
             f"{folder} holds a {saved['mode']} model in the wiring of mobius-pipeline 0.1, which this "
-            "version does not have. Load it with 0.1.0 (commit fa21aa7), or train it again."
+            "version does not support. Load it with 0.1.0 (commit fa21aa7), or train it again."
         )
     return {name: value for name, value in saved.items() if name not in ("stream_spatial", "width")}
 
 
 def variant_of(model: nn.Module) -> Variant:
-    """The variant that a model was built from."""
+    """Return the variant that a model was built from."""
     variant = model.variant
     assert isinstance(variant, Variant)
     return variant
@@ -108,5 +108,5 @@ def _check_base(folder: Path, trained_over: Mapping[str, str], base: Path, other
         return
     message = f"{folder} was trained over another base ({trained_over['name']}) than {base}"
     if not other_base:
-        raise MobiusError(f"{message}. Name that one, or allow it with other_base=True.")
-    log.warning("%s: loaded all the same, as asked.", message)
+        raise MobiusError(f"{message}. Use that base, or allow another with other_base=True.")
+    log.warning("%s. Loaded anyway, because other_base=True.", message)

@@ -1,4 +1,4 @@
-"""The serial baseline: diffusers' `UNet3DConditionModel`, unchanged, started as its base."""
+"""The serial baseline: diffusers' unmodified `UNet3DConditionModel`, initialised from its base."""
 
 import math
 from functools import partial
@@ -20,16 +20,16 @@ _LAYERS = ("resnets", "temp_convs", "attentions", "temp_attentions")
 
 
 def build_serial(base: BaseUNet, variant: Variant) -> UNet3DConditionModel:
-    """Build the serial 3D-UNet: over a T2I UNet with fresh temporal layers, a T2V UNet as it is.
+    """Build the serial 3D-UNet: over a T2I UNet with new temporal layers; a T2V UNet is used as it is.
 
-    Spatial weights are frozen, temporal ones trained.
+    Spatial weights are frozen, temporal weights are trained.
 
     Raises:
-        MobiusError: If a spatial weight is missing, unexpected or misshapen, with the keys.
+        MobiusError: If the base is not supported, or a spatial weight is missing, unexpected or misshapen.
     """
     assert variant.mode == "serial"
     if isinstance(base, UNet3DConditionModel):
-        read_layout(base)  # refuses what it does not know
+        read_layout(base)  # refuses unsupported settings
         model = base
     else:
         model = _inflated(base)
@@ -45,7 +45,7 @@ def build_serial(base: BaseUNet, variant: Variant) -> UNet3DConditionModel:
 
 
 def _inflated(spatial: UNet2DConditionModel) -> UNet3DConditionModel:
-    """A `UNet3DConditionModel` with the weights of a T2I UNet, started as it: frame by frame the same."""
+    """Build a `UNet3DConditionModel` with the weights of a T2I UNet; at the start it predicts the same."""
     layout, config = read_layout(spatial), spatial.config
     model = UNet3DConditionModel(
         sample_size=config.sample_size,
@@ -68,7 +68,7 @@ def _inflated(spatial: UNet2DConditionModel) -> UNet3DConditionModel:
 
 
 def is_temporal(name: str) -> bool:
-    """Whether a parameter of the serial UNet belongs to a temporal layer."""
+    """Return whether a parameter of the serial UNet belongs to a temporal layer."""
     return "temp_convs." in name or "temp_attentions." in name or name.startswith("transformer_in.")
 
 
@@ -77,19 +77,19 @@ def _load_spatial(model: UNet3DConditionModel, spatial: UNet2DConditionModel) ->
     weights = {name: _as_linear(tensor, ours.get(name)) for name, tensor in spatial.state_dict().items()}
     copy_exactly(weights, ours, "The T2I UNet's weights do not fit the serial UNet")
     for name, module in spatial.named_modules():
-        if isinstance(module, Attention):  # UNet3D takes one head width for all levels; the weights fit any
+        if isinstance(module, Attention):  # UNet3D has one head width for all levels; the weights fit any
             twin = model.get_submodule(name)
             twin.heads, twin.scale = module.heads, module.scale
 
 
 def _as_linear(weight: Tensor, like: Tensor | None) -> Tensor:
-    """SD 1.x keeps attention projections as 1x1 convolutions, (out, in, 1, 1), UNet3D as linear layers."""
+    """Flatten SD 1.x's attention projections, 1x1 convolutions (out, in, 1, 1), to UNet3D's linear layers."""
     conv_for_linear = like is not None and weight.ndim == 4 and like.ndim == 2
     return weight.flatten(1) if conv_for_linear else weight
 
 
 def _start_as_t2i(model: UNet3DConditionModel) -> None:
-    """Zero every temporal residual branch: without that the T2I model's output is gone."""
+    """Zero every temporal residual branch, so that the model starts with the T2I model's output."""
     for module in model.modules():
         if isinstance(module, TransformerTemporalModel):
             zero(module.proj_out)
@@ -98,14 +98,14 @@ def _start_as_t2i(model: UNet3DConditionModel) -> None:
 
 
 def _silence_dropout(model: UNet3DConditionModel) -> None:
-    """Dropout draws from global state, which neither a resumed run nor the other mode shares."""
+    """Turn off dropout: it draws from global state, which neither a resumed run nor the other mode shares."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
 
 
 def _checkpoint_layers(model: UNet3DConditionModel) -> None:
-    """Compute every layer again on the way back; `UNet3DConditionModel` has no checkpointing of its own."""
+    """Recompute every layer in the backward pass; `UNet3DConditionModel` has no checkpointing itself."""
     blocks = [*model.down_blocks, model.mid_block, *model.up_blocks]
     layers = [layer for block in blocks for name in _LAYERS for layer in getattr(block, name, ())]
     for layer in (model.transformer_in, *layers):

@@ -1,10 +1,10 @@
-"""The trained stream: a narrow UNet beside the frozen base, which reads the base's features.
+"""The trained stream: a narrow UNet beside the frozen base that reads the base's features.
 
-Its state holds only what was learned: it starts at zero, features pass through *taps* into branches and never
+Its state holds only what was learned: it starts at zero, features enter branches through *taps* and do not
 accumulate in it, and neither projections nor resampling have a bias.
 
 Shapes: `N` = batch x frames, `H W` latent size, `c_i` the base's channels of level `i`, `t_i` the stream's
-(its width times `c_i`), `L D` text, `E` the timestep's embedding.
+(its width times `c_i`), `L D` text, `E` width of the timestep embedding.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,16 +29,16 @@ from mobius_pipeline.models.variant import Blocks
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """What a stream is built from.
+    """Configuration of a stream.
 
     Attributes:
-        base: The layout of the base that it reads from.
-        own: Its own layout: the same levels, narrower.
-        embedding: `E`.
-        text: `D`.
-        blocks: What each layer has in space.
-        up_layers: Layers of its up path: as many as the base's decoder has before the tail.
-        checkpointing: Compute layers again on the way back instead of keeping their activations.
+        base: Layout of the base that it reads from.
+        own: Layout of the stream: the same levels, narrower.
+        embedding: Width of the timestep embedding, `E`.
+        text: Width of the text embeddings, `D`.
+        blocks: Spatial blocks of each layer.
+        up_layers: Number of layers in its up path: that of the base's decoder before the tail.
+        checkpointing: Recompute layers in the backward pass instead of keeping their activations.
     """
 
     base: Layout
@@ -51,25 +51,25 @@ class StreamConfig:
 
 
 def tap(features: int, channels: int, norm_groups: int) -> nn.Sequential:
-    """What a feature passes on its way to a branch, (N, c, H, W) -> (N, t, H, W), normalised."""
+    """Build a tap: 1x1 convolution and GroupNorm, (N, c, H, W) -> (N, t, H, W)."""
     return nn.Sequential(nn.Conv2d(features, channels, 1), nn.GroupNorm(norm_groups, channels))
 
 
 def projection(in_channels: int, channels: int) -> nn.Module:
-    """A 1x1 convolution where the width changes; without bias, so that zero stays zero."""
+    """Build a 1x1 convolution if the width changes; it has no bias, so that zero stays zero."""
     return nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1, bias=False)
 
 
 class StreamLayer(nn.Module):
-    """One layer: space, then convolution over frames, then attention over frames (two taps, a double bridge).
+    """One layer: a spatial block, convolution over frames, attention over frames; it reads two features.
 
         h = project(h)
         h = h + Space(h + tap_1(r))
         h = h + TemporalConv(h + tap_1(r))
         h = h + TemporalAttention(h + tap_2(a))
 
-    Every branch normalises its input, and its last layer starts at zero. With checkpointing, `h`, `r` and `a`
-    are all that a pass keeps.
+    Every branch normalises its input, and its last layer starts at zero. With checkpointing, only `h`, `r`
+    and `a` are kept for the backward pass.
     """
 
     def __init__(self, in_channels: int, level: int, config: StreamConfig) -> None:
@@ -90,7 +90,7 @@ class StreamLayer(nn.Module):
         self.transformer = AttentionBranch(channels, head_width, groups)
 
     def forward(self, h: Tensor, features: Iterator[Tensor], conditioning: Conditioning) -> Tensor:
-        """(N, in_channels, H, W) and the iterator over the base's features -> (N, t_i, H, W)."""
+        """Run the layer: (N, in_channels, H, W) and the iterator over features -> (N, t_i, H, W)."""
         h = self._run(self._convolve, h, as_trained(next(features), h.dtype), conditioning)
         return self._run(self._attend, h, as_trained(next(features), h.dtype), conditioning)
 
@@ -109,7 +109,7 @@ class StreamLayer(nn.Module):
 
 
 class Stream(nn.Module):
-    """A UNet of stream layers with its own skips, as far as the tail."""
+    """A UNet of stream layers with its own skips, up to the tail."""
 
     def __init__(self, config: StreamConfig) -> None:
         super().__init__()
@@ -143,17 +143,17 @@ class Stream(nn.Module):
             if number < config.up_layers:
                 self.up.append(StreamLayer(width + skips.pop(), level, config))
                 width = channels[level]
-        self.width = width  # of the stream's output
+        self.width = width  # channels of the output
 
     def forward(self, features: Iterator[Tensor], conditioning: Conditioning) -> Tensor:
-        """Draw the base's features one by one, all but the last, which is the tail's input.
+        """Run the stream; it takes all features from the iterator but the last, which is the tail's input.
 
         Args:
-            features: What `frozen_features` yields.
-            conditioning: Timestep and text, in the stream's number format.
+            features: The iterator of `frozen_features`.
+            conditioning: Timestep embedding and text, in the stream's number format.
 
         Returns:
-            The state beside the tail's input, (N, t_i, H, W).
+            The stream's state at the tail's input, (N, t_i, H, W).
         """
         h = self._begin(as_trained(next(features), conditioning.text.dtype), conditioning)
         skips = [h]
@@ -174,7 +174,7 @@ class Stream(nn.Module):
         return h
 
     def _begin(self, feature: Tensor, conditioning: Conditioning) -> Tensor:
-        """The first state, (N, t_0, H, W): attention over the frames of the first feature alone."""
+        """Return the first state, (N, t_0, H, W): attention over the frames of the first feature."""
 
         def attend(feature: Tensor) -> Tensor:
             return self.transformer_in(self.first_tap(feature), conditioning)  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
-"""The *sum* ablation: at every sublayer the spatial and a temporal layer read the same input and are added.
+"""The *sum* ablation: spatial and temporal layers read the same input at every sublayer and are added.
 
-Gradients cross both, so it saves nothing against the serial model; it shows what the wiring alone does.
+Gradients cross both, so it costs no less than serial; it shows the effect of the wiring alone.
 """
 
 import torch
@@ -23,7 +23,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 class SumPair(nn.Module):
-    """What a layer of the T2I UNet gets added: two temporal branches, which start at zero."""
+    """The two temporal branches beside a layer of the T2I UNet, which start at zero."""
 
     def __init__(self, in_channels: int, level: int, layout: Layout) -> None:
         super().__init__()
@@ -33,26 +33,26 @@ class SumPair(nn.Module):
         self.transformer = AttentionBranch(channels, layout.head_widths[level], groups)
 
     def forward(self, h: Tensor, layer: FrozenLayer, conditioning: Conditioning) -> Tensor:
-        """(N, in_channels, H, W) -> (N, channels, H, W), through the layer and the branches beside it."""
+        """Run the layer and its branches, (N, in_channels, H, W) -> (N, channels, H, W)."""
         h = layer.convolve(h, conditioning) + self.conv(self.project(h), conditioning)
         return layer.attend(h, conditioning) + self.transformer(h, conditioning)  # type: ignore[no-any-return]
 
 
 class SumUNet3DConditionModel(VideoUNet):
-    """A T2I UNet with a temporal layer beside, not behind, every spatial sublayer.
+    """A T2I UNet with a temporal layer beside, not after, every spatial sublayer.
 
-    Called as diffusers' `UNet3DConditionModel`; at step 0 it is the T2I model on every frame.
+    Called like diffusers' `UNet3DConditionModel`; at step 0 it is the T2I model applied to each frame.
     """
 
     def __init__(self, base: BaseUNet, variant: Variant) -> None:
-        """Add fresh temporal layers to `base`, whose own weights are frozen.
+        """Add new temporal layers to `base`, whose own weights are frozen.
 
         Raises:
-            MobiusError: If the base is a T2V UNet, or has a part that the video models do not know.
+            MobiusError: If the base is a T2V UNet, or the video models do not support it.
         """
         assert variant.mode == "sum"
         if not isinstance(base, UNet2DConditionModel):
-            raise MobiusError("mode: sum takes a text-to-image base. Take one, or mode: serial or parallel.")
+            raise MobiusError("mode: sum takes a text-to-image base. Use one, or mode: serial or parallel.")
         super().__init__(base, variant)
         layout = read_layout(base)
         channels, groups = layout.channels[0], layout.norm_groups
@@ -79,7 +79,7 @@ class SumUNet3DConditionModel(VideoUNet):
         encoder_hidden_states: Tensor,
         return_dict: bool = True,
     ) -> UNet3DConditionOutput | tuple[Tensor]:
-        """Predict as `MobiusUNet3DConditionModel` does, from and to the same shapes."""
+        """Predict the noise (or velocity) of a clip, with the shapes of `MobiusUNet3DConditionModel`."""
         unet, count = self.frozen, sample.shape[2]
         frames, steps, text = spread(sample, timestep, encoder_hidden_states)
         conditioning = Conditioning(time_embedding(unet, steps, count), text, count)

@@ -18,9 +18,9 @@ from mobius_pipeline.models.layout import Layout
 
 
 class TailLayer(nn.Module):
-    """What a layer of the tail trains: temporal layers of full width, as `UNet3DConditionModel` has them.
+    """The trained part of a tail layer: temporal layers of full width, like those of `UNet3DConditionModel`.
 
-    They start at zero: a layer begins as the frozen one.
+    They start at zero, so that the layer first equals the frozen one.
     """
 
     def __init__(self, step: DecoderLayer, layout: Layout) -> None:
@@ -34,7 +34,7 @@ class TailLayer(nn.Module):
         )
 
     def forward(self, h: Tensor, skip: Tensor, step: DecoderLayer, conditioning: Conditioning) -> Tensor:
-        """(N, c_below, H, W) and the base's skip -> (N, c_i, H, W)."""
+        """Run the layer: (N, c_below, H, W) and the base's skip -> (N, c_i, H, W)."""
         h = step.layer.convolve(torch.cat([h, skip], dim=1), conditioning)
         h = self.temp_conv(h, num_frames=conditioning.frames)
         h = step.layer.attend(h, conditioning)
@@ -44,10 +44,10 @@ class TailLayer(nn.Module):
 
 
 class Tail(nn.Module):
-    """Runs the last layers of a frozen decoder on a state that carries gradients."""
+    """The last layers of a frozen decoder, run on a state that carries gradients."""
 
     def __init__(self, steps: list[DecoderLayer], layout: Layout, *, checkpointing: bool) -> None:
-        """Stand fresh temporal layers behind `steps`, the last ones of the base's `decoder`."""
+        """Build new temporal layers for each of `steps`, the last layers of the base's `decoder`."""
         super().__init__()
         self.layers = nn.ModuleList(TailLayer(step, layout) for step in steps)
         self.checkpointing = checkpointing
@@ -55,13 +55,13 @@ class Tail(nn.Module):
     def forward(
         self, y: Tensor, skips: list[Tensor], steps: list[DecoderLayer], conditioning: Conditioning
     ) -> Tensor:
-        """Decode.
+        """Decode the fused state.
 
         Args:
-            y: The tail's input, (N, c, H, W), upsampled already where the tail begins with a level.
-            skips: The base's, the last one first taken.
-            steps: The frozen layers that it was built for; they are the base's, not the tail's own.
-            conditioning: Timestep and text.
+            y: The tail's input, (N, c, H, W); already upsampled if the tail starts with a level.
+            skips: The base's skips, popped from the end.
+            steps: The frozen layers that the tail was built for; they belong to the base.
+            conditioning: Timestep embedding and text.
 
         Returns:
             The head's input, (N, c_0, H, W).

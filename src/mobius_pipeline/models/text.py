@@ -1,4 +1,4 @@
-"""Prompts as the models read them; training and sampling must do the same."""
+"""Text encoding, which must be the same in training and sampling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from torch import Tensor
 
 @torch.no_grad()
 def encode_text(tokenizer: Any, encoder: Any, captions: Sequence[str]) -> Tensor:
-    """Encode captions, cut or padded to the tokenizer's `model_max_length` L: (N, L, D).
+    """Encode captions, truncated or padded to the tokenizer's `model_max_length` L: (N, L, D).
 
-    As in diffusers' StableDiffusionPipeline: CLIP reads its padding, encoders that ask get a mask.
+    As in diffusers' StableDiffusionPipeline, CLIP attends to padding; encoders that ask for a mask get one.
     """
     tokens = tokenizer(
         list(captions),

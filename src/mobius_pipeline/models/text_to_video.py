@@ -1,4 +1,4 @@
-"""From prompts to videos, as a diffusers pipeline: a base, and what a training added to it.
+"""A diffusers pipeline from prompts to videos, over a base and the weights trained on it.
 
 Shapes: `B` videos, `F` frames, `C` latent channels, `h w` latent size, `L` text tokens, `D` text width.
 """
@@ -26,21 +26,21 @@ from mobius_pipeline.runtime.files import read_json
 Generators = torch.Generator | Sequence[torch.Generator] | None
 OutputType = Literal["pil", "np", "pt", "latent"]
 
-TRAINED = "mobius"  # where an exported folder holds what was trained
-_LIBRARIES = ("diffusers", "transformers")  # that a base may name in its model_index.json
-# At eta 1, where a schedule ends in pure noise, DDIM takes a root of what rounding makes negative.
+TRAINED = "mobius"  # folder of the trained weights in an export
+_LIBRARIES = ("diffusers", "transformers")  # libraries that a base's model_index.json may name
+# At eta 1 and zero terminal SNR, DDIM takes the root of a number that rounding can make negative.
 _MAX_ETA = 1 - 1e-6
 
 
 @dataclass
 class TextToVideoOutput(BaseOutput):
-    """What the pipeline gives: `frames` in the form of the output type (see `__call__`)."""
+    """Output of the pipeline: `frames` in the form of the output type (see `__call__`)."""
 
     frames: Any
 
 
 class MobiusTextToVideoPipeline(DiffusionPipeline):
-    """Sample videos with a model of any mode; classifier-free guidance, any diffusers scheduler."""
+    """Samples videos with a model of any mode, with classifier-free guidance and any diffusers scheduler."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
 
@@ -52,12 +52,12 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         unet: nn.Module,
         scheduler: SchedulerMixin,
     ) -> None:
-        """Put the parts together; `from_pretrained` loads them."""
+        """Combine the parts; `from_pretrained` loads them."""
         super().__init__()
         self.register_modules(
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
         )
-        self.base: Path | None = None  # where the parts are from; `save_pretrained` refers to it
+        self.base: Path | None = None  # directory of the parts; `save_pretrained` refers to it
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.video_processor = VideoProcessor(do_resize=False, vae_scale_factor=self.vae_scale_factor)
 
@@ -65,17 +65,17 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
     def from_pretrained(
         cls, base: str | Path, trained: str | Path | None = None, *, other_base: bool = False, **levers: Any
     ) -> "MobiusTextToVideoPipeline":
-        """Load a base directory and what was trained over it.
+        """Load a base directory and the weights trained on it.
 
         Args:
             base: A T2I or T2V directory in diffusers' format.
-            trained: A training's folder (`data/06_models/<mode>`), or what `save_pretrained` wrote; None:
-                `base` is what `mobius export` wrote of a parallel training, and holds both.
-            other_base: Allow another base of the same shape than the one that was trained over.
-            levers: Memory options of `Variant` that replace the trained ones, as `spatial_dtype`.
+            trained: A training's folder (`data/06_models/<mode>`), or one from `save_pretrained`; None:
+                `base` is an export of a parallel training (`mobius export`), which holds both.
+            other_base: Allow another base of the same shape than the one that it was trained on.
+            levers: Memory options of `Variant` that replace the trained ones, such as `spatial_dtype`.
 
         Raises:
-            MobiusError: If a part is missing or does not fit, the base is another, or a folder is an address.
+            MobiusError: If a part is missing or does not fit, the base is another, or a folder is a URL.
         """
         base = local_path(base)
         trained = base / TRAINED if trained is None else local_path(trained)
@@ -86,7 +86,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
 
     @classmethod
     def around(cls, unet: nn.Module, base: Path) -> "MobiusTextToVideoPipeline":
-        """Put the other parts of a base directory around a model that is in memory, one in training perhaps.
+        """Combine a model in memory, such as one in training, with the other parts of a base directory.
 
         Raises:
             MobiusError: If a part is missing.
@@ -96,10 +96,10 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Save what was trained, alone, with a reference to the base; `from_pretrained` takes both again.
+        """Save only the trained weights, with a reference to the base; `from_pretrained` loads both again.
 
         Raises:
-            MobiusError: If the pipeline was put together by hand, so that nobody knows its base.
+            MobiusError: If the pipeline was not loaded by `from_pretrained`, so that its base is unknown.
         """
         if self.base is None:
             raise MobiusError(
@@ -109,11 +109,11 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         save_trained(self.unet, Path(save_directory), self.base)
 
     def enable_vae_slicing(self) -> None:
-        """Decode one frame at a time: less memory."""
+        """Decode one frame at a time, which takes less memory."""
         self.vae.enable_slicing()
 
     def enable_vae_tiling(self) -> None:
-        """Decode large frames in tiles: less memory, faint seams."""
+        """Decode large frames in tiles, which takes less memory and leaves faint seams."""
         self.vae.enable_tiling()
 
     @torch.no_grad()
@@ -139,25 +139,25 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         """Sample a video for each prompt.
 
         Args:
-            prompt: One prompt or several; None where `prompt_embeds` are given.
-            num_frames: F.
-            height: Of the frames, in px; None: what the T2I model was trained at.
-            width: Likewise.
+            prompt: One prompt or several; None if `prompt_embeds` is given.
+            num_frames: Frames per video, F.
+            height: Height of the frames in px; None: the size that the base was trained at.
+            width: Width of the frames, likewise.
             num_inference_steps: Denoising steps.
             guidance_scale: The prediction is `p(negative) + guidance_scale * (p(prompt) - p(negative))`
-                (Ho & Salimans 2022); 1 or less leaves the guidance out.
-            negative_prompt: What to steer away from; None: the empty prompt.
-            num_videos_per_prompt: Videos of each prompt, side by side in the result.
-            eta: DDIM's eta, kept a millionth below 1 (see `_MAX_ETA`); other schedulers ignore it.
-            generator: One for the whole batch, or one a video.
-            latents: Start from this noise, (B, C, F, h, w), instead of a drawn one.
-            prompt_embeds: Text embeddings instead of prompts, (P, L, D) of P prompts.
-            negative_prompt_embeds: Likewise instead of negative prompts, (P, L, D) or (1, L, D).
+                (Ho & Salimans 2022); 1 or less turns guidance off.
+            negative_prompt: Prompt to steer away from; None: the empty prompt.
+            num_videos_per_prompt: Videos per prompt, next to each other in the result.
+            eta: DDIM's eta, limited to `_MAX_ETA`; other schedulers ignore it.
+            generator: One for the whole batch, or one per video.
+            latents: Initial noise, (B, C, F, h, w); None: it is drawn.
+            prompt_embeds: Text embeddings instead of prompts, (P, L, D) for P prompts.
+            negative_prompt_embeds: Text embeddings instead of negative prompts, (P, L, D) or (1, L, D).
             output_type: `pil` lists of images; `np` float32 (B, F, H, W, 3) in 0..1; `pt` a tensor
                 (B, F, 3, H, W) in 0..1; `latent` scaled latents (B, C, F, h, w).
-            return_dict: Give a `TextToVideoOutput` instead of a tuple.
+            return_dict: Return a `TextToVideoOutput` instead of a tuple.
             callback_on_step_end: Called with the pipeline, the step, the timestep and `{"latents": …}`;
-                what it gives back under `latents` goes on.
+                the `latents` that it returns are used from there on.
 
         Raises:
             MobiusError: If an argument cannot be used, with the reason.
@@ -176,7 +176,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         self.scheduler.set_timesteps(num_inference_steps, device=device)
         if latents is None:
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        # In float32 between the steps, whatever the model computes in: their errors would add up.
+        # In float32 between the steps, whatever the model computes in, because rounding errors would add up.
         latents = latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
         extra = _accepted(self.scheduler.step, {"eta": min(eta, _MAX_ETA), "generator": generator})
 
@@ -191,7 +191,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         return TextToVideoOutput(frames=frames) if return_dict else (frames,)
 
     def _predict(self, latents: Tensor, timestep: Tensor, text: Tensor, scale: float) -> Tensor:
-        """The guided prediction, float32 (B, C, F, h, w); `text` holds (2 B, L, D) where it is guided."""
+        """Return the guided prediction, float32 (B, C, F, h, w); with guidance, `text` is (2 B, L, D)."""
         guided = len(text) == 2 * len(latents)
         seen = torch.cat([latents, latents]) if guided else latents
         seen = self.scheduler.scale_model_input(seen, timestep)
@@ -202,11 +202,11 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         return uncond + scale * (cond - uncond)
 
     def _text(self, prompts: str | Sequence[str] | None, embeddings: Tensor | None, name: str) -> Tensor:
-        """The text embeddings of prompts, (P, L, D), which may be given as such."""
+        """Return text embeddings, (P, L, D): given ones, or those of prompts."""
         if embeddings is None:
             return encode_text(self.tokenizer, self.text_encoder, _prompts(prompts, name))
         if prompts:
-            raise MobiusError(f"{name} and {name}_embeds are both given. Give one of them.")
+            raise MobiusError(f"{name} and {name}_embeds are both given. Pass one of them.")
         width = self.unet.config.cross_attention_dim
         if embeddings.ndim != 3 or embeddings.shape[2] != width:
             raise MobiusError(f"{name}_embeds of {tuple(embeddings.shape)}; expected (P, L, {width}).")
@@ -221,7 +221,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         own_height, own_width = (own, own) if isinstance(own, int) else own
         height, width = height or own_height * scale, width or own_width * scale
         if videos < 1 or frames < 1:
-            raise MobiusError(f"{videos} videos of {frames} frames cannot be sampled: both start at 1.")
+            raise MobiusError(f"{videos} videos of {frames} frames cannot be sampled: take at least 1.")
         if height % scale or width % scale:
             raise MobiusError(f"{height} x {width} px: the VAE takes multiples of {scale} px.")
         shape = (videos, self.unet.config.in_channels, frames, height // scale, width // scale)
@@ -230,7 +230,7 @@ class MobiusTextToVideoPipeline(DiffusionPipeline):
         return shape
 
     def _decode(self, latents: Tensor, output_type: OutputType) -> Any:
-        """(B, C, F, h, w) -> frames; a video at a time, which bounds the memory."""
+        """Decode (B, C, F, h, w) to frames, one video at a time to limit memory."""
         scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         videos = [self.vae.decode(video.transpose(0, 1), return_dict=False)[0] for video in scaled]
         return self.video_processor.postprocess_video(
@@ -246,15 +246,15 @@ def _prompts(prompt: str | Sequence[str] | None, name: str) -> list[str]:
 
 
 def _one_each(uncond: Tensor, cond: Tensor) -> Tensor:
-    """Negative embeddings for the prompts': one for all, or one each, of the same length."""
+    """Expand negative embeddings to one per prompt; there may be one for all, or one per prompt."""
     count = len(cond)
     if len(uncond) not in (1, count):
         raise MobiusError(
-            f"negative_prompt: {len(uncond)} of them for {count} prompts. Give one, or one each."
+            f"negative_prompt: {len(uncond)} of them for {count} prompts. Pass one, or one per prompt."
         )
     if uncond.shape[1:] != cond.shape[1:]:
         lengths = f"{uncond.shape[1]} and {cond.shape[1]} tokens"
-        raise MobiusError(f"Negative and prompt embeddings are of {lengths}. Give both in one length.")
+        raise MobiusError(f"Negative and prompt embeddings have {lengths}. Both need the same length.")
     return uncond.expand(count, -1, -1)
 
 
@@ -262,7 +262,7 @@ def _generators(generator: Generators, videos: int) -> torch.Generator | list[to
     if not isinstance(generator, Sequence):
         return generator
     if len(generator) != videos:
-        raise MobiusError(f"generator: {len(generator)} of them for {videos} videos. Give one each.")
+        raise MobiusError(f"generator: {len(generator)} of them for {videos} videos. Pass one per video.")
     return list(generator)
 
 
@@ -274,13 +274,13 @@ def _check_choices(steps: int, output_type: str) -> None:
 
 
 def _accepted(call: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Those of `options` that `call` has an argument for: schedulers differ in what a step takes."""
+    """Return those of `options` that `call` accepts: schedulers differ in the arguments of a step."""
     names = inspect.signature(call).parameters
     return {name: value for name, value in options.items() if name in names}
 
 
 def _load_parts(base: Path) -> dict[str, Any]:
-    """All of a base but its UNet, with DDIM over its noise schedule."""
+    """Load all parts of a base but its UNet, with DDIM over its noise schedule."""
     parts = {name: _load_part(base, name) for name in ("vae", "text_encoder", "tokenizer")}
     return {**parts, "scheduler": DDIMScheduler.from_config(_load_part(base, "scheduler").config)}
 
@@ -296,5 +296,5 @@ def _load_part(base: Path, name: str) -> Any:
         raise MobiusError(
             f"Cannot load the {name} of {base} ({error}). Name a T2I directory in diffusers' format."
         ) from error
-    # Float32 whatever the files hold: so training read the prompts.
+    # Float32, whatever format the files have: training encodes prompts in float32.
     return part.float().requires_grad_(False).eval() if isinstance(part, nn.Module) else part

@@ -1,4 +1,4 @@
-"""Which model of the family, and with which memory levers: one value that names a model completely."""
+"""A mode and its memory levers: one value that describes a model completely."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -15,22 +15,22 @@ class Variant:
 
     Attributes:
         mode: `parallel` (a frozen base, a trained stream beside it, and a tail), `serial` (diffusers'
-            `UNet3DConditionModel`), or `sum` (the ablation: spatial and temporal sublayers of the same input,
-            added).
-        tail: The last layers of the base's decoder that run on the fused state, with gradients crossing them;
-            0 is Mobius as published.
-        width: The stream's share of the base's channels; 0: no stream, the tail alone.
-        blocks: What a stream layer has in space: a ResNet block, or self- and text cross-attention too.
+            `UNet3DConditionModel`), or `sum` (the ablation: spatial and temporal sublayers read the same
+            input and are added).
+        tail: Number of the last decoder layers that run on the fused state, with gradients; 0 is Mobius as
+            published.
+        width: The stream's share of the base's channels; 0: no stream, only the tail.
+        blocks: Spatial blocks of a stream layer: a ResNet block, or also self- and text cross-attention.
         train_head: Train the base's last normalisation and convolution as well.
-        checkpoint_temporal: Of the layers that gradients cross keep the inputs only, and compute the rest
-            again on the way back.
-        spatial_dtype: What the base is kept and computed in, as far as the tail; `int8` keeps the weights of
-            its linear layers in 8 bits (torchao) and the rest in float32.
-        channels_last: Keep the base's images as (N, H, W, C) in memory, as far as the tail.
-        compile_spatial: Run the base through `torch.compile`, as far as the tail.
+        checkpoint_temporal: Keep only the inputs of layers that gradients cross, and recompute the layers in
+            the backward pass.
+        spatial_dtype: Number format of the base up to the tail; `int8` keeps the weights of its linear layers
+            in 8 bits (torchao) and the rest in float32.
+        channels_last: Store the base's images as (N, H, W, C), up to the tail.
+        compile_spatial: Run the base through `torch.compile`, up to the tail.
 
     Raises:
-        ValueError: If an option cannot work with the mode, with the reason.
+        ValueError: If an option cannot be combined with the mode, with the reason.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # for `TypeAdapter(Variant)`
@@ -46,7 +46,7 @@ class Variant:
     compile_spatial: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Refuse options that cannot be combined."""
         if not 0 <= self.width <= 1:
             raise ValueError(f"width must be from 0 to 1, not {self.width}")
         if self.tail < 0:
@@ -73,7 +73,7 @@ class Variant:
 
 
 _NO_STREAM = "it has no stream beside the base"
-_GRADIENTS_CROSS = "its gradients cross the spatial layers, no part of the base runs without them"
+_GRADIENTS_CROSS = "its gradients cross the spatial layers, so no part of the base runs without them"
 _NEEDS_A_FROZEN_FRONT = (
     ("tail", 0, _NO_STREAM),
     ("width", 0, _NO_STREAM),

@@ -1,4 +1,4 @@
-"""What video models over a frozen base share: its place, and frames side by side."""
+"""Common part of video models over a frozen base: where they keep it, and clips as separate frames."""
 
 from typing import NamedTuple, Self
 
@@ -12,7 +12,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 class VideoUNet(nn.Module):
-    """A video model that keeps a base UNet, frozen and in eval mode, as `frozen`."""
+    """A video model that keeps a frozen base UNet in eval mode as `frozen`."""
 
     frozen: BaseUNet
 
@@ -25,19 +25,19 @@ class VideoUNet(nn.Module):
         self.config = base.config  # pipelines read the latents' size and channels here
 
     def train(self, mode: bool = True) -> Self:
-        """Switch what is trained alone; the base stays in eval mode."""
+        """Set the mode of the trained parts; the base stays in eval mode."""
         super().train(mode)
         self.frozen.eval()
         return self
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number format of what is trained, in which latents and text are given."""
+        """Number format of the trained parameters, and of the latents and text that the model takes."""
         return self._trained.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the trained parameters."""
         return self._trained.device
 
     @property
@@ -46,13 +46,13 @@ class VideoUNet(nn.Module):
 
 
 def train_head(unet: BaseUNet) -> None:
-    """Let a UNet's last normalisation and convolution be trained."""
+    """Make a UNet's last normalisation and convolution trainable."""
     for part in (unet.conv_norm_out, unet.conv_out):
         part.requires_grad_(True)
 
 
 class Frames(NamedTuple):
-    """Frames on their own, `N` = batch x frames: (N, C, H, W), the clips' timesteps (B,), (N, L, D)."""
+    """Separate frames, `N` = batch x frames: sample (N, C, H, W), timestep per clip (B,), text (N, L, D)."""
 
     sample: Tensor
     timestep: Tensor
@@ -60,7 +60,7 @@ class Frames(NamedTuple):
 
 
 def spread(sample: Tensor, timestep: Tensor | float, text: Tensor) -> Frames:
-    """Spread a batch of clips over its frames.
+    """Split a batch of clips into its frames.
 
     Args:
         sample: (B, C, F, H, W).
@@ -68,7 +68,7 @@ def spread(sample: Tensor, timestep: Tensor | float, text: Tensor) -> Frames:
         text: (B, L, D).
 
     Raises:
-        MobiusError: If the shapes do not fit each other, with what was given.
+        MobiusError: If the shapes do not match each other; names them.
     """
     if sample.ndim != 5 or text.ndim != 3 or text.shape[0] != sample.shape[0]:
         raise MobiusError(

@@ -1,4 +1,4 @@
-"""Weights that must fit a model, by name and by shape."""
+"""Loading of weights that must fit a model exactly, by name and by shape."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from mobius_pipeline.runtime.files import unusable
 
 
 def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
-    """Read a safetensors file of the project's own.
+    """Read a safetensors file that this project wrote.
 
     Raises:
         MobiusError: If it is missing or damaged.
@@ -34,7 +34,7 @@ def copy_exactly(weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
     """Copy `weights` into the `parameters` of the same names.
 
     Raises:
-        MobiusError: If names or shapes differ: `complaint`, and the keys.
+        MobiusError: If names or shapes differ, with `complaint` and the keys.
     """
     shared = weights.keys() & parameters.keys()
     wrong = {
@@ -50,15 +50,15 @@ def copy_exactly(weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
 
 
 def load_exactly(cls: type[Any], folder: Path, stem: str, **options: Any) -> Any:
-    """Load a part of a model, whose weights must be exactly those of its configuration.
+    """Load a part of a model, whose weights must match its configuration exactly.
 
-    Libraries fill in random numbers for weights that a file lacks, and go on.
+    Libraries silently fill in random numbers for missing weights.
 
     Args:
-        cls: Of diffusers or transformers, with `from_pretrained`.
-        folder: Configuration and weights, as safetensors.
-        stem: How the files of the weights begin: `diffusion_pytorch_model` or `model`.
-        options: For `from_pretrained`.
+        cls: A class of diffusers or transformers with `from_pretrained`.
+        folder: Folder with configuration and weights, as safetensors.
+        stem: Prefix of the weight files: `diffusion_pytorch_model` or `model`.
+        options: Further arguments of `from_pretrained`.
 
     Raises:
         MobiusError: If it cannot be read, or a weight is missing, unexpected or misshapen, with the keys.
@@ -68,23 +68,23 @@ def load_exactly(cls: type[Any], folder: Path, stem: str, **options: Any) -> Any
         model, info = cls.from_pretrained(
             folder, variant=variant, use_safetensors=True, output_loading_info=True, **options
         )
-    except Exception as error:  # libraries raise whatever their readers do
+    except Exception as error:  # libraries raise any error of their readers
         raise MobiusError(f"Cannot load {folder} as {cls.__name__}: {error}") from error
     wrong = {name.removesuffix("_keys"): _names(keys) for name, keys in info.items()}
     if any(wrong.values()):
         listed = "; ".join(f"{kind}: {_few(names)}" for kind, names in wrong.items() if names)
         raise MobiusError(
-            f"The weights in {folder} are not those of its config.json, as {cls.__name__} has them. {listed}."
+            f"The weights in {folder} do not match its config.json as {cls.__name__}. {listed}."
             + _remedy([name for names in wrong.values() for name in names])
         )
     return model
 
 
 def _variant(folder: Path, stem: str) -> str | None:
-    """The variant that the files of the weights are of (`fp16`), where there are no others.
+    """Return the variant of the weight files (`fp16`), or None if there are files without a variant.
 
     Raises:
-        MobiusError: If there are no weights as safetensors, or several variants to choose from.
+        MobiusError: If there are no safetensors weights, or several variants to choose from.
     """
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if names & {f"{stem}.safetensors", f"{stem}.safetensors.index.json"}:
@@ -111,7 +111,7 @@ def _variant(folder: Path, stem: str) -> str | None:
 
 
 def _names(keys: Iterable[Any]) -> list[str]:
-    """Keys of a loading report; old files hold the constant `position_ids`, which newer models compute."""
+    """Return the keys of a loading report but `position_ids`, a constant that newer models compute."""
     names = (str(key[0] if isinstance(key, tuple) else key) for key in keys)
     return sorted(name for name in names if not name.endswith("position_ids"))
 
@@ -122,7 +122,7 @@ def _few(names: list[str], most: int = 5) -> str:
 
 
 def _remedy(names: Iterable[str]) -> str:
-    """What to do about keys that show how a file was made."""
+    """Return what to do about keys that show how a file was made."""
     if any("_orig_mod." in name for name in names):
         return " They were saved from a compiled model: save that again without the prefix _orig_mod."
     if any("lora" in name for name in names):

@@ -1,4 +1,4 @@
-"""Configuration of the sampling."""
+"""Configuration of sampling."""
 
 from typing import Literal
 
@@ -14,11 +14,11 @@ class SampleConfig(Config):
     prompts: list[str] | None = Field(description="null: the captions of `count` clips of `split`")
     split: Literal["heldout", "train"]
     count: int = Field(gt=0)
-    seed: Seed = Field(description="sample i is drawn with seed + i")
+    seed: Seed = Field(description="sample i is sampled with seed + i")
     steps: int = Field(gt=0, description="DDIM steps")
     guidance_scale: float = Field(ge=1)
-    batch_size: int = Field(gt=0, description="videos")
-    magnify: int = Field(gt=0, le=64, description="px that a pixel is written as, in mp4 and gif")
+    batch_size: int = Field(gt=0, description="videos per batch")
+    magnify: int = Field(gt=0, le=64, description="px per pixel of the frames, in mp4 and gif")
     device: Device
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""From a model and prompts to frames, and to files.
+"""Sampling of videos from prompts, and their files.
 
 Shapes: `N` prompts, `B` of them in a batch, `F` frames of `H` x `W` px, latents (B, C, F, h, w).
 """
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def first_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Standard normal noise, (B, *shape): each video's from its own seed, whatever the batch."""
+    """Return standard normal noise, (B, *shape); each video's depends only on its own seed."""
     return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
@@ -45,20 +45,20 @@ def sample_frames(
     """Sample a video for each prompt, the i-th from the noise of `seed` + i.
 
     Args:
-        pipe: The model with its base's other parts, where it is to run.
-        prompts: N texts.
+        pipe: The pipeline, on the device to run on.
+        prompts: N prompts.
         size: Frames, height and width in px.
-        seed: Of the first prompt's noise.
+        seed: Seed of the first prompt's noise.
         steps: DDIM steps.
-        guidance_scale: Of classifier-free guidance; 1 is without.
-        batch_size: B, videos that are sampled at once.
+        guidance_scale: Scale of classifier-free guidance; 1 turns it off.
+        batch_size: B, videos that are sampled together.
 
     Yields:
         The videos of a batch, uint8 (B, F, H, W, 3).
     """
     scale = pipe.vae_scale_factor
     shape = (pipe.unet.config.in_channels, size.frames, size.height // scale, size.width // scale)
-    pipe.set_progress_bar_config(disable=True)  # a stage or a training shows its own
+    pipe.set_progress_bar_config(disable=True)  # stages and trainings show their own
     for start in range(0, len(prompts), batch_size):
         batch = list(prompts[start : start + batch_size])
         (latents,) = pipe(
@@ -74,18 +74,18 @@ def sample_frames(
 
 
 def choose_prompts(store: LatentsStore, config: SampleConfig) -> list[tuple[str, str | None]]:
-    """The prompts, each with the path of the real clip that it captions, if any."""
+    """Choose the prompts, each with the path of the real clip that it captions, if any."""
     if config.prompts is not None:
         return [(prompt, None) for prompt in config.prompts]
     clips = store.clips(config.split)
     if len(clips) < config.count:
         log.warning(
-            "Only %d clips in the split %s: as many are sampled, not %d.",
+            "Only %d clips in the split %s: all of them are sampled, instead of %d.",
             len(clips),
             config.split,
             config.count,
         )
-    long_enough = store.clip.frames  # a clip of a shorter bucket is not an example to lay beside a sample
+    long_enough = store.clip.frames  # clips of shorter buckets are not shown beside a sample
     return [
         (clip.caption, clip.path if clip.frames >= long_enough else None) for clip in clips[: config.count]
     ]
@@ -96,7 +96,18 @@ def sample_videos(
 ) -> SampleSet:
     """Sample a video for each prompt and write them to `target`.
 
-    Each as mp4 and gif, and the exact frames of all; a picture of all, a row a prompt, for `dvc plots`.
+    Writes an mp4 and a gif per sample, the frames of all as safetensors (uint8, (N, F, H, W, 3)), and
+    `grid.png` with one row per prompt.
+
+    Args:
+        pipe: The pipeline.
+        store: The latents store, for the clips' size and captions.
+        config: Prompts and sampling settings.
+        fps: Frames per second of the files.
+        target: The folder to write; it is replaced.
+
+    Returns:
+        The sample set in `target`.
     """
     prompts = choose_prompts(store, config)
     frames = _all_frames([prompt for prompt, _ in prompts], pipe.to(config.device), store, config)
@@ -116,7 +127,7 @@ def sample_videos(
 def _all_frames(
     prompts: Sequence[str], pipe: MobiusTextToVideoPipeline, store: LatentsStore, config: SampleConfig
 ) -> Tensor:
-    """uint8 (N, F, H, W, 3), with progress."""
+    """Sample all prompts, uint8 (N, F, H, W, 3), with a progress bar."""
     videos: list[Tensor] = []
     with stage("sample", len(prompts), "videos") as bar:
         for batch in sample_frames(

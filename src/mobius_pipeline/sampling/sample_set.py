@@ -1,4 +1,4 @@
-"""Sampled videos, as later stages read them."""
+"""A set of sampled videos, as later stages read it."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,11 +26,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """The folder that `sample_videos` writes; its files are read when they are asked for.
+    """The folder that `sample_videos` writes; each file is read on first access.
 
     Attributes:
         folder: The folder.
-        remedy: How to get the samples again, for errors; "": by the sampling pipeline of the folder's mode.
+        remedy: How to restore the samples, for errors; "" names the sampling pipeline of the folder's mode.
     """
 
     folder: Path
@@ -38,10 +38,10 @@ class SampleSet:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Open a folder and read all of it.
+        """Open a folder and read all of its files but the videos.
 
         Raises:
-            MobiusError: If a file is missing or damaged, or names one outside of its folder.
+            MobiusError: If a file is missing or damaged, or the listing names one outside the folder.
         """
         found = cls(folder)
         _ = found.frames
@@ -49,7 +49,7 @@ class SampleSet:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """One for each prompt; paths are relative to the folder.
+        """The samples, one per prompt; their paths are relative to the folder.
 
         Raises:
             MobiusError: If the listing is missing or damaged.
@@ -63,10 +63,10 @@ class SampleSet:
 
     @cached_property
     def frames(self) -> "Tensor":
-        """The exact frames of all, uint8 (N, F, H, W, 3).
+        """The frames of all samples, uint8 (N, F, H, W, 3).
 
         Raises:
-            MobiusError: If they are missing or damaged, or those of other samples.
+            MobiusError: If the file is missing or damaged, or belongs to other samples.
         """
         import torch
 
@@ -74,7 +74,7 @@ class SampleSet:
 
         frames = read_tensors(self.folder / FRAMES, self._remedy).get("frames", torch.empty(0))
         if len(frames) != len(self.samples):
-            what = f"it holds {len(frames)} videos of {len(self.samples)}"
+            what = f"it holds {len(frames)} videos instead of {len(self.samples)}"
             raise unusable(self.folder / FRAMES, what, self._remedy)
         return frames
 

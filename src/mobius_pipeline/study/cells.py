@@ -1,4 +1,4 @@
-"""One training of a study: a model, a learning rate and a seed, to serial's compute."""
+"""One training of a study: a model, a learning rate and a seed, trained until serial's compute is spent."""
 
 import logging
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 SERIAL = Variant("serial")
 STATE, TRAINED, SAMPLES = "state", "trained", "samples"  # in the folder of a training
-_EVALUATIONS = 3  # of the held-out loss in serial's steps, beside the start: points of a curve
+_EVALUATIONS = 3  # of the held-out loss within serial's steps, after the one at the start
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A training of a study."""
+    """One training of a study."""
 
     model: Variant
     rate: float
@@ -36,14 +36,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Laboratory:
-    """What all trainings of a study share.
+    """Data and settings that all trainings of a study share.
 
     Attributes:
         store: The latents of the clips.
         base: The base model.
         unet: The configuration of its UNet.
-        train: Settings of every training, but for rate and seed.
-        folder: Where the trainings lie: a folder each, found again by what decides its result.
+        train: Settings of every training, except for learning rate and seed.
+        folder: Folder of the trainings; each has a subfolder, named by a digest of what determines its
+            result.
     """
 
     store: LatentsStore
@@ -51,10 +52,10 @@ class Laboratory:
     unet: Mapping[str, Any]
     train: TrainConfig
     folder: Path
-    _ends: dict[Variant, int | None] = field(default_factory=dict, repr=False)  # predicted once a model
+    _ends: dict[Variant, int | None] = field(default_factory=dict, repr=False)  # predicted once per model
 
     def settings(self, cell: Cell) -> TrainConfig:
-        """The settings of a training: on all held-out clips, without previews, to serial's compute."""
+        """Return the settings of a training: all held-out clips, no previews, to serial's compute."""
         return self.train.model_copy(
             update={
                 "seed": cell.seed,
@@ -68,10 +69,10 @@ class Laboratory:
         )
 
     def check(self, model: Variant) -> None:
-        """See that a model can be trained here, before any other is.
+        """Check that a model can be trained here, before any training starts.
 
         Raises:
-            MobiusError: If it does not fit the base, or what this machine has.
+            MobiusError: If it does not fit the base or this machine.
         """
         refuse_impossible(model, self.train.autocast, self.train.device)
         self._end(model)
@@ -84,22 +85,22 @@ class Laboratory:
         return self._ends[model]
 
     def place(self, cell: Cell) -> Path:
-        """The folder of a training, named by all that decides its result: model, settings, base and data."""
+        """Return the folder of a training, named by a digest of model, settings, base and data."""
         model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
         config = digest({"model": model.model_dump(), "train": settings.identity()})
         return named_by(self.folder, replace(self._marks, config=config).whole)
 
     @cached_property
     def _marks(self) -> Fingerprints:
-        """Of base and data, which are hashed once."""
+        """Fingerprints of base and data, which are hashed once."""
         return fingerprints(self.store, self.base, ModelConfig(**asdict(SERIAL)), self.train)
 
     def metrics(self, cell: Cell) -> dict[str, Any]:
-        """What a training measured; it is trained if it is not there, or goes on where it was stopped.
+        """Return the metrics of a training; train or resume it if it is not finished.
 
         Raises:
             MobiusError: If data, base or settings cannot be used.
-            KeyboardInterrupt: On Ctrl-C, after the last whole step was saved.
+            KeyboardInterrupt: On Ctrl-C, after the last complete step was saved.
         """
         place = self.place(cell)
         if not _is_whole(place / TRAINED):
@@ -109,7 +110,7 @@ class Laboratory:
 
 
 def _is_whole(trained: Path) -> bool:
-    """Whether a result is there; a damaged one is named, and written again from its newest checkpoint."""
+    """Return whether a result is complete; a damaged one is logged, and written again from its checkpoint."""
     if not trained.is_dir():
         return False
     try:

@@ -1,4 +1,4 @@
-"""`conf/<env>/parameters_study.yml`, typed."""
+"""Configuration of a study: `conf/<env>/parameters_study.yml`."""
 
 from typing import Any, Self
 
@@ -11,17 +11,17 @@ _VARIANT = TypeAdapter(Variant)
 
 
 class StudyConfig(Config):
-    """Which models a study trains, and how often.
+    """The models that a study trains, and how often.
 
     Attributes:
-        tails: Of the grid of parallel models.
-        widths: Likewise; tail 0 without a stream is left out.
-        more: Further models, as changes of a parallel one without tail and stream, or of `mode: serial`.
-        rates: Learning rates that every model is trained with.
-        seeds: Of the models near the front, with the best rate of each; the first is every model's.
-        near: A model is near the front if its loss at equal compute is at most so much above, as a share,
-            that of a model that needs no more memory; serial always is.
-        paired_steps: Steps of each model that are timed, taking turns.
+        tails: Tails of the grid of parallel models.
+        widths: Widths of the grid; tail 0 without a stream is left out.
+        more: Further models, as changes to a parallel one without tail and stream, or with `mode: serial`.
+        rates: Learning rates; every model is trained with each of them.
+        seeds: Seeds of models near the front, at the best rate of each; all other models have only the first.
+        near: A model is near the front if its loss at equal compute is above that of every model with no more
+            memory by at most this share; serial always is.
+        paired_steps: Steps of each model that are timed, in turns.
     """
 
     tails: tuple[int, ...]
@@ -53,7 +53,7 @@ class StudyConfig(Config):
         return self
 
     def models(self) -> dict[str, Variant]:
-        """Every model by its name, serial first."""
+        """Return every model by its name, serial first."""
         return {name(one): one for one in self._every()}
 
     def _every(self) -> list[Variant]:
@@ -67,16 +67,16 @@ class StudyConfig(Config):
 
 
 def variant(changes: dict[str, Any]) -> Variant:
-    """The model that `changes` describe.
+    """Build the model that `changes` describes.
 
     Raises:
-        ValidationError: If an option is unknown or its value impossible.
+        ValidationError: If an option is unknown, or the options cannot be combined.
     """
     return _VARIANT.validate_python({"mode": "parallel", **changes})
 
 
 def name(model: Variant) -> str:
-    """A model in words: `tail 1, width 0.25, attention`."""
+    """Return a model's name: `tail 1, width 0.25, attention`."""
     words = [model.mode] if model.mode != "parallel" else [f"tail {model.tail}", f"width {model.width:g}"]
     words += ["attention"] if model.blocks == "attention" else []
     words += ["trained head"] if model.train_head else []

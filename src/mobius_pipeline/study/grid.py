@@ -1,4 +1,4 @@
-"""Which trainings a study makes: every model at every rate, then more seeds near the front."""
+"""The trainings of a study: every model at every rate, then more seeds near the front."""
 
 import logging
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Studied:
-    """A model of a study: its best learning rate, every rate's loss, and what it measured by seed.
+    """A trained model of a study: its best learning rate, the loss of every rate, and its metrics by seed.
 
-    `loss` is the first seed's, at serial's compute.
+    `loss` is that of the first seed, at serial's compute.
     """
 
     model: Variant
@@ -31,12 +31,12 @@ class Studied:
 
     @property
     def first(self) -> Metrics:
-        """What it measured with the first seed."""
+        """Metrics of the first seed."""
         return next(iter(self.seeds.values()))
 
 
 def study(laboratory: Laboratory, config: StudyConfig) -> dict[str, Studied]:
-    """Train every model of a study, by name; what was trained before is read.
+    """Train every model of a study and return them by name; finished trainings are read.
 
     Raises:
         MobiusError: If data, base or settings cannot be used.
@@ -64,7 +64,7 @@ def study(laboratory: Laboratory, config: StudyConfig) -> dict[str, Studied]:
 
 
 def loss_within(metrics: Metrics, budget: float) -> float:
-    """The held-out loss where a training had spent `budget` FLOPs, or at its end if it spent less."""
+    """Return the held-out loss after `budget` FLOPs, or at the end of a training that spent fewer."""
     steps = budget / metrics["flops_per_step"]
     if steps >= metrics["steps"] - 1:
         return float(metrics["heldout_loss"])
@@ -73,7 +73,7 @@ def loss_within(metrics: Metrics, budget: float) -> float:
 
 
 def near_front(found: Mapping[str, Studied], near: float) -> list[str]:
-    """The models that no other beats by more than `near` at equal compute with no more memory; and serial."""
+    """Return serial, and the models that none with no more memory beats by more than `near`."""
 
     def beaten(one: Studied) -> bool:
         return any(

@@ -1,4 +1,4 @@
-"""The fronts of a study, drawn: loss against memory, loss against time, and the curves."""
+"""Plots of a study: loss against memory, loss against time, and loss curves."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -7,14 +7,14 @@ from typing import Any
 
 from mobius_pipeline.runtime.files import whole_folder
 
-_MARKERS = "soD^vP*X"  # serial, and a tail each
+_MARKERS = "soD^vP*X"  # one for serial, and one per tail
 _SIZE = (7.5, 5.2)  # inches
-# Where a name may be beside its point (in points), and how it is aligned there: the best comes first.
+# Places of a name beside its point (in points), with the alignment there, best first.
 _BESIDE = [
     ((7 * side, up), "left" if side > 0 else "right") for up in (4, -5, 13, -14, 23, -24) for side in (1, -1)
 ]
-_MARK = 8  # px of a marker, each way
-_CURVES = 6  # as many as can be distinguished
+_MARK = 8  # px; width and height of a marker
+_CURVES = 6  # more cannot be distinguished
 
 
 def draw(study: Mapping[str, Any], target: Path) -> Path:
@@ -24,15 +24,15 @@ def draw(study: Mapping[str, Any], target: Path) -> Path:
     matplotlib.use("Agg")
     with whole_folder(target) as partial:
         _scatter(
-            study, "peak_ratio", "Peak memory, of serial's", study["fronts"]["memory"], partial / "memory.png"
+            study, "peak_ratio", "Peak memory / serial's", study["fronts"]["memory"], partial / "memory.png"
         )
-        _scatter(study, "step_ratio", "Step time, of serial's", study["fronts"]["time"], partial / "time.png")
+        _scatter(study, "step_ratio", "Step time / serial's", study["fronts"]["time"], partial / "time.png")
         _curves(study, partial / "curves.png")
     return target
 
 
 def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[str], file: Path) -> None:
-    """Every model's loss at equal compute against a cost, both as shares of serial's."""
+    """Plot every model's loss at equal compute against a cost, both as shares of serial's."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=_SIZE, layout="constrained")
@@ -56,7 +56,7 @@ def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[st
         zorder=0,
     )
     axes.axhline(1, color="lightgrey", linewidth=0.8, zorder=0)
-    axes.set(xlabel=title, ylabel="Held-out loss at equal compute, of serial's")
+    axes.set(xlabel=title, ylabel="Held-out loss at equal compute / serial's")
     words = {name: name.removeprefix(_family(name)).removeprefix(", ") for name in rows}
     _label(axes, [(words[name], points[name], _colour(row)) for name, row in rows.items()])
     figure.savefig(file, dpi=130)
@@ -64,10 +64,10 @@ def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[st
 
 
 def _label(axes: Any, names: Sequence[tuple[str, tuple[float, float], Any]]) -> None:
-    """Write each name beside its point, in its colour, where it covers no other name and no point."""
+    """Label each point with its name, in its colour, where it overlaps the fewest names and points."""
     from matplotlib.transforms import Bbox
 
-    axes.figure.canvas.draw()  # lays the axes out, so that extents in pixels are known
+    axes.figure.canvas.draw()  # computes the layout, so that extents in pixels are known
     marks = [axes.transData.transform(point) for _, point, _ in names]
     taken = [Bbox.from_bounds(x - _MARK / 2, y - _MARK / 2, _MARK, _MARK) for x, y in marks]
     taken.append(axes.get_legend().get_window_extent())
@@ -86,19 +86,19 @@ def _label(axes: Any, names: Sequence[tuple[str, tuple[float, float], Any]]) -> 
 
 
 def _colour(row: Mapping[str, Any]) -> Any:
-    """The lighter, the wider the stream."""
+    """Return the colour of a model: the wider its stream, the lighter."""
     from matplotlib import pyplot
 
     return pyplot.get_cmap("viridis")(min(0.85, 1.6 * row["model"]["width"]))
 
 
 def _family(name: str) -> str:
-    """The mode, or the tail of a parallel model: the words of its name before the first comma."""
+    """Return the mode, or the tail of a parallel model: its name up to the first comma."""
     return name.split(",")[0]
 
 
 def _error(row: Mapping[str, Any]) -> list[list[float]] | None:
-    """The interval of a model's loss against serial's, where there is one, as distances below and above."""
+    """Return a model's interval against serial as distances below and above, if there is one."""
     found = row["equal_compute"]["against"]
     if found is None or found["low"] is None:
         return None
@@ -106,7 +106,7 @@ def _error(row: Mapping[str, Any]) -> list[list[float]] | None:
 
 
 def _curves(study: Mapping[str, Any], file: Path) -> None:
-    """The held-out loss against training time, by the step time that was measured taking turns."""
+    """Plot the held-out loss against training time, with step times measured in turns."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=_SIZE, layout="constrained")

@@ -1,4 +1,4 @@
-"""What a study found, as plain data: a row a model, the fronts, and the model that the rule chooses."""
+"""The result of a study as plain data: a row per model, the fronts, and the model that the rule selects."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,10 +14,10 @@ from mobius_pipeline.study.grid import Studied
 from mobius_pipeline.training.result import TrainingResult
 
 SERIAL = "serial"
-MOST_AT_EQUAL_STEPS = 1.03  # of serial's loss
+MOST_AT_EQUAL_STEPS = 1.03  # times serial's loss
 RULE = (
-    "the least peak memory of the parallel models that were trained with all seeds, and whose held-out loss "
-    f"is, with each seed, at most {100 * (MOST_AT_EQUAL_STEPS - 1):.0f}% above serial's at equal steps, and "
+    "the least peak memory of the parallel models that were trained with all seeds and whose held-out loss, "
+    f"with each seed, is at most {100 * (MOST_AT_EQUAL_STEPS - 1):.0f}% above serial's at equal steps, and "
     "not above it at equal compute"
 )
 
@@ -30,13 +30,13 @@ def report(
     step_s: Mapping[str, float],
     quality: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Put the models of a study beside serial.
+    """Compare the models of a study with serial.
 
     Args:
-        laboratory: Where they were trained.
-        found: What they measured.
-        step_s: Seconds of a step of each, measured taking turns.
-        quality: How the samples of some scored.
+        laboratory: Data and settings of the trainings.
+        found: The trained models, by name.
+        step_s: Seconds per step of each model, measured in turns.
+        quality: Measures of the samples of some models.
     """
     serial = found[SERIAL]
     records = {name: _records(laboratory, one) for name, one in found.items()}
@@ -80,7 +80,7 @@ def _records(laboratory: Laboratory, one: Studied) -> list[Record]:
 
 
 def _compared(records: Mapping[str, list[Record]], step_s: Mapping[str, float], name: str) -> Row:
-    """Losses where the model and serial had spent the same, over the seeds that both have."""
+    """Return the losses where the model and serial have spent the same, over the seeds that both have."""
     own, seeds = records[name], {record.seed for record in records[name]}
     serial = [record for record in records[SERIAL] if record.seed in seeds]
     found = _points(serial, own, step_s, name)
@@ -110,13 +110,13 @@ def _ratio(reached: Point, name: str) -> float:
 
 
 def _change(records: list[Record]) -> dict[str, Any]:
-    """The change of the held-out loss from the start, over the clips of the first seed."""
+    """Return the change of the held-out loss from the start, over the clips, with the first seed."""
     by_clip = records[0].metrics["heldout_by_clip"]
     return paired_change(by_clip["start"], by_clip["end"], over="clips").model_dump(exclude={"over"})
 
 
 def front(rows: Mapping[str, Row], cost: str) -> list[str]:
-    """The models that no other beats in both the cost and the loss at equal compute, cheapest first."""
+    """Return the models that no other beats in both cost and loss at equal compute, cheapest first."""
 
     def beaten(row: Row) -> bool:
         return any(
@@ -132,7 +132,7 @@ def front(rows: Mapping[str, Row], cost: str) -> list[str]:
 
 
 def chosen(rows: Mapping[str, Row]) -> str | None:
-    """The model that `RULE` chooses; None if it chooses none."""
+    """Return the model that `RULE` selects, or None."""
     most = max(len(row["seeds"]) for row in rows.values())
     fit = [
         name

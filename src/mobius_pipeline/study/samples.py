@@ -1,4 +1,4 @@
-"""Samples of a study's models, and how they score."""
+"""Samples of a study's models, and their measures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,15 +17,15 @@ from mobius_pipeline.training.result import TrainingResult
 def scores(
     laboratory: Laboratory, one: Studied, config: SampleConfig, features: Any, encode: Encode, seed: int
 ) -> dict[str, Any]:
-    """How a model's samples score, the mean over its seeds; what was sampled before is read.
+    """Measure a model's samples, averaged over its seeds; existing measures are read.
 
     Args:
-        laboratory: Where it was trained.
+        laboratory: Data and settings of the trainings.
         one: The model.
-        config: Prompts and steps.
-        features: Of real clips, (M, D).
-        encode: The extractor that gave them.
-        seed: Of the draw of the real clips.
+        config: Prompts and sampling settings.
+        features: Features of real clips, (M, D).
+        encode: The extractor of these features.
+        seed: Seed for drawing the real clips.
     """
     found = [
         _scores(laboratory, Cell(one.model, one.rate, training), config, features, encode, seed)

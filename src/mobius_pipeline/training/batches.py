@@ -1,4 +1,4 @@
-"""What the model sees of a step: clips of the store, each with its own draws."""
+"""Batches of a training step: clips of the latents store, each with its own random draws."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Batch:
-    """Latents and noise (B, C, F, h, w), timestep (B,), text (B, L, D)."""
+    """Inputs of a training step: latents and noise (B, C, F, h, w), timestep (B,), text (B, L, D)."""
 
     latents: Tensor
     noise: Tensor
@@ -25,11 +25,11 @@ class Batch:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All of them."""
+        """Latents, noise, timestep and text."""
         return [self.latents, self.noise, self.timestep, self.text]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
-        """The same on another device; tensors other than timesteps in another precision."""
+        """Return a copy on `device`; latents, noise and text are also converted to `dtype`."""
         latents, noise, text = (one.to(device, dtype) for one in (self.latents, self.noise, self.text))
         return Batch(latents, noise, self.timestep.to(device), text)
 
@@ -41,7 +41,7 @@ def by_size(clips: Sequence[Clip], batch_size: int) -> list[list[Clip]]:
         if len(group) < batch_size and len(groups) > 1:
             size = group[0].size
             log.warning(
-                "Left out: %d clips of %d x %d px x %d frames, fewer than a batch of %d.",
+                "Skipped %d clips of %d x %d px x %d frames: fewer than a batch of %d.",
                 len(group),
                 size.height,
                 size.width,
@@ -53,7 +53,15 @@ def by_size(clips: Sequence[Clip], batch_size: int) -> list[list[Clip]]:
 
 @dataclass(frozen=True)
 class BatchSource:
-    """Draws batches; `scaling` is the VAE's scaling factor, `timesteps` the length of the noise schedule."""
+    """A source of batches from the latents store.
+
+    Attributes:
+        store: The latents store.
+        objective: Noise offset and caption dropout.
+        timesteps: Length of the noise schedule.
+        scaling: The VAE's scaling factor.
+        seed: The training's seed.
+    """
 
     store: LatentsStore
     objective: ObjectiveConfig
@@ -62,7 +70,7 @@ class BatchSource:
     seed: int
 
     def batch(self, clips: Sequence[Clip], step: int) -> Batch:
-        """Draw for `clips` at a step; a clip's draws do not depend on those beside it."""
+        """Return the batch of `clips` at a step; a clip's draws do not depend on the other clips."""
         drawn = [self._clip(clip, step) for clip in clips]
         latents, noise, timestep, text = zip(*drawn, strict=True)
         return Batch(torch.stack(latents), torch.stack(noise), torch.tensor(timestep), torch.stack(text))

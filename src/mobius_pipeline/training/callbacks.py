@@ -1,4 +1,4 @@
-"""What a training reports while it runs, and the record that it keeps of itself."""
+"""Callbacks of a training, and the history that it records."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,25 +7,25 @@ from typing import Any
 
 from mobius_pipeline.training.previews import Preview
 
-_KEPT_ELSEWHERE = ("loss", "heldout_loss", "learning_rate")  # in rows with seconds, or a function of the step
+_KEPT_ELSEWHERE = ("loss", "heldout_loss", "learning_rate")  # stored with seconds, or a function of the step
 
 
 @dataclass
 class History:
-    """What happened: rows of (step, value, seconds of training so far), and what the meters read.
+    """The losses and measurements of a training; "rows" have (step, value, seconds of training so far).
 
     Attributes:
-        loss: Of each step.
-        heldout: Over the held-out clips that are watched.
-        watched: The same by clip, with its step.
-        seconds: Of each step.
-        waited: Seconds that each step waited for its batch before.
-        memory: The peak and its parts, measured on the first of `devices`.
-        flops: Of a step.
-        at_steps: The held-out loss over all clips at `train.steps`, with that step, of a training that goes
-            on beyond.
-        devices: Those that it ran on, in turn.
-        further: Rows of (step, value) of whatever else a step or an evaluation measured, by its name there.
+        loss: Rows of the training loss, one per step.
+        heldout: Rows of the held-out loss over the watched clips.
+        watched: The step and the held-out loss of each watched clip, by `clip_id`.
+        seconds: Duration of each timed step.
+        waited: Seconds that each step waited for its batch.
+        memory: Peak memory in bytes and its breakdown, measured on the first of `devices`.
+        flops: FLOPs of one step.
+        at_steps: The step `train.steps` and the held-out loss over all clips there, if the training continues
+            beyond it.
+        devices: Devices that the training ran on, in order.
+        further: (step, value) of every other metric of a step or an evaluation, by its name.
     """
 
     loss: list[tuple[int, float, float]] = field(default_factory=list)
@@ -41,7 +41,7 @@ class History:
 
 
 def note(further: dict[str, list[tuple[int, float]]], metrics: dict[str, float], step: int) -> None:
-    """Add to `History.further` what a step or an evaluation measured."""
+    """Append to `further` the metrics of a step or an evaluation that `History` keeps nowhere else."""
     for name, value in metrics.items():
         if name not in _KEPT_ELSEWHERE:
             further.setdefault(name, []).append((step, value))
@@ -49,7 +49,7 @@ def note(further: dict[str, list[tuple[int, float]]], metrics: dict[str, float],
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Where a training reports to; a callbacks that does nothing is a valid one."""
+    """Functions that a training calls with metrics, previews and checkpoints; by default they do nothing."""
 
     metrics: Callable[[dict[str, float], int], None] = lambda metrics, step: None
     preview: Callable[[list[Preview], int], None] = lambda previews, step: None

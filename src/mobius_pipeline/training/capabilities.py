@@ -1,4 +1,4 @@
-"""Memory levers that exclude each other, or that the device at hand cannot run."""
+"""Checks of memory levers that exclude each other or that the device does not support."""
 
 from typing import Literal
 
@@ -7,23 +7,23 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 def refuse_two_formats(variant: Variant, autocast: Literal["bfloat16"] | None) -> None:
-    """Refuse a base in float16 under autocast, which would compute it in bfloat16, and on the CPU cannot.
+    """Refuse a float16 base under autocast, which would run it in bfloat16 and fails on the CPU.
 
     Raises:
-        MobiusError: With both levers and the remedy.
+        MobiusError: If both are set, with the remedy.
     """
     if autocast and variant.spatial_dtype == "float16":
         raise MobiusError(
-            f"spatial_dtype: float16 and autocast: {autocast} ask for two formats of the same computation. "
+            f"spatial_dtype: float16 and autocast: {autocast} are two formats for the same computation. "
             f"Set spatial_dtype: {autocast}, or autocast: null."
         )
 
 
 def refuse_impossible(variant: Variant, autocast: Literal["bfloat16"] | None, device: str) -> None:
-    """Refuse levers that exclude each other, or that cannot work on a device.
+    """Refuse levers that exclude each other or that the device does not support.
 
     Raises:
-        MobiusError: With the lever, the reason and the remedy.
+        MobiusError: If there is one, with the reason and the remedy.
     """
     refuse_two_formats(variant, autocast)
     if variant.compile_spatial and (reason := _no_compiler(device)):
@@ -36,13 +36,13 @@ def refuse_impossible(variant: Variant, autocast: Literal["bfloat16"] | None, de
         if not torch.cuda.is_bf16_supported(including_emulation=False):
             name = torch.cuda.get_device_name(device)
             raise MobiusError(
-                f"autocast: bfloat16 and spatial_dtype: bfloat16 cannot work on {name}, which lacks it. "
+                f"autocast: bfloat16 and spatial_dtype: bfloat16 need bfloat16, which {name} lacks. "
                 "Set autocast: null, and spatial_dtype: float16 or float32."
             )
 
 
 def _no_compiler(device: str) -> str | None:
-    """Why torch.compile cannot make code for the device, or None."""
+    """Return why torch.compile cannot generate code for the device, or None."""
     if device.startswith("cuda"):
         from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Resume state on the disk: whole or absent, hashed, never pickled."""
+"""Checkpoints on disk: written completely or not at all, hashed, never pickled."""
 
 import logging
 import shutil
@@ -34,10 +34,10 @@ class Checkpoint:
 
 
 class Checkpointer:
-    """Saves a training after the steps that are due, and finds what it goes on from.
+    """Saves a training after the steps that are due, and finds the checkpoint that it resumes from.
 
     Attributes:
-        saved_step: The step of the last checkpoint.
+        saved_step: Step of the last checkpoint.
     """
 
     def __init__(self, folder: Path, config: TrainConfig, processes: "Processes") -> None:
@@ -46,13 +46,13 @@ class Checkpointer:
         self.saved_step: int | None = None
 
     def due(self, step: int) -> bool:
-        """Whether to save after a step, unless that was done before a break."""
+        """Return whether to save after a step: it is due and not saved yet."""
         config = self._config
         at_step = step == config.end or step % config.checkpoint_every == 0
         return step > 0 and at_step and self.saved_step != step
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint; a signal waits until it is whole.
+        """Write a checkpoint; signals are delayed until it is complete.
 
         Raises:
             MobiusError: If it cannot be written; earlier ones are kept.
@@ -66,7 +66,7 @@ class Checkpointer:
         return path
 
     def newest(self) -> Checkpoint | None:
-        """Read the newest whole checkpoint, which every process must find.
+        """Read the newest intact checkpoint, which must be the same for every process.
 
         Raises:
             MobiusError: If the processes find different ones.
@@ -79,10 +79,11 @@ class Checkpointer:
                 "file system that all machines share."
             )
         if checkpoint is not None:
-            log.info("Going on from step %d of %d (%s).", checkpoint.step, self._config.end, self._folder)
+            log.info("Resuming from step %d of %d (%s).", checkpoint.step, self._config.end, self._folder)
             if (before := checkpoint.meta["processes"]) != self._processes.count:
                 log.warning(
-                    "%d processes saved it and %d go on: the same draws, their sums rounded otherwise.",
+                    "It was saved by %d processes and is resumed by %d: the draws are the same, "
+                    "sums are rounded differently.",
                     before,
                     self._processes.count,
                 )
@@ -93,13 +94,13 @@ class Checkpointer:
 def save_checkpoint(
     folder: Path, checkpoint: Checkpoint, *, keep_last: int, keep_every: int | None = None
 ) -> Path:
-    """Write a checkpoint beside its place, rename it, then delete old ones.
+    """Write a checkpoint to a temporary folder, rename it, then delete old ones.
 
     Args:
-        folder: Where a training's checkpoints lie.
-        checkpoint: What to save.
-        keep_last: How many of the newest to keep.
-        keep_every: Keep every one whose step is a multiple of this, too.
+        folder: Folder of a training's checkpoints.
+        checkpoint: The checkpoint to save.
+        keep_last: Number of the newest checkpoints to keep.
+        keep_every: Also keep every checkpoint whose step is a multiple of this.
 
     Raises:
         MobiusError: If it cannot be written; earlier ones are kept.
@@ -115,10 +116,10 @@ def save_checkpoint(
         sync(folder)
     except (OSError, SafetensorError) as error:
         raise MobiusError(
-            f"Cannot write the checkpoint {target} ({error}). Earlier ones are kept: make room, or the "
-            "folder writable, and the same command goes on from the newest."
+            f"Cannot write the checkpoint {target} ({error}). Earlier ones are kept. To resume from the "
+            "newest, make room, or make the folder writable, and run the same command."
         ) from error
-    # Later ones are of before: damaged, or training would not have gone on from before them.
+    # Checkpoints after this step are stale: they were damaged, so training resumed from an earlier one.
     until_now = [path for path in step_folders(folder) if step_of(path) <= checkpoint.step]
     for old in until_now[keep_last:]:
         if keep_every is None or step_of(old) % keep_every:
@@ -127,7 +128,7 @@ def save_checkpoint(
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the newest whole checkpoint."""
+    """Read the newest intact checkpoint, if there is one."""
     path = newest_whole(folder)
     if path is None:
         return None
@@ -138,7 +139,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def saved_history(folder: Path) -> dict[str, Any]:
-    """The history in the newest whole checkpoint, by the names of `History`; empty without one."""
+    """Return the history in the newest intact checkpoint, by the names of `History`; empty without one."""
     path = newest_whole(folder)
     history: dict[str, Any] = _read(path / META, dict[str, Any])["history"] if path else {}
     return history
@@ -150,17 +151,17 @@ def newest(folder: Path) -> Path | None:
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest whole checkpoint's folder; a damaged one is named and passed over, not deleted."""
+    """Return the folder of the newest intact checkpoint; a damaged one is logged and skipped, not deleted."""
     for path in step_folders(folder):
         if reason := damage(path):
-            log.warning("Checkpoint %s is damaged (%s) and passed over.", path, reason)
+            log.warning("Checkpoint %s is damaged (%s) and is skipped.", path, reason)
             continue
         return path
     return None
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None."""
+    """Return what is wrong with a checkpoint folder, or None."""
     try:
         hashes = _read(path / MANIFEST, dict[str, str])
         if hashes.keys() != {STATE, META}:
@@ -173,11 +174,11 @@ def damage(path: Path) -> str | None:
         step = _read(path / META, dict[str, Any]).get("step")
         if step != step_of(path):
             return f"its {META} is of step {step}"
-        with safe_open(path / STATE, framework="pt"):  # reads the header, and whether it fits the file
+        with safe_open(path / STATE, framework="pt"):  # checks its header and the file's length
             return None
     except (OSError, MobiusError, SafetensorError) as error:
         return str(error)
 
 
 def _read(path: Path, kind: type[T]) -> T:
-    return read_document(path, kind, "The newest whole checkpoint counts.")
+    return read_document(path, kind, "The newest intact checkpoint is used.")

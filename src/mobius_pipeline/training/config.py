@@ -1,4 +1,4 @@
-"""Configuration of the trainings."""
+"""Configuration of trainings."""
 
 from typing import Any, Literal
 
@@ -10,9 +10,9 @@ from mobius_pipeline.runtime.devices import Device
 
 
 class ObjectiveConfig(Config):
-    """What is minimised; the prediction type and the noise schedule are the base model's."""
+    """The denoising objective; its prediction type and noise schedule are the base model's."""
 
-    min_snr_gamma: float | None = Field(gt=0, description="null: every timestep weighs the same")
+    min_snr_gamma: float | None = Field(gt=0, description="null: all timesteps have the same weight")
     noise_offset: float = Field(ge=0)
     zero_terminal_snr: bool
     caption_dropout: float = Field(ge=0, lt=1)
@@ -24,43 +24,43 @@ Schedule = Literal[
 
 
 class RateScaling(Config):
-    """How the learning rate follows the batch size, where it was chosen for another one."""
+    """Scaling of the learning rate from the batch size that it was chosen for."""
 
-    rule: Literal["linear", "sqrt"] = Field(description="Goyal et al. 2017 for SGD; sqrt suits Adam")
-    reference_batch: int = Field(gt=0, description="clips; the batch that learning_rate was chosen for")
+    rule: Literal["linear", "sqrt"] = Field(description="linear: Goyal et al. 2017, for SGD; sqrt suits Adam")
+    reference_batch: int = Field(gt=0, description="batch size that learning_rate was chosen for")
 
 
 class OptimizerConfig(Config):
-    """AdamW with a schedule of diffusers, and gradient clipping."""
+    """AdamW with gradient clipping and a learning rate schedule of diffusers."""
 
     learning_rate: float = Field(gt=0)
-    scaling: RateScaling | None = Field(description="null: learning_rate is taken unchanged")
+    scaling: RateScaling | None = Field(description="null: learning_rate is used unchanged")
     schedule: Schedule
     betas: tuple[float, float]
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
-    state_bits: Literal[8, 32] = Field(description="of AdamW's two moments; 8 needs torchao")
+    state_bits: Literal[8, 32] = Field(description="bits of AdamW's two moments; 8 needs torchao")
 
     @model_validator(mode="after")
     def _rules(self) -> "OptimizerConfig":
         if self.schedule == "constant" and self.warmup_steps:
             raise ValueError(
-                "train.optimizer.schedule constant has no warm-up: set warmup_steps to 0, or take "
+                "train.optimizer.schedule constant has no warm-up: set warmup_steps to 0, or use "
                 "constant_with_warmup"
             )
         return self
 
 
 class Rendezvous(Config):
-    """Where the machines of a training meet; `mobius join` on each of the others."""
+    """Where the machines of a training meet; `mobius join` runs on each machine but the main one."""
 
-    endpoint: str = Field(pattern=r"^.+:\d+$", description="host:port, reachable from all of them")
+    endpoint: str = Field(pattern=r"^.+:\d+$", description="host:port, reachable from all machines")
     nodes: int = Field(gt=1, description="machines")
 
 
 class PreviewConfig(Config):
-    """Videos that are sampled while the model trains, from the same prompts and noise each time."""
+    """Videos sampled during training, each time from the same prompts and noise."""
 
     every: int = Field(gt=0, description="steps")
     prompts: list[str] | None = Field(
@@ -69,25 +69,25 @@ class PreviewConfig(Config):
     count: int = Field(gt=0)
     steps: int = Field(gt=0, description="DDIM steps")
     guidance_scale: float = Field(ge=1)
-    seed: Seed = Field(description="preview i is drawn with seed + i")
+    seed: Seed = Field(description="preview i is sampled with seed + i")
 
 
 OnMismatch = Literal["restart", "refuse", "fork"]
 
-# What a training's result follows from; all else may change between a stop and the next start.
-# `equal_compute` acts through `last_step`; processes and device change no more than how sums are rounded.
+# Settings that determine a training's result; all others may change when it resumes. `equal_compute` acts
+# through `last_step`; the number of processes and the device only affect how sums are rounded.
 _DECIDES = {
     "seed",
     "steps",
     "last_step",
     "batch_size",
-    "gradient_accumulation_steps",  # of the peak memory
+    "gradient_accumulation_steps",  # affects the peak memory
     "objective",
     "optimizer",
     "autocast",
     "ema_decay",
     "ema_warmup_power",
-    "evaluate_every",  # of the curve that losses at equal time are read off
+    "evaluate_every",  # affects the curve that gives the losses at equal time
     "evaluate_clips",
     "evaluate_timesteps",
 }
@@ -97,15 +97,19 @@ class TrainConfig(Config):
     """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
 
     seed: Seed
-    steps: int = Field(gt=1, description="two at least: memory is measured from the second on")
+    steps: int = Field(gt=1, description="at least two: memory is measured after the first")
     equal_compute: bool = Field(
-        description="parallel goes on beyond `steps` until it has spent the FLOPs of serial's `steps`"
+        description="parallel continues beyond `steps` until it has spent the FLOPs of serial's `steps`"
     )
-    last_step: int | None = Field(default=None, description="what follows from that; null: `steps`")
-    batch_size: int = Field(gt=0, description="clips of an optimiser step, over all processes")
-    gradient_accumulation_steps: int = Field(gt=0, description="parts that a process takes its share in")
-    num_processes: int = Field(gt=0, description="on this machine; with CUDA one a GPU")
-    rendezvous: Rendezvous | None = Field(description="null: this machine alone")
+    last_step: int | None = Field(
+        default=None, description="step at which training ends, set by equal_compute; null: `steps`"
+    )
+    batch_size: int = Field(gt=0, description="clips per optimiser step, over all processes")
+    gradient_accumulation_steps: int = Field(
+        gt=0, description="parts that each process splits its share of the batch into"
+    )
+    num_processes: int = Field(gt=0, description="processes on this machine; with CUDA one per GPU")
+    rendezvous: Rendezvous | None = Field(description="null: only this machine")
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     autocast: Literal["bfloat16"] | None = Field(description="of the forward pass; null: float32")
@@ -114,17 +118,17 @@ class TrainConfig(Config):
         gt=0, le=1, description="decay 1 - (1 + step)^-power until ema_decay; null: (1 + step) / (10 + step)"
     )
     evaluate_every: int = Field(gt=0, description="steps")
-    evaluate_clips: int = Field(gt=0, description="held-out clips that are looked at during training")
+    evaluate_clips: int = Field(gt=0, description="held-out clips that are evaluated during training")
     evaluate_timesteps: int = Field(gt=0, description="points of the fixed timestep grid")
-    previews: PreviewConfig | None = Field(description="null: none")
+    previews: PreviewConfig | None = Field(description="null: no previews")
     checkpoint_every: int = Field(gt=0, description="steps")
-    keep_last: int = Field(gt=0, description="checkpoints")
-    keep_every: int | None = Field(gt=0, description="steps; null: the last ones alone are kept")
+    keep_last: int = Field(gt=0, description="newest checkpoints to keep")
+    keep_every: int | None = Field(gt=0, description="steps; also keep checkpoints at multiples of it")
     on_mismatch: OnMismatch = Field(
-        description="where the mode was last trained with other settings: start again at step 0, stop with "
-        "what differs, or go on from its newest checkpoint"
+        description="if the mode was last trained with other settings: start at step 0, stop and list the "
+        "differences, or start from its newest checkpoint"
     )
-    timer_warmup: int = Field(ge=0, description="first steps that the median step time leaves out")
+    timer_warmup: int = Field(ge=0, description="first steps, excluded from the median step time")
     device: Device
 
     @model_validator(mode="after")
@@ -138,8 +142,8 @@ class TrainConfig(Config):
             )
         if self.processes > 1 and self.device not in ("cpu", "cuda"):
             raise ValueError(
-                f"train.device: {self.device} is one device; with several processes name cuda (each takes "
-                "its own) or cpu"
+                f"train.device: {self.device} is a single device; with several processes set cuda (one GPU "
+                "each) or cpu"
             )
         if self.batch_size % self.parts:
             raise ValueError(
@@ -150,35 +154,35 @@ class TrainConfig(Config):
 
     @property
     def end(self) -> int:
-        """The step that the training ends with."""
+        """Last step of the training."""
         return self.steps if self.last_step is None else self.last_step
 
     @property
     def processes(self) -> int:
-        """Processes on all machines."""
+        """Number of processes on all machines."""
         return self.num_processes * (self.rendezvous.nodes if self.rendezvous else 1)
 
     @property
     def parts(self) -> int:
-        """Forward and backward passes that a batch is computed in, over all processes."""
+        """Number of forward and backward passes per batch, over all processes."""
         return self.processes * self.gradient_accumulation_steps
 
     def identity(self) -> dict[str, Any]:
-        """What decides on the result, as JSON takes it; resume state is found by it."""
+        """Return the settings that determine the result, as JSON values; they identify the resume state."""
         return self.model_dump(mode="json", include=_DECIDES)
 
     @classmethod
     def runtime_keys(cls) -> set[str]:
-        """The other settings: where and how it is computed, kept and shown."""
+        """Return the names of all other settings, which say where and how the training is computed."""
         return cls.model_fields.keys() - _DECIDES
 
     def runtime(self) -> dict[str, Any]:
-        """Their values, as JSON takes them."""
+        """Return the settings of `runtime_keys`, as JSON values."""
         return self.model_dump(mode="json", include=self.runtime_keys())
 
 
 class ModelConfig(Config):
-    """What distinguishes the modes: `serial.model` and `parallel.model` in the same file; see `Variant`."""
+    """Options of a model: `serial.model` and `parallel.model` in the same file; see `Variant`."""
 
     mode: Mode
     tail: int = Field(ge=0, description="last decoder layers that run on the fused state, with gradients")
@@ -192,10 +196,10 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> "ModelConfig":
-        _ = self.variant  # says what cannot work, and why
+        _ = self.variant  # raises if options cannot be combined
         return self
 
     @property
     def variant(self) -> Variant:
-        """The same as the models know it."""
+        """The options as a `Variant`."""
         return Variant(**self.model_dump())

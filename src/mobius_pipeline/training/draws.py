@@ -1,6 +1,6 @@
-"""Every random draw of a training, from (seed, step, clip) alone.
+"""Random draws of a training, computed from (seed, step, clip) alone.
 
-So serial and parallel see the same draws, and a resumed run sees those that it would have seen.
+Serial and parallel therefore see the same draws, and a resumed run sees those of an uninterrupted one.
 """
 
 from collections.abc import Sequence
@@ -30,15 +30,15 @@ class Draw:
 def draw(
     seed: int, step: int, clip_id: str, shape: Sequence[int], timesteps: int, caption_dropout: float
 ) -> Draw:
-    """Draw for a clip at a step, whatever its place in the batch and wherever it is trained.
+    """Draw for a clip at a step, independent of the rest of the batch and of the device.
 
     Args:
-        seed: The run's seed.
-        step: The optimiser step.
-        clip_id: The clip.
-        shape: (C, F, h, w).
+        seed: The training's seed.
+        step: Number of the optimiser step.
+        clip_id: The clip's `clip_id`.
+        shape: Shape of the latents, (C, F, h, w).
         timesteps: Length of the noise schedule.
-        caption_dropout: Probability that the caption is left out.
+        caption_dropout: Probability that the caption is dropped.
     """
     source = generator("draw", seed, step, clip_id)
     return Draw(
@@ -51,33 +51,33 @@ def draw(
 
 
 def draw_caption(seed: int, step: int, clip_id: str, captions: int) -> int:
-    """Which of a clip's captions a step takes, each as likely; a draw of its own, that moves no other one."""
+    """Return which of a clip's captions a step uses, with equal probability; does not affect other draws."""
     if captions == 1:
         return 0
     return int(torch.randint(captions, (), generator=generator("caption", seed, step, clip_id)))
 
 
 class Batches(Generic[T]):
-    """Which items each step takes, all of one bucket.
+    """The items that each step takes, all from one bucket.
 
-    Each epoch is a shuffle from (seed, epoch) of every bucket, and of the order in which their batches come;
-    a bucket's incomplete last batch is left out.
+    Each epoch shuffles every bucket and the order of all batches, from (seed, epoch). A bucket's incomplete
+    last batch is left out.
     """
 
     def __init__(self, buckets: Sequence[Sequence[T]], batch_size: int, seed: int) -> None:
-        """Take batches of `batch_size` items from `buckets`, each of which fills one at least."""
+        """Form batches of `batch_size` items from `buckets`, each of which must fill at least one."""
         self._buckets, self._batch_size, self._seed = buckets, batch_size, seed
         self.per_epoch = sum(len(bucket) // batch_size for bucket in buckets)
-        self._order = lru_cache(maxsize=2)(self._shuffled)  # the next batch may be of the next epoch
+        self._order = lru_cache(maxsize=2)(self._shuffled)  # the next step may be in the next epoch
 
     def at(self, step: int) -> list[T]:
-        """The items of a step."""
+        """Return the items of a step."""
         epoch, place = divmod(step, self.per_epoch)
         bucket, indices = self._order(epoch)[place]
         return [self._buckets[bucket][index] for index in indices]
 
     def _shuffled(self, epoch: int) -> list[tuple[int, list[int]]]:
-        """An epoch's batches in their order: the bucket, and the items' places in it."""
+        """Return an epoch's batches in order: the bucket, and the indices of the items in it."""
         source = generator("epoch", self._seed, epoch)
         size = self._batch_size
         batches = []

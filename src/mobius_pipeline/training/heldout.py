@@ -1,4 +1,4 @@
-"""The held-out loss: held-out clips on a fixed grid of timesteps with fixed noise."""
+"""Held-out loss: held-out clips on a fixed grid of timesteps with fixed noise."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +20,12 @@ TIMESTEP_BINS = 4
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Mean squared error of the prediction, unweighted.
+    """Unweighted mean squared error of the prediction.
 
     Attributes:
-        loss: The mean over clips and timesteps.
-        by_timestep: The mean over ranges of timesteps.
-        by_clip: The mean over the grid of each clip, by `clip_id`.
+        loss: Mean over clips and timesteps.
+        by_timestep: Mean over each range of timesteps, by its name (`bin_name`).
+        by_clip: Mean over the timestep grid for each clip, by `clip_id`.
     """
 
     loss: float
@@ -34,18 +34,18 @@ class HeldOutLoss:
 
 
 def timestep_bin(timestep: int, timesteps: int) -> int:
-    """Which of `TIMESTEP_BINS` equal ranges of timesteps one is in; the last takes the remainder."""
+    """Return which of `TIMESTEP_BINS` equal ranges a timestep is in; the last one takes the remainder."""
     return min(timestep // (timesteps // TIMESTEP_BINS), TIMESTEP_BINS - 1)
 
 
 def bin_name(index: int, timesteps: int) -> str:
-    """First and last timestep of a range, as metrics are named by them."""
+    """Return the name of a range of timesteps in metrics: its first and last timestep."""
     width = timesteps // TIMESTEP_BINS
     return f"{index * width}-{(index + 1) * width - 1}"
 
 
 def timestep_grid(timesteps: int, points: int) -> list[int]:
-    """`points` timesteps in the middle of as many equal ranges."""
+    """Return the midpoints of `points` equal ranges of timesteps."""
     return [int((k + 0.5) * timesteps / points) for k in range(points)]
 
 
@@ -62,18 +62,18 @@ def heldout_loss(
     device: str,
     processes: Processes = ALONE,
 ) -> HeldOutLoss:
-    """Measure a model, called as `UNet3DConditionModel`, on `clips`.
+    """Measure the held-out loss of a model that is called like `UNet3DConditionModel`.
 
     Args:
-        model: The model, with the weights to be judged (the EMA's).
-        store: Where the clips' latents are; the posterior's mean is used.
+        model: The model, with the weights to evaluate (the EMA weights).
+        store: The latents store; the posterior's mean is used.
         clips: The held-out clips.
         objective: Schedule and target.
-        points: Points of the timestep grid.
+        points: Number of points of the timestep grid.
         scaling: The VAE's scaling factor.
-        batch_size: Clips a forward pass.
-        device: Where to compute.
-        processes: Those that share the work; each returns the whole.
+        batch_size: Pairs of clip and timestep per forward pass.
+        device: Device to compute on.
+        processes: Processes that share the work; each returns the loss over all clips.
     """
     grid = timestep_grid(objective.timesteps, points)
     batches = _batches(clips, grid, batch_size)
@@ -100,13 +100,13 @@ def heldout_loss(
 
 
 class HeldOutEvaluator:
-    """Held-out losses of a training: of the clips that are watched all along, and of all clips at its ends.
+    """Held-out losses of a training: of watched clips at intervals, of all clips where modes are compared.
 
     Attributes:
         clips: All held-out clips.
         losses: Rows of (step, loss, seconds of training so far), over the watched clips.
-        by_clip: The same by `clip_id`, with the step.
-        at_steps: The loss over all clips at `train.steps`, with that step, of a training that goes on beyond.
+        by_clip: Rows of (step, loss by `clip_id`), over the watched clips.
+        at_steps: The step `train.steps` and the loss over all clips there, if the training continues.
     """
 
     def __init__(
@@ -117,13 +117,13 @@ class HeldOutEvaluator:
         scaling: float,
         processes: Processes,
     ) -> None:
-        """Evaluate as the configuration says, together with the other processes."""
+        """Evaluate as `config` specifies, together with the other processes."""
         self.clips = store.clips("heldout")
         self.losses: list[tuple[int, float, float]] = []
         self.by_clip: list[tuple[int, dict[str, float]]] = []
         self.at_steps: dict[str, Any] | None = None
         self._config, self._watched = config, self.clips[: config.evaluate_clips]
-        self._whole: tuple[int, HeldOutLoss] | None = None  # the last loss over all clips, and its step
+        self._whole: tuple[int, HeldOutLoss] | None = None  # step and loss of the last evaluation
         self.measure = partial(
             heldout_loss,
             store=store,
@@ -136,17 +136,17 @@ class HeldOutEvaluator:
         )
 
     def due(self, step: int) -> bool:
-        """Whether the watched clips are to be evaluated after a step, and were not before a break."""
+        """Return whether to evaluate the watched clips after a step: it is due and not done yet."""
         config, evaluated = self._config, self.losses[-1][0] if self.losses else None
         compared = step in (config.end, config.steps)
         return (compared or step % config.evaluate_every == 0) and evaluated != step
 
     def whole_due(self, step: int) -> bool:
-        """Whether all clips are to be evaluated because modes are compared at this step, short of the end."""
+        """Return whether to evaluate all clips after a step, where modes are compared before the end."""
         return step == self._config.steps != self._config.end and self._at_steps_of_config() is None
 
     def evaluate(self, model: nn.Module, step: int, training_s: float) -> HeldOutLoss:
-        """Evaluate the watched clips after a step, `training_s` seconds of training having passed."""
+        """Evaluate the watched clips after a step, at `training_s` seconds of training."""
         every = self._watched == self.clips
         result = self.whole(model, step) if every else self.measure(model, clips=self._watched)
         self.losses.append((step, result.loss, training_s))
@@ -154,13 +154,13 @@ class HeldOutEvaluator:
         return result
 
     def whole(self, model: nn.Module, step: int) -> HeldOutLoss:
-        """The loss over all clips, measured once a step."""
+        """Return the loss over all clips, measured once per step."""
         if self._whole is None or self._whole[0] != step:
             self._whole = step, self.measure(model, clips=self.clips)
         return self._whole[1]
 
     def evaluate_at_steps(self, model: nn.Module, step: int) -> None:
-        """Keep the loss over all clips at `train.steps`."""
+        """Record the loss over all clips at `train.steps`."""
         self.at_steps = {"step": step, **asdict(self.whole(model, step))}
 
     def _at_steps_of_config(self) -> dict[str, Any] | None:
@@ -168,18 +168,18 @@ class HeldOutEvaluator:
         return found if found and found["step"] == self._config.steps else None
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured, as JSON takes it."""
+        """Return the measurements as JSON values."""
         return {"heldout": self.losses, "watched": self.by_clip, "at_steps": self.at_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.losses, self.by_clip = list(state["heldout"]), list(state["watched"])
         self.at_steps = state["at_steps"]
         self.at_steps = self._at_steps_of_config()
 
 
 def _batches(clips: Sequence[Clip], grid: Sequence[int], batch_size: int) -> list[list[tuple[Clip, int]]]:
-    """Every clip at every timestep, those of one size together."""
+    """Batch the pairs of clip and timestep; a batch has clips of one size."""
     batches = []
     for same in of_one_size(clips):
         pairs = [(clip, timestep) for clip in same for timestep in grid]
@@ -188,7 +188,7 @@ def _batches(clips: Sequence[Clip], grid: Sequence[int], batch_size: int) -> lis
 
 
 def _in_turn(shares: list[list[list[float]]]) -> list[float]:
-    """The losses of all batches in order, from each process's, which took every `len(shares)`th batch."""
+    """Return the losses of all batches in order; process i has every `len(shares)`th batch from the i-th."""
     turns = zip_longest(*shares, fillvalue=[])
     return [loss for turn in turns for batch in turn for loss in batch]
 

@@ -1,7 +1,7 @@
-"""Start the processes of a training, report what the main one reports, and end them all if one fails.
+"""Start the processes of a training, pass on the main one's reports, and end all of them if one fails.
 
-torch's elastic agent (what torchrun is made of) runs within this process, so there is no second command line,
-and its processes end with this one.
+torch's elastic agent (the basis of torchrun) runs in this process. So there is no second command line, and
+the training's processes end with this one.
 """
 
 import logging
@@ -30,14 +30,16 @@ from mobius_pipeline.training.processes import Processes, processes_of_torchrun
 
 log = logging.getLogger(__name__)
 
-TO_SAVE = 120  # s; how long processes that are asked to stop have for the current step and a checkpoint
+TO_SAVE = 120  # s; time that stopping processes get to finish the step and save a checkpoint
 STOPPED = 143  # exit status of a process that stopped when asked to
-CAUSE_FIRST = 2.0  # s; how long a process waits that may have failed because another one did
-_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # by torch's agent, for good
+# s; delay before an unexpected error is raised, so that its cause in another process is reported first
+CAUSE_FIRST = 2.0
+# torch's agent installs handlers for these and does not restore the old ones
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Job(Config):
-    """A training, as a file: what every process of every machine reads."""
+    """A training as a file, which every process on every machine reads."""
 
     latents: Path
     base: Path
@@ -45,23 +47,23 @@ class Job(Config):
     config: TrainConfig
     state: Path
     output: Path
-    notes: dict[str, Any] = Field(description="written beside the metrics")
+    notes: dict[str, Any] = Field(description="added to the result's metrics.json")
 
 
 Work = Callable[[Job, Callbacks, Processes], None]
 
 
 def launch(work: Work, job: Job, callbacks: Callbacks) -> None:
-    """Run `work` in the processes of this machine, which leads.
+    """Run `work` in the processes of this machine, the main one.
 
     Args:
-        work: A function of a module; every process calls it.
-        job: What to do; written to its `state`, for `join`.
-        callbacks: Called in a thread with what the main process reports.
+        work: A function at module level; every process calls it.
+        job: The training; written to its `state` folder, for `join`.
+        callbacks: Called in a thread with the main process's reports.
 
     Raises:
         MobiusError: If a process fails, with its message; the others are ended.
-        KeyboardInterrupt: On Ctrl-C, when all have stopped; on SIGTERM `Terminated`.
+        KeyboardInterrupt: On Ctrl-C, after all processes have stopped; on SIGTERM `Terminated`.
     """
     file = job.state / JOB
     write_json(file, job.model_dump(mode="json"))
@@ -77,21 +79,19 @@ def launch(work: Work, job: Job, callbacks: Callbacks) -> None:
 
 
 def join(work: Work, file: Path) -> None:
-    """Run `work` in the processes of another machine, of the training that `file` was written for.
+    """Run `work` in the processes of another machine, for the training that wrote `file`.
 
     Raises:
-        MobiusError: If there is no such file, or a process fails.
+        MobiusError: If the file does not exist or a process fails.
     """
     if not file.is_file():
         raise MobiusError(
-            f"There is no {file}. The machine that leads writes it when its training starts, on a file "
-            "system that all machines share, and names it."
+            f"There is no {file}. The main machine writes it when its training starts, on a file system that "
+            "all machines share, and prints its path."
         )
-    config = read_document(
-        file, Job, "Start the training again on the machine that leads: that writes it."
-    ).config
+    config = read_document(file, Job, "Start the training again on the main machine, which writes it.").config
     if config.rendezvous is None:
-        raise MobiusError(f"{file} is a training of one machine: train.rendezvous is null.")
+        raise MobiusError(f"{file} is of a training on one machine: train.rendezvous is null.")
     _run(config, work, file, None)
 
 
@@ -104,19 +104,19 @@ def _run(config: TrainConfig, work: Work, file: Path, events: Connection | None)
     _refuse_missing_gpus(config)
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # summed up below, in one line
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # reported below, in one line
     try:
         with _handlers_kept():
             elastic_launch(_agent(config), _process)(work, file, events)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode == STOPPED:  # it alone was asked to stop, and all did
+        if failure.exitcode == STOPPED:  # one process was asked to stop, and all did
             raise Terminated(STOPPED) from error
         raise MobiusError(_failure(rank, failure.message)) from error
     except RendezvousError as error:
         raise MobiusError(
-            f"The machines of the training did not meet ({error}). Check train.rendezvous: its endpoint must "
-            "be the machine that leads, reachable from all, and so many machines must join within 10 minutes."
+            f"The machines of the training did not connect ({error}). Check train.rendezvous: its endpoint "
+            "must be on the main machine and reachable from all others, and all must join within 10 minutes."
         ) from error
     except SignalException as error:
         raise (KeyboardInterrupt() if error.sigval == signal.SIGINT else Terminated(STOPPED)) from error
@@ -150,8 +150,8 @@ def _refuse_missing_gpus(config: TrainConfig) -> None:
 
 
 def _process(work: Work, file: Path, events: Connection | None) -> None:
-    """What each process runs."""
-    job = read_document(file, Job, "Start the training again: that writes it.")
+    """Run `work` in one of the processes."""
+    job = read_document(file, Job, "Start the training again, which writes it.")
     guard_logs()
     first = os.environ["LOCAL_RANK"] == "0" and events is not None
     logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(levelname)s %(message)s")
@@ -161,12 +161,12 @@ def _process(work: Work, file: Path, events: Connection | None) -> None:
         except MobiusError:
             raise
         except Exception:
-            time.sleep(CAUSE_FIRST)  # let the one be seen whose end may have made this one fail
+            time.sleep(CAUSE_FIRST)  # report first the process whose failure may have caused this one
             raise
 
 
 def _sending(events: Connection) -> Callbacks:
-    """Callbacks that send their arguments to the process that started this one."""
+    """Return callbacks that send their arguments to the process that started this one."""
     return Callbacks(
         metrics=lambda *what: events.send(("metrics", what)),
         preview=lambda *what: events.send(("preview", what)),
@@ -176,7 +176,7 @@ def _sending(events: Connection) -> Callbacks:
 
 @contextmanager
 def _receiving(callbacks: Callbacks) -> Iterator[Connection]:
-    """Yield a connection whose events `callbacks` gets, in a thread; its error is raised at the end."""
+    """Yield a connection whose events are passed to `callbacks` in a thread; errors are raised at the end."""
     from torch.multiprocessing import get_context
 
     reader, writer = get_context("spawn").Pipe(duplex=False)
@@ -186,7 +186,7 @@ def _receiving(callbacks: Callbacks) -> Iterator[Connection]:
         while True:
             try:
                 name, what = reader.recv()
-            except EOFError:  # every process has ended, the last event unfinished if it was killed
+            except EOFError:  # every process has ended; the last event of a killed one is incomplete
                 return
             try:
                 getattr(callbacks, name)(*what)
@@ -207,7 +207,7 @@ def _receiving(callbacks: Callbacks) -> Iterator[Connection]:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Put signal handlers back afterwards: torch's agent leaves its own."""
+    """Restore the signal handlers at the end of the block, which torch's agent does not do."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -220,7 +220,7 @@ def _handlers_kept() -> Iterator[None]:
 
 
 def _failure(rank: int, message: Any) -> str:
-    """One message of the process that failed first."""
+    """Return one message about the process that failed first."""
     text = message["message"] if isinstance(message, Mapping) else message
     text = text.removeprefix("MobiusError: ")
     return f"Process {rank} of the training failed, and the others were ended: {text}"

@@ -1,22 +1,22 @@
-"""Where the files of a training lie.
+"""Files of a training.
 
-Its resume state, `data/.work/<fingerprint>/<mode>/`:
+The resume state, `data/.work/<fingerprint>/<mode>/`:
 
-    training.json               model, settings and fingerprints: whose resume state it is
-    run.json                    the run in MLflow that it is recorded in
-    job.json                    what every process of it reads, where there are several
+    training.json               model, settings and fingerprints, which identify the training
+    run.json                    the MLflow run that records it
+    job.json                    the training as its processes read it, if there are several
     step-00000100/              a checkpoint
-        state.safetensors       weights, their average, the optimiser's states
-        state.json              step, and the training's record of itself
+        state.safetensors       weights, their EMA, optimiser states
+        state.json              step and history
         manifest.json           the SHA-256 of both, written last
-    previews/step-00000100/     videos that were sampled after a step
+    previews/step-00000100/     videos sampled after a step
 
-Its result, `data/06_models/<mode>/`:
+The result, `data/06_models/<mode>/`:
 
-    config.json, diffusion_pytorch_model.safetensors    EMA weights, as `load_trained` takes them
-    weights.safetensors                                 the last step's weights
+    config.json, diffusion_pytorch_model.safetensors    EMA weights, read by `load_trained`
+    weights.safetensors                                 weights of the last step
     metrics.json                                        losses, times (s), memory (bytes)
-    training.json                                       as above, and what it ran on
+    training.json                                       as above, with devices and processes
 """
 
 import re
@@ -47,12 +47,12 @@ def named_by(folder: Path, fingerprint: str) -> Path:
 
 
 def step_folder(state: Path, step: int) -> Path:
-    """The folder of the checkpoint of a step."""
+    """Return the checkpoint folder of a step."""
     return state / f"{_STEP}{step:08d}"
 
 
 def step_of(path: Path) -> int:
-    """The step that a checkpoint's folder is named by."""
+    """Return the step of a checkpoint folder."""
     return int(path.name.removeprefix(_STEP))
 
 
@@ -63,5 +63,5 @@ def step_folders(state: Path) -> list[Path]:
 
 
 def preview_folder(state: Path, step: int) -> Path:
-    """The folder of the videos that were sampled after a step."""
+    """Return the folder of the videos sampled after a step."""
     return state / "previews" / f"{_STEP}{step:08d}"

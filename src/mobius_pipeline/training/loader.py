@@ -1,4 +1,4 @@
-"""The batches of a training in their order, the next one drawn while a step runs."""
+"""Batches of a training in order; the next one is drawn while a step runs."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,14 +11,14 @@ Draw = Callable[[int], list[Batch]]
 
 
 class Loader:
-    """Hands out the batches of steps, and draws the next step's in a thread meanwhile.
+    """Returns the batch of each step, and draws the next one in a thread.
 
-    A batch depends on its step alone (`training.draws`), so drawing ahead changes none. It is drawn on
-    the CPU: the device never holds two.
+    A batch depends only on its step (`training.draws`), so drawing ahead does not change it. Batches are
+    drawn on the CPU, so the device never holds two.
     """
 
     def __init__(self, draw: Draw) -> None:
-        """Take batches from `draw`, which must not depend on what the training does meanwhile."""
+        """Take batches from `draw`, which must not depend on the state of the training."""
         self._draw = draw
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
@@ -26,7 +26,7 @@ class Loader:
 
     @contextmanager
     def ahead(self) -> Iterator[None]:
-        """Draw ahead within the block."""
+        """Draw batches ahead within the block."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as self._thread:
             try:
                 yield
@@ -34,7 +34,7 @@ class Loader:
                 self._thread = self._ahead = None
 
     def take(self, step: int, *, more: bool) -> list[Batch]:
-        """The parts of a step's batch; with `more`, the next step's is begun.
+        """Return the parts of a step's batch; with `more`, start drawing the next step's.
 
         Raises:
             MobiusError: If a clip's latents cannot be read.

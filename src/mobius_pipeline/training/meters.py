@@ -1,4 +1,4 @@
-"""What a training step costs: live memory, FLOPs, seconds; the same meters measure and predict."""
+"""Meters of a training step: live memory, FLOPs and seconds; the same meters measure and predict."""
 
 import statistics
 import time
@@ -25,25 +25,25 @@ BLOCK_BYTES = 512  # CUDA's caching allocator rounds every allocation up to this
 
 @dataclass(frozen=True)
 class StepMemory:
-    """The most bytes alive at one moment of a step, and what they were; the categories sum to the peak."""
+    """The peak memory of a step, and its breakdown by category, which sums to the peak."""
 
     peak_bytes: int
     breakdown: dict[Category, int]
 
 
 def rounded(nbytes: int) -> int:
-    """Bytes that the allocator sets aside for `nbytes`."""
+    """Return the bytes that the allocator reserves for `nbytes`."""
     return -(-nbytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
-    """Rounded bytes of the distinct storages behind `tensors`; views and shared tensors count once."""
+    """Return the rounded bytes of the distinct storages of `tensors`; views and shared tensors count once."""
     storages = {part.untyped_storage()._cdata: part.untyped_storage() for part in plain_tensors(tensors)}
     return sum(rounded(storage.nbytes()) for storage in storages.values())
 
 
 def plain_tensors(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The tensors that hold the bytes: of a quantised one, its codes and scales instead of itself."""
+    """Yield the tensors that hold the bytes: for a quantised tensor, its codes and scales."""
     for tensor in tensors:
         if hasattr(tensor, "__tensor_flatten__"):
             yield from plain_tensors(getattr(tensor, name) for name in tensor.__tensor_flatten__()[0])
@@ -52,18 +52,18 @@ def plain_tensors(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every storage that operations make on one kind of device, for as long as it lives.
+    """Tracks every storage that operations create on one type of device, until it is freed.
 
-    What an operation allocates and frees inside itself (a convolution's workspace) is below the dispatcher
-    and not seen. Works alike on real tensors and inside a `FakeTensorMode`, where nothing is allocated.
+    Memory that an operation allocates and frees internally (a convolution's workspace) is below the
+    dispatcher and not seen. Works the same on real tensors and in a `FakeTensorMode` (no allocation).
 
-    A storage's category is settled when it is read, not when it is made: an optimiser state that appears
-    during the step can be registered after it. What is never registered falls under the `phase` in which it
-    was made.
+    A storage's category is looked up when the breakdown is read, not when the storage is created: an
+    optimiser state that appears during the step can be registered after it. A storage that is never
+    registered counts under the `phase` in which it was created.
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        """Follow storages on devices of type `device` ("cpu", "cuda")."""
+        """Track storages on devices of type `device` ("cpu", "cuda")."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.phase: Category = "activations"
         self.current_bytes = 0
@@ -72,10 +72,10 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._peak_event = 0
         self._events: list[tuple[int, int]] = []  # (storage number, bytes allocated or, negative, freed)
         self._categories: list[Category] = []  # by storage number
-        self._live: dict[int, tuple[int, weakref.finalize[Any, Any]]] = {}  # by address: number, on its death
+        self._live: dict[int, tuple[int, weakref.finalize[Any, Any]]] = {}  # by address: number, finalizer
 
     def register(self, tensors: Iterable[Tensor], category: Category) -> None:
-        """Count `tensors` under `category`, whether they are new to the meter or already followed."""
+        """Count `tensors` under `category`, whether they are new to the meter or already tracked."""
         for tensor in plain_tensors(tensors):
             if tensor.device.type == self._device:
                 self._categories[self._follow(tensor)] = category
@@ -91,7 +91,7 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operation and follow the storages of what it returns."""
+        """Run the operation and track the storages of its results."""
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device
         result = func(*args, **(kwargs or {}))
@@ -102,13 +102,13 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _follow(self, tensor: Tensor) -> int:
-        """Follow the tensor's storage, if it is not followed yet, and return the storage's number."""
+        """Track the tensor's storage, if it is not tracked yet, and return the storage's number."""
         storage = tensor.untyped_storage()
         address = storage._cdata
         if address not in self._live:
             number, nbytes = len(self._categories), rounded(storage.nbytes())
             self._categories.append(self.phase)
-            # A weak reference: the meter must not keep alive what it measures.
+            # A weak reference: the meter must not keep tensors alive.
             self._live[address] = number, weakref.finalize(storage, self._freed, address, number, nbytes)
             self._log(number, nbytes)
         return self._live[address][0]
@@ -126,7 +126,7 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def _gradients_of(memory: LiveMemory, weights: Iterable[Tensor]) -> Iterator[None]:
-    """Register the gradient of each trainable leaf among `weights` as soon as backward has accumulated it."""
+    """Register the gradient of each trainable leaf of `weights` once the backward pass has accumulated it."""
 
     def accumulated(weight: Tensor) -> None:
         assert weight.grad is not None
@@ -147,7 +147,7 @@ def _gradients_of(memory: LiveMemory, weights: Iterable[Tensor]) -> Iterator[Non
 
 @contextmanager
 def _phases_of(memory: LiveMemory, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Tell the optimiser's own temporaries, and what follows its step, from forward and backward."""
+    """Set the phase during the optimiser's step, and after it."""
 
     def begin(*_: Any) -> None:
         memory.phase = "optimizer"
@@ -172,13 +172,13 @@ def measure_step(
 ) -> StepMemory:
     """Run one whole training step and return its peak memory.
 
-    On the CPU, real or fake, the peak is that of the live tensors; on CUDA `max_memory_allocated`, whose
-    surplus over the live tensors (workspaces, and whatever else the process holds) counts as "other".
-    Call it after at least one plain step: the very first one makes the optimiser's states only after
-    the activations are gone, and peaks lower than every later one.
+    On the CPU, real or fake, the peak is that of the live tensors. On CUDA it is `max_memory_allocated`,
+    whose surplus over the live tensors (workspaces, other memory of the process) counts as "other". Call
+    it after at least one plain step: the very first one creates the optimiser's states only after the
+    activations are freed, so its peak is lower than that of later steps.
 
     Args:
-        step: Runs forward and backward, steps the optimiser, frees the gradients and steps the EMA.
+        step: Runs forward and backward, steps the optimiser, frees the gradients and updates the EMA.
         weights: All resident weights: trained, frozen, and EMA copies.
         optimizer: The optimiser that `step` steps; its states count as "optimizer".
         inputs: Tensors that the caller holds during the step (latents, noise, text), counted as "other".
@@ -192,7 +192,7 @@ def measure_step(
     on_cuda = device.type == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(device)
-    eager = torch.compiler.set_stance("force_eager")  # compiled code runs below the dispatcher, unseen
+    eager = torch.compiler.set_stance("force_eager")  # compiled code runs below the dispatcher
     with eager, _gradients_of(memory, weights), _phases_of(memory, optimizer), memory:
         step()
     memory.register(optimizer_tensors(optimizer), "optimizer")
@@ -200,7 +200,7 @@ def measure_step(
 
 
 def _with_allocator(memory: LiveMemory, device: torch.device) -> StepMemory:
-    """The allocator's peak with the live tensors' breakdown; the difference goes to "other"."""
+    """Return the allocator's peak with the live tensors' breakdown; the difference counts as "other"."""
     peak, breakdown = torch.cuda.max_memory_allocated(device), memory.breakdown
     breakdown["other"] += peak - memory.peak_bytes
     return StepMemory(peak, breakdown)
@@ -214,7 +214,7 @@ def _cpu_attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *
     return int(sdpa_backward_flop_count(grad, query, key, value))  # type: ignore[no-untyped-call]
 
 
-# torch's counter knows the CUDA attention kernels only and would count the CPU's as nothing.
+# torch's counter knows only the CUDA attention kernels and would count zero for those of the CPU.
 CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward_flops,
@@ -226,7 +226,7 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums FLOPs by torch's formulas.
 
     torch's own counter also follows modules, and its hooks keep checkpointed activations alive: a step that
-    fits the memory might not fit it while it is counted.
+    fits into memory might not fit while it is counted.
     """
 
     def __init__(self) -> None:
@@ -236,7 +236,7 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operation and add what it costs."""
+        """Run the operation and add its FLOPs."""
         result = func(*args, **(kwargs or {}))
         if count := FLOP_COUNTS.get(func._overloadpacket):
             self.total += int(count(*args, **(kwargs or {}), out_val=result))
@@ -244,7 +244,7 @@ class _Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def count_flops(step: Callable[[], object]) -> float:
-    """FLOPs of the products and convolutions in `step`, forward and backward; a multiply-add is two."""
+    """Return the FLOPs of products and convolutions in `step`, backward included; a multiply-add is two."""
     with _Flops() as flops:
         step()
     return float(flops.total)
@@ -252,9 +252,9 @@ def count_flops(step: Callable[[], object]) -> float:
 
 @dataclass
 class StepTimer:
-    """Times steps by the wall clock, each from and to an idle device: `with timer: step()`.
+    """Wall-clock timer of steps, each from and to an idle device: `with timer: step()`.
 
-    The first `warmup` steps (allocation, kernel choice) count in the total and not in median and spread.
+    The first `warmup` steps (allocation, kernel choice) count in the total, not in median and quartiles.
     """
 
     warmup: int = 0

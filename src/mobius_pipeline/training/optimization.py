@@ -1,6 +1,6 @@
 """The optimiser steps of a training: gradients, update, moving average of the weights.
 
-Shapes: `b` clips of a part of a batch; `Batch` has those of its tensors.
+Shapes: `b` clips in a part of a batch; see `Batch` for its tensors.
 """
 
 import math
@@ -26,30 +26,30 @@ from mobius_pipeline.training.state import load_tensors, tensors_of
 
 
 class NotFiniteError(MobiusError):
-    """A loss or a gradient that is infinite or not a number; nothing was updated."""
+    """A loss or a gradient is infinite or not a number; nothing was updated."""
 
 
 def moving_average(weights: Iterable[nn.Parameter], config: TrainConfig) -> EMAModel:
-    """The exponential moving average of `weights`, its decay rising to `ema_decay` (diffusers' warm-ups)."""
+    """Return the EMA of `weights`; its decay rises to `ema_decay` by one of diffusers' warm-ups."""
     power = config.ema_warmup_power
     warmup = {} if power is None else {"use_ema_warmup": True, "power": power}
     return EMAModel(weights, decay=config.ema_decay, foreach=True, **warmup)
 
 
 class Optimization:
-    """What is trained of a model, its moving average, and the optimiser that updates it.
+    """The trained parameters of a model, their moving average, and the optimiser that updates them.
 
     Attributes:
-        trained: The parameters that are trained, by name.
-        ema: Their exponential moving average.
-        optimizer: AdamW, in 32 or in 8 bits.
-        learning_rate: The rate of a step.
+        trained: Trained parameters by name.
+        ema: Exponential moving average of the trained parameters.
+        optimizer: AdamW with 32-bit or 8-bit states.
+        learning_rate: Function from a step to its learning rate.
     """
 
     def __init__(
         self, model: nn.Module, objective: Objective, config: TrainConfig, processes: Processes
     ) -> None:
-        """Train what requires gradients in `model`, which is on its device already."""
+        """Train the parameters of `model` that require gradients; it must already be on its device."""
         self._objective, self._config, self._processes = objective, config, processes
         self.trained = trainable_parameters(model)
         self.optimizer = build_optimizer(
@@ -64,7 +64,11 @@ class Optimization:
         self._model = processes.ddp(model)
 
     def train_step(self, parts: Sequence[Batch], step: int) -> dict[str, float]:
-        """One optimiser step; returns the loss, also by timestep, and the gradient norm before clipping."""
+        """Run one optimiser step; return the loss, also by timestep, and the gradient norm before clipping.
+
+        Raises:
+            NotFiniteError: If the loss or the gradient norm is not finite; nothing was updated.
+        """
         share, last = 1 / len(parts), len(parts) - 1
         losses = [self.backward(part, share=share, last=i == last) for i, part in enumerate(parts)]
         loss = self._processes.all_reduce_mean(torch.cat(losses).mean())
@@ -73,14 +77,15 @@ class Optimization:
             raise NotFiniteError(f"the loss is {float(loss):.4g} and the gradient norm {float(norm):.4g}")
         set_learning_rate(self.optimizer, self.learning_rate(step))
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)  # before the EMA makes temporaries of their size
+        self.optimizer.zero_grad(set_to_none=True)  # before the EMA allocates temporaries of the same size
         self.ema.step(self.trained.values())
         return {"loss": float(loss), **self._by_timestep(parts, losses), "grad_norm": float(norm)}
 
     def backward(self, part: Batch, *, share: float, last: bool) -> Tensor:
-        """Add the gradients of `share` times a part's mean loss; with the last one, average all processes'.
+        """Add the gradients of `share` times a part's mean loss; at the last part average over processes.
 
-        Returns each clip's loss, (b,).
+        Returns:
+            The loss of each clip, (b,).
         """
         model = self._model
         alone = isinstance(model, DistributedDataParallel) and not last
@@ -94,7 +99,7 @@ class Optimization:
         return losses.detach()
 
     def _by_timestep(self, parts: Sequence[Batch], losses: Sequence[Tensor]) -> dict[str, float]:
-        """The mean loss of the clips of each range of timesteps, over all processes."""
+        """Return the mean loss in each range of timesteps, over the clips of all processes."""
         timesteps = self._objective.timesteps
         drawn = torch.cat([part.timestep for part in parts]).tolist()
         sums = torch.zeros(2, TIMESTEP_BINS, dtype=torch.float64)
@@ -105,7 +110,7 @@ class Optimization:
         return {f"loss/{bin_name(i, timesteps)}": total / count for i, (total, count) in means if count}
 
     def _precision(self) -> AbstractContextManager[Any]:
-        """What the model's forward pass of a training step runs under; the loss is always in float32."""
+        """Return the autocast context of a training step's forward pass; the loss is always in float32."""
         if self._config.autocast is None:
             return nullcontext()
         kind = torch.device(self._config.device).type
@@ -113,7 +118,7 @@ class Optimization:
 
     @contextmanager
     def ema_weights(self) -> Iterator[None]:
-        """Put the EMA weights into the model for the block's duration."""
+        """Put the EMA weights into the model within the block."""
         self.ema.store(self.trained.values())
         self.ema.copy_to(self.trained.values())
         try:
@@ -122,14 +127,14 @@ class Optimization:
             self.ema.restore(self.trained.values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, their average and the optimiser's states, by name, on the CPU."""
+        """Return weights, EMA and optimiser states by name, on the CPU."""
         return tensors_of(self.trained, self.ema, self.optimizer)
 
     def load_tensors(self, tensors: dict[str, Tensor], ema_steps: int, complaint: str) -> None:
-        """Go on from what `tensors` returned, the average having been stepped `ema_steps` times.
+        """Restore what `tensors` returned, and the number of steps of the EMA.
 
         Raises:
-            MobiusError: If the tensors do not fit: `complaint`, and their names.
+            MobiusError: If the tensors do not fit, with `complaint` and their names.
         """
         load_tensors(tensors, self.trained, self.ema, self.optimizer, complaint)
         self.ema.optimization_step = ema_steps

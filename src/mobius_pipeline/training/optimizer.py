@@ -1,4 +1,4 @@
-"""AdamW, its states in 32 or in 8 bits, and those states as plain tensors for a checkpoint."""
+"""AdamW with 32-bit or 8-bit states, and its states as plain tensors for a checkpoint."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -9,22 +9,22 @@ from torch.utils._pytree import tree_leaves
 
 from mobius_pipeline.runtime.errors import MobiusError
 
-_LEVELS, _BLOCK = 256, 256  # of 8 bits; values that share a scale in torchao's AdamW8bit
+_LEVELS, _BLOCK = 256, 256  # values of 8 bits; values per scale in torchao's AdamW8bit
 _SIGNED = {"exp_avg": True, "exp_avg_sq": False}  # the second moment is never negative
 
 
 def build_optimizer(
     parameters: Iterable[nn.Parameter], *, state_bits: Literal[8, 32], **settings: Any
 ) -> torch.optim.Optimizer:
-    """AdamW.
+    """Build AdamW.
 
     Args:
-        parameters: What it changes.
-        state_bits: Of its two moments.
-        settings: As of `torch.optim.AdamW`: lr, betas, weight_decay.
+        parameters: Parameters to update.
+        state_bits: Bits of its two moments.
+        settings: Arguments of `torch.optim.AdamW`: lr, betas, weight_decay.
 
     Raises:
-        MobiusError: If 8-bit states are asked for and torchao is missing.
+        MobiusError: If `state_bits` is 8 and torchao is missing.
     """
     if state_bits == 32:
         return torch.optim.AdamW(parameters, **settings, fused=True)
@@ -40,7 +40,7 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of the next step; torchao's optimisers hold theirs in a tensor, which must stay."""
+    """Set the rate of the next step; torchao's optimisers keep it in a tensor, which must not be replaced."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -49,12 +49,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Every tensor of the optimiser's state (for AdamW: two moments and a step count a parameter)."""
+    """Return every tensor of the optimiser's state (AdamW: two moments and a step count per parameter)."""
     return [leaf for leaf in tree_leaves(list(optimizer.state.values())) if isinstance(leaf, Tensor)]
 
 
 def state_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A parameter's optimiser state as plain tensors; an 8-bit one is its codes, scales and code book."""
+    """Return a parameter's optimiser state as plain tensors, an 8-bit moment as codes, scales, code book."""
     plain: dict[str, Tensor] = {}
     for name, value in state.items():
         if hasattr(value, "__tensor_flatten__"):
@@ -65,7 +65,7 @@ def state_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def misshapen(state: Mapping[str, Tensor], shape: torch.Size) -> list[str]:
-    """The names in a plain state that cannot be of a parameter of `shape`; a scalar fits any."""
+    """Return the names in a plain state that do not fit a parameter of `shape`; a scalar always fits."""
     in_8_bits = {"codes": shape, "scale": (shape.numel() // _BLOCK,), "qmap": (_LEVELS,)}
     wrong = []
     for name in sorted({key.partition(".")[0] for key in state}):
@@ -76,7 +76,7 @@ def misshapen(state: Mapping[str, Tensor], shape: torch.Size) -> list[str]:
 
 
 def restored_state(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `state_tensors`, on the device that they are on."""
+    """Undo `state_tensors`, on the device of the tensors."""
     state = {name: value for name, value in plain.items() if "." not in name}
     for name in sorted({name.split(".")[0] for name in plain if "." in name}):
         from torchao.optim.subclass_8bit import OptimState8bit

@@ -1,4 +1,4 @@
-"""Videos sampled while a model trains: the same prompts from the same noise, so that progress can be seen.
+"""Previews: videos sampled during training from the same prompts and noise, to show progress.
 
 Shapes: `F` frames, `C` latent channels, `h w` latent size, `H W` size in pixels.
 """
@@ -21,12 +21,12 @@ from mobius_pipeline.sampling.sample import sample_frames
 from mobius_pipeline.training.config import PreviewConfig
 
 Pixels = npt.NDArray[np.uint8]
-SHOWN = 64  # px that a frame is at least shown at
+SHOWN = 64  # px; frames are enlarged to at least this height
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A sampled video; frames are uint8 (F, H, W, 3)."""
+    """A sampled video with its prompt; `frames` is uint8 (F, H, W, 3)."""
 
     prompt: str
     frames: Pixels
@@ -36,16 +36,16 @@ class Previewer:
     """Samples previews after the steps that are due."""
 
     def __init__(self, sample: Callable[[nn.Module], list[Preview]], every: int, end: int) -> None:
-        """Call `sample` every so many steps, and at the `end`."""
+        """Call `sample` every `every` steps, and after step `end`."""
         self._sample, self._every, self._end = sample, every, end
         self.shown_step: int | None = None
 
     def due(self, step: int) -> bool:
-        """Whether to sample after a step, unless that was done before a break."""
+        """Return whether to sample after a step: it is due and not done yet."""
         return step > 0 and self.shown_step != step and (step == self._end or step % self._every == 0)
 
     def sample(self, model: nn.Module, step: int) -> list[Preview]:
-        """Sample after a step, with the weights that the model holds now."""
+        """Sample after a step, with the model's current weights."""
         self.shown_step = step
         return self._sample(model)
 
@@ -53,9 +53,9 @@ class Previewer:
 def sample_previews(
     model: nn.Module, base: Path, store: LatentsStore, config: PreviewConfig, device: str
 ) -> list[Preview]:
-    """Sample with a model in training, the weights being those that it holds now.
+    """Sample previews with the current weights of a model in training.
 
-    The VAE and the text encoder are loaded for it and let go again: they are not resident while training.
+    VAE and text encoder are loaded for each call and freed after it, so training does not hold them.
     """
     quiet_loading()
     prompts = config.prompts or [clip.caption for clip in store.clips("heldout")[: config.count]]
@@ -73,12 +73,12 @@ def sample_previews(
 
 
 def due_steps(config: PreviewConfig, end: int) -> list[int]:
-    """The steps after which a training of `end` steps samples."""
+    """Return the steps after which a training of `end` steps samples previews."""
     return [*range(config.every, end, config.every), end]
 
 
 def picture(previews: Sequence[Preview]) -> Pixels:
-    """One picture, a row a video, its frames from left to right."""
+    """Return one picture: a row per video, with its frames from left to right."""
     return grid([_enlarged(one.frames) for one in previews])
 
 

@@ -1,4 +1,4 @@
-"""The processes that train together: their shards of a batch, and their collectives."""
+"""The processes of a training: shards of a batch, and collectives."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=10)  # until processes that wait for one that hangs give up
+TIMEOUT = timedelta(minutes=10)  # after which processes that wait for one that hangs give up
 
 
 @dataclass(frozen=True)
 class Processes:
-    """One of `count` processes; the main process writes files and reports.
+    """One of the `count` processes of a training; the main process writes files and reports.
 
-    Alone, everything here does nothing and costs nothing.
+    With a single process, nothing is communicated.
     """
 
     rank: int = 0
@@ -28,28 +28,28 @@ class Processes:
     is_main_process: bool = True
 
     def shard(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of what all of them work on; the same length for each."""
+        """Return this process's part of `items`; all parts have the same length."""
         size = len(items) // self.count
         return items[self.rank * size : (self.rank + 1) * size]
 
     def ddp(self, model: nn.Module) -> nn.Module:
-        """`model` with its trained parameters' gradients averaged over all processes on the way back.
+        """Return `model`, with gradients averaged over all processes in the backward pass.
 
-        The frozen ones have no gradients and are the same everywhere: they are never sent.
+        Frozen parameters have no gradients and are the same in every process, so they are never sent.
         """
         if self.count == 1:
             return model
         return DistributedDataParallel(model, gradient_as_bucket_view=True, init_sync=False)
 
     def all_reduce_mean(self, values: Tensor) -> Tensor:
-        """The mean of `values` over the processes, computed in place."""
+        """Average `values` over the processes in place, and return them."""
         if self.count > 1:
             distributed.all_reduce(values)
             values /= self.count
         return values
 
     def gather(self, value: T) -> list[T]:
-        """Each process's `value`, by rank."""
+        """Return the `value` of each process, by rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -57,7 +57,7 @@ class Processes:
         return values
 
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has called this."""
         if self.count > 1:
             distributed.barrier()
 
@@ -67,11 +67,11 @@ ALONE = Processes()
 
 @contextmanager
 def processes_of_torchrun(device: str, *, leads: bool) -> Iterator[Processes]:
-    """Join the processes that torch's elastic agent started beside this one.
+    """Join the other processes that torch's elastic agent started.
 
     Args:
-        device: "cuda" gives each process of a machine a GPU of its own; "cpu" a share of its cores.
-        leads: Whether this process is on the machine that leads; its first one does.
+        device: "cuda" gives each process its own GPU; "cpu" gives it a share of the machine's cores.
+        leads: Whether this process is on the main machine, whose first process is the main process.
     """
     local, beside = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     on_cuda = device.startswith("cuda")

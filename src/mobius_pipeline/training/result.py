@@ -1,4 +1,4 @@
-"""What a finished training leaves, as later stages read it (see `layout` for its files)."""
+"""The result of a finished training, as later stages read it (see `layout` for its files)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ Number = int | float
 
 @with_config(ConfigDict(extra="allow"))
 class Trained(Description):
-    """What `training.json` of a finished training holds."""
+    """Contents of a finished training's `training.json`."""
 
     processes: int
 
 
 @with_config(ConfigDict(extra="allow"))
 class Metrics(TypedDict):
-    """What `metrics.json` of a finished training holds: `training_metrics`, and the losses of its end."""
+    """Contents of a finished training's `metrics.json`: `training_metrics`, and the final losses."""
 
     heldout_loss: Number
     heldout_loss_start: Number
@@ -51,16 +51,16 @@ class Metrics(TypedDict):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The folder of a finished training; its files are read when they are asked for."""
+    """The folder of a finished training; each file is read on first access."""
 
     folder: Path
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Open the result that a pipeline published in a folder named by its mode.
+        """Open the result in a folder that is named by its mode.
 
         Raises:
-            MobiusError: If it is of another mode, or its description is missing or damaged.
+            MobiusError: If it has another mode, or its description is missing or damaged.
         """
         found = cls(folder)
         if found.mode != folder.name:
@@ -71,32 +71,32 @@ class TrainingResult:
 
     @cached_property
     def description(self) -> Trained:
-        """Its settings and fingerprints.
+        """Settings and fingerprints of the training.
 
         Raises:
-            MobiusError: If they are missing or damaged.
+            MobiusError: If the file is missing or damaged.
         """
         return read_document(self.folder / TRAINING, Trained, _written_again(self.folder))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What was measured.
+        """Losses and measurements of the training.
 
         Raises:
-            MobiusError: If it is missing or damaged.
+            MobiusError: If the file is missing or damaged.
         """
         return dict(read_document(self.folder / METRICS, Metrics, _written_again(self.folder)))
 
     @property
     def mode(self) -> str:
-        """Serial, parallel or sum."""
+        """The mode: serial, parallel or sum."""
         return str(self.description["model"].get("mode"))
 
     def pipeline(self, base: Path) -> "MobiusTextToVideoPipeline":
-        """Put the EMA weights over the base model, with DDIM (Song et al. 2021).
+        """Load the EMA weights over the base model, with DDIM (Song et al. 2021).
 
         Raises:
-            MobiusError: If the base, its VAE and text encoder included, is another than it was trained on.
+            MobiusError: If `base`, including its VAE and text encoder, is not the one that it was trained on.
         """
         from mobius_pipeline.base_model.load import base_fingerprint, quiet_loading
         from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
@@ -104,24 +104,24 @@ class TrainingResult:
         if self.description["fingerprints"]["base"] != base_fingerprint(base):
             raise MobiusError(
                 f"{self.folder} was trained on another base model than {base}. "
-                "Run its training again, or bring that base back."
+                "Run its training again, or restore that base."
             )
         quiet_loading()
         return MobiusTextToVideoPipeline.from_pretrained(base, self.folder)
 
 
 def _written_again(folder: Path) -> str:
-    """How the result of a training is written again."""
+    """Return how to write the result of a training again."""
     pipeline = (
         f"`kedro run --pipelines=train_{folder.name}`" if folder.name in get_args(Mode) else "`train_mode`"
     )
     return (
-        f"Run {pipeline} with the same settings: it goes on from the newest checkpoint and writes it again."
+        f"Run {pipeline} with the same settings: it resumes from the newest checkpoint and writes it again."
     )
 
 
 def tracked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a finished training under the names of the tracking (GiB, seconds)."""
+    """Return the metrics of a finished training under their names in MLflow (GiB, seconds)."""
     breakdown, at_steps = metrics["memory_breakdown_bytes"], metrics["heldout_at_steps"]
     return {
         **({} if at_steps is None else {"eval/loss_at_steps": at_steps["loss"]}),
@@ -131,7 +131,7 @@ def tracked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
         "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,
         **{f"memory/{name}_gib": value / GIB for name, value in breakdown.items()},
         "time/step_s": metrics["step_s"],
-        "time/step_alone_s": metrics["step_s"],  # stays when a comparison times the step again
+        "time/step_alone_s": metrics["step_s"],  # kept when a comparison times the step again
         "time/training_s": metrics["training_s"],
         "time/data_s": metrics["data_s"],
         "throughput/frames_per_s": metrics["frames_per_s"],

@@ -1,4 +1,4 @@
-"""Whose resume state a folder holds: the same training goes on, another is refused or, if asked, forked."""
+"""Identify the training that a resume state belongs to: resume the same one, refuse or fork another."""
 
 import logging
 import shutil
@@ -20,12 +20,12 @@ from mobius_pipeline.training.layout import TRAINING, step_of
 log = logging.getLogger(__name__)
 
 FORKED = "forked_at"
-_SHAPE = ("model.", "fingerprints.base")  # what a checkpoint fits no other value of
+_SHAPE = ("model.", "fingerprints.base")  # keys that the shapes of a checkpoint depend on
 
 
 @with_config(ConfigDict(extra="allow"))
 class Description(TypedDict):
-    """What `training.json` holds: of which training a folder is, and the step of what it was forked from."""
+    """Contents of `training.json`: which training a folder belongs to, and the step that it was forked at."""
 
     model: dict[str, Any]
     train: dict[str, Any]
@@ -36,19 +36,19 @@ class Description(TypedDict):
 def claim(
     state: Path, description: Mapping[str, Any], steps: int, on_mismatch: OnMismatch, earlier: Iterable[Path]
 ) -> None:
-    """Write what `state` is the resume state of, once, and settle what happens to earlier training.
+    """Record in `state` which training it belongs to, and apply `on_mismatch` to an earlier training.
 
     Args:
-        state: The folder.
-        description: Configuration and fingerprints, nested.
-        steps: Of the whole training.
-        on_mismatch: Of an earlier one with other settings: "restart" leaves it alone, "refuse" stops, "fork"
-            goes on from its newest checkpoint.
-        earlier: Folders of earlier trainings of the mode; the one that was saved last counts.
+        state: The state folder.
+        description: Settings and fingerprints, nested.
+        steps: Number of steps of the whole training.
+        on_mismatch: What to do if an earlier training has other settings: "restart" leaves it alone, "refuse"
+            raises an error, "fork" starts from its newest checkpoint.
+        earlier: Folders of earlier trainings of the mode; the one that was saved last is used.
 
     Raises:
-        MobiusError: If `state` or, with "refuse", the earlier training is another one's, a fork cannot be, or
-            what says whose resume state it is, is damaged.
+        MobiusError: If `state` or, with "refuse", an earlier training has other settings, a training cannot
+            be forked, or its `training.json` is damaged.
     """
     state.mkdir(parents=True, exist_ok=True)
     for left in state.glob(SCRATCHES):
@@ -68,32 +68,32 @@ def claim(
         found = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
         if begun or on_mismatch == "refuse":
             raise MobiusError(
-                f"{found} Go back to those settings; or name another folder, or set "
-                "train.on_mismatch=restart, to start at step 0; or "
-                "train.on_mismatch=fork to go on from its newest checkpoint."
+                f"{found} Restore those settings to resume it. To start at step 0, name another folder or "
+                "set train.on_mismatch=restart. To start from its newest checkpoint, set "
+                "train.on_mismatch=fork."
             )
         log.info("Starting at step 0. %s", found)
     write_json(state / TRAINING, {**description, FORKED: None})
 
 
 def forked_at(state: Path) -> int | None:
-    """The step of the checkpoint of another training that this one began with, if any."""
+    """Return the step of another training's checkpoint that this one was forked at, or None."""
     return _described(state)["forked_at"]
 
 
 def _described(state: Path) -> Description:
-    """Whose resume state a folder holds."""
+    """Read which training a folder belongs to."""
     path = state / TRAINING
     remedy = (
-        f"It says whose resume state {state} is. If you have changed no setting since, delete this file "
-        f"(`rm '{path}'`) and give the same command again: the training goes on from its newest checkpoint, "
-        "though no longer marked as a fork if it was one. Else delete the folder, and it starts at step 0."
+        f"It records which training {state} belongs to. If no setting has changed since, delete this file "
+        f"(`rm '{path}'`) and run the same command again: the training resumes from its newest checkpoint "
+        "(a fork loses its mark). Otherwise delete the folder to start at step 0."
     )
     return read_document(path, Description, remedy)
 
 
 def _unreadable(state: Path) -> str | None:
-    """Why it is not known whose resume state a folder holds, or None."""
+    """Return why the folder's training cannot be identified, or None."""
     try:
         _described(state)
     except MobiusError as error:
@@ -102,14 +102,14 @@ def _unreadable(state: Path) -> str | None:
 
 
 def _last_saved(folders: Iterable[Path]) -> Path | None:
-    """The folder with the newest checkpoint by the clock."""
+    """Return the folder whose newest checkpoint was saved last."""
     saved = {folder: path.stat().st_mtime for folder in folders if (path := newest(folder)) is not None}
     latest_first = sorted(saved, key=lambda folder: saved[folder], reverse=True)
     return next((folder for folder in latest_first if newest_whole(folder) is not None), None)
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
-    """What differs between two descriptions, by key; without digests that follow from other keys."""
+    """Return the differences of two descriptions by key, without digests that follow from other keys."""
     old, new = (dict(flatten(one)) for one in (there, here))
     keys = sorted((old | new).keys() - {FORKED, "fingerprints.config"})
     return {
@@ -120,16 +120,16 @@ def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, s
 
 
 def _fork(other: Path, state: Path, changes: Mapping[str, str], steps: int) -> int:
-    """Copy the newest checkpoint of another training, to go on from it, and return its step."""
+    """Copy the newest checkpoint of another training to `state`, and return its step."""
     if unfit := [change for key, change in changes.items() if key.startswith(_SHAPE)]:
-        raise MobiusError(f"{other} cannot be forked, its weights would not fit: {'; '.join(unfit)}.")
+        raise MobiusError(f"{other} cannot be forked because its weights would not fit: {'; '.join(unfit)}.")
     checkpoint = newest_whole(other)
     if checkpoint is None:
-        raise MobiusError(f"{other} cannot be forked: it holds no whole checkpoint.")
+        raise MobiusError(f"{other} cannot be forked: it has no intact checkpoint.")
     if step_of(checkpoint) >= steps:
         raise MobiusError(
-            f"{other} cannot be forked: it was saved at step {step_of(checkpoint)}, and this training ends "
-            f"at {steps}. Raise train.steps."
+            f"{other} cannot be forked: its newest checkpoint is of step {step_of(checkpoint)}, and "
+            f"this training ends at {steps}. Raise train.steps."
         )
     log.warning("Forking %s: %s.", checkpoint, "; ".join(changes.values()))
     if other != state:

@@ -1,4 +1,4 @@
-"""The learning rate, as a function of the step alone, so that there is nothing to resume."""
+"""The learning rate, as a function of the step alone: it needs no resume state."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from mobius_pipeline.training.config import OptimizerConfig
 
 
 def scaled_rate(config: OptimizerConfig, batch_size: int) -> float:
-    """The peak learning rate for a batch of `batch_size` clips."""
+    """Return the peak learning rate for a batch of `batch_size` clips."""
     if config.scaling is None:
         return config.learning_rate
     ratio = batch_size / config.scaling.reference_batch
@@ -19,13 +19,13 @@ def scaled_rate(config: OptimizerConfig, batch_size: int) -> float:
 
 
 def learning_rates(config: OptimizerConfig, steps: int, batch_size: int) -> Callable[[int], float]:
-    """The rate of each step, from 0, of a training of `steps`: diffusers' schedule of that name.
+    """Return the learning rate of each step, from 0, by the diffusers schedule that `config` names.
 
-    Its value after step + 1 of steps + 1 is taken: at 0 and at the last one some schedules are 0, and that
-    step would be wasted.
+    The schedule is evaluated after `step + 1` of `steps + 1` steps: some schedules are 0 at both ends, and a
+    step at rate 0 is wasted.
     """
     peak = scaled_rate(config, batch_size)
-    # diffusers' factories hand out the factor within a scheduler, which wants an optimiser
+    # diffusers provides the factor only within a scheduler, which needs an optimiser
     unused = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=peak)
     scheduler = get_scheduler(
         config.schedule, unused, num_warmup_steps=config.warmup_steps, num_training_steps=steps + 1

@@ -1,4 +1,4 @@
-"""A training's tensors, to and from a checkpoint's flat mapping of names."""
+"""Convert a training's tensors to and from a checkpoint's flat mapping of names."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from mobius_pipeline.training.optimizer import misshapen, restored_state, state_
 def tensors_of(
     trained: Mapping[str, nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Weights, their EMA, and the optimiser's states, on the CPU."""
+    """Return weights, EMA and optimiser states by name, on the CPU."""
     tensors = {f"model.{name}": parameter.detach() for name, parameter in trained.items()}
     for (name, parameter), shadow in zip(trained.items(), ema.shadow_params, strict=True):
         tensors[f"ema.{name}"] = shadow
@@ -34,7 +34,7 @@ def load_tensors(
     """Undo `tensors_of`, in place.
 
     Raises:
-        MobiusError: If tensors are missing, unexpected or misshapen: `complaint`, and their names.
+        MobiusError: If tensors are missing, unexpected or misshapen, with `complaint` and their names.
     """
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
     for name, tensor in tensors.items():
@@ -48,7 +48,7 @@ def load_tensors(
 
 
 def _load_states(states: Mapping[Tensor, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
-    """Put states where the optimiser wants them: a fused AdamW counts its steps on the device."""
+    """Load states onto the devices that the optimiser needs: a fused AdamW counts its steps on the GPU."""
     groups = optimizer.state_dict()["param_groups"]  # parameters are numbers here
     numbers = [number for group in groups for number in group["params"]]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -67,11 +67,11 @@ def _check_states(
     saved: int,
     complaint: str,
 ) -> None:
-    """Refuse optimiser states that parameters lack, that belong to none, or that have another size.
+    """Refuse optimiser states that are missing, that belong to no parameter, or that have another shape.
 
-    An optimiser would fill in what is missing with zeros, and go on.
+    An optimiser would silently replace missing ones by zeros.
     """
-    # 8-bit AdamW keeps small moments in 32 bits: a tensor, where others have codes and scales.
+    # 8-bit AdamW keeps small moments in 32 bits: one tensor instead of codes and scales.
     held = {name: {kind.partition(".")[0] for kind in state} for name, state in states.items()}
     kinds = set[str]().union(*held.values())
     missing = [name for name, own in held.items() if own != kinds or not kinds]

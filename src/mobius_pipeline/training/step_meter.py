@@ -1,4 +1,4 @@
-"""What the steps of a training cost: their seconds, and once their memory and FLOPs."""
+"""Costs of a training's steps: seconds of each, and once their memory and FLOPs."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -19,14 +19,14 @@ class StepMeter:
     """Times every step but one, whose memory it measures instead.
 
     Attributes:
-        timer: Seconds of the steps that were timed.
-        memory: The peak in bytes and its parts, measured on the first of `devices`.
-        flops: Of a step.
-        devices: Those that the training ran on, in turn.
+        timer: Seconds of the timed steps.
+        memory: Peak memory in bytes and its breakdown, measured on the first of `devices`.
+        flops: FLOPs of one step.
+        devices: Devices that the training ran on, in order.
     """
 
     def __init__(self, *, device: str, warmup: int, measured_step: int) -> None:
-        """Leave the first `warmup` steps out of the median; measure the memory of `measured_step`."""
+        """Exclude the first `warmup` steps from the median; measure the memory of `measured_step`."""
         self._device, self._measured_step = device, measured_step
         self.timer = StepTimer(warmup=warmup, device=torch.device(device))
         self.memory: dict[str, Any] = {}
@@ -34,10 +34,10 @@ class StepMeter:
         self.devices: list[str] = []
 
     def begin(self) -> None:
-        """Note the device, and warn where the figures will be of several."""
+        """Record the device, and warn if the training started on another one."""
         if self.devices and self.devices[-1] != self._device:
             log.warning(
-                "Begun on %s, going on on %s: step times are of both, the peak memory is of %s.",
+                "Started on %s, resumed on %s: step times cover both devices, peak memory is from %s.",
                 self.devices[-1],
                 self._device,
                 self.devices[0],
@@ -46,7 +46,7 @@ class StepMeter:
             self.devices.append(self._device)
 
     def count(self, part: Callable[[], object], parts: int) -> None:
-        """Count the FLOPs of a step that does the work of `part` so many times."""
+        """Count the FLOPs of a step that consists of `parts` times the work of `part`."""
         self.flops = count_flops(part) * parts
 
     def measure(
@@ -58,14 +58,14 @@ class StepMeter:
         optimizer: torch.optim.Optimizer,
         inputs: Iterable[Tensor],
     ) -> R:
-        """Do the work of a step, timed or under the memory meter; it trains the same either way.
+        """Run a step, timed or under the memory meter; both train the same.
 
         Args:
-            step: Its number, from 0.
-            work: The optimiser step.
-            weights: Counted as weights: parameters and their averages.
-            optimizer: Whose states are counted.
-            inputs: Counted as inputs: the step's batch.
+            step: Number of the step, from 0.
+            work: Runs the optimiser step.
+            weights: Parameters and their averages, counted as "weights".
+            optimizer: Optimiser whose states are counted.
+            inputs: The step's batch, counted as "other".
         """
         if step != self._measured_step:
             with self.timer:
@@ -78,7 +78,7 @@ class StepMeter:
         return results[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """What was measured, as JSON takes it."""
+        """Return the measurements as JSON values."""
         return {
             "seconds": self.timer.seconds,
             "memory": self.memory,
@@ -87,6 +87,6 @@ class StepMeter:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.timer.seconds = list(state["seconds"])
         self.memory, self.flops, self.devices = state["memory"], state["flops"], list(state["devices"])

@@ -1,4 +1,4 @@
-"""From stored latents and a base model to a trained mode: everything of a training but Kedro and MLflow."""
+"""Training of one mode from stored latents and a base model, without Kedro and MLflow."""
 
 import statistics
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ from mobius_pipeline.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What a training depends on: its configuration, the base model, the data."""
+    """Digests of what a training depends on: configuration, base model, data."""
 
     config: str
     base: str
@@ -39,12 +39,12 @@ class Fingerprints:
 
     @property
     def whole(self) -> str:
-        """One digest of them all."""
+        """One digest of all three."""
         return digest([self.config, self.base, self.data])
 
 
 def fingerprints(store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig) -> Fingerprints:
-    """Digest what a training depends on; resume state lives under it."""
+    """Compute the digests of what a training depends on; they name its state folder."""
     return Fingerprints(
         config=digest({"model": model.model_dump(), "train": config.identity()}),
         base=base_fingerprint(base),
@@ -53,7 +53,7 @@ def fingerprints(store: LatentsStore, base: Path, model: ModelConfig, config: Tr
 
 
 def build_objective(base: Path, config: TrainConfig) -> Objective:
-    """The objective over the base model's noise schedule."""
+    """Build the objective over the base model's noise schedule."""
     return Objective(
         load_scheduler(base),
         min_snr_gamma=config.objective.min_snr_gamma,
@@ -70,10 +70,10 @@ def build_trainer(
     callbacks: Callbacks,
     processes: Processes = ALONE,
 ) -> Trainer:
-    """A trainer of a mode over the base model, its resume state in `state`.
+    """Build the trainer of a mode over the base model, with its resume state in `state`.
 
     Raises:
-        MobiusError: If the base, the data or a lever cannot be used here.
+        MobiusError: If the base, the data or a lever cannot be used on this machine.
     """
     refuse_impossible(model.variant, config.autocast, config.device)
     return Trainer(
@@ -94,7 +94,7 @@ def build_trainer(
 def start_heldout_loss(
     store: LatentsStore, base: Path, config: TrainConfig, processes: Processes = ALONE
 ) -> HeldOutLoss:
-    """The held-out loss of the base, a T2I model frame by frame or a T2V model: where both modes start."""
+    """Measure the held-out loss of the base (T2I: frame by frame), where both modes start."""
     return heldout_loss(
         start_of(load_base(base)).to(config.device),
         store,
@@ -120,26 +120,26 @@ def train_mode(
     notes: Mapping[str, Any] | None = None,
     earlier: Iterable[Path] = (),
 ) -> Path:
-    """Train a mode, or go on with a training that was stopped, and write what came out of it.
+    """Train a mode, or resume its training, and write the result.
 
     Args:
         store: The latents of the clips.
-        base: The T2I or T2V directory that they were encoded for.
+        base: The T2I or T2V directory that the latents were encoded for.
         model: The mode and its options.
         config: Steps, batch size, optimiser and so on.
-        state: Folder of resume state; the same one goes on, exactly.
+        state: Folder of the resume state; a training with the same folder resumes exactly.
         output: Folder for weights and metrics; replaced.
         callbacks: Called with metrics, previews and checkpoints.
-        notes: What to write beside the metrics, as JSON takes it.
+        notes: Values to add to `metrics.json`, as JSON values.
         earlier: Folders of resume state of earlier trainings; see `train.on_mismatch`.
 
     Returns:
-        `output`, as `load_trained` and `MobiusTextToVideoPipeline` take it.
+        `output`, for `load_trained` and `MobiusTextToVideoPipeline.from_pretrained`.
 
     Raises:
-        MobiusError: If data, base or configuration cannot be used or are not those that `state` was begun
-            with, a loss is not finite, or a checkpoint cannot be written.
-        KeyboardInterrupt: On Ctrl-C, after the last whole step was saved.
+        MobiusError: If data, base or configuration cannot be used or are not those that `state` was created
+            for, a loss is not finite, or a checkpoint cannot be written.
+        KeyboardInterrupt: On Ctrl-C, after the last complete step was saved.
     """
     job = Job(
         latents=store.root,
@@ -160,12 +160,12 @@ def train_mode(
 
 
 def join_training(file: Path) -> None:
-    """Take part, with this machine's processes, in the training that `file` was written for (see `join`)."""
+    """Take part in the training that wrote `file`, with processes on this machine (see `join`)."""
     join(train_here, file)
 
 
 def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
-    """Train in this process, alone or among others; the one that leads writes what came out."""
+    """Train in this process, alone or among others; the main process writes the result."""
     store = LatentsStore(job.latents)
     trainer = build_trainer(store, job.base, job.model, job.config, job.state, callbacks, processes)
     trainer.train()
@@ -197,7 +197,7 @@ def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -
 
 
 def training_metrics(trainer: Trainer) -> dict[str, Any]:
-    """What the meters read, in the terms of the comparison (bytes, seconds)."""
+    """Return the measurements under the names and in the units of the comparison (bytes, seconds)."""
     history, timer, config = trainer.history, trainer.meter.timer, trainer.config
     frames = statistics.mean(clip.frames for bucket in trainer.buckets for clip in bucket)
     memory = dict(history.memory)
@@ -225,7 +225,7 @@ def write_result(
     marks: Fingerprints,
     extra: dict[str, Any],
 ) -> Path:
-    """Write the EMA weights, as `load_trained` takes them, the last step's, and the metrics."""
+    """Write the EMA weights for `load_trained`, the weights of the last step, and the metrics."""
     with whole_folder(folder) as partial:
         names = list(trainer.optimization.trained)
         save_file(

@@ -31,11 +31,11 @@ from mobius_pipeline.training.step_meter import StepMeter
 
 log = logging.getLogger(__name__)
 
-FIRST_MEASURED = 1  # the optimiser's states are there from the second step on
+FIRST_MEASURED = 1  # the optimiser's states exist from the second step on
 
 
 class Trainer:
-    """A model in training, and everything that a checkpoint must hold of it."""
+    """A model in training, with everything that a checkpoint must hold."""
 
     def __init__(
         self,
@@ -50,18 +50,18 @@ class Trainer:
         processes: Processes = ALONE,
         preview: Callable[[nn.Module], list[Preview]] | None = None,
     ) -> None:
-        """Set a training up.
+        """Set up a training.
 
         Args:
-            model: From `build_model`; what requires gradients is trained.
+            model: From `build_model`; parameters that require gradients are trained.
             store: The latents of the clips.
             objective: Schedule, target and weights.
             config: Steps, batch size, optimiser and so on.
             scaling: The VAE's scaling factor.
-            folder: Where resume state lives; its name must identify configuration and data.
+            folder: State folder; its name must identify configuration and data.
             callbacks: Called with metrics, previews and checkpoints, in the main process.
-            processes: This process among those that train together.
-            preview: Samples videos with the model, where the configuration asks for previews.
+            processes: Rank of this process, and number of processes.
+            preview: Samples videos with the model, if the configuration has previews.
 
         Raises:
             MobiusError: If there are fewer training clips than a batch, or no held-out clips.
@@ -86,10 +86,10 @@ class Trainer:
         self.previewer = _previewer(preview, config) if processes.is_main_process else None
         self.step = 0
         self.losses: list[tuple[int, float, float]] = []  # step, loss, seconds of training so far
-        self.further: dict[str, list[tuple[int, float]]] = {}  # what else was measured, by name
+        self.further: dict[str, list[tuple[int, float]]] = {}  # other metrics, by name
 
     def train(self) -> None:
-        """Train to the last step, from the newest checkpoint if there is one."""
+        """Train to the last step, starting from the newest checkpoint if there is one."""
         self._resume()
         self.meter.begin()
         title, shown = f"train {self.folder.name}", self.processes.is_main_process
@@ -112,7 +112,7 @@ class Trainer:
         self.optimization.optimizer.zero_grad(set_to_none=True)
 
     def _run_scheduled(self) -> None:
-        """Evaluate, sample and save after a step, or before the first, where that is due."""
+        """Evaluate, sample and save after the current step, or before the first one, if it is due."""
         step = self.step
         if self.evaluator.due(step):
             self._evaluate()
@@ -126,23 +126,23 @@ class Trainer:
             self._save()
 
     def _stop_together(self) -> None:
-        """Stop if any process was asked to, all after the same step: the others would wait for it."""
+        """Stop all processes after the same step if one was asked to: the others would wait for it."""
         if self.processes.count == 1:
-            return  # its signals interrupt
+            return  # a single process is interrupted by its signals
         asked = torch.tensor(float(noted_signal() is not None), device=self.config.device)
         if self.processes.all_reduce_mean(asked) > 0:
             raise Terminated(143)
 
     @contextmanager
     def _saved_when_stopped(self) -> Iterator[None]:
-        """On Ctrl-C or SIGTERM save the last whole step and say how to go on."""
+        """Save the last complete step on Ctrl-C or SIGTERM, and log how to resume."""
         try:
             yield
         except (KeyboardInterrupt, Terminated):
             if self.step and self.checkpointer.saved_step != self.step:
                 self._save()
             log.warning(
-                "Stopped at step %d of %d. The same command goes on from there (%s).",
+                "Stopped at step %d of %d. Run the same command to resume from there (%s).",
                 self.step,
                 self.config.end,
                 self.folder,
@@ -150,7 +150,7 @@ class Trainer:
             raise
 
     def batch(self, step: int) -> list[Batch]:
-        """This process's share of the batch of a step, in the parts that it is computed in."""
+        """Return this process's share of the batch of a step, in the parts that it is computed in."""
         return self._on_device(self._draw(step))
 
     def _draw(self, step: int) -> list[Batch]:
@@ -163,15 +163,15 @@ class Trainer:
         return [part.to(device, dtype) for part in parts]
 
     def evaluate_all(self) -> HeldOutLoss:
-        """The held-out loss over all clips, with the EMA weights."""
+        """Return the held-out loss over all clips, with the EMA weights."""
         with self.optimization.ema_weights():
             return self.evaluator.whole(self.model, self.step)
 
     def train_step(self, parts: Sequence[Batch]) -> dict[str, float]:
-        """One optimiser step; returns the loss, also by timestep, and the gradient norm before clipping.
+        """Run one optimiser step; return the loss, also by timestep, and the gradient norm before clipping.
 
         Raises:
-            MobiusError: If the loss or a gradient is not finite, with the step and its clips.
+            MobiusError: If the loss or a gradient is not finite; names the step and its clips.
         """
         try:
             return self.optimization.train_step(parts, self.step)
@@ -181,7 +181,7 @@ class Trainer:
     def _not_finite(self, what: NotFiniteError) -> str:
         clips = ", ".join(f"{clip.clip_id[:12]} ({clip.path})" for clip in self.order.at(self.step))
         saved = self.checkpointer.saved_step
-        last = "there is no checkpoint yet" if saved is None else f"step {saved} is the last saved"
+        last = "there is no checkpoint yet" if saved is None else f"the last checkpoint is of step {saved}"
         return (
             f"Step {self.step}: {what}. Nothing was "
             f"updated; {last} ({self.folder}). Lower train.optimizer.learning_rate, or look at the clips of "
@@ -205,7 +205,7 @@ class Trainer:
         return measured["loss"]
 
     def _first_of_the_largest(self) -> int:
-        """The step whose memory and FLOPs are measured: the first that takes the largest clips."""
+        """Return the step whose memory and FLOPs are measured: the first with clips of the largest size."""
         largest = max(bucket[0].size.volume for bucket in self.buckets)
         steps = range(FIRST_MEASURED, self.config.end)
         return next((step for step in steps if self.order.at(step)[0].size.volume == largest), FIRST_MEASURED)
@@ -234,7 +234,7 @@ class Trainer:
 
     @property
     def history(self) -> History:
-        """What the training remembers of itself."""
+        """Losses and measurements so far."""
         return History(
             loss=self.losses,
             further=self.further,
@@ -244,7 +244,7 @@ class Trainer:
         )
 
     def state_dict(self) -> Checkpoint:
-        """Everything that the training goes on from."""
+        """Return everything that a training needs to resume."""
         meta = {
             "history": asdict(self.history),
             "ema_steps": self.optimization.ema.optimization_step,
@@ -253,14 +253,14 @@ class Trainer:
         return Checkpoint(self.step, self.optimization.tensors(), meta)
 
     def load_state_dict(self, state: Checkpoint) -> None:
-        """Go on from what `state_dict` returned.
+        """Restore what `state_dict` returned.
 
         Raises:
             MobiusError: If its tensors do not fit the model.
         """
         complaint = (
             f"The checkpoint of step {state.step} in {self.folder} does not fit the model. Delete its folder "
-            "to go on from the one before, or the whole folder to start at step 0"
+            "to resume from the one before, or the whole folder to start at step 0"
         )
         self.optimization.load_tensors(state.tensors, state.meta["ema_steps"], complaint)
         history = state.meta["history"]
