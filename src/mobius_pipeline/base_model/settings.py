@@ -126,8 +126,8 @@ def text_tokens(base: Path) -> int:
     found = _read(path).get("model_max_length")
     if not isinstance(found, int) or not 0 < found <= MOST_TOKENS:
         raise MobiusError(
-            f"{path} has no model_max_length: captions would have no fixed length. Set it to the text encoder's, "
-            "77 for CLIP."
+            f"{path} has no model_max_length: captions would have no fixed length. Set it to the text "
+            "encoder's, 77 for CLIP."
         )
     return found
 
