@@ -37,10 +37,10 @@ def encode_failing(
     clips: Path,
     base: Path,
     engine: str,
-    runs: list[tuple[str, str]],
+    runs: list[tuple[str, str] | tuple[str, str, Mapping[str, Any]]],
     settings: Mapping[str, Any] = EMPTY,
 ) -> None:
-    """Encode once for each name of a store and the lines of its faults; write down each error."""
+    """Encode once for each store: its name, the lines of its faults, its settings; write down each error."""
     faults = root / "faults"
     os.environ[deadly.FAULTS] = str(faults)
     faults.write_text("")
@@ -49,10 +49,10 @@ def encode_failing(
         import ray
 
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    for number, (name, lines) in enumerate(runs):
+    for number, (name, lines, *own) in enumerate(runs):
         faults.write_text(lines)
         try:
-            encode(root / name, table, clips, base, engine, **settings)
+            encode(root / name, table, clips, base, engine, **settings, **dict(*own))
             reported = ""
         except MobiusError as error:
             reported = str(error)

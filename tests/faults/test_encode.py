@@ -163,7 +163,7 @@ def on_ray(
 ) -> Path:
     """Encode on one cluster: without faults, with deadly ones, and with an error that is raised.
 
-    Two actors encode. They die five times, once more than Daft would restart them.
+    Two actors encode, then one, which dies five times: once more than Daft would restart it.
     """
     once_read, once, wrong = sample_table["path"].iloc[[1, 4, 9]]
     faults = failing.in_reading(once_read, "kill", 1) + failing.in_reading(wrong, "raise", 9)
@@ -173,8 +173,9 @@ def on_ray(
         faults += failing.in_the_vae(sample_clips, path, "kill", 9)
     refused = failing.in_the_vae(sample_clips, once, "refuse", 9)
     root = tmp_path_factory.mktemp("ray")
-    runs = [("whole", ""), ("deadly", faults), ("refused", refused)]
-    ended(start(root, "ray", runs, {"processes": 2}, target=encoder.encode_failing))
+    one, two = {"processes": 1}, {"processes": 2}
+    runs = [("whole", "", two), ("deadly", faults, one), ("refused", refused, one)]
+    ended(start(root, "ray", runs, target=encoder.encode_failing))
     return root
 
 
