@@ -1,5 +1,6 @@
 """A folder is published whole, and what a killed or failed publish leaves is removed."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from leaving import killed_while_writing
-from mobius_pipeline.runtime.files import move_folder
+from mobius_pipeline.runtime.files import move_folder, whole_folder, write_json
 from mobius_pipeline.runtime.scratch import remove_leftovers
 
 MEMORY = Path("/dev/shm")
@@ -22,7 +23,7 @@ elsewhere = pytest.mark.skipif(
 PUBLISH = """
     import os, resource, shutil, sys
     from pathlib import Path
-    from mobius_pipeline.runtime.files import move_folder
+    from mobius_pipeline.runtime.files import move_folder, whole_folder, write_json
 
     source, target, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     if how == "killed":  # once the first file is copied
@@ -93,3 +94,29 @@ def test_a_folder_takes_a_file_s_place(tmp_path: Path) -> None:
     (tmp_path / "base").write_text("a file")
     move_folder(folder(tmp_path / "made", "new"), tmp_path / "base")
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+def test_what_is_renamed_into_place_was_flushed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power cut could leave a file that has its name and not its content."""
+    flushed: set[int] = set()
+    fsync, replace = os.fsync, os.replace
+
+    def noting(descriptor: int) -> None:
+        flushed.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def checked(source: Path, target: Path) -> None:
+        assert source.stat().st_ino in flushed
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(os, "replace", checked)
+    write_json(tmp_path / "one.json", {})
+    assert (tmp_path / "one.json").read_text() == "{}\n"
+    with whole_folder(tmp_path / "folder") as partial:
+        (partial / "part").mkdir()
+        (partial / "part/weights").write_bytes(bytes(8))
+    for path in (tmp_path / "folder").rglob("*"):
+        assert path.stat().st_ino in flushed
