@@ -77,9 +77,7 @@ class Quality(Part):
     flicker: float | None = Field(
         description="mean absolute second difference of frames in 0..1; null: under 3 frames"
     )
-    dynamic_degree: float | None = Field(
-        description="mean absolute difference of frames in 0..1; null: one frame"
-    )
+    dynamic_degree: float | None = Field(description="mean absolute difference of frames in 0..1")
 
 
 class References(Part):

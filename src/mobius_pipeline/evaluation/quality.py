@@ -75,7 +75,7 @@ def quality(
     Returns:
         Shares of videos that show their prompt's colour, shape, motion and all of them (None if the prompts
         are not captions of sample clips), Fréchet distance with its real-to-real reference, flicker (None for
-        fewer than 3 frames), dynamic degree (None for one frame).
+        fewer than 3 frames), dynamic degree.
     """
     frechet = compare_to_real(video_features(videos, encode), real, seed=seed)
     return {
@@ -85,7 +85,7 @@ def quality(
         "frechet_videos": frechet.videos if frechet else 0,
         "frechet_extractor": frechet.extractor if frechet else None,
         "flicker": flicker(videos) if videos.shape[1] > 2 else None,
-        "dynamic_degree": dynamic_degree(videos) if videos.shape[1] > 1 else None,
+        "dynamic_degree": dynamic_degree(videos),
     }
 
 

@@ -30,6 +30,7 @@ class ClipFormat(ClipSize):
     training: each clip is encoded at the size that fits it best.
     """
 
+    frames: int = Field(ge=2, description="a sampled video needs two frames to be evaluated")
     fps: float = Field(gt=0)
     stride: int = Field(default=1, gt=0)
     buckets: tuple[ClipSize, ...] = ()

@@ -1,0 +1,36 @@
+"""The small base that is trained from the clips."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import tiny
+from mobius_pipeline.base_model.autoencoder import train_autoencoder
+from mobius_pipeline.base_model.config import AutoencoderConfig, BaseConfig
+from mobius_pipeline.base_model.train import train_base
+from mobius_pipeline.runtime.errors import MobiusError
+
+
+def test_clips_that_are_all_too_short_are_refused_by_name(tmp_path: Path) -> None:
+    manifest = pd.DataFrame({"path": ["a.mp4"], "caption": ["a"], "split": ["train"], "model_frames": [3]})
+    with pytest.raises(MobiusError, match="No training clip has 4 frames at 8 per second"):
+        train_base(manifest, tmp_path, tiny.CLIP, BaseConfig.model_construct(), tmp_path / "base")
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 32), (32, 8)])
+def test_the_autoencoder_is_trained_on_frames_of_any_shape(height: int, width: int) -> None:
+    config = AutoencoderConfig(
+        channels=(4, 4),
+        latent_channels=2,
+        norm_groups=2,
+        kl_weight=1e-6,
+        crop_share=1.0,
+        colour_jitter_share=1.0,
+        fit={"steps": 2, "batch_size": 2, "learning_rate": 1e-3, "warmup_steps": 1},
+    )
+    frames = torch.randint(256, (4, 3, height, width), dtype=torch.uint8)
+    vae = train_autoencoder(frames, config, seed=0, device="cpu")
+    assert vae.encode(frames[:1].float()).latent_dist.mean.shape == (1, 2, height // 2, width // 2)
