@@ -60,6 +60,7 @@ def crop_content(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
     On plain backgrounds most of an image is empty; a crop around its content costs a quarter of it.
     """
     height, width = images.shape[-2:]
+    assert size <= min(height, width)
     content = (images - images[:, :, :1, :1]).abs().sum(1).flatten(1) + 1e-3
     centre = torch.multinomial(content, 1, generator=rng).squeeze(1)
     tops = (centre // width - size // 2).clamp(0, height - size).tolist()
