@@ -168,7 +168,7 @@ def test_who_may_not_log_in_hears_it_before_work_begins(
     began = time.monotonic()
     with pytest.raises(MobiusError, match=r"401.* Set MLFLOW_TRACKING_USERNAME") as refused:
         tracking.check()
-    assert "Nothing was begun" in str(refused.value)
+    assert "Nothing was started" in str(refused.value)
     assert "wr0ng" not in str(refused.value)
     assert time.monotonic() - began < tracking.LAST_WAIT / 2  # it is not waited for
 
@@ -299,7 +299,7 @@ def test_a_server_that_is_down_is_waited_for_and_named(
     os.environ["MLFLOW_TRACKING_URI"] = "http://me:s3cret-word@127.0.0.1:9"
     project = project_with(tmp_path)
     tracking.configure(tracking.read_project(project), project)
-    with pytest.raises(MobiusError, match=r"MLflow cannot be reached .*Nothing was begun") as refused:
+    with pytest.raises(MobiusError, match=r"MLflow cannot be reached .*Nothing was started") as refused:
         tracking.check()
     assert "s3cret" not in str(refused.value)
 
@@ -365,7 +365,7 @@ def test_a_changed_password_holds_records_back_and_loses_none(
         assert requests.patch(f"{api}/update-password", json=changed, auth=admin).status_code == 200
         run.log_metrics({"loss": 0.5}, 1)
         run._send()
-        while "Work goes on" not in caplog.text:
+        while "Work continues" not in caplog.text:
             time.sleep(0.05)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = "five six seven eight"
     assert [m.step for m in open_client(served).get_metric_history(run.id, "loss")] == [0, 1]

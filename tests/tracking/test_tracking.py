@@ -246,7 +246,7 @@ def test_the_run_of_a_killed_process_is_closed_by_the_next(
     orphan = killed(tracked_project)
     with tracking.training_run("parallel", **NOTHING) as alive:
         assert status(orphan) == "KILLED"
-        assert "ended without a word" in client().get_run(orphan).data.tags["ended"]
+        assert "ended without closing the run" in client().get_run(orphan).data.tags["ended"]
         with tracking.comparison_run(params={}, tags={}):
             assert status(alive.id) == "RUNNING"  # its process lives
     assert f"({orphan}) was still RUNNING" in caplog.text
@@ -304,7 +304,7 @@ def test_a_comparison_times_a_training_again_where_its_run_is(
     assert client().get_run(training.id).data.metrics == {"time/step_s": 0.25}
     client().delete_run(training.id)
     tracking.log_later(training.id, "serial", {"time/step_s": 0.125})
-    assert "its page gets no later figures" in caplog.text
+    assert "its later metrics are not recorded" in caplog.text
     assert client().search_runs([client().get_experiment_by_name("mobius").experiment_id]) == []
 
 
@@ -498,7 +498,7 @@ def test_a_failed_write_still_ends_the_run() -> None:
 
     sink = Broken()
     run = Run("id", sink)
-    with pytest.raises(OSError, match="disk full"), tracking._ending_truthfully(run, run.end):
+    with pytest.raises(OSError, match="disk full"), tracking._ended_with_status(run, run.end):
         run.log_metrics({"loss": 1.0}, 0)
     assert sink.ended == "FAILED"
 
@@ -559,7 +559,7 @@ def test_what_must_be_known_first_is_waited_for(
     run.close()
     monkeypatch.setattr("mobius_pipeline.tracking.run.LAST_WAIT", 0.01)
     late = Run("id", Late())
-    with pytest.raises(MobiusError, match=r"MLflow cannot be reached \(no answer\).*Nothing was begun"):
+    with pytest.raises(MobiusError, match=r"MLflow cannot be reached \(no answer\).*Nothing was started"):
         late.log_params({"steps": 4})
     late.close()
 
@@ -572,14 +572,14 @@ def test_what_is_lost_is_reported(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     monkeypatch.setattr("mobius_pipeline.tracking.run.LAST_WAIT", 0.1)
     run = Run("id", Down())
     run.log_metrics({"loss": 1.0, "grad_norm": 2.0}, 0)
-    lost = r"to the end \(no answer\)\. Not recorded: 2 x metric value, 1 x final status"
+    lost = r"until the end \(no answer\)\. Not recorded: 2 x metric value, 1 x final status"
     with pytest.raises(MobiusError, match=lost):
         run.end("FINISHED")
-    assert "MLflow cannot be reached (no answer). Work goes on" in caplog.text
+    assert "MLflow cannot be reached (no answer). Work continues" in caplog.text
 
 
 def test_nothing_to_keep_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MobiusError, match="There is nothing at"):
+    with pytest.raises(MobiusError, match="does not exist: the run"):
         Run("id", Sink()).log_artifact(tmp_path / "missing")
 
 

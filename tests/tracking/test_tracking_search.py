@@ -55,7 +55,7 @@ def test_what_fits_no_training_is_named(runs: dict[str, str]) -> None:
         found(["loud-moth"])
     with pytest.raises(MobiusError, match="neither one finished"):
         found([runs["failed"]])
-    with pytest.raises(MobiusError, match=r"\(3 begin so: write more of it\)"):
+    with pytest.raises(MobiusError, match=r"\(3 run ids begin with it: give more characters\)"):
         found([""])
     with pytest.raises(MobiusError, match=r"cannot search for 'metrics\.loss <'"):
         found(None, "metrics.loss <")

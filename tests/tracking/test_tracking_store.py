@@ -147,8 +147,8 @@ def test_an_earlier_mlflows_database_is_refused_at_once_with_the_command(
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda file: later(file), "of a later MLflow than"),
-        (lambda file: file.write_bytes(b"garbage " * 999), "is not a whole SQLite database"),
+        (lambda file: later(file), "by a later MLflow than"),
+        (lambda file: file.write_bytes(b"garbage " * 999), "is not a valid SQLite database"),
     ],
 )
 def test_a_database_that_nothing_upgrades_is_refused_at_once(
