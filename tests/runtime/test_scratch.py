@@ -80,7 +80,7 @@ def test_what_is_removed_is_reported_with_its_size(tmp_path: Path, caplog: pytes
     left = killed_while_writing(tmp_path / "parallel", size=5_000_000)
     with caplog.at_level(logging.INFO):
         remove_leftovers(left)
-    assert caplog.messages == [f"Removed {left} (5.0 MB), which a stopped run left."]
+    assert caplog.messages == [f"Removed {left} (5.0 MB), left by a stopped run."]
 
 
 def test_what_names_no_owner_is_named_with_size_and_command(
