@@ -116,7 +116,7 @@ def test_a_step_that_another_process_runs_is_refused_until_the_run_ends(tmp_path
     catalog = DataCatalog({"work": MemoryDataset(tmp_path)})
     first, second = ProjectHooks(), ProjectHooks()
     first.before_node_run(step, catalog)
-    with pytest.raises(MobiusError, match=f"count_clips makes is being written by process {os.getpid()} on"):
+    with pytest.raises(MobiusError, match=f"count_clips is being written by process {os.getpid()} on"):
         second.before_node_run(step, catalog)
     first.after_pipeline_run()
     second.before_node_run(step, catalog)

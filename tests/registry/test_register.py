@@ -217,7 +217,7 @@ def test_a_version_has_a_card_a_signature_an_example_and_its_run(
         "Held-out loss 0.2000",
         "licence: Apache-2.0",
         "peak memory",
-        "Beside it, parallel",
+        "For comparison, parallel",
     ):
         assert said in version.description, said
     (model,) = mlflow.search_logged_models(["1"], filter_string=f"name = '{config.name}'")
@@ -255,7 +255,7 @@ def test_weights_that_are_not_here_and_versions_by_other_means_are_refused(
     trained: Trained, tiny_base: Path, tiny_store: Path, project: Path, config: RegisterConfig
 ) -> None:
     other = changed(compared(trained, serial=0.1), "columns", "serial", run_ids=["gone"])
-    with pytest.raises(MobiusError, match=r"prefers 'serial', of the runs gone"):
+    with pytest.raises(MobiusError, match=r"prefers 'serial' \(runs gone\)"):
         register(
             other,
             trained["serial"],

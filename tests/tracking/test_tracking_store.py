@@ -76,7 +76,7 @@ def test_a_moved_or_copied_project_gets_its_runs_back(
         begins("tracked")
     monkeypatch.chdir(there)
     assert cli.main(["relocate"]) == 0
-    assert "1 runs were kept elsewhere" in capsys.readouterr().out
+    assert "Updated the artifact paths of 1 runs" in capsys.readouterr().out
     begins("tracked")
     (folder,) = tracking.recorded_trainings([recorded], None)
     assert folder.is_relative_to(there)
