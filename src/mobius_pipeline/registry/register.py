@@ -101,8 +101,8 @@ def _training_of(comparison: Comparison, label: str, trainings: Sequence[Trainin
     if found is None:
         raise MobiusError(
             f"The comparison prefers {label!r} (runs {', '.join(ids)}), whose weights are not in data/. "
-            f"Those of {', '.join(here)} are. Compare these (`kedro run --pipelines=compare`), or train again "
-            "with the preferred one's settings."
+            f"Those of {', '.join(here)} are. Compare these (`kedro run --pipelines=compare`), or train "
+            "again with the preferred one's settings."
         )
     return found
 
