@@ -10,7 +10,7 @@ from mobius_pipeline.registry.rules import Standing, candidate, moves
 
 
 def columns(serial: dict[str, Any], parallel: dict[str, Any]) -> Any:
-    """The example's comparison with other figures."""
+    """Return the comparison of the example with other figures."""
     found = changed(comparison(), "columns", "serial", **serial)
     return changed(found, "columns", "parallel", **parallel)
 

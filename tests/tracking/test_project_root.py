@@ -1,4 +1,4 @@
-"""Whose records a run's are: the project's, also where DVC runs it in a copy."""
+"""Runs are recorded in the project, even if DVC runs them in a copy."""
 
 from pathlib import Path
 
