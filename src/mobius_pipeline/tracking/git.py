@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-_WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")  # by runs
+_WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")  # paths that runs write
 
 
 def commit(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.redaction import redacted
 from mobius_pipeline.tracking.outbox import LOG_IN, RefusedError, UnavailableError
 
-LEAST_VERSION = 3  # major version of MLflow: the first with logged models, as which checkpoints are recorded
+LEAST_VERSION = 3  # first major version of MLflow with logged models, which record checkpoints
 # MLflow would retry a request for minutes. Here the callers wait or continue, and retry.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
@@ -72,6 +72,6 @@ def _refuse_other_server(uri: str) -> None:
         )
     if int(first) < LEAST_VERSION:
         raise MobiusError(
-            f"The server at {place} runs MLflow {answer.text.strip()}, which has no logged models to record "
-            f"checkpoints as. Upgrade it to MLflow {LEAST_VERSION} or later."
+            f"The server at {place} runs MLflow {answer.text.strip()}, which cannot record checkpoints: it has "
+            f"no logged models. Upgrade it to MLflow {LEAST_VERSION} or later."
         )

@@ -17,8 +17,8 @@ _ANY_KEY = "system/cpu_utilization_percentage"  # a key that is in every sample
 def system_metrics(run: Run, every: float | None, first: int) -> Iterator[None]:
     """Record CPU, memory, disk, network and GPU every `every` seconds in a thread; None: never.
 
-    MLflow's own thread would end almost silently when the database is locked for a moment. Here the samples
-    are delivered like all other records of the run.
+    MLflow's own thread would stop for the rest of the run, almost silently, when the database is locked for a
+    moment. Here the samples are delivered like all other records of the run.
 
     Args:
         run: The run to record in.
