@@ -32,7 +32,7 @@ class TextToVideo(PythonModel):
         if base is None:
             raise MobiusError(
                 "This version of the model contains no base. Name its folder: mlflow.pyfunc.load_model(uri, "
-                f'model_config={{"base": …}}). The model was trained on {settings["trained_over"]}.'
+                f'model_config={{"base": …}}). Its fingerprint begins with {settings["trained_over"]}.'
             )
         trained = TrainingResult(Path(context.artifacts["trained"]))
         self.pipe = trained.pipeline(Path(base)).to(settings["device"] or _device())

@@ -11,9 +11,7 @@ from types import FrameType
 
 import psutil
 
-_SHELLS = frozenset(
-    {"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"}
-)  # may lie between an orchestrator and its command
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"})  # that may run a command
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 

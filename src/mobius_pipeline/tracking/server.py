@@ -72,6 +72,6 @@ def _refuse_other_server(uri: str) -> None:
         )
     if int(first) < LEAST_VERSION:
         raise MobiusError(
-            f"The server at {place} runs MLflow {answer.text.strip()}, which cannot record checkpoints: it has "
-            f"no logged models. Upgrade it to MLflow {LEAST_VERSION} or later."
+            f"The server at {place} runs MLflow {answer.text.strip()}, which has no logged models. "
+            f"Checkpoints need them: upgrade it to MLflow {LEAST_VERSION} or later."
         )
