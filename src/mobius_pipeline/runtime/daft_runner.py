@@ -91,11 +91,7 @@ def _start_ray(address: str | None) -> None:
         except (OSError, RuntimeError, ValueError) as error:
             if signal.getsignal(signal.SIGTERM) is not before:  # Ray has replaced it
                 signal.signal(signal.SIGTERM, before)
-            where = (
-                f"the cluster at engine.address ({redacted(address)})"
-                if address
-                else "a cluster on this machine"
-            )
+            where = f"the cluster at engine.address ({redacted(address)})" if address else "a local cluster"
             # Ray splits the address, and would show a part of a password.
             said = "" if "@" in (address or "") else f": {str(error).strip().partition(chr(10))[0]}"
             raise MobiusError(
