@@ -1,4 +1,4 @@
-"""A real S3 server on this machine (moto's), which asks for credentials."""
+"""A real S3 server (moto) on this machine, which requires credentials."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 REGION = "us-east-1"
-# What no test takes from the machine that it runs on.
+# Variables of the machine that no test may use.
 _SURROUNDINGS = (
     "AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE",
     "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
@@ -24,7 +24,7 @@ _SURROUNDINGS = (
 
 @dataclass(frozen=True)
 class S3:
-    """A server that is running.
+    """A running S3 server.
 
     Attributes:
         endpoint: Its URL.
@@ -44,19 +44,19 @@ class S3:
             self.client.upload_file(str(file), bucket, f"{folder}/{file.name}")
 
     def names(self, bucket: str) -> list[str]:
-        """The names of all that is in a bucket."""
+        """Return the names of all objects in a bucket."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return [found["Key"] for page in pages for found in page.get("Contents", ())]
 
     @property
     def credentials(self) -> dict[str, str]:
-        """As an entry of Kedro's credentials.yml."""
+        """Return the credentials as an entry of Kedro's credentials.yml."""
         return {"key": self.key, "secret": self.secret, "endpoint_url": self.endpoint}
 
 
 @contextmanager
 def s3_server() -> Iterator[S3]:
-    """Start a server with a user who may do everything; nobody else may do anything."""
+    """Start a server with one user, who has all permissions; all others have none."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else it logs every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -94,7 +94,7 @@ def _user(endpoint: str) -> tuple[str, str]:
 
 
 def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the credentials of the machine, and ask no cloud for others."""
+    """Hide the credentials of the machine, and do not ask a cloud for any."""
     for name in _SURROUNDINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -103,7 +103,7 @@ def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_credentials(monkeypatch: pytest.MonkeyPatch, server: S3) -> None:
-    """Put the user's credentials, and no address, into the environment."""
+    """Set the user's credentials in the environment, without the server's address."""
     without_credentials(monkeypatch)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret)

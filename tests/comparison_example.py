@@ -1,4 +1,4 @@
-"""A comparison as `compare` makes it, with videos that really play."""
+"""Example of a comparison as `compare` writes it, with playable videos."""
 
 import math
 from fractions import Fraction
@@ -136,7 +136,7 @@ def comparison() -> Comparison:
 
 
 def several() -> Comparison:
-    """The comparison with ladder widths as further columns, one of them of three seeds: as many as fit."""
+    """Return a comparison with as many columns as fit: the ladder's widths, one with three seeds."""
     columns = {
         "serial": column("serial", 2.08, 0.412, 0.2214),
         "parallel (width 1.0)": column("parallel", 1.23, 0.287, 0.2241),
@@ -158,7 +158,7 @@ def several() -> Comparison:
 
 
 def compared(columns: dict[str, Column], against: Change, **changes: Any) -> Comparison:
-    """The columns as a comparison, whose losses all differ by `against` from the first one's."""
+    """Return a comparison of the columns, whose losses all differ by `against` from those of the first."""
     _, *others = columns
     parts: dict[str, Any] = {
         "start": Start(heldout_loss=0.2612),
@@ -181,13 +181,13 @@ def compared(columns: dict[str, Column], against: Change, **changes: Any) -> Com
             for i, prompt in enumerate(PROMPTS)
         ],
         "run_pages": {run: None for one in columns.values() for run in one.run_ids},
-        "relative_percent": {}, "verdict": "",  # follow
+        "relative_percent": {}, "verdict": "",  # computed later
     }  # fmt: skip
     return concluded(Comparison(**parts | changes))
 
 
 def points(columns: dict[str, Column], against: dict[str, Change]) -> Points:
-    """The columns compared after the same steps, which took each its time."""
+    """Return the comparison of the columns after equal steps, with their different times."""
     point = Point(
         steps=dict.fromkeys(columns, 400),
         seconds={label: one.training_s for label, one in columns.items()},
@@ -200,7 +200,7 @@ def points(columns: dict[str, Column], against: dict[str, Change]) -> Points:
 
 
 def changed(example: Comparison, *place: str, **values: Any) -> Comparison:
-    """The comparison with other values of the part at `place`: field names, or keys of dictionaries."""
+    """Return the comparison with changed values at `place`, a path of field names or keys."""
     document = example.model_dump()
     part = document
     for name in place:
@@ -211,7 +211,7 @@ def changed(example: Comparison, *place: str, **values: Any) -> Comparison:
 
 
 def concluded(example: Comparison) -> Comparison:
-    """The comparison with the relative changes and the verdict that follow from its figures."""
+    """Return the comparison with the relative changes and the verdict computed from its figures."""
     first, *others = example.columns.values()
     relative = {
         label: relative_percent(first, other, example.points, label)

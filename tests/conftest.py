@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share; being here also lets tests import their helpers beside this file."""
+"""Fixtures that several packages share; this file also makes the helpers beside it importable."""
 
 import os
 import shutil
@@ -18,18 +18,18 @@ from mobius_pipeline.runtime import telemetry
 from once import Once, once_in
 
 telemetry.silence()
-# Tiny models gain nothing from threads, and golden losses must not depend on how many there are.
+# Tiny models gain nothing from threads, and golden losses must not depend on their number.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent
 COMMANDS: "pytest.StashKey[warm.Commands]" = pytest.StashKey()
-# One worker makes the finished project in the first of these while another one kills processes in the second;
-# the rest, which is shorter, comes afterwards, so that no worker waits long for the last file of another.
+# Long files run first, so that no worker waits long for the last file of another. One worker creates the
+# finished project in the first of these, while another one kills processes in the second.
 FIRST = ("end_to_end/test_chain.py", "faults/", "end_to_end/", "training/")
 
 
 def scheduling() -> int | None:
-    """The policy by which this process gets its processor time, on Linux."""
+    """Return the scheduling policy of this process, on Linux."""
     return os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
 
 
@@ -37,7 +37,7 @@ SCHEDULING = scheduling()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the server of warm commands, one for all workers."""
+    """Start the server of warm commands, which all workers share."""
     if not hasattr(config, "workerinput"):
         folder = Path(tempfile.mkdtemp(prefix="warm-"))
         commands = warm.Commands(folder)
@@ -48,27 +48,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage seldom, and not among what is imported: that took a fifth of the trainings' time."""
+    """Collect garbage seldom and not among imported objects, which took a fifth of the trainings' time."""
     warm.collect_seldom()
     forked.in_place_of_spawned()
 
 
 def pytest_runtest_teardown() -> None:
-    """Find the test after which all others, and what they start, would go before every other process."""
+    """Find the test that raises the priority of this process and its children over all other processes."""
     assert scheduling() == SCHEDULING, "a library changed the scheduling of this process"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name the commands that the server did not start, which take seconds longer."""
+    """List the commands that were started without the server, which takes seconds longer."""
     if found := Counter(config.stash[COMMANDS].not_served):
         terminalreporter.section("commands started without the server, by variables that differ")
         for line, times in found.items():
             terminalreporter.line(f"{times} x {line}")
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first, and mark tests by what they need."""
+    """Put long files first, and mark the tests by their requirements."""
 
     def turn(item: pytest.Item) -> int:
         name = item.path.relative_to(ROOT).as_posix()
@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def marks(item: pytest.Item) -> set[str]:
-    """The marks that follow from where a test lies and from the fixtures that it asks for."""
+    """Return the marks that follow from a test's folder and fixtures."""
     fixtures = set(getattr(item, "fixturenames", ()))
     found = {"browser"} & fixtures
     folder = item.path.relative_to(ROOT).parts[0]
@@ -92,20 +92,20 @@ def marks(item: pytest.Item) -> set[str]:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
-    """Makes folders that all workers share, and that no test changes."""
+    """Creates folders that all workers share and no test changes."""
     own = tmp_path_factory.getbasetemp()
     return once_in(own if worker_id == "master" else own.parent)
 
 
 @pytest.fixture
 def torchao(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes torchao importable, which the Makefile installs beside the environment."""
+    """Makes torchao importable, which the Makefile installs in a separate folder."""
     monkeypatch.syspath_prepend(str(Path(sys.prefix) / "quantized"))
 
 
 @pytest.fixture(scope="session")
 def mlflow_template(once: Once) -> Path:
-    """An empty MLflow database: making one takes seconds, copying it nothing."""
+    """An empty MLflow database to copy, because creating one takes seconds."""
 
     def make(folder: Path) -> None:
         import mlflow
@@ -117,7 +117,7 @@ def mlflow_template(once: Once) -> Path:
 
 @pytest.fixture
 def tracked_project(tmp_path: Path, mlflow_template: Path) -> Iterator[Path]:
-    """A project folder with tracking configured, and its state put back afterwards."""
+    """A project folder with tracking configured; the state of tracking is reset afterwards."""
     from mobius_pipeline.tracking import api as tracking
 
     (tmp_path / "mlruns").mkdir()
@@ -129,7 +129,7 @@ def tracked_project(tmp_path: Path, mlflow_template: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def sample_media(once: Once) -> Path:
-    """The videos that `comparison_example.comparison()` names."""
+    """The videos that `comparison_example.comparison()` refers to."""
     return once("media", comparison_example.write_media)
 
 
@@ -152,7 +152,7 @@ def sample_clips(once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def sample_table(sample_clips: Path, once: Once) -> "pd.DataFrame":
-    """The table of the sample clips, with both splits in it."""
+    """The table of the sample clips, with both splits."""
     import golden
     import tiny
     from ingested import ingested
@@ -165,7 +165,7 @@ def sample_table(sample_clips: Path, once: Once) -> "pd.DataFrame":
 
 @pytest.fixture(scope="session")
 def tiny_store(once: Once, tiny_base: Path, sample_clips: Path, sample_table: "pd.DataFrame") -> Path:
-    """The sample clips' latents under the tiny base model."""
+    """The latents of the sample clips, encoded with the tiny base model."""
     import tiny
     from mobius_pipeline.latents.update import update_store
 

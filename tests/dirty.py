@@ -1,4 +1,4 @@
-"""A folder of clips as it comes: every kind of input, and everything that can be wrong with one."""
+"""A realistic folder of clips: all kinds of input, and everything that can be wrong with one."""
 
 import io
 import json
@@ -17,7 +17,7 @@ FPS = 12
 
 
 def film(seed: int, count: int = 20, height: int = 48, width: int = 64) -> np.ndarray:
-    """A many-coloured picture that slides by two pixels a frame."""
+    """Return frames of a multicoloured image that moves by two pixels per frame."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     picture = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
     return np.stack([np.roll(picture, 2 * step, axis=1) for step in range(count)])
@@ -27,7 +27,7 @@ def write_dirty_folder(folder: Path) -> tuple[dict[str, str], list[str]]:
     """Write the folder.
 
     Returns:
-        Why each bad source must be left out, and the good sources beside those of `own_clips`.
+        The reason to exclude each bad source, and the good sources in addition to those of `own_clips`.
     """
     bad = write_own_clips(folder)
     return bad | _write_bad(folder), [
@@ -107,7 +107,7 @@ def _write_bad(folder: Path) -> dict[str, str]:
 
 
 def _bomb() -> bytes:
-    """A GIF of two pictures of a pixel each, on a screen of 400 megapixels."""
+    """Return a GIF with two images of one pixel each on a canvas of 400 megapixels."""
     file = io.BytesIO()
     Image.new("L", (1, 1)).save(file, "GIF", save_all=True, append_images=[Image.new("L", (1, 1), 9)])
     data = bytearray(file.getvalue())
@@ -117,5 +117,5 @@ def _bomb() -> bytes:
 
 def _nearly_frozen() -> np.ndarray:
     frames = np.repeat(film(6)[:1], 20, axis=0)
-    frames[::2, 0, 0] ^= 1  # or the writer would join them
+    frames[::2, 0, 0] ^= 1  # else the writer would merge equal frames
     return frames

@@ -1,4 +1,4 @@
-"""A runner for `kedro run --runner=dry_runner.DryRunner`: it says what would run, and from what."""
+"""A runner for `kedro run --runner=dry_runner.DryRunner`: it prints the nodes of a run and their inputs."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Processes that `multiprocessing` would spawn, forked from a server that has imported what they need.
+"""Replace spawned processes of `multiprocessing` by forks of a server that has imported their modules.
 
-A spawned process imports the project anew, which takes 0.3 s where it decodes and 4 s where it trains, and
-the tests start hundreds. The processes that commands start are spawned, as a user's are.
+A spawned process imports the project again, which takes 0.3 s for decoding and 4 s for training, and the
+tests start hundreds. Processes that commands start are still spawned, as for users.
 """
 
 import multiprocessing.context
@@ -18,18 +18,18 @@ PRELOADED = ["encoder", "several", "victim", "mobius_pipeline.ingest.describe", 
 
 
 class Forked(multiprocessing.context.ForkServerContext):
-    """Starts the server when it is first asked for, which has run nothing but imports."""
+    """Context that starts the server at its first use; the server has only run imports."""
 
     def _check_available(self) -> None:
         super()._check_available()
         self.set_forkserver_preload(PRELOADED)
-        # Python 3.11's server looks for modules nowhere else.
+        # Python 3.11's server finds modules only there.
         with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
             multiprocessing.forkserver.ensure_running()
 
 
 def fork_own_server() -> None:
-    """Fork the server of this process's `forkserver` context. Call before there are threads."""
+    """Fork the server of this process's `forkserver` context. Call it before threads start."""
     spawned = util.spawnv_passfds
     server: Any = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
 
@@ -52,6 +52,6 @@ def fork_own_server() -> None:
 
 
 def in_place_of_spawned() -> None:
-    """Have `get_context` give these for "spawn" and "forkserver" in this process."""
+    """Let `get_context` return forked processes for "spawn" and "forkserver" in this process."""
     contexts = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]
     contexts["spawn"] = contexts["forkserver"] = Forked()

@@ -1,6 +1,6 @@
-"""Golden losses: the first 20 of both modes on the tiny model.
+"""Golden losses: the first 20 losses of both modes with the tiny model.
 
-`python tests/golden.py` records this machine's.
+`python tests/golden.py` records those of this machine.
 
 Run it only when an issue changes the losses on purpose, and say so in the change log.
 """
@@ -26,7 +26,7 @@ from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.train_mode import build_trainer
 
 FILE = Path(__file__).parent / "training/golden_losses.json"
-TOLERANCE = 2e-3  # between machines, whose kernels sum in other orders; 20 steps let it grow
+TOLERANCE = 2e-3  # between machines: kernels sum in different orders, and 20 steps amplify it
 STEPS = 20
 
 CLIPS = SampleClipsConfig(
@@ -42,7 +42,7 @@ INGEST = IngestConfig(heldout_share=0.25, files_per_batch=8)
 
 
 def machine() -> str:
-    """What must agree for bit-identical sums: the processor, torch, and its threads."""
+    """Return what determines the bits of sums: the processor, torch, and its threads."""
     cpu = {}
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
@@ -66,7 +66,7 @@ def losses(mode: Mode, store: Path, base: Path, folder: Path) -> list[float]:
 
 
 def main() -> None:
-    """Record the losses of this machine beside those of others."""
+    """Record the losses of this machine in addition to those of others."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "clips").mkdir()

@@ -1,4 +1,4 @@
-"""Texts that a page must show as they are and must not obey, and a page that says whether it did."""
+"""Texts that a page must show but not execute, and a browser page that detects if it did."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ TEXTS = (
 
 @contextmanager
 def watched(browser: Any, *own: str, **settings: Any) -> Iterator[Any]:
-    """A page of the browser on which no script of a text may run, and nothing but `own` be asked for."""
+    """A browser page that fails if a script of a text runs, or anything but `own` is requested."""
     page = browser.new_context(**settings).new_page()
     obeyed: list[str] = []
     asked: list[Any] = []
@@ -28,8 +28,8 @@ def watched(browser: Any, *own: str, **settings: Any) -> Iterator[Any]:
     page.on("pageerror", lambda error: obeyed.append(f"error {error}"))
     page.on("request", lambda request: asked.append(request))
     yield page
-    page.wait_for_timeout(300)  # what an event handler or a frame would do comes a moment later
+    page.wait_for_timeout(300)  # event handlers and frames act a moment later
     page.context.close()
-    sent = [request.url for request in asked if request.failure != "csp"]  # what the policy lets through
+    sent = [request.url for request in asked if request.failure != "csp"]  # not blocked by the policy
     assert obeyed == []
     assert [url for url in sent if not url.startswith((*own, "data:", "blob:", "about:"))] == []

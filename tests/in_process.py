@@ -1,4 +1,4 @@
-"""Kedro's commands in the tests' own process, which has loaded it already."""
+"""Run Kedro's commands in the process of the tests, which has already loaded Kedro."""
 
 from contextlib import chdir
 from pathlib import Path
@@ -10,7 +10,7 @@ from mobius_pipeline.tracking import api as tracking
 
 
 def kedro(project: Path, *words: str) -> str:
-    """Run a command in `project`; returns what it printed, and raises what it raises."""
+    """Run a command in `project` and return its output; raise its errors."""
     try:
         with chdir(project):
             done = CliRunner().invoke(KedroCLI(project), words)

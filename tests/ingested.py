@@ -1,4 +1,4 @@
-"""What an ingest gives, as data frames and dictionaries."""
+"""Results of an ingest as data frames and dictionaries."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from mobius_pipeline.media.clip_format import ClipFormat
 
 
 def ingested(folder: Path, config: IngestConfig, clip: ClipFormat, work: Path) -> pd.DataFrame:
-    """The table of the clips below `folder`."""
+    """Return the table of the clips below `folder`."""
     return pd.read_parquet(tabulate(folder, config, clip, work))
 
 
 def captions_of(folder: Path, config: IngestConfig, sources: Sources | None = None) -> dict[str, list[str]]:
-    """The captions of all sources that have any, by path."""
+    """Return the captions of all sources that have any, by path."""
     sources = sources or find_media(folder)
     captions = Captions(folder, sources, config)
     found = {path: captions.of(path) for path in sources.paths}

@@ -1,4 +1,4 @@
-"""What a process leaves that is killed while it writes."""
+"""Leftovers of a process that is killed while it writes."""
 
 import os
 from pathlib import Path
@@ -7,14 +7,14 @@ from mobius_pipeline.runtime.scratch import scratch, scratch_of
 
 
 def killed_while_writing(target: Path, size: int = 100) -> Path:
-    """Have a process die that has written `size` bytes of the folder `target`; return its scratch folder."""
+    """Let a process die after writing `size` bytes of the folder `target`; return its scratch folder."""
     child = os.fork()
     if child == 0:
         try:
             with scratch(target) as partial:
                 partial.mkdir()
                 (partial / "weights").write_bytes(bytes(size))
-                os._exit(0)  # as a kill, it unwinds nothing
+                os._exit(0)  # like a kill, this unwinds nothing
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0

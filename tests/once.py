@@ -1,4 +1,4 @@
-"""What is expensive to make is made once for all workers of pytest-xdist, as its documentation advises."""
+"""Create expensive test data once for all workers of pytest-xdist, as its documentation advises."""
 
 import shutil
 from collections.abc import Callable
@@ -10,9 +10,9 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 def once_in(root: Path) -> Once:
-    """A function that returns the folder `root/shared-<name>`, filled by the first process that asks for it.
+    """Return a function that returns the folder `root/shared-<name>`, filled by the first caller.
 
-    Others wait for it. `make` gets the empty folder; where it fails, the next process tries again.
+    Other processes wait. `make` receives the empty folder; if it fails, the next process tries again.
     """
 
     def made(name: str, make: Callable[[Path], object]) -> Path:

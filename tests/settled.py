@@ -1,4 +1,4 @@
-"""Imported last by a server, whose children then collect no garbage among what it imported."""
+"""Imported last by a server, so that its children do not collect garbage among imported objects."""
 
 from warm import collect_seldom
 

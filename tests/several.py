@@ -1,4 +1,4 @@
-"""What the processes of trainings in tests run: they import it by name."""
+"""Functions for the processes of trainings in tests, which import them by name."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from mobius_pipeline.training.trainer import Trainer
 
 
 def in_float64(job: Job, callbacks: Callbacks, processes: Processes) -> Trainer:
-    """Train in float64, so that the order of sums hardly matters, and write what there is to compare."""
+    """Train in float64, where the order of sums hardly matters, and write the results to compare."""
     torch.set_num_threads(1)
     store = LatentsStore(job.latents)
     one = build_trainer(store, job.base, job.model, job.config, job.state, callbacks, processes)
@@ -40,7 +40,7 @@ def in_float64(job: Job, callbacks: Callbacks, processes: Processes) -> Trainer:
 
 
 def write(one: Trainer, folder: Path) -> None:
-    """Losses, held-out losses, the sums of weights and EMA weights, FLOPs, and the parts of a batch."""
+    """Return losses, held-out losses, sums of weights and EMA weights, FLOPs, and the parts of a batch."""
     folder.mkdir(parents=True, exist_ok=True)
     history = one.history
     found = {
@@ -55,7 +55,7 @@ def write(one: Trainer, folder: Path) -> None:
 
 
 def killed_at_three(job: Job, callbacks: Callbacks, processes: Processes) -> None:
-    """Train, the last process dying of SIGKILL in its third step."""
+    """Train; the last process dies of SIGKILL in its third step."""
     trainer = build_trainer(
         LatentsStore(job.latents), job.base, job.model, job.config, job.state, callbacks, processes
     )
@@ -72,7 +72,7 @@ def killed_at_three(job: Job, callbacks: Callbacks, processes: Processes) -> Non
 
 
 class _Alone(Processes):
-    """One process that averages its gradients with nobody's, as several do with each other's."""
+    """A single process that averages its gradients through the collectives of several."""
 
     def ddp(self, model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model, gradient_as_bucket_view=True, init_sync=False)

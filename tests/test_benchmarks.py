@@ -1,4 +1,4 @@
-"""The benchmarks run: those for another machine here in a tiny configuration."""
+"""Run the benchmarks; those for other machines run in a tiny configuration."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-# What a machine need not have to measure a GPU; a module that is None cannot be imported.
+# Modules that GPU benchmarks must not need; a module that is None cannot be imported.
 _ABSENT = (
     "av", "daft", "dvc", "einops", "great_expectations", "kedro", "matplotlib", "mlflow", "pandas",
     "ray", "scenedetect", "torchmetrics", "transformers",

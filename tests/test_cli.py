@@ -1,4 +1,4 @@
-"""The console script: the summary's table, and the server's guards without starting it."""
+"""The console script: the table of the summary, and the checks before the server starts."""
 
 import os
 import socket
@@ -106,7 +106,7 @@ def test_the_server_answers_this_machine_only_and_unpickles_nothing(tmp_path: Pa
 
 
 def test_an_answer_that_is_no_http_is_not_the_server_yet() -> None:
-    """A connection to a port that nobody listens on may meet itself, and read what it asked."""
+    """A socket to a port without a listener may connect to itself, and read its own request."""
     left = [b"GET /health HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
     with socket.socket() as listening:
         listening.bind((tracking.HOST, 0))

@@ -1,4 +1,4 @@
-"""A configuration is read alike from a folder, an archive of either kind and a remote folder."""
+"""A configuration reads the same from a folder, a tar or zip archive, and a remote folder."""
 
 import shutil
 from pathlib import Path

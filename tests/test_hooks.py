@@ -1,4 +1,4 @@
-"""What the hooks promise: telemetry off, tracking configured, MLflow not imported."""
+"""The hooks disable telemetry and configure tracking without importing MLflow."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_the_context_configures_tracking(tmp_path: Path) -> None:
 def test_errors_stay_plain_where_logging_was_configured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Kedro's handler of logs puts rich's hook in place whenever a handler is made."""
+    """Kedro's log handler installs rich's exception hook each time one is created."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     ProjectHooks().after_context_created(context({"experiment": "mine", "folder": "runs"}, tmp_path))
     tracking.reset()
@@ -116,7 +116,7 @@ def test_a_step_that_another_process_runs_is_refused_until_the_run_ends(tmp_path
     catalog = DataCatalog({"work": MemoryDataset(tmp_path)})
     first, second = ProjectHooks(), ProjectHooks()
     first.before_node_run(step, catalog)
-    with pytest.raises(MobiusError, match=f"count_clips makes is being written by process {os.getpid()} on"):
+    with pytest.raises(MobiusError, match=f"count_clips is being written by process {os.getpid()} on"):
         second.before_node_run(step, catalog)
     first.after_pipeline_run()
     second.before_node_run(step, catalog)
@@ -128,7 +128,7 @@ def test_a_step_that_another_process_runs_is_refused_until_the_run_ends(tmp_path
 def test_what_any_run_left_is_found_beside_outputs_in_the_store_and_in_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever pipeline starts next; what lies beside files of the user's own is not looked at."""
+    """Any pipeline that starts next removes them; folders beside a user's own files are left alone."""
     model, shard = tmp_path / "models/parallel", tmp_path / "store/of_encoder/shard-1.safetensors"
     work, own = tmp_path / "work", tmp_path / "mine/clips"
     left = [killed_while_writing(place) for place in (model, shard, work / "samples/serial", own)]
@@ -159,7 +159,7 @@ def test_what_a_later_step_lacks_stops_the_run_before_the_first(tmp_path: Path) 
 
 
 def test_kedro_mlflow_finds_nothing_to_read_here() -> None:
-    """It reads `mlflow*` of every environment, and refuses keys that it does not know."""
+    """kedro-mlflow reads `mlflow*` of all environments, and refuses keys that it does not know."""
     conf = Path(settings.__file__).parents[2] / "conf"
     assert list(conf.glob("*/tracking.yml"))
     assert not list(conf.glob("**/mlflow*"))

@@ -1,4 +1,4 @@
-"""Which findings of `make audit` are accepted stands in two places, which must agree."""
+"""The accepted findings of `make audit` are listed in two places, which must agree."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,12 @@ FINDING = r"(?:GHSA|PYSEC|CVE)-[\w-]+"
 
 
 def accepted_by_make(makefile: str) -> set[str]:
-    """The ids that `make audit` ignores."""
+    """Return the ids that `make audit` ignores."""
     return set(re.findall(r"^ACCEPTED :=(.*)$", makefile, re.MULTILINE)[0].split())
 
 
 def accepted_by_page(page: str) -> set[str]:
-    """The ids that a page accepts with a date, a package and a reason; every other one in it is an error."""
+    """Return the ids that a page accepts with a date, a package and a reason; fail if one lacks them."""
     dated = re.findall(rf"^- `({FINDING})` \(\d{{4}}-\d\d-\d\d, \S+ \S+\): \S", page, re.MULTILINE)
     assert set(re.findall(FINDING, page)) == set(dated)
     assert ("Accepted findings: none." in page) == (not dated)

@@ -1,4 +1,4 @@
-"""Tiny twins of everything big: a T2I model, clips and configurations that run in seconds."""
+"""Tiny models, clips and configurations, which run in seconds."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def unet(**changes: Any) -> UNet2DConditionModel:
 
 
 def move(model: nn.Module) -> nn.Module:
-    """Move a model away from its start, where last layers are zero and get gradients alone."""
+    """Move a model away from its initialisation, in which last layers are zero and get all gradients."""
     source = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in trainable_parameters(model).values():
@@ -128,7 +128,7 @@ def train_config(**changes: Any) -> TrainConfig:
 
 
 def variant(mode: Mode, **options: Any) -> Variant:
-    """A model of a mode; parallel has a tail and a stream."""
+    """Return a model of a mode; parallel has a tail and a stream."""
     return replace(PARALLEL if mode == "parallel" else Variant(mode), **options)
 
 

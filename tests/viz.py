@@ -13,14 +13,14 @@ from pathlib import Path
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking import ui
 
-# Kedro-Viz asks PyPI for its newest version when it starts; here nothing outside this machine is asked.
+# Kedro-Viz asks PyPI for its newest version when it starts; the tests use no network.
 NO_WAY_OUT = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": tracking.HOST}
-FONTS = ("https://fonts.googleapis.com", "https://fonts.gstatic.com")  # which its page takes; no telemetry
+FONTS = ("https://fonts.googleapis.com", "https://fonts.gstatic.com")  # of its page; no telemetry
 
 
 @contextmanager
 def serving(project: Path) -> Iterator[str]:
-    """Its address, while it lasts."""
+    """Run the server, and yield its address."""
     port = ui.free_port(4141)
     address = f"http://{tracking.HOST}:{port}"
     options = ["--no-browser", f"--host={tracking.HOST}", f"--port={port}"]

@@ -1,14 +1,14 @@
-"""Commands of the environment in an interpreter that has imported the libraries already.
+"""Run commands of the environment in an interpreter that has already imported the libraries.
 
-A stage of the project imports other people's packages for 2 to 8 s, and the tests start hundreds of stages.
+A stage of the project takes 2 to 8 s to import third-party packages, and the tests start hundreds of stages.
 Here, a server imports these packages once and forks for each command. The child takes over the caller's
-folder, environment and open files and calls what the environment's script calls, or for `python` runs the
-file that it names. The server imports nothing of the project and no part of Kedro, so a child finds its own
-project's code and configuration.
+folder, environment and open files and calls the function of the command's script; for `python` it runs the
+given file. The server imports nothing of the project and no part of Kedro, so a child finds its own project's
+code and configuration.
 
 `Commands.start` writes clients for the front of `PATH`. A variable that a library may read while it is
-imported must be the same for client and server; otherwise the client runs the real command. What a client
-runs is not in its process group: a test that signals a group starts the command itself, as `Started`.
+imported must be the same for client and server; otherwise the client runs the real command. The command
+of a client is not in its process group: a test that signals a group starts the command itself, as `Started`.
 """
 
 import atexit
@@ -75,11 +75,11 @@ LIBRARIES = (
     "torchmetrics.image.fid",
     "transformers",
 )
-# What the libraries do not read while they are imported.
+# Variables that the libraries do not read while they are imported.
 FREE = ("_", "COLUMNS", "KEDRO_ENV", "LINES", "OLDPWD", "PATH", "PWD", "PYTHONPATH", "SHLVL")
 FREE_PREFIXES = (
     *("DVC_", "GIT_AUTHOR_", "GIT_COMMITTER_", "MLFLOW_", "MOBIUS_TESTS_", "PYTEST_"),
-    "AWS_",  # read by each client that is made
+    "AWS_",  # read when a client is created
     # Libraries set these themselves.
     *("CELERY_", "RAY_", "TORCHELASTIC_", "TORCHINDUCTOR_", "_MLFLOW_", "_MP_FORK_"),
 )
@@ -105,7 +105,7 @@ class Commands:
         self.server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Write the clients and start the server, which imports the libraries when it is first asked."""
+        """Write the clients and start the server, which imports the libraries at the first request."""
         for name in COMMANDS:
             client = self.folder / name
             client.write_text(CLIENT.format(python=sys.executable, folder=str(Path(__file__).parent)))
@@ -135,7 +135,7 @@ class Commands:
 
 
 def imported(environment: dict[str, str]) -> dict[str, str]:
-    """The variables that decide whether the server's imports serve a command."""
+    """Return the variables that must be equal for a command to use the server's imports."""
     return {
         key: value
         for key, value in environment.items()
@@ -144,10 +144,10 @@ def imported(environment: dict[str, str]) -> dict[str, str]:
 
 
 class Started:
-    """A command in a session of its own, as a terminal starts one."""
+    """A command in its own session, as started by a terminal."""
 
     def __init__(self, words: Sequence[str], folder: Path, environment: dict[str, str], output: Path) -> None:
-        """Start it by the server of `environment`; what it prints goes to the file `output`."""
+        """Start the command with the server of `environment`; write its output to the file `output`."""
         script = shutil.which(words[0], path=str(Path(sys.executable).parent))
         assert script is not None
         argv = [script, *words[1:]]
@@ -162,14 +162,14 @@ class Started:
         self._output = output
 
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether the command is running."""
         return not select.select([self._server], [], [], 0)[0]
 
     def wait(self, seconds: float) -> tuple[int, str]:
-        """Its exit status, negative for a signal, and what it printed.
+        """Return the exit status, negative for a signal, and the output.
 
         Raises:
-            TimeoutError: If it does not end so soon.
+            TimeoutError: If the command does not end within `seconds`.
         """
         self._server.settimeout(seconds)
         with self._server, self._answers:
@@ -178,7 +178,7 @@ class Started:
 
 @dataclass(frozen=True)
 class _Child:
-    """A command that runs, and the client that waits for it."""
+    """A running command, and the client that waits for it."""
 
     process: int
     client: socket.socket
@@ -205,7 +205,7 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
                 if not serves:
                     _report(request, served)
                 if serves:
-                    _import_libraries()  # which the first command waits for
+                    _import_libraries()  # the first command waits for this
                 process = os.fork() if serves else NOT_SERVED
                 if not process:
                     selector.close()
@@ -221,7 +221,7 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
                     selector.register(client, selectors.EVENT_READ, child)
             elif key.data.client.fileno() < 0:  # closed in this round, since its command has ended
                 continue
-            elif key.fileobj is key.data.client:  # it was killed: so is its command
+            elif key.fileobj is key.data.client:  # the client was killed: kill its command, too
                 selector.unregister(key.fileobj)
                 os.kill(key.data.process, signal.SIGKILL)
             else:
@@ -243,20 +243,20 @@ def _report(request: dict[str, Any], served: dict[str, str]) -> None:
 
 
 def _answer(selector: selectors.BaseSelector, ended: selectors.SelectorKey) -> None:
-    """Hand the exit status of a command that ended to its client."""
+    """Send the exit status of a finished command to its client."""
     child: _Child = ended.data
     selector.unregister(ended.fileobj)
     os.close(ended.fd)
     status = os.waitstatus_to_exitcode(os.waitpid(child.process, 0)[1])
     if child.client in selector.get_map():
         selector.unregister(child.client)
-        with suppress(OSError):  # it was killed meanwhile
+        with suppress(OSError):  # the client was killed meanwhile
             child.client.sendall(f"{status}\n".encode())
     child.client.close()
 
 
 def collect_seldom() -> None:
-    """Leave what there is out of garbage collections, and have fewer of them."""
+    """Exclude existing objects from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -266,15 +266,15 @@ def collect_seldom() -> None:
 def _import_libraries() -> None:
     for name in LIBRARIES:
         import_module(name)
-    # Asked for a file of no module, `inspect` looks up all of them, as Kedro's settings would in each child.
+    # Fills a cache of `inspect` with the files of all modules, else Kedro's settings do so in each child.
     inspect.getmodule(compile("", "no module's file", "exec"))
     for library_end in weakref.finalize._registry:  # type: ignore[attr-defined]
-        library_end.atexit = False  # 30 ms of what ends with the process anyway
+        library_end.atexit = False  # saves 30 ms; these end with the process anyway
     collect_seldom()
 
 
 def become(request: dict[str, Any]) -> None:
-    """Take over the client's folder, environment, files and command."""
+    """Take over the folder, environment, files and command of the client."""
     if request["session"]:
         os.setsid()
     for descriptor, own in zip(request["files"], (0, 1, 2), strict=True):
@@ -288,17 +288,17 @@ def become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     own_path = os.environ.get("PYTHONPATH", "")
     sys.path[:1] = [str(Path(request["argv"][0]).resolve().parent), *filter(None, own_path.split(os.pathsep))]
-    sys.path.append(str(Path(__file__).parent))  # processes that it spawns import this file once more
+    sys.path.append(str(Path(__file__).parent))  # spawned processes import this file again
     sys.argv = request["argv"]
-    multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # that processes take the script's path from
-    sys.modules["numpy"].random.seed()  # `random` seeds itself where a process forks
+    multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # processes derive the script's path from it
+    sys.modules["numpy"].random.seed()  # `random` reseeds itself after a fork
 
 
 class Ending:
-    """Ends a command whose exit status is known before the interpreter frees what the server imported."""
+    """Exits once the status of a command is known, before the interpreter frees imported objects."""
 
     def __init__(self) -> None:
-        """Made before the libraries are imported, it acts after what they do at exit."""
+        """Register the exit before the libraries are imported, so that it runs after their exit handlers."""
         self.status: int | None = None
         self._entries = {
             one.name: one for one in entry_points(group="console_scripts") if one.name in COMMANDS
@@ -306,17 +306,17 @@ class Ending:
         atexit.register(self)
 
     def __call__(self) -> None:
-        """Leave the process; freeing the imported objects one by one would take 0.4 s."""
+        """Exit at once; freeing the imported objects one by one would take 0.4 s."""
         if self.status is not None:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(self.status)
 
     def run(self, script: str) -> None:
-        """Run a command. A text as exit status, and errors, are left to the interpreter.
+        """Run a command. The interpreter handles errors and exit statuses that are text.
 
-        Of an installed script its function is called: processes that it starts would import the script again,
-        and Kedro with it.
+        For an installed script, only its function is called: its child processes would otherwise import the
+        script again, and Kedro with it.
         """
         entry = self._entries.get(Path(script).name)
         try:

@@ -1,6 +1,6 @@
-"""What stands in for a command in the tests: asks the server of tests/warm.py to run it.
+"""Client that replaces a command in the tests: it asks the server of tests/warm.py to run the command.
 
-Apart from the server, since it imports little: it is there in 20 ms.
+It is a separate module that imports little, so that it starts within 20 ms.
 """
 
 import json
@@ -15,7 +15,7 @@ NOT_SERVED = -1
 
 
 def run(client: str) -> None:
-    """Run a client: have the server run its command, or run the real one; ends as the command does."""
+    """Let the server run the command of a client, or run the real one; exit with its status."""
     own, words = Path(client), sys.argv[1:]
     real = [str(Path(sys.executable).parent / own.name), *words]
     if own.name == "python" and not (words and words[0].endswith(".py")):
@@ -39,6 +39,6 @@ def run(client: str) -> None:
 
 
 def ask(server: socket.socket, files: list[int], request: dict[str, Any]) -> None:
-    """Send the server what to run, and the standard files to run it with."""
+    """Send a command and its standard files to the server."""
     socket.send_fds(server, [b"\0"], files)
     server.sendall(json.dumps(request).encode() + b"\n")

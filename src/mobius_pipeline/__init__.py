@@ -4,4 +4,4 @@ from mobius_pipeline.runtime.threads import spin_briefly
 
 __version__ = "0.2.0"
 
-spin_briefly()  # every module that imports torch comes after this one
+spin_briefly()  # before any module imports torch

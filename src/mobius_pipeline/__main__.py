@@ -1,6 +1,6 @@
-"""The installed package's `kedro run`: `python -m mobius_pipeline`, or `mobius-pipeline`, in any folder.
+"""Run pipelines of the installed package: `python -m mobius_pipeline` or `mobius-pipeline`, in any folder.
 
-https://docs.kedro.org/en/stable/deploy/package_a_project/ says how Kedro's users expect it to work.
+It works as described in https://docs.kedro.org/en/stable/deploy/package_a_project/.
 """
 
 import os
@@ -12,11 +12,11 @@ LOGGING = Path(__file__).with_name("logging.yml")
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
-    """Run pipelines as `kedro run` does; `args` are click's, as `main(["--pipelines=ingest"])`.
+    """Run pipelines as `kedro run` does; `args` are click's, as in `main(["--pipelines=ingest"])`.
 
-    A shell gets the exit status. An interactive session gets the run's result.
+    In an interactive session it returns the run's result; otherwise it exits with a status.
     """
-    if not any(Path("conf").glob("logging.y*ml")):  # Kedro's own place, and its own default is of many words
+    if not any(Path("conf").glob("logging.y*ml")):  # where Kedro looks; its default is verbose
         os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(LOGGING))
     from kedro.framework.project import configure_project  # reads the setting above
 

@@ -20,10 +20,13 @@ from mobius_pipeline.tracking.ui import recorded_store, serve
 
 @click.group()
 def cli() -> None:
-    """Serial against parallel, seen and summed up."""
+    """Plan, inspect, compare and export trainings."""
 
 
-@cli.command("ui", help="Open the MLflow UI on this machine only, or name the pages of the tracking server.")
+@cli.command(
+    "ui",
+    help="Open the MLflow UI on this machine only, or print the addresses of the tracking server's pages.",
+)
 @click.option("--port", default=tracking.PORT, show_default=True, help="The first port to try.")
 def ui_command_line(port: int) -> None:
     """Serve the UI of the project in the working directory."""
@@ -38,42 +41,49 @@ def ui_command_line(port: int) -> None:
     show_default=True,
     help="The data folder.",
 )
-@click.option("--markdown", is_flag=True, help="For a comment on a pull request (docs/ci.md).")
+@click.option("--markdown", is_flag=True, help="Print Markdown for a pull request's comment (docs/ci.md).")
 def summary_command_line(data: Path, markdown: bool) -> None:
     """Print the comparison below `data`."""
     print_summary(data, markdown)
 
 
-@cli.command(
-    "relocate", help="Have the runs of a moved or copied project name their files where they are now."
-)
+@cli.command("relocate", help="Update the artifact paths of the runs after a project was moved or copied.")
 def relocate_command_line() -> None:
-    """Rewrite the places of artifacts in the database of the project in the working directory."""
+    """Update the artifact paths in the database of the project in the working directory."""
     store = recorded_store(Path.cwd())
     if not isinstance(store, tracking.EmbeddedStore):
-        raise MobiusError(f"{store.place} keeps the runs: where the project lies is nothing to it.")
-    print(f"{tracking.relocate(store)} runs were kept elsewhere; all name {store.artifacts} now.")
+        raise MobiusError(
+            f"{store.place} records the runs and stores no path of this project: nothing to relocate."
+        )
+    print(
+        f"Updated the artifact paths of {tracking.relocate(store)} runs; all are now below {store.artifacts}."
+    )
 
 
 @cli.command("copy-runs", help="Copy the runs of the embedded store to the tracking server.")
-@click.option("--to", "uri", help="The server's address. [default: of MLFLOW_TRACKING_URI or tracking.yml]")
+@click.option("--to", "uri", help="The server's address. [default: from MLFLOW_TRACKING_URI or tracking.yml]")
 def copy_runs_command_line(uri: str | None) -> None:
-    """Copy what the project in the working directory recorded before it had a server."""
+    """Copy the runs that the project in the working directory recorded before it had a server."""
     copy_project_runs(Path.cwd(), uri)
 
 
-@cli.command("export", help="Write a training's result with its base as one folder.")
+@cli.command("export", help="Write the result of a training and its base as one folder.")
 @click.argument("trained", type=LocalPath(path_type=Path))
-@click.option("--base", type=LocalPath(path_type=Path), required=True, help="What it was trained over.")
+@click.option(
+    "--base",
+    type=LocalPath(path_type=Path),
+    required=True,
+    help="The folder of the base that it was trained on.",
+)
 @click.option("--output", type=LocalOutput(path_type=Path), required=True, help="The folder to write.")
 def export_command_line(trained: Path, base: Path, output: Path) -> None:
-    """Export a training: serial for diffusers' own pipeline, parallel for this project's."""
+    """Export a training: serial for diffusers' pipeline, parallel for the pipeline of this project."""
     from mobius_pipeline.models.export import export  # torch takes seconds to load
 
     print(f"Wrote {export(trained, base, output)}")
 
 
-@cli.command("join", help="Take part in a training that another machine leads.")
+@cli.command("join", help="Join a training that was started on the main machine.")
 @click.argument("job", type=LocalPath(path_type=Path))
 def join_command_line(job: Path) -> None:
     """Run this machine's processes of the training that `job` was written for."""
@@ -88,7 +98,7 @@ cli.add_command(plan_command_line)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that a user can fix are printed without a traceback.
 
-    Kedro finds `cli` in a module of this name too: its commands appear beside Kedro's own.
+    Kedro also finds `cli` in a module of this name, and lists its commands with its own.
     """
     telemetry.silence()
     guard_logs()

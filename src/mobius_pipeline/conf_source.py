@@ -1,4 +1,4 @@
-"""What Kedro's loader does not tell of a configuration: its files. It is a folder, or an archive of one."""
+"""List the files of a configuration source (a folder or an archive), which Kedro's loader does not expose."""
 
 import mimetypes
 from pathlib import Path
@@ -15,7 +15,7 @@ _ARCHIVES = {
 
 
 def conf_texts(source: str, pattern: str) -> list[str]:
-    """The texts of the files below `source` whose paths fit `pattern`, as `base/*.yml`.
+    """Return the texts of the files below `source` whose paths match `pattern`, such as `base/*.yml`.
 
     `source` is what `--conf-source` takes: a folder, a tar or zip archive of one, or a remote folder's URL.
     """
@@ -30,13 +30,13 @@ def conf_texts(source: str, pattern: str) -> list[str]:
 
 
 def refuse_empty(source: str) -> None:
-    """See that `source` holds the configuration of the environment `base`.
+    """Check that `source` contains the configuration of the environment `base`.
 
     Raises:
-        MobiusError: If it does not, with how to name one that does.
+        MobiusError: If it does not; the message says how to name another source.
     """
     if not conf_texts(source, "base/*.yml"):
         raise MobiusError(
-            f"There is no configuration in {source}: no base/*.yml. Name another folder by --conf-source, or "
-            "the archive conf-mobius_pipeline.tar.gz that `kedro package` writes; or unpack the archive here."
+            f"There is no configuration in {source}: no base/*.yml. Name another folder with --conf-source, "
+            "or the archive conf-mobius_pipeline.tar.gz that `kedro package` writes, or unpack it here."
         )

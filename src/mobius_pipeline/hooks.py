@@ -1,4 +1,4 @@
-"""Kedro's hooks: telemetry off, tracking set up, no parameter given in vain, one writer at a time."""
+"""Kedro hooks: disable telemetry, configure tracking, reject unused parameters, allow a single writer."""
 
 import logging
 import re
@@ -41,7 +41,7 @@ telemetry.silence()  # settings.py imports this module before Kedro imports any 
 def _plain_excepthook(
     otherwise: ExceptHook, kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print errors that the user can fix without the traceback, which would hide them."""
+    """Print errors that the user can fix without their traceback, which would hide the message."""
     words = redacted(str(error)) if isinstance(error, ParameterValidationError) else in_plain_words(error)
     if words is not None:
         print(f"\nmobius: {words}", file=sys.stderr)
@@ -52,9 +52,9 @@ def _plain_excepthook(
 
 
 def print_errors_plainly() -> None:
-    """Have `_plain_excepthook` print errors, and what is in place now print those that it does not know.
+    """Install `_plain_excepthook`, which leaves other errors to the hook that is in place.
 
-    Whenever Kedro configures logging, it puts rich's hook in place.
+    Kedro installs rich's hook each time it configures logging.
     """
     if getattr(sys.excepthook, "func", None) is not _plain_excepthook:
         sys.excepthook = partial(_plain_excepthook, sys.excepthook)
@@ -65,18 +65,18 @@ guard_logs()
 
 
 class ProjectHooks:
-    """Reads `conf/<env>/tracking.yml` once per session. The first tracked run imports MLflow itself."""
+    """Configures tracking once per session, and checks each run. Only tracked runs import MLflow."""
 
     def __init__(self) -> None:
         self._locks = ExitStack()
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Configure tracking from `tracking.yml`, and leave no process behind.
+        """Configure tracking from `tracking.yml`, and let this process end with its orchestrator.
 
         Raises:
-            MobiusError: If there is no configuration, `tracking.yml` is missing a key or has one that nothing
-                reads, or `data` of globals.yml is an address.
+            MobiusError: If there is no configuration, `tracking.yml` lacks a key or has an unknown one, or
+                `data` of globals.yml is an address.
         """
         print_errors_plainly()
         sigterm_unwinds()
@@ -84,7 +84,7 @@ class ProjectHooks:
         source = str(context.config_loader.conf_source)
         refuse_empty(source)
         _configure_tracking(context)
-        with suppress(MissingConfigException):  # who needs no DAG may remove it
+        with suppress(MissingConfigException):  # a project without DAGs may remove it
             check_dags(context.config_loader["airflow"], pipelines)
         _warn_of_home(Path(source) / "base/globals.yml")
         local_output(
@@ -97,14 +97,15 @@ class ProjectHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: Iterable[str]
     ) -> None:
-        """Refuse a name in `--params` that nothing in this run reads; Kedro would ignore it without a word.
+        """Check a run before its first node computes, and remove what killed runs have left.
 
-        What killed runs have left, of whatever pipeline, is removed: on a full disk it would be in the way.
-        Files that the run reads are there, and MLflow can record, or no node computes.
+        A name in `--params` that nothing in this run reads is refused; Kedro would silently ignore it. The
+        files that the run reads must exist, and MLflow must be able to record. Leftovers of all pipelines are
+        removed, since they take space on the disk.
 
         Raises:
-            MobiusError: With the names, what may have been meant, and what this run reads; or with the files
-                or steps that are missing; or with what keeps MLflow from recording.
+            MobiusError: With the unread names, similar ones, and what this run reads; or with the missing
+                files or steps; or with the reason why MLflow cannot record.
         """
         read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         given = [name for name, _ in flatten(run_params["runtime_params"])]
@@ -117,7 +118,7 @@ class ProjectHooks:
             raise MobiusError(
                 f"--params: nothing in this run reads {', '.join(vain)}. "
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
-                + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and what is below them."
+                + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and the keys below them."
             )
         discard_unpublished()  # of a run that was interrupted in a notebook
         for left in left_behind(catalog):
@@ -130,35 +131,35 @@ class ProjectHooks:
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: Any) -> None:
-        """Refuse to run a node if another process does so below the same work folder.
+        """Refuse to run a node while another process runs it with the same work folder.
 
         The lock is held until the run ends, since Kedro saves a node's outputs after its last hook.
 
         Raises:
-            MobiusError: With that process.
+            MobiusError: With the id of that process.
         """
         if "work" in catalog:
             path = catalog.load("work") / "locks" / node.name
-            self._locks.enter_context(only_writer(path, f"What the step {node.name} makes"))
+            self._locks.enter_context(only_writer(path, f"The output of the step {node.name}"))
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Remove what was made in vain, and let others write."""
+        """Remove unpublished outputs and release the locks."""
         discard_unpublished()
         self._locks.close()
 
     @hook_impl
     def on_pipeline_error(self) -> None:
-        """Remove what was made in vain, and let others write."""
+        """Remove unpublished outputs and release the locks."""
         discard_unpublished()
         self._locks.close()
 
 
 def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
-    """See that what a run reads and does not make is there, before the first of its nodes computes.
+    """Check that the files that a run reads and does not write exist, before its first node computes.
 
     Raises:
-        MobiusError: With what is missing, and how it is made.
+        MobiusError: With the missing file, and how to create it.
     """
     from mobius_pipeline.pipelines.files import RecordDataset, TableDataset
     from mobius_pipeline.pipelines.folders import FolderDataset
@@ -166,26 +167,26 @@ def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name)
         if isinstance(dataset, FolderDataset | RecordDataset | TableDataset) and not dataset.exists():
-            dataset.load()  # its own error says what to do
+            dataset.load()  # raises an error that says what to do
 
 
 def refuse_apart(pipeline: Pipeline, catalog: Any) -> None:
-    """See that what a run reads as the earlier manifest is the file that it writes as the manifest.
+    """Check that the earlier manifest that a run reads is the file that it writes as the manifest.
 
     Raises:
-        MobiusError: With both; else clips that were trained on could be held out.
+        MobiusError: If not: clips that were trained on could then be held out later.
     """
     if "manifest" in pipeline.all_outputs() and {"earlier_manifest", "manifest"} <= {*catalog}:
         earlier, manifest = catalog.load("earlier_manifest"), catalog.get("manifest").place
         if str(earlier) != str(manifest):
             raise MobiusError(
                 f"The catalog's `earlier_manifest` is {earlier}, and `manifest` is {manifest}. Both must "
-                "name the same file: what was trained on is read there, and never held out later."
+                "name the same file: clips listed there were trained on, and must not be held out later."
             )
 
 
 def refuse_missing_steps(pipeline: Pipeline, catalog: Iterable[str]) -> None:
-    """Refuse a run that needs what only another step hands on in memory; Kedro would end with a traceback.
+    """Refuse a run without the steps that make its in-memory inputs, for which Kedro prints a traceback.
 
     Raises:
         MobiusError: With those steps.
@@ -194,13 +195,13 @@ def refuse_missing_steps(pipeline: Pipeline, catalog: Iterable[str]) -> None:
     steps = {one.name for whole in pipelines.values() for one in whole.nodes if missing & {*one.outputs}}
     if steps:
         raise MobiusError(
-            f"This run needs {', '.join(sorted(missing))}, which other steps hand on in memory. "
-            f"Run those too: --from-nodes={','.join(sorted(steps))}"
+            f"This run needs {', '.join(sorted(missing))}, which other steps pass on in memory. "
+            f"Run these too: --from-nodes={','.join(sorted(steps))}"
         )
 
 
 def left_behind(catalog: Any) -> list[Path]:
-    """The scratch folders beside what any pipeline of the project writes, within its stores and its work."""
+    """Return the scratch folders beside the outputs of all pipelines, in stores, and in the work folder."""
     from mobius_pipeline.pipelines.folders import StoreDataset
 
     names = set().union(*(pipeline.all_outputs() for pipeline in pipelines.values()))
@@ -220,19 +221,19 @@ def _configure_tracking(context: Any) -> None:
     tracking.refuse_former_name(Path(loader.conf_source))
     config = tracking.parse(loader["tracking"])
     credentials: dict[str, Any] = {}
-    with suppress(MissingConfigException):  # a project needs none
+    with suppress(MissingConfigException):  # credentials are optional
         credentials = loader["credentials"]
     tracking.log_in(config, credentials)
     tracking.configure(config, context.project_path)
 
 
 def _warn_of_home(paths: Path) -> None:
-    """DVC reads paths of its stages from this file, too, and takes `~` for a folder of that name."""
+    """Warn of paths with `~`: DVC reads this file too, and takes `~` for a folder of that name."""
     written: Any = OmegaConf.load(paths) if paths.is_file() else {}
     for key, value in written.items():
         if isinstance(value, str) and value.startswith("~"):
             log.warning(
-                "`%s: %s` in conf/base/globals.yml works with `kedro run` alone. DVC does not expand `~`; "
+                "`%s: %s` in conf/base/globals.yml works only with `kedro run`. DVC does not expand `~`; "
                 "for `dvc repro` write %s.",
                 key,
                 value,
@@ -241,11 +242,11 @@ def _warn_of_home(paths: Path) -> None:
 
 
 def catalog_parameters(source: str) -> set[str]:
-    """The names that catalogs below `source` take from `--params`, as `${runtime_params:clips,…}`."""
+    """Return the names that catalogs below `source` take from `--params` (`${runtime_params:clips,…}`)."""
     texts = conf_texts(source, "*/catalog*.yml")
     return {name for text in texts for name in re.findall(r"\$\{runtime_params:([\w.]+)", text)}
 
 
 def is_read(name: str, read: set[str]) -> bool:
-    """Whether a dotted name is one of `read`, is below one, or above one."""
+    """Return whether a dotted name is one of `read`, or is below or above one of them."""
     return any(f"{name}.".startswith(f"{one}.") or one.startswith(f"{name}.") for one in read)

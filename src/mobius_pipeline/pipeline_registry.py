@@ -1,7 +1,7 @@
-"""The project's pipelines by name: what `kedro run --pipelines=<name>` takes.
+"""The project's pipelines by name, for `kedro run --pipelines=<name>`.
 
-Tags, for `--tags`: `serial` and `parallel`, the mode; `gpu`, what computes on the `device` of its parameters;
-`report`, what measures and shows results; `tracked`, what records in MLflow.
+Tags, for `--tags`: `serial` and `parallel`, nodes of a mode; `gpu`, nodes that compute on the `device` of
+their parameters; `report`, nodes that measure and show results; `tracked`, nodes that record in MLflow.
 """
 
 import warnings
@@ -28,12 +28,12 @@ MODES = ("serial", "parallel")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Collect the project's pipelines; those of a mode exist once per mode, under its namespace.
+    """Return the project's pipelines; those of a mode exist once per mode, in its namespace.
 
-    Kedro's `find_pipelines` takes a folder's name for its pipeline's, and a folder here may hold two.
+    Kedro's `find_pipelines` names one pipeline after each folder, but a folder here may define several.
     """
     with warnings.catch_warnings():
-        # `compare` reads what the modes' namespaces wrote, and the dot in `serial.weights` says so.
+        # `compare` reads datasets of the modes' namespaces, whose names contain a dot (`serial.weights`).
         warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
         pipelines = {
             name: _create(name)

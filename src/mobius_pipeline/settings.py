@@ -9,7 +9,7 @@ HOOKS = (ProjectHooks(),)
 
 
 def home(path: str) -> str:
-    """A path with `~` and `~name` expanded; an address stays as it is, for the catalog to refuse."""
+    """Return a path with `~` and `~name` expanded; an address is unchanged, for the catalog to refuse."""
     return address(path) or str(Path(path).expanduser())
 
 

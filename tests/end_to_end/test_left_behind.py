@@ -85,7 +85,7 @@ def test_a_stopped_stage_leaves_nothing_half_written(
 def test_what_a_killed_stage_left_goes_when_another_starts(killed: str, then: str, project: Path) -> None:
     assert met_while_writing(project, killed, signal.SIGKILL)[0] == -signal.SIGKILL
     assert list((project / "data").rglob(SCRATCHES))
-    assert "which a stopped run left" in " ".join(run(project, "kedro", "run", f"--pipelines={then}").split())
+    assert "left by a stopped run" in " ".join(run(project, "kedro", "run", f"--pipelines={then}").split())
     assert not list((project / "data").rglob(SCRATCHES))
 
 

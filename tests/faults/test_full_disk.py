@@ -90,7 +90,7 @@ def test_a_training_says_what_was_lost_and_the_same_command_fills_it_in(
     ) as lost:
         run()
     thread.join()
-    assert "give the same command again" in str(lost.value)
+    assert "run the same command again" in str(lost.value)
     (left,) = runs()
     assert left.info.status == "RUNNING"
     assert len(steps_of(left.info.run_id, "loss")) < STEPS

@@ -78,7 +78,7 @@ def test_videos_that_were_kept_come_back_and_lost_ones_are_named(
         trained(project, tiny_store, tiny_base)
     assert (recorded / steps[0] / name).read_bytes() == (kept / steps[0] / name).read_bytes()
     assert "lacked the preview videos of step 2: filled in" in caplog.text
-    assert "lacks the previews of step 4, and cannot get them" in caplog.text
+    assert "lacks the previews of step 4. They are lost" in caplog.text
 
 
 def test_a_step_costs_few_bytes_of_a_checkpoint(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""Trainings that become versions of a registered model, which samples without the project around it."""
+"""Trainings become versions of a registered model, which samples without the project."""
 
 import ast
 import base64
@@ -51,7 +51,7 @@ Trained = dict[str, TrainingResult]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A project's folder with an MLflow store."""
+    """The folder of a project with an MLflow store."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "mlruns").mkdir()
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
@@ -86,12 +86,12 @@ def trained(project: Path, tiny_store: Path, tiny_base: Path) -> Trained:
 
 @pytest.fixture
 def config(request: pytest.FixtureRequest) -> RegisterConfig:
-    """Settings with a registered model of the test's own."""
+    """Settings with a registered model for this test only."""
     return CONFIG.model_copy(update={"name": request.node.name})
 
 
 def compared(trained: Trained, **losses: float) -> Comparison:
-    """The comparison of the trainings; a loss is what was measured, or what a test wants."""
+    """Return the comparison of the trainings, with the measured losses or those of a test."""
     found = comparison()
     for mode, result in trained.items():
         loss = losses.get(mode, result.metrics["heldout_loss"])
@@ -106,7 +106,7 @@ def registered(
     config: RegisterConfig,
     **losses: float,
 ) -> dict[str, Any]:
-    """What the node says of a registration."""
+    """Return the registration record of the node."""
     both = trained["serial"], trained["parallel"]
     return register(compared(trained, **losses), *both, BaseModel(base), LatentsStore(store), config)
 
@@ -116,7 +116,7 @@ def client(project: Path) -> Any:
 
 
 def fresh(project: Path, code: str, *words: str) -> str:
-    """Run Python in a new process elsewhere, which has only MLflow's address of the project."""
+    """Run Python in a new process outside of the project, which has only the address of its MLflow store."""
     clean = {
         key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")
     }
@@ -162,12 +162,12 @@ def test_the_champion_samples_in_a_fresh_process(
     file = project / "video.mp4"
     file.write_bytes(videos[0])
     assert load_clip(file, tiny.CLIP).shape == (4, 16, 16, 3)
-    assert found["code"].startswith(str(project / "mlruns"))  # the model's own code, not ours
+    assert found["code"].startswith(str(project / "mlruns"))  # the code of the model, not of this repository
     assert lacking(imported(found["modules"])) == set()
 
 
 def imported(modules: list[str]) -> set[str]:
-    """What modules of the package name in their imports, by first name."""
+    """Return the top-level names that modules of the package import."""
     found: set[str] = set()
     for name in modules:
         origin = find_spec(name).origin
@@ -180,7 +180,7 @@ def imported(modules: list[str]) -> set[str]:
 
 
 def lacking(modules: set[str]) -> set[str]:
-    """The distributions of modules that the requirements, with what these require, do not bring."""
+    """Return the distributions of modules that the requirements do not install, even indirectly."""
     brought, waiting = set(), [Requirement(name) for name in REQUIREMENTS]
     while waiting:
         one = waiting.pop()
@@ -217,7 +217,7 @@ def test_a_version_has_a_card_a_signature_an_example_and_its_run(
         "Held-out loss 0.2000",
         "licence: Apache-2.0",
         "peak memory",
-        "Beside it, parallel",
+        "For comparison, parallel",
     ):
         assert said in version.description, said
     (model,) = mlflow.search_logged_models(["1"], filter_string=f"name = '{config.name}'")
@@ -255,7 +255,7 @@ def test_weights_that_are_not_here_and_versions_by_other_means_are_refused(
     trained: Trained, tiny_base: Path, tiny_store: Path, project: Path, config: RegisterConfig
 ) -> None:
     other = changed(compared(trained, serial=0.1), "columns", "serial", run_ids=["gone"])
-    with pytest.raises(MobiusError, match=r"prefers 'serial', of the runs gone"):
+    with pytest.raises(MobiusError, match=r"prefers 'serial' \(runs gone\)"):
         register(
             other,
             trained["serial"],
@@ -300,7 +300,7 @@ def test_a_model_without_its_base_wants_that_base(
 
 @contextmanager
 def served(project: Path, name: str) -> Iterator[str]:
-    """`mlflow models serve` of the champion; yields its address."""
+    """Serve the champion with `mlflow models serve`; yield the address."""
     port = free_port(5900)
     words = ["-m", "mlflow", "models", "serve", f"--model-uri=models:/{name}@champion", "--env-manager=local"]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

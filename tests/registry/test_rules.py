@@ -10,7 +10,7 @@ from mobius_pipeline.registry.rules import Standing, candidate, moves
 
 
 def columns(serial: dict[str, Any], parallel: dict[str, Any]) -> Any:
-    """The example's comparison with other figures."""
+    """Return the comparison of the example with other figures."""
     found = changed(comparison(), "columns", "serial", **serial)
     return changed(found, "columns", "parallel", **parallel)
 
@@ -44,8 +44,8 @@ NEW = Standing("2", 0.20, "same")
         (None, 0, True, "no champion"),
         (Standing("1", 0.21, "same"), 0, True, "0.2000 against 0.2100 of version 1"),
         (Standing("1", 0.20, "same"), 0, True, "0.2000 against 0.2000"),
-        (Standing("1", 0.19, "same"), 0, False, "0% more is allowed"),
-        (Standing("1", 0.19, "same"), 10, True, "10% more is allowed"),
+        (Standing("1", 0.19, "same"), 0, False, "up to 0% more is allowed"),
+        (Standing("1", 0.19, "same"), 10, True, "up to 10% more is allowed"),
         (Standing("1", 0.90, "other"), 10, False, "evaluated on other data"),
         (Standing("2", 0.20, "same"), 0, False, "it is the champion"),
     ],

@@ -1,4 +1,4 @@
-"""An address in the place of a path is refused wherever a user can write one."""
+"""An address instead of a path is refused everywhere a user can enter one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every section of the configuration refuses what no computation can use."""
+"""All sections of the configuration refuse numbers that no computation can use."""
 
 import pytest
 from pydantic import ValidationError

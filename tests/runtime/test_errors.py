@@ -1,4 +1,4 @@
-"""A full disk is reported in words wherever it is met; any other error keeps its traceback."""
+"""A full disk or a missing permission is reported without a traceback; other errors keep theirs."""
 
 import os
 import resource
@@ -24,7 +24,7 @@ Write = Callable[[Path], object]
 
 @pytest.fixture
 def no_room() -> Iterator[None]:
-    """No file of this process may grow beyond 64 bytes."""
+    """Limit the files of this process to 64 bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
     yield
@@ -87,7 +87,7 @@ def test_an_error_of_ours_is_its_own_words_whoever_wraps_it() -> None:
 
 
 def test_an_error_that_was_raised_from_none_is_another_one() -> None:
-    """Only what a traceback shows as the cause counts."""
+    """Only causes that a traceback shows count."""
 
     def fail() -> None:
         try:
@@ -110,7 +110,7 @@ def test_a_kedro_run_prints_the_words_alone() -> None:
 
 @pytest.fixture
 def no_right(tmp_path: Path) -> Iterator[Path]:
-    """A folder that this process may not write to."""
+    """A folder in which this process cannot write."""
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o555)
     before = os.geteuid()

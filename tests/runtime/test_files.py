@@ -1,4 +1,4 @@
-"""A folder is published whole, and what a killed or failed publish leaves is removed."""
+"""A folder is published completely, and leftovers of killed or failed publications are removed."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ def test_what_a_killed_publish_left_is_removed(source: Path, tmp_path: Path) -> 
 
 
 def test_what_stood_there_comes_back(tmp_path: Path) -> None:
-    """Killed between the two renames."""
+    """The process was killed between the two renames."""
     partial = killed_while_writing(tmp_path / "base")
     folder(partial / "base.old", "old")
     remove_leftovers(partial)

@@ -1,4 +1,4 @@
-"""Without a terminal, log lines report progress in place of a bar."""
+"""Without a terminal, log lines report the progress instead of a bar."""
 
 import logging
 

@@ -115,7 +115,7 @@ def test_an_error_names_the_key_and_not_its_value() -> None:
         EngineConfig.model_validate(
             {"name": "native", "address": "ray://u:hunter2@a-long-name-of-a-head:10001"}
         )
-    assert "engine.address is read with engine.name: ray alone" in str(wrong.value)
+    assert "engine.address needs engine.name: ray" in str(wrong.value)
     assert "hunter2" not in str(wrong.value)
     assert "head" not in str(wrong.value)
 

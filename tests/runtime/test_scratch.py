@@ -1,4 +1,4 @@
-"""What is being written is its process's: nobody else removes it, and nothing of it outlives that process."""
+"""A scratch folder belongs to its process: others do not remove it, and nothing of it is left afterwards."""
 
 import logging
 import multiprocessing
@@ -44,7 +44,7 @@ else:
 
 
 def writing(how: str, target: Path) -> "subprocess.Popen[str]":
-    """A process that has written half of `target`, and goes on when its input ends."""
+    """Start a process that has written half of `target`, and continues when its input ends."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         [sys.executable, "-c", WRITE, how, str(target)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
@@ -80,13 +80,13 @@ def test_what_is_removed_is_reported_with_its_size(tmp_path: Path, caplog: pytes
     left = killed_while_writing(tmp_path / "parallel", size=5_000_000)
     with caplog.at_level(logging.INFO):
         remove_leftovers(left)
-    assert caplog.messages == [f"Removed {left} (5.0 MB), which a stopped run left."]
+    assert caplog.messages == [f"Removed {left} (5.0 MB), left by a stopped run."]
 
 
 def test_what_names_no_owner_is_named_with_size_and_command(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of an earlier release, or of another program."""
+    """The folder is from an earlier release, or from another program."""
     left = tmp_path / "my project/.base.partial"
     left.mkdir(parents=True)
     (left / "weights").write_bytes(bytes(3000))
@@ -98,7 +98,7 @@ def test_what_names_no_owner_is_named_with_size_and_command(
 
 
 def test_an_empty_one_goes(tmp_path: Path) -> None:
-    """Its process was killed before it took the lock."""
+    """The process was killed before it took the lock."""
     scratch_of(tmp_path / "base").mkdir()
     remove_leftovers(scratch_of(tmp_path / "base"))
     assert not list(tmp_path.iterdir())
@@ -126,7 +126,7 @@ def test_two_processes_write_one_file_in_turn(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     while any(process.is_alive() for process in processes):
-        remove_leftovers(scratch_of(target))  # never takes what one of them has just begun
+        remove_leftovers(scratch_of(target))  # never removes a folder that one of them has just created
         assert not target.exists() or target.read_text() in texts
     assert [process.exitcode for process in processes] == [0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -20,7 +20,7 @@ def ignoring() -> Iterator[None]:
 
 
 def interrupted(times: int, done: list[str]) -> None:
-    """Work that Ctrl-C comes into."""
+    """Work that Ctrl-C interrupts."""
     with signals_wait():
         for _ in range(times):
             signal.raise_signal(signal.SIGINT)
@@ -73,7 +73,7 @@ RUNNER = """if True:
 
 
 def test_a_task_ends_with_airflow() -> None:
-    """Airflow starts a task in a session of its own, where no signal to Airflow's processes comes."""
+    """Airflow starts a task in a separate session, which signals to Airflow's processes do not reach."""
     words = [sys.executable, "-c", RUNNER, TASK]
     with subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout is not None

@@ -1,4 +1,4 @@
-"""How long threads spin is set before torch is there, and never against the user."""
+"""The spin count of threads is set before torch is imported, unless the user has set one."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def test_a_user_s_own_setting_stays(own: dict[str, str], count: str | None) -> N
 
 
 def test_torch_reads_it() -> None:
-    """OMP_DISPLAY_ENV lets libgomp print what it took when torch loaded it."""
+    """With OMP_DISPLAY_ENV, libgomp prints its settings when torch loads it."""
     plain = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
     command = [sys.executable, "-c", "import mobius_pipeline, torch"]
     environment = {**plain, "OMP_DISPLAY_ENV": "VERBOSE"}

@@ -1,10 +1,10 @@
-"""Whose records a run's are: the project's, also where DVC runs it in a copy."""
+"""Runs are recorded in the project, even if DVC runs them in a copy."""
 
 from pathlib import Path
 
 import pytest
 
-from mobius_pipeline.tracking.project_root import home
+from mobius_pipeline.tracking.project_root import project_root
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,9 @@ def test_a_queued_experiment_records_in_the_project(
     at: str, records: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
-    assert home(tmp_path / at) == tmp_path / records
+    assert project_root(tmp_path / at) == tmp_path / records
 
 
 def test_without_dvc_a_project_records_in_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert home(tmp_path) == tmp_path
+    assert project_root(tmp_path) == tmp_path

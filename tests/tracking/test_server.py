@@ -1,4 +1,4 @@
-"""Runs on a real MLflow server: PostgreSQL behind it, its own place for files, basic auth before it."""
+"""Runs on a real MLflow server with PostgreSQL, its own artifact storage, and basic authentication."""
 
 import http.server
 import os
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No variable of MLflow's before, the same afterwards, and no wait of minutes."""
+    """Hide MLflow's variables and restore them afterwards; do not wait for minutes."""
     before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("MLFLOW_")}
     yield
     tracking.reset()
@@ -54,7 +54,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def served(server: MlflowServer, tmp_path: Path, request: pytest.FixtureRequest) -> tracking.Store:
-    """The store of a project whose runs go to the server, in an experiment of the test's own."""
+    """The store of a project that records on the server, with a separate experiment for the test."""
     os.environ.update(server.credentials)
     config = tracking.TrackingConfig(
         experiment=request.node.name, folder=Path("mlruns"), tracking_uri=server.uri
@@ -64,7 +64,7 @@ def served(server: MlflowServer, tmp_path: Path, request: pytest.FixtureRequest)
 
 
 def project_with(folder: Path, **settings: Any) -> Path:
-    """A project's folder with these settings of its tracking."""
+    """Return the folder of a project with these tracking settings."""
     (folder / "conf/base").mkdir(parents=True, exist_ok=True)
     (folder / "conf/local").mkdir(exist_ok=True)
     section = {"experiment": "mobius", "folder": "mlruns", **settings}
@@ -110,7 +110,7 @@ def test_a_training_outlives_its_server(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The server is killed in the middle and comes back when the last step is done: nothing is lost."""
+    """The server is killed during the training and restarted after the last step: nothing is lost."""
     monkeypatch.setattr("mobius_pipeline.tracking.run.FLUSH_SECONDS", 0.0)
     monkeypatch.setattr(
         "mobius_pipeline.tracking.run.LAST_WAIT", 300.0
@@ -151,7 +151,7 @@ def tracking_log_metrics() -> Any:
 @pytest.mark.parametrize(
     "credentials", [{}, {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": "wr0ng-Secret"}]
 )
-@pytest.mark.parametrize("answered", [False, True])  # before, to somebody who may
+@pytest.mark.parametrize("answered", [False, True])  # earlier, to a user with access
 def test_who_may_not_log_in_hears_it_before_work_begins(
     server: MlflowServer, tmp_path: Path, credentials: dict[str, str], answered: bool
 ) -> None:
@@ -168,9 +168,9 @@ def test_who_may_not_log_in_hears_it_before_work_begins(
     began = time.monotonic()
     with pytest.raises(MobiusError, match=r"401.* Set MLFLOW_TRACKING_USERNAME") as refused:
         tracking.check()
-    assert "Nothing was begun" in str(refused.value)
+    assert "Nothing was started" in str(refused.value)
     assert "wr0ng" not in str(refused.value)
-    assert time.monotonic() - began < tracking.LAST_WAIT / 2  # it is not waited for
+    assert time.monotonic() - began < tracking.LAST_WAIT / 2  # no waiting
 
 
 def test_a_password_of_the_projects_own_file_logs_in(
@@ -178,7 +178,7 @@ def test_a_password_of_the_projects_own_file_logs_in(
 ) -> None:
     project = project_with(tmp_path, tracking_uri=server.uri, credentials="team")
     monkeypatch.chdir(project)
-    assert cli.main(["ui"]) == 1  # there are none
+    assert cli.main(["ui"]) == 1  # there are no credentials
     (project / "conf/local/credentials.yml").write_text(yaml.safe_dump({"team": server.credentials}))
     assert cli.main(["ui"]) == 0
 
@@ -240,7 +240,7 @@ def test_runs_from_before_the_server_are_copied_once_and_found_by_their_old_name
     assert [(metric.key, metric.value) for metric in model.metrics] == [("heldout_loss", 0.25)]
     (folder,) = tracking.recorded_trainings([run.id[:12]], None)
     assert (folder / "notes/note.txt").read_text() == "kept"
-    with tracking.attached_run(run.id, "serial") as later:  # as an evaluation of the old training does
+    with tracking.attached_run(run.id, "serial") as later:  # like an evaluation of the old training
         later.log_metrics({"quality/frechet": 0.5})
     assert client.get_run(copy.info.run_id).data.metrics["quality/frechet"] == 0.5
 
@@ -299,7 +299,7 @@ def test_a_server_that_is_down_is_waited_for_and_named(
     os.environ["MLFLOW_TRACKING_URI"] = "http://me:s3cret-word@127.0.0.1:9"
     project = project_with(tmp_path)
     tracking.configure(tracking.read_project(project), project)
-    with pytest.raises(MobiusError, match=r"MLflow cannot be reached .*Nothing was begun") as refused:
+    with pytest.raises(MobiusError, match=r"MLflow cannot be reached .*Nothing was started") as refused:
         tracking.check()
     assert "s3cret" not in str(refused.value)
 
@@ -340,7 +340,7 @@ def test_opening_a_store_leaves_the_users_variable_alone(tracked_project: Path) 
 def test_settings_under_the_former_name_are_refused(tmp_path: Path) -> None:
     project = project_with(tmp_path)
     theirs = project / "conf/base/mlflow.yml"
-    theirs.write_text("server:\n  mlflow_tracking_uri: null\n")  # of kedro-mlflow
+    theirs.write_text("server:\n  mlflow_tracking_uri: null\n")  # keys of kedro-mlflow
     tracking.refuse_former_name(project / "conf")
     (project / "conf/local/mlflow.yml").write_text("folder: /data/mlruns\n")
     with pytest.raises(MobiusError, match=r"Rename it: .*conf/local/tracking.yml"):
@@ -365,7 +365,7 @@ def test_a_changed_password_holds_records_back_and_loses_none(
         assert requests.patch(f"{api}/update-password", json=changed, auth=admin).status_code == 200
         run.log_metrics({"loss": 0.5}, 1)
         run._send()
-        while "Work goes on" not in caplog.text:
+        while "Work continues" not in caplog.text:
             time.sleep(0.05)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = "five six seven eight"
     assert [m.step for m in open_client(served).get_metric_history(run.id, "loss")] == [0, 1]

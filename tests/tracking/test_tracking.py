@@ -41,7 +41,7 @@ def status(run_id: str) -> str:
 
 
 def interrupted(mode: str, error: BaseException) -> str:
-    """Record a training that `error` ends after its first step; return the run's id."""
+    """Record a training that ends with `error` after its first step; return the run's id."""
     runs = []
 
     def train() -> None:
@@ -79,9 +79,7 @@ def test_a_projects_path_may_hold_characters_of_urls(tmp_path: Path, mlflow_temp
     kept = [path for path in tmp_path.rglob("notes.txt") if path != file]
     assert [path.is_relative_to(project / "mlruns/artifacts") for path in kept] == [True]
     outside = [path for path in tmp_path.rglob("*") if not path.is_relative_to(project) and path.is_file()]
-    assert outside == [
-        file
-    ]  # MLflow makes an empty folder of the undecoded URL's name, and uses it for nothing
+    assert outside == [file]  # MLflow creates an unused empty folder with the name of the undecoded URL
 
 
 def test_training_run_records_everything_in_the_project(tracked_project: Path) -> None:
@@ -213,7 +211,7 @@ def test_sigterm_of_a_process_exits_143_and_ends_its_run(tracked_project: Path) 
 
 
 def killed(project: Path) -> str:
-    """Have a process killed in the middle of a training; return its run's id."""
+    """Kill a process during a training; return the id of its run."""
     code = """
         import os, signal, sys
         from pathlib import Path
@@ -246,9 +244,9 @@ def test_the_run_of_a_killed_process_is_closed_by_the_next(
     orphan = killed(tracked_project)
     with tracking.training_run("parallel", **NOTHING) as alive:
         assert status(orphan) == "KILLED"
-        assert "ended without a word" in client().get_run(orphan).data.tags["ended"]
+        assert "ended without closing the run" in client().get_run(orphan).data.tags["ended"]
         with tracking.comparison_run(params={}, tags={}):
-            assert status(alive.id) == "RUNNING"  # its process lives
+            assert status(alive.id) == "RUNNING"  # its process is alive
     assert f"({orphan}) was still RUNNING" in caplog.text
 
 
@@ -257,14 +255,14 @@ def test_a_run_whose_process_nobody_here_knows_is_left_alone(tracked_project: Pa
     assert not is_gone(elsewhere)
     assert not is_gone({})
     assert not is_gone(owner_tags())
-    assert is_gone(owner_tags() | {"process.id": "1", "process.born": "1.0"})  # another's number by now
+    assert is_gone(owner_tags() | {"process.id": "1", "process.born": "1.0"})  # reused id
 
 
 def test_a_resumed_run_goes_on_and_holds_every_step_once(tracked_project: Path) -> None:
     first = interrupted("serial", KeyboardInterrupt())
     with tracking.training_run("serial", **NOTHING, resume_run_id=first) as run:
         assert status(first) == "RUNNING"
-        run.log_metrics({"loss": 0.5}, 0)  # the step after the last checkpoint comes by again
+        run.log_metrics({"loss": 0.5}, 0)  # the step after the last checkpoint is repeated
         run.log_metrics({"loss": 0.4}, 1)
     assert run.id == first
     assert status(first) == "FINISHED"
@@ -304,7 +302,7 @@ def test_a_comparison_times_a_training_again_where_its_run_is(
     assert client().get_run(training.id).data.metrics == {"time/step_s": 0.25}
     client().delete_run(training.id)
     tracking.log_later(training.id, "serial", {"time/step_s": 0.125})
-    assert "its page gets no later figures" in caplog.text
+    assert "its later metrics are not recorded" in caplog.text
     assert client().search_runs([client().get_experiment_by_name("mobius").experiment_id]) == []
 
 
@@ -431,7 +429,7 @@ def test_without_a_project_runs_record_nothing_and_say_so_once(caplog: pytest.Lo
 
 
 class Recorder(Sink):
-    """Remembers batches."""
+    """Sink that keeps the batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[Entry]] = []
@@ -498,14 +496,14 @@ def test_a_failed_write_still_ends_the_run() -> None:
 
     sink = Broken()
     run = Run("id", sink)
-    with pytest.raises(OSError, match="disk full"), tracking._ending_truthfully(run, run.end):
+    with pytest.raises(OSError, match="disk full"), tracking._ended_with_status(run, run.end):
         run.log_metrics({"loss": 1.0}, 0)
     assert sink.ended == "FAILED"
 
 
 @pytest.fixture
 def impatient() -> Iterator[None]:
-    """Sessions wait a tenth of a second for a locked database, and not MLflow's 20 s."""
+    """Let sessions wait 0.1 s for a locked database instead of MLflow's 20 s."""
     from sqlalchemy import Engine, event
 
     def wait_less(
@@ -559,7 +557,7 @@ def test_what_must_be_known_first_is_waited_for(
     run.close()
     monkeypatch.setattr("mobius_pipeline.tracking.run.LAST_WAIT", 0.01)
     late = Run("id", Late())
-    with pytest.raises(MobiusError, match=r"MLflow cannot be reached \(no answer\).*Nothing was begun"):
+    with pytest.raises(MobiusError, match=r"MLflow cannot be reached \(no answer\).*Nothing was started"):
         late.log_params({"steps": 4})
     late.close()
 
@@ -572,14 +570,14 @@ def test_what_is_lost_is_reported(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     monkeypatch.setattr("mobius_pipeline.tracking.run.LAST_WAIT", 0.1)
     run = Run("id", Down())
     run.log_metrics({"loss": 1.0, "grad_norm": 2.0}, 0)
-    lost = r"to the end \(no answer\)\. Not recorded: 2 x metric value, 1 x final status"
+    lost = r"until the end \(no answer\)\. Not recorded: 2 x metric value, 1 x final status"
     with pytest.raises(MobiusError, match=lost):
         run.end("FINISHED")
-    assert "MLflow cannot be reached (no answer). Work goes on" in caplog.text
+    assert "MLflow cannot be reached (no answer). Work continues" in caplog.text
 
 
 def test_nothing_to_keep_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MobiusError, match="There is nothing at"):
+    with pytest.raises(MobiusError, match="does not exist: the run"):
         Run("id", Sink()).log_artifact(tmp_path / "missing")
 
 

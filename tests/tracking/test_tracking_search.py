@@ -1,4 +1,4 @@
-"""Trainings are found by what a user calls them, in a real store."""
+"""Find trainings by name or by search in a real store."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +11,7 @@ from mobius_pipeline.tracking import api as tracking
 
 @pytest.fixture
 def runs(tracked_project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Ids of two finished trainings of a DVC experiment, one outside of it, and one that failed."""
+    """Ids of two finished trainings of a DVC experiment, another finished one, and a failed one."""
     ids = {}
     for name, mode, experiment in (
         ("late", "parallel", "tart-quay"),
@@ -33,7 +33,7 @@ def runs(tracked_project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 
 def found(names: list[str] | None, filter: str | None = None) -> list[str]:
-    """Each found run's own file."""
+    """Return the file names of the found runs, each of which has one file."""
     return [next(folder.iterdir()).name for folder in tracking.recorded_trainings(names, filter)]
 
 
@@ -55,7 +55,7 @@ def test_what_fits_no_training_is_named(runs: dict[str, str]) -> None:
         found(["loud-moth"])
     with pytest.raises(MobiusError, match="neither one finished"):
         found([runs["failed"]])
-    with pytest.raises(MobiusError, match=r"\(3 begin so: write more of it\)"):
+    with pytest.raises(MobiusError, match=r"\(3 run ids begin with it: give more characters\)"):
         found([""])
     with pytest.raises(MobiusError, match=r"cannot search for 'metrics\.loss <'"):
         found(None, "metrics.loss <")

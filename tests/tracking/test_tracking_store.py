@@ -1,4 +1,4 @@
-"""A store that cannot be used is refused at once, with what to do, which works."""
+"""An unusable store is refused at once, and the remedy in the message works."""
 
 import shlex
 import shutil
@@ -31,7 +31,7 @@ def store_of(project: Path) -> tracking.EmbeddedStore:
 
 
 def begins(node_tag: str) -> None:
-    """Begin a run of a pipeline, as Kedro does."""
+    """Start a run of a pipeline like Kedro."""
     hooks = ProjectHooks()
     hooks._catalog_reads = set()
     pipeline = Pipeline([node(len, "a", "b", tags=node_tag)])
@@ -70,13 +70,13 @@ def test_a_moved_or_copied_project_gets_its_runs_back(
 ) -> None:
     there = moved_by(how, tracked_project, tmp_path_factory.mktemp("else where") / "ü %20 #project")
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._artifact_repos_cache", OrderedDict())
-    tracking.configure(CONFIG, there)  # as a process does that knows nothing of the old place
+    tracking.configure(CONFIG, there)  # like a new process, which does not know the old path
     begins("report")  # records nothing
     with pytest.raises(MobiusError, match="mobius relocate"):
         begins("tracked")
     monkeypatch.chdir(there)
     assert cli.main(["relocate"]) == 0
-    assert "1 runs were kept elsewhere" in capsys.readouterr().out
+    assert "Updated the artifact paths of 1 runs" in capsys.readouterr().out
     begins("tracked")
     (folder,) = tracking.recorded_trainings([recorded], None)
     assert folder.is_relative_to(there)
@@ -99,7 +99,7 @@ def test_files_that_lie_elsewhere_on_purpose_stay_there(recorded: str, tracked_p
 
 
 def an_earlier_database(path: Path) -> str:
-    """Make MLflow's database as it was one migration ago; return that schema."""
+    """Create an MLflow database with the previous schema; return that schema."""
     code = """if True:
         import sys
         from alembic import command
@@ -128,7 +128,7 @@ def an_earlier_database(path: Path) -> str:
 def test_an_earlier_mlflows_database_is_refused_at_once_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mobius_pipeline.tracking.api.LAST_WAIT", 0)  # there is nothing to wait for
+    monkeypatch.setattr("mobius_pipeline.tracking.api.LAST_WAIT", 0)  # no waiting
     project = tmp_path / "my project"
     (project / "mlruns").mkdir(parents=True)
     schema = an_earlier_database(project / "mlruns/mlflow.db")
@@ -147,8 +147,8 @@ def test_an_earlier_mlflows_database_is_refused_at_once_with_the_command(
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda file: later(file), "of a later MLflow than"),
-        (lambda file: file.write_bytes(b"garbage " * 999), "is not a whole SQLite database"),
+        (lambda file: later(file), "by a later MLflow than"),
+        (lambda file: file.write_bytes(b"garbage " * 999), "is not a valid SQLite database"),
     ],
 )
 def test_a_database_that_nothing_upgrades_is_refused_at_once(
@@ -176,7 +176,7 @@ def test_an_experiment_that_another_process_creates_at_the_same_moment_is_used(
 
     def late(client: mlflow.MlflowClient, name: str) -> Any:
         found = look_up(client, name)
-        if found is None:  # the other one, between the two steps of this one
+        if found is None:  # the other process creates it between the two steps of this one
             other.append(client.create_experiment(name, f"{(tracked_project / 'mlruns/artifacts').as_uri()}"))
         return found
 
@@ -187,7 +187,7 @@ def test_an_experiment_that_another_process_creates_at_the_same_moment_is_used(
 
 
 def test_a_record_that_another_process_writes_first_is_sent_again(tracked_project: Path) -> None:
-    """As two trainings do that begin together on the same latents: the database refuses the second row."""
+    """Two trainings that start together on the same latents: the database refuses the second row."""
     from mlflow.store.tracking.dbmodels.models import SqlDataset
     from sqlalchemy import event
 
@@ -195,7 +195,7 @@ def test_a_record_that_another_process_writes_first_is_sent_again(tracked_projec
     refused: list[str] = []
 
     def be_first(_mapper: Any, _connection: Any, ours: Any) -> None:
-        """Write the row of the data set between MLflow's look for it and its own row."""
+        """Insert the data set's row after MLflow has searched for it and before it inserts its own."""
         if refused:
             return
         refused.append(ours.name)

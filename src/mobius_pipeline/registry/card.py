@@ -1,4 +1,4 @@
-"""The model card of a registered model (Mitchell et al. 2019, arXiv 1810.03993)."""
+"""Model card of a registered model (Mitchell et al. 2019, arXiv 1810.03993)."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ UNKNOWN = "not stated by the base's README.md"
 
 
 def licence_of(base: Path, stated: str | None) -> str:
-    """The licence of a base: as stated, or as its README's metadata says, in the Hugging Face Hub's form."""
+    """Return the licence of a base: `stated`, or that in its README's metadata (Hugging Face Hub format)."""
     if stated is not None:
         return stated
     readme = base / "README.md"
@@ -23,13 +23,13 @@ def licence_of(base: Path, stated: str | None) -> str:
 
 
 def model_card(comparison: Comparison, label: str, trained: TrainingResult, licence: str) -> str:
-    """Describe a trained model in Markdown: training, data, cost, losses, what it was not tested for.
+    """Return the description of a trained model in Markdown: training, data, cost, losses and limits.
 
     Args:
-        comparison: That it is a column of.
-        label: Of its column.
+        comparison: The comparison that has the model as a column.
+        label: The label of that column.
         trained: The training.
-        licence: Of the base.
+        licence: The licence of the base.
     """
     column, data = comparison.columns[label], comparison.data
     train, prints = trained.description["train"], trained.description["fingerprints"]
@@ -53,8 +53,8 @@ def model_card(comparison: Comparison, label: str, trained: TrainingResult, lice
         f"- Verdict of the comparison: {plain(comparison.verdict)}",
         "## Limits",
         "The held-out loss is the mean squared error of the denoiser's prediction on latents of clips of the "
-        "same source. Nothing was tested on prompts of another kind, on harmful content or on faces. The "
-        "clips' own licences are not recorded.",
+        "same source. The model was not tested on other kinds of prompts, on harmful content or on faces. "
+        "The clips' licences are not recorded.",
         "## Origin",
         f"Code {comparison.provenance.git or 'without git'}, training {', '.join(column.run_ids)} in MLflow, "
         f"compared {comparison.provenance.created}.",
@@ -73,7 +73,7 @@ def _mode(column: Column) -> str:
 
 def _others(comparison: Comparison, label: str) -> list[str]:
     return [
-        f"- Beside it, {plain(name)}: held-out loss {other.heldout_loss:.4f}, peak memory "
+        f"- For comparison, {plain(name)}: held-out loss {other.heldout_loss:.4f}, peak memory "
         f"{summary.size(other.peak_memory_bytes)}, median step {summary.duration(other.step_s)}."
         for name, other in comparison.columns.items()
         if name != label
@@ -81,7 +81,7 @@ def _others(comparison: Comparison, label: str) -> list[str]:
 
 
 def _joined(paragraphs: list[str]) -> list[str]:
-    """Put the lines of a list into one paragraph."""
+    """Join the items of a list into one paragraph."""
     joined: list[str] = []
     for text in paragraphs:
         if text.startswith("- ") and joined[-1].startswith("- "):

@@ -10,20 +10,22 @@ Cost = Literal["peak_memory_bytes", "step_s", "training_s", "trainable_parameter
 
 
 class CandidateRule(Config):
-    """Which column of a comparison becomes the candidate."""
+    """Rule that chooses the candidate among the columns of a comparison."""
 
-    within_percent: float = Field(ge=0, description="of the lowest held-out loss, for a column to qualify")
-    least: Cost = Field(description="the qualified column with the least of it is chosen")
+    within_percent: float = Field(
+        ge=0, description="a column qualifies if its held-out loss is at most this much above the lowest"
+    )
+    least: Cost = Field(description="the qualified column with the least of this is chosen")
 
 
 class ChampionRule(Config):
-    """When the alias `champion` moves to the candidate."""
+    """Rule that decides whether the alias `champion` moves to the candidate."""
 
-    within_percent: float = Field(ge=0, description="that its held-out loss may lie above the champion's")
+    within_percent: float = Field(ge=0, description="held-out loss allowed above the champion's")
 
 
 class SamplingDefaults(Config):
-    """What the registered model samples with, where a request says nothing else."""
+    """Sampling parameters of the registered model that a request does not set."""
 
     seed: Seed = Field(description="the i-th prompt's noise is drawn with seed + i")
     steps: int = Field(gt=0, description="DDIM steps")
@@ -31,12 +33,14 @@ class SamplingDefaults(Config):
 
 
 class RegisterConfig(Config):
-    """`conf/<env>/parameters_register.yml`."""
+    """Settings in `conf/<env>/parameters_register.yml`."""
 
-    name: str = Field(pattern=r"^[^/:]+$", description="of the registered model")
+    name: str = Field(pattern=r"^[^/:]+$", description="name of the registered model")
     candidate: CandidateRule
     champion: ChampionRule
     sampling: SamplingDefaults
-    include_base: bool = Field(description="copy the base into the registry; else whoever loads names it")
-    base_licence: str | None = Field(description="null: as the base's README.md says")
-    prompt: str = Field(min_length=1, description="of the input example")
+    include_base: bool = Field(
+        description="copy the base into the registry; else name its folder when loading"
+    )
+    base_licence: str | None = Field(description="licence of the base; null: that of its README.md")
+    prompt: str = Field(min_length=1, description="prompt of the input example")

@@ -1,4 +1,4 @@
-"""The code of a registered model, which MLflow keeps beside its weights and runs to load it.
+"""Code of a registered model, which MLflow stores with the weights and runs to load the model.
 
 https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
@@ -19,20 +19,20 @@ from mobius_pipeline.training.result import TrainingResult
 
 
 class TextToVideo(PythonModel):
-    """Prompts in, H.264 videos out."""
+    """Model that samples an H.264 video for each prompt."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Put the trained weights over their base.
+        """Load the base and the trained weights.
 
         Raises:
-            MobiusError: If no base is named, or it is another than the one that was trained over.
+            MobiusError: If no base is named, or it is not the base of the training.
         """
         settings = context.model_config
         base = settings["base"] or context.artifacts.get("base")
         if base is None:
             raise MobiusError(
-                "This version of the model keeps no base. Name its folder: mlflow.pyfunc.load_model(uri, "
-                f'model_config={{"base": …}}). It was trained over {settings["trained_over"]}.'
+                "This version of the model contains no base. Name its folder: mlflow.pyfunc.load_model(uri, "
+                f'model_config={{"base": …}}). Its fingerprint begins with {settings["trained_over"]}.'
             )
         trained = TrainingResult(Path(context.artifacts["trained"]))
         self.pipe = trained.pipeline(Path(base)).to(settings["device"] or _device())
@@ -45,9 +45,9 @@ class TextToVideo(PythonModel):
         """Sample a video for each prompt.
 
         Args:
-            context: Of MLflow.
+            context: MLflow's context, not used.
             model_input: The prompts.
-            params: `seed`, `steps` and `guidance_scale`, as `sample_frames` takes them.
+            params: `seed`, `steps` and `guidance_scale` of `sample_frames`.
 
         Returns:
             An MP4 file (H.264) for each prompt.
@@ -63,7 +63,7 @@ def _device() -> str:
 
 
 def _mp4(video: Any, fps: float) -> bytes:
-    """The file of a video, uint8 (F, H, W, 3)."""
+    """Return the MP4 file of a video, uint8 (F, H, W, 3)."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "video.mp4"
         write_mp4(file, video.numpy(), fps)

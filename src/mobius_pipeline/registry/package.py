@@ -1,4 +1,4 @@
-"""A trained model as a folder that MLflow loads: code, weights, requirements, signature, example, card."""
+"""Write a trained model as a folder for MLflow: code, weights, requirements, signature, example, card."""
 
 import shutil
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from mobius_pipeline.training.result import TrainingResult
 
 CARD = "MODEL_CARD.md"
 CODE = Path(__file__).with_name("model_code.py")
-# What sampling imports, with what diffusers and MLflow import only if it is there.
+# Packages that sampling imports, with those that diffusers and MLflow import only if they are installed.
 REQUIREMENTS = (
     "accelerate", "av", "diffusers", "einops", "imagehash", "mlflow", "numpy", "pandas", "pillow", "psutil",
     "pyarrow", "pydantic", "pyyaml", "rich", "safetensors", "scipy", "torch", "transformers",
@@ -26,14 +26,14 @@ _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
 def write_model(
     target: Path, trained: TrainingResult, base: Path, clip: ClipFormat, config: RegisterConfig, card: str
 ) -> None:
-    """Write a model in MLflow's format; writing it samples the input example once, as a check.
+    """Write a model in MLflow's format; MLflow samples the input example once, as a check.
 
     Args:
         target: The folder to write.
         trained: The training.
-        base: The base that it was trained over.
-        clip: What it samples.
-        config: Of the registry.
+        base: The base of the training.
+        clip: The format of sampled clips.
+        config: The settings of the registry.
         card: The model card.
     """
     import mlflow
@@ -61,7 +61,7 @@ def write_model(
 def _parts(
     folder: Path, trained: TrainingResult, base: Path, config: RegisterConfig, card: str
 ) -> dict[str, Path]:
-    """The model's files by name; of the training, those that sampling reads."""
+    """Return the model's files by name; those of the training are copied as far as sampling reads them."""
     weights = folder / "trained"
     weights.mkdir()
     for name in (CONFIG, WEIGHTS, METRICS, TRAINING):
@@ -72,6 +72,6 @@ def _parts(
 
 
 def _code(folder: Path) -> Path:
-    """A copy of this package, without what was compiled."""
+    """Copy this package without compiled files, and return the copy."""
     package = Path(mobius_pipeline.__file__).parent
     return Path(shutil.copytree(package, folder / "code" / package.name, ignore=_NOT_CODE))

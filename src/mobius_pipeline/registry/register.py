@@ -1,4 +1,4 @@
-"""From a comparison to a version in MLflow's model registry, and the aliases `candidate` and `champion`."""
+"""Register the candidate of a comparison in MLflow's model registry, and set its aliases."""
 
 import logging
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from mobius_pipeline.training.result import TrainingResult
 log = logging.getLogger(__name__)
 
 CANDIDATE, CHAMPION = "candidate", "champion"
-# Tags of a version: what the next one is judged against, and which training it is of.
+# Tags of a version: loss and data, which the rules compare, and the weights, which identify the training.
 _LOSS, _DATA, _WEIGHTS = "heldout_loss", "data", "weights.sha256"
-_MOST_TEXT = 5000  # characters of a description that MLflow's database takes
+_MOST_TEXT = 5000  # characters of a description that MLflow's database accepts
 
 
 class Registration(BaseModel):
-    """What `registration.json` holds."""
+    """Content of `registration.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="of the registered model")
+    name: str = Field(description="name of the registered model")
     version: str
     column: str = Field(description="label of the comparison's column")
     why_chosen: str
@@ -41,7 +41,7 @@ class Registration(BaseModel):
     champion: str = Field(description="version that the alias `champion` names now")
     champion_moved: bool
     why: str = Field(description="why the alias moved or stayed")
-    uri: str = Field(description="what mlflow.pyfunc.load_model takes")
+    uri: str = Field(description="argument of mlflow.pyfunc.load_model")
 
 
 def register(
@@ -51,19 +51,19 @@ def register(
     clip: ClipFormat,
     config: RegisterConfig,
 ) -> Registration:
-    """Register the better column of a comparison, and let the champion's alias move where the rule allows it.
+    """Register the candidate of a comparison, and move the alias `champion` to it if the rule allows that.
 
-    A training that is a version already is not registered again.
+    A training that is already a version is not registered again.
 
     Args:
-        comparison: Of trainings that ended.
-        trainings: Those whose weights are here.
-        base: The base that they were trained over.
-        clip: What they sample.
+        comparison: The comparison of the trainings.
+        trainings: The trainings whose weights are available.
+        base: The base of the trainings.
+        clip: The format of sampled clips.
         config: The rules.
 
     Raises:
-        MobiusError: If no project is configured, the weights of the better column are not here, or MLflow
+        MobiusError: If no project is configured, the weights of the candidate are not available, or MLflow
             cannot be reached.
     """
     label = candidate(comparison, config.candidate)
@@ -94,21 +94,21 @@ def register(
 
 
 def _training_of(comparison: Comparison, label: str, trainings: Sequence[TrainingResult]) -> TrainingResult:
-    """The training of a column whose weights are here; of several seeds the first that is."""
+    """Return the training of a column, of several seeds the first whose weights are available."""
     ids = comparison.columns[label].run_ids
     here = {str(one.metrics["run_id"]): one for one in trainings}
     found = next((here[run] for run in ids if run in here), None)
     if found is None:
         raise MobiusError(
-            f"The comparison prefers {label!r}, of the runs {', '.join(ids)}, and their weights are not in "
-            f"data/: there are those of {', '.join(here)}. Compare these (`kedro run --pipelines=compare`), "
-            "or train again with the preferred one's settings."
+            f"The comparison prefers {label!r} (runs {', '.join(ids)}), whose weights are not in data/. "
+            f"Those of {', '.join(here)} are. Compare these (`kedro run --pipelines=compare`), or train "
+            "again with the preferred one's settings."
         )
     return found
 
 
 def _known_version(registry: Any, name: str, trained: TrainingResult) -> str | None:
-    """The version that a training is already."""
+    """Return the version that a training was registered as, if any."""
     weights = sha256(trained.folder / WEIGHTS)
     found = registry.search_model_versions(f"name = '{name}' AND tags.`{_WEIGHTS}` = '{weights}'")
     ready = [one.version for one in found if one.status == "READY"]
@@ -151,7 +151,7 @@ def _new_version(
 
 
 def _make_registered_model(registry: Any, name: str) -> None:
-    """Make it if nobody has, also at this moment."""
+    """Create a registered model unless it exists; another process may create it at the same time."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -167,10 +167,10 @@ def _champion(registry: Any, name: str) -> Standing | None:
 
 
 def _standing(registry: Any, name: str, version: str) -> Standing:
-    """What a version is judged by.
+    """Return the loss and the data of a version, for the rules.
 
     Raises:
-        MobiusError: If it was registered by other means, so that nothing is known of its loss.
+        MobiusError: If it was registered by other means, so that its loss is unknown.
     """
     tags = registry.get_model_version(name, version).tags
     if missing := [tag for tag in (_LOSS, _DATA) if tag not in tags]:

@@ -1,4 +1,4 @@
-"""Which training becomes the candidate, and whether it replaces the champion: pure functions."""
+"""Rules that choose the candidate and the champion, as pure functions."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from mobius_pipeline.registry.config import CandidateRule, ChampionRule
 
 @dataclass(frozen=True)
 class Standing:
-    """What a registered version is judged by."""
+    """The properties of a registered version that the rules compare."""
 
     version: str
     heldout_loss: float
@@ -16,7 +16,7 @@ class Standing:
 
 
 def candidate(comparison: Comparison, rule: CandidateRule) -> str:
-    """The label of the column that becomes the candidate."""
+    """Return the label of the column that becomes the candidate."""
     columns = comparison.columns
     most = min(column.heldout_loss for column in columns.values()) * (1 + rule.within_percent / 100)
     qualified = [label for label, column in columns.items() if column.heldout_loss <= most]
@@ -28,16 +28,16 @@ def _cost(column: Column, rule: CandidateRule) -> float:
 
 
 def why_chosen(comparison: Comparison, label: str, rule: CandidateRule) -> str:
-    """The reason for the candidate, in words."""
+    """Return the reason for the choice of the candidate, as text."""
     loss = comparison.columns[label].heldout_loss
     within = f"within {rule.within_percent:g}% of " if rule.within_percent else ""
-    return f"held-out loss {loss:.4f} is {within}the lowest; of those, the least {rule.least}"
+    return f"held-out loss {loss:.4f} is {within}the lowest; among those, the least {rule.least}"
 
 
 def moves(new: Standing, champion: Standing | None, rule: ChampionRule) -> tuple[bool, str]:
-    """Whether the champion's alias moves to `new`, and why, in words.
+    """Return whether the alias `champion` moves to `new`, and the reason.
 
-    Losses on different held-out clips cannot be compared: then the alias stays.
+    Losses on different held-out clips cannot be compared, so the alias stays.
     """
     if champion is None:
         return True, "there was no champion"
@@ -47,5 +47,5 @@ def moves(new: Standing, champion: Standing | None, rule: ChampionRule) -> tuple
         return False, f"version {champion.version}, the champion, was evaluated on other data"
     limit = champion.heldout_loss * (1 + rule.within_percent / 100)
     against = f"{new.heldout_loss:.4f} against {champion.heldout_loss:.4f} of version {champion.version}"
-    allowed = f"{rule.within_percent:g}% more is allowed"
-    return new.heldout_loss <= limit, f"its held-out loss is {against}, of which {allowed}"
+    allowed = f"up to {rule.within_percent:g}% more is allowed"
+    return new.heldout_loss <= limit, f"its held-out loss is {against}; {allowed}"

@@ -1,4 +1,4 @@
-"""Addresses, as `s3://bucket/clips`, where a path of this machine is needed."""
+"""Recognise addresses such as `s3://bucket/clips`, and refuse them where a local path is needed."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from mobius_pipeline.runtime.errors import MobiusError
 
-# Two letters or more: one is a drive. `Path` leaves one of the slashes.
+# Two letters or more: one letter is a drive. `Path` turns `//` into `/`.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(\S.*)")
 # https://dvc.org/doc/command-reference/import-url
 _DVC_IMPORTS = {
@@ -17,16 +17,16 @@ PAGE = "docs/remote_data.md"
 
 
 def address(path: str | PathLike[str]) -> str | None:
-    """The address that a text is, or that a `Path` was made of; None of a path of this machine."""
+    """Return the address that `path` is, even if it was made a `Path`; None for a path of this machine."""
     found = _ADDRESS.fullmatch(str(path))
     return f"{found[1]}://{'/' if found[1] == 'file' else ''}{found[2].rstrip('/')}" if found else None
 
 
 def local_path(path: str | PathLike[str]) -> Path:
-    """A path of this machine, to be read.
+    """Return a path of this machine, to read from.
 
     Raises:
-        MobiusError: If it is an address, with the command that brings the data here.
+        MobiusError: If it is an address; the message has the command that downloads the data.
     """
     if (remote := address(path)) is None:
         return Path(path)
@@ -48,11 +48,11 @@ def _brought_here(remote: str) -> str:
 
 
 def local_output(path: str | PathLike[str], what: str) -> Path:
-    """A path of this machine, to be written.
+    """Return a path of this machine, to write to.
 
     Args:
-        path: As a user wrote it.
-        what: What is written, and why not to an address, as the start of a sentence.
+        path: The path as a user wrote it.
+        what: A sentence for the error: what is written, and why not to an address.
 
     Raises:
         MobiusError: If it is an address.

@@ -1,4 +1,4 @@
-"""Types of command-line options."""
+"""Parameter types of command-line options."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from mobius_pipeline.runtime.addresses import local_output, local_path
 
 
 class LocalPath(click.Path):
-    """A path of this machine; an address, as s3://bucket/model, is refused with what brings the data here."""
+    """A path of this machine; for an address such as s3://bucket/model, the error says how to download it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an address, which `Path` would take for a folder."""
+        """Refuse an address, which `click.Path` would take for a folder."""
         return super().convert(local_path(value), param, ctx)
 
 

@@ -1,4 +1,4 @@
-"""A project's configuration files, read outside of Kedro."""
+"""Read a project's configuration files without Kedro."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 
 
 def merged(project: Path, name: str) -> dict[str, Any]:
-    """What the file `name` holds in `conf/base/` and in Kedro's environment: `KEDRO_ENV`, or `local`.
+    """Return the merged content of the file `name` in `conf/base/` and in Kedro's environment.
 
-    The environment's keys precede; a file that is missing adds none.
+    The environment is `KEDRO_ENV`, or `local`. Its keys override those of the base; missing files add none.
     """
     environment = os.environ.get("KEDRO_ENV") or "local"
     files = (project / "conf" / one / name for one in ("base", environment))

@@ -1,4 +1,4 @@
-"""The base of every configuration model: unknown keys are errors, values are immutable once read."""
+"""Base class of the configuration models: unknown keys are errors, and values are immutable."""
 
 from typing import Annotated
 
@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field
 class Config(BaseModel):
     """A section of `conf/<env>/parameters_<pipeline>.yml`; Kedro validates it before any node runs."""
 
-    # pydantic would print the input, in which any value may be a secret: errors name the key and the rule.
+    # pydantic would print the input, which may contain secrets: errors name only the key and the rule.
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        allow_inf_nan=False,  # a limit of NaN would hold for nothing
+        allow_inf_nan=False,  # no value would exceed a limit of NaN
     )
 
 
-# Of a watched process: the system waits no longer, and counts no further.
+# Limits of a watched process; the upper bounds are what the system can wait for and count.
 SecondsLimit = Annotated[float, Field(gt=0, le=1_000_000)]
 MibLimit = Annotated[int, Field(gt=0, le=2**40)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch and NumPy take, also with a small number added
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # accepted by torch and NumPy, also with a small number added

@@ -1,4 +1,4 @@
-"""Which engine runs Daft's dataflows: its native one in this process, or a Ray cluster."""
+"""Choose the engine that runs Daft's dataflows: the native one in this process, or a Ray cluster."""
 
 import os
 import signal
@@ -14,27 +14,27 @@ from mobius_pipeline.runtime.signals import signals_wait
 
 
 class EngineConfig(Config):
-    """`engine` of `conf/<env>/parameters.yml`: one for every pipeline, since a process has but one."""
+    """`engine` in `conf/<env>/parameters.yml`: one for all pipelines, since a process can have only one."""
 
     name: Literal["native", "ray"] = "native"
     address: str | None = Field(
         default=None,
-        description="of a running Ray cluster; null: one on this machine, started if there is none",
+        description="address of a running Ray cluster; null: one on this machine, started if there is none",
     )
 
     @model_validator(mode="after")
     def _an_address_is_rays(self) -> Self:
         if self.address is not None and self.name != "ray":
-            raise ValueError("engine.address is read with engine.name: ray alone; set that, or address: null")
+            raise ValueError("engine.address needs engine.name: ray. Set that, or set engine.address: null")
         return self
 
 
 NATIVE = EngineConfig()
-_READY_S = 600  # for workers that load a model; Daft's 120 s are too short on a busy machine
+_READY_S = 600  # s, for workers that load a model; Daft's 120 s are too short on a busy machine
 
 
 def use_engine(engine: EngineConfig) -> None:
-    """Have dataflows run on an engine; a process has one, which its first dataflow settles.
+    """Run dataflows on an engine; a process has only one, set by its first dataflow.
 
     Raises:
         MobiusError: If this process uses another engine already, or Ray is not installed.
@@ -49,21 +49,21 @@ def use_engine(engine: EngineConfig) -> None:
         runner = daft.runners.get_or_create_runner()
     if runner.name != engine.name:
         raise MobiusError(
-            f"This process runs Daft's engine {runner.name} already, and cannot change to {engine.name}. "
-            "Look whether DAFT_RUNNER is set, and run each engine's work in a process of its own."
+            f"This process already runs Daft's engine {runner.name} and cannot change to {engine.name}. "
+            "Check whether DAFT_RUNNER is set, and use a separate process for each engine."
         )
 
 
 def rows_of(flow: Any) -> Iterator[dict[str, Any]]:
-    """The rows of a dataflow, as they are done.
+    """Yield the rows of a dataflow as they are computed.
 
     Raises:
-        Exception: What a worker raised, itself; Ray wraps it once for each process that it came through.
+        Exception: The original exception of a worker, which Ray wraps once for each process on its way.
     """
     rows = flow.iter_rows()
     try:
         while True:
-            with signals_wait():  # raised within Daft's event loop, an exception would abort the process
+            with signals_wait():  # an exception in Daft's event loop would abort the process
                 row = next(rows, None)
             if row is None:
                 return
@@ -82,17 +82,17 @@ def _start_ray(address: str | None) -> None:
         import ray
     except ImportError as error:
         raise MobiusError("engine.name: ray needs Ray: `pip install 'mobius-pipeline[cluster]'`.") from error
-    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # the stage has one of its own
+    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # the stage shows its own
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
         before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
         except (OSError, RuntimeError, ValueError) as error:
-            if signal.getsignal(signal.SIGTERM) is not before:  # Ray has set its own
+            if signal.getsignal(signal.SIGTERM) is not before:  # Ray has replaced it
                 signal.signal(signal.SIGTERM, before)
-            where = f"the cluster at engine.address ({redacted(address)})" if address else "a Ray of its own"
-            # Ray takes an address apart, and would show one half of a password.
+            where = f"the cluster at engine.address ({redacted(address)})" if address else "a local cluster"
+            # Ray splits the address, and would show a part of a password.
             said = "" if "@" in (address or "") else f": {str(error).strip().partition(chr(10))[0]}"
             raise MobiusError(
                 f"engine.name: ray cannot use {where}{said}. Name a running cluster as host:port or "

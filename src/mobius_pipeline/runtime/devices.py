@@ -1,4 +1,4 @@
-"""Devices that the machine at hand has."""
+"""Check that this machine has a device."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 def usable(name: str) -> str:
-    """Give `name` back if torch can use that device here.
+    """Return `name` if torch can use that device on this machine.
 
     Raises:
-        MobiusError: If it cannot, with its reason.
+        MobiusError: If it cannot, with the reason.
     """
-    if name == "cpu":  # without loading torch
+    if name == "cpu":  # needs no import of torch
         return name
     import torch
 
@@ -28,4 +28,4 @@ def usable(name: str) -> str:
     return name
 
 
-Device = Annotated[str, AfterValidator(usable)]  # of a configuration: refused when it is read
+Device = Annotated[str, AfterValidator(usable)]  # in a configuration: checked when it is read

@@ -1,4 +1,4 @@
-"""The errors that a user is meant to read: each says what is wrong, where, and how to fix it."""
+"""Errors for users to read: each says what is wrong, where, and how to fix it."""
 
 import re
 
@@ -6,7 +6,7 @@ from mobius_pipeline.runtime.redaction import redacted
 
 _NO_SPACE = re.compile("no space left|quota exceeded|file too large|disk is full", re.IGNORECASE)
 _NO_RIGHT = re.compile(r"\[errno (1|13|30)\]|\(os error (1|13|30)\)|readonly database", re.IGNORECASE)
-_LONG = 200  # letters
+_LONG = 200  # characters
 _AGAIN = "then give the same command again. What was finished before is kept."
 _FULL = "The disk is full ({}). Make room on it, " + _AGAIN
 _CLOSED = "No right to read or write there ({}). Give this user the right, or name another place, " + _AGAIN
@@ -17,11 +17,10 @@ class MobiusError(ValueError):
 
 
 def in_plain_words(error: BaseException) -> str | None:
-    """What to print of an error that the user can fix; None of any other, whose traceback is wanted.
+    """Return the message of an error that the user can fix; None for others, whose traceback is needed.
 
-    Any library may wrap an error of ours, or be the one that meets a full disk or a place that may not be
-    written: SQLite, and what is written in Rust, report these as text alone. Secrets are left out
-    (`redacted`).
+    Any library may wrap our errors, or fail on a full disk or on a missing permission; SQLite and libraries
+    written in Rust report these as text only. Secrets are removed (`redacted`).
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: hashed, written beside their place and renamed, checked when read."""
+"""Write files and folders atomically, hash them, and validate JSON files when they are read."""
 
 import ctypes
 import errno
@@ -19,7 +19,7 @@ from mobius_pipeline.runtime.remote_files import Readable
 from mobius_pipeline.runtime.scratch import remove, replaced, scratch
 from mobius_pipeline.runtime.signals import signals_wait
 
-OUTSIDE = r"(^|/)\.\.(/|$)|^/|\x00"  # what no relative path of a file inside a folder matches
+OUTSIDE = r"(^|/)\.\.(/|$)|^/|\x00"  # matches paths that may lead out of their folder
 T = TypeVar("T")
 
 
@@ -35,24 +35,24 @@ _WORKING_DIRECTORY, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:
-    """Hex SHA-256 of a JSON-serialisable value, independent of key order."""
+    """Return the hex SHA-256 of a JSON-serialisable value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
-    """Hex SHA-256 over the relative names and contents of every file below `folder`."""
+    """Return the hex SHA-256 over the relative names and contents of every file below `folder`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest({str(path.relative_to(folder)): sha256(path) for path in files})
 
 
 def sync(path: Path) -> None:
-    """Flush a file's or a folder's entry to the disk."""
+    """Flush a file, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -62,7 +62,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a path to write a file to; it takes the place of `target`, synced, if the block succeeds."""
+    """Yield a path to write a file to; if the block succeeds, the file is synced and replaces `target`."""
     with scratch(target) as partial:
         yield partial
         sync(partial)
@@ -70,7 +70,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
-    """Write `value` as JSON, beside its place and renamed after fsync; `indent` None puts all in one line."""
+    """Write `value` as JSON, renamed to `path` after fsync; with `indent` None in one line."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(value, indent=indent, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -82,24 +82,24 @@ def read_json(path: Readable) -> Any:
 
 
 def unusable(path: Readable | str, what: str, remedy: str) -> MobiusError:
-    """The error of a file of the project's own that is damaged: what is wrong, and what makes it again."""
+    """Return the error for a damaged file of the project: what is wrong, and how to create it again."""
     return MobiusError(f"{path} cannot be used: {what}. {remedy}")
 
 
 def read_document(path: Readable, kind: type[T], remedy: str) -> T:
-    """Read a JSON file of the project's own.
+    """Read a JSON file that the project has written, and validate it.
 
     Args:
         path: The file.
-        kind: The type that it must hold, as pydantic checks it.
-        remedy: What makes the file again, as a sentence with the command.
+        kind: The type that it must hold, checked by pydantic.
+        remedy: A sentence with the command that creates the file again.
 
     Raises:
-        MobiusError: If it is missing, no JSON or of another type: the file, what is wrong, and the remedy.
+        MobiusError: If it is missing, not JSON or of another type, with the file, the cause and the remedy.
     """
     try:
         return TypeAdapter(kind).validate_python(read_json(path))
-    except MobiusError:  # of a file elsewhere: it says why it cannot be read
+    except MobiusError:  # from a remote file: it says why it cannot be read
         raise
     except FileNotFoundError as error:
         raise MobiusError(f"There is no {path}. {remedy}") from error
@@ -107,16 +107,16 @@ def read_document(path: Readable, kind: type[T], remedy: str) -> T:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the document"
         raise unusable(path, f"{place}: {first['msg']}", remedy) from error
-    except (OSError, ValueError, RecursionError) as error:  # undecodable, no JSON, or nested without end
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
         raise unusable(path, str(error), remedy) from error
 
 
 def move_folder(source: Path, target: Path) -> None:
-    """Put the folder `source` in place of `target`; on another file system it is copied beside it first.
+    """Replace the folder `target` by `source`; from another file system, `source` is copied beside it first.
 
-    Killed at any instant, it leaves the earlier folder or the new one in place, if the file system can swap
-    two folders. If it cannot, the earlier one is away for an instant (see `scratch`). If it fails,
-    `source` and `target` are as before and nothing else is left.
+    If the process is killed, `target` is the old folder or the new one, provided that the file system can
+    swap two folders. Otherwise `target` is missing for an instant (see `scratch`). If the move fails,
+    `source` and `target` are unchanged and nothing else is left.
     """
     with scratch(target) as partial:
         try:
@@ -131,7 +131,7 @@ def move_folder(source: Path, target: Path) -> None:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `target` if the block succeeds, and goes if not."""
+    """Yield an empty folder that replaces `target` if the block succeeds, and is removed if not."""
     with scratch(target) as partial:
         partial.mkdir()
         yield partial
@@ -141,7 +141,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def _put(folder: Path, target: Path) -> None:
-    """Rename `folder` to `target`; what stood there is in its place then, or in the scratch folder."""
+    """Rename `folder` to `target`; the old target moves to `folder`, or into the scratch folder."""
     with signals_wait():
         if not target.exists():
             folder.rename(target)
@@ -156,10 +156,10 @@ def _put(folder: Path, target: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Swap two paths in one step; return whether the system and the file system can.
+    """Swap two paths atomically; return False if the system or the file system cannot.
 
     Raises:
-        OSError: If they are on two file systems.
+        OSError: If they are on different file systems.
     """
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:

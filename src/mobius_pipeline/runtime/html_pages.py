@@ -1,4 +1,4 @@
-"""What the project's HTML pages share: they hold all that they show, and let nothing else run or load."""
+"""Security policy of the project's HTML pages, which contain all that they show and load nothing else."""
 
 import base64
 import hashlib
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 
 def policy(styles: Iterable[str] | None = None, scripts: Iterable[str] = (), media: bool = False) -> str:
-    """Return a Content-Security-Policy under which a page shows and runs what it was written with, alone.
+    """Return a Content-Security-Policy that allows only the styles, scripts and media of the page itself.
 
-    An attribute such as `onerror`, a link to a script, an element that was smuggled into the page: none runs.
+    Attributes such as `onerror`, links to scripts and elements that were injected into the page do not run.
 
     Args:
-        styles: The content of the page's `<style>` tags; None allows any, style attributes among them.
+        styles: The content of the page's `<style>` tags; None allows any styles, including attributes.
         scripts: The content of its `<script>` tags.
-        media: Whether the page shows videos and pictures, which it holds as data URIs.
+        media: Whether the page shows videos and images, which it contains as data URIs.
     """
     sources = {
         "default-src": "'none'",

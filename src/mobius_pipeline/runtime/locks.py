@@ -1,4 +1,4 @@
-"""One writer at a time: lock files, which go with the process, however that ends."""
+"""Lock files for one writer at a time; a lock ends with its process, however that ends."""
 
 import fcntl
 import os
@@ -12,10 +12,10 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 @contextmanager
 def only_writer(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`, which says whose it is, while the block runs.
+    """Hold the lock file `path`, which names its holder, while the block runs.
 
     Raises:
-        MobiusError: If another process holds it, named by id and machine.
+        MobiusError: If another process holds it; the message names its id and machine.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -25,18 +25,18 @@ def only_writer(path: Path, what: str) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise MobiusError(
-                f"{what} is being written by {holder}. Wait until that has ended, or end it."
+                f"{what} is being written by {holder}. Wait until it has ended, or end it."
             ) from error
         file.seek(0)
         file.truncate()
-        with suppress(OSError):  # on a full disk the lock is held all the same, without a name
+        with suppress(OSError):  # on a full disk the lock is held, but without a name
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
 
 
 @contextmanager
 def in_turn(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs, once whoever holds it has ended."""
+    """Wait until the lock file `path` is free, and hold it while the block runs."""
     with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

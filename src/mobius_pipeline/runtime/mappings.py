@@ -1,4 +1,4 @@
-"""Nested mappings, as configurations are."""
+"""Nested mappings, such as configurations."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

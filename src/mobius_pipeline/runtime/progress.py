@@ -1,6 +1,6 @@
-"""One progress display per stage: what is done, the rate, and the time left.
+"""Progress bars, one per stage: finished units, the rate, and the remaining time.
 
-It is live on a terminal. Where output goes to a file, a line now and then shows that the stage goes on.
+A bar is live on a terminal. If the output goes to a file, a log line is written at most every 30 s.
 """
 
 import logging
@@ -37,13 +37,13 @@ class _RateColumn(TextColumn):
 
 
 class Stage:
-    """A running stage: `advance` moves the bar, `note` shows a short word beside it (a loss, a file name)."""
+    """A running stage: `advance` moves the bar, `note` is a short text beside it (a loss, a file name)."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self._reported = progress, task, monotonic()
 
     def advance(self, by: float = 1, note: str | None = None) -> None:
-        """Move the bar by `by` units and, if given, replace the note beside it."""
+        """Move the bar by `by` units, and replace the note if one is given."""
         fields = {} if note is None else {"note": note}
         self._progress.update(self._task, advance=by, **fields)  # type: ignore[arg-type]
         is_seen = self._progress.console.is_terminal or self._progress.disable
@@ -55,7 +55,7 @@ class Stage:
 
 @contextmanager
 def stage(title: str, total: int, unit: str, done: int = 0, shown: bool = True) -> Iterator[Stage]:
-    """Show a bar titled `title` over `total` units, `done` of which are already there."""
+    """Show a bar titled `title` over `total` units, `done` of which are already finished."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -69,7 +69,7 @@ def stage(title: str, total: int, unit: str, done: int = 0, shown: bool = True) 
 
 
 def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
-    """Yield `items` behind a stage's bar."""
+    """Yield `items`, and show the progress as a stage's bar."""
     with stage(title, total, unit) as bar:
         for item in items:
             yield item

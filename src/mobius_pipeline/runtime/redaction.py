@@ -1,4 +1,4 @@
-"""Secrets left out of what is shown: command lines, URLs and addresses in tags, logs, errors and reports."""
+"""Remove secrets from command lines, URLs and addresses in tags, logs, errors and reports."""
 
 import logging
 import re
@@ -15,36 +15,36 @@ _SECRET = (
 )
 _VALUE = r"(?:\"[^\"]*\"|'[^']*'|[^\s,&;'\")}\]]+)"
 _RULES = (
-    # Who logs in, and how, of another machine's URL: up to the last @, since a password may hold any letter.
+    # User and password in the URL of a server: up to the last @, since a password may contain any character.
     (re.compile(r"([a-z][\w+.-]*://)(?!/)\S*@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (
         re.compile(r"[^\s:/@'\"(=,{\[]+:(?!//)[^\s,]*[^\s,:]@(?=[\w.\[-])"),
         f"{HIDDEN}@",
-    ),  # and without a scheme
+    ),  # the same without a scheme
     (re.compile(r"([?&][\w.-]+=)[^\s&#'\"]+"), rf"\1{HIDDEN}"),  # a URL's query
     (re.compile(rf"((?:\b|_){_SECRET}[\"']?\s*[=:]\s*){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"(--[\w-]*{_SECRET}\s+)\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"(\bbearer\s+)\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    # Keys that are known by their look: of AWS with its secret, Hugging Face, GitHub, GitLab, Slack.
+    # Keys with a known format: AWS (with its secret), Hugging Face, GitHub, GitLab, Slack.
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b(?::[^\s@]+)?"), HIDDEN),
     (re.compile(r"\b(?:hf_|gh[opusr]_|github_pat_|glpat-|xox[abp]-|sk-)[\w-]{16,}"), HIDDEN),
 )
 
 
 def redacted(text: str) -> str:
-    """`text` with the secrets that show by their look or their place replaced by an ellipsis."""
+    """Return `text` with an ellipsis for each secret that is recognised by its format or context."""
     for pattern, shown in _RULES:
         text = pattern.sub(shown, text)
     return text
 
 
 def command_line(words: Sequence[str]) -> str:
-    """A command without its program's folder and secrets; of `--params` the names alone."""
+    """Return a command without its program's folder and secrets; of `--params`, only the names."""
     return redacted(shlex.join([Path(words[0]).name, *_without_values(words[1:])]))
 
 
 def _without_values(words: Sequence[str]) -> Iterator[str]:
-    of_params = False  # the word behind `--params`
+    of_params = False  # whether the previous word is `--params`
     for word in words:
         option, equals, given = word.partition("=")
         if of_params:
@@ -57,14 +57,14 @@ def _without_values(words: Sequence[str]) -> Iterator[str]:
 
 
 def _names(params: str) -> str:
-    """The names of `name=value,name=value`; what is between commas and has no name goes on a value."""
+    """Return the names of `name=value,name=value`; a part without `=` continues the previous value."""
     return ",".join(
         f"{name}={HIDDEN}" for name, equals, _ in (one.partition("=") for one in params.split(",")) if equals
     )
 
 
 def guard_logs() -> None:
-    """Redact every record of this process's logs, whoever writes it."""
+    """Redact all log records of this process, also those of libraries."""
     logging.setLogRecordFactory(_record)
 
 
@@ -72,7 +72,7 @@ def _record(*words: Any, **more: Any) -> logging.LogRecord:
     record = logging.LogRecord(*words, **more)
     try:
         said = record.getMessage()
-    except Exception:  # a wrong number of arguments: the handler says so
+    except Exception:  # a wrong number of arguments: the handler reports it
         return record
     if (safe := redacted(said)) != said:
         record.msg, record.args = safe, ()
@@ -82,7 +82,7 @@ def _record(*words: Any, **more: Any) -> logging.LogRecord:
 
 
 def redacted_traceback(error: BaseException) -> str | None:
-    """The traceback of an error that holds a secret, without it; None of any other."""
+    """Return the redacted traceback of an error that contains a secret; None for any other error."""
     whole = "".join(traceback.format_exception(error))
     safe = redacted(whole)
     return safe if safe != whole else None

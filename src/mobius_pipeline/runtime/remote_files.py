@@ -1,4 +1,4 @@
-"""Files that fsspec reads and writes, in a bucket for instance; errors name their address."""
+"""Read and write files through fsspec, for example in a bucket; errors name their address."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,23 +13,23 @@ from mobius_pipeline.runtime.errors import MobiusError
 
 
 class Readable(Protocol):
-    """A `Path`, or a file elsewhere; its text names it in errors."""
+    """A `Path` or a remote file; `str` of it is its name in errors."""
 
     def open(self, mode: Literal["rb"], /) -> BinaryIO:
-        """Open it."""
+        """Open the file."""
 
     def exists(self) -> bool:
-        """Whether it is there."""
+        """Return whether the file exists."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of another file system.
+    """A file in a file system of fsspec.
 
     Attributes:
-        fs: Of fsspec.
-        path: Its path there.
-        address: Its path with the protocol.
+        fs: The file system.
+        path: The path in it.
+        address: The path with the protocol.
     """
 
     fs: Any
@@ -37,11 +37,11 @@ class RemoteFile:
     address: str
 
     def __str__(self) -> str:
-        """Its address."""
+        """Return the address."""
         return self.address
 
     def open(self, mode: Literal["rb"] = "rb", /) -> BinaryIO:
-        """Read it, whole.
+        """Read the whole file.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -51,20 +51,20 @@ class RemoteFile:
             return BytesIO(self.fs.cat_file(self.path))
 
     def exists(self) -> bool:
-        """Whether it is there.
+        """Return whether the file exists.
 
         Raises:
-            MobiusError: If this cannot be found out, with the reason.
+            MobiusError: If this cannot be determined, with the reason.
         """
         with self._explained("read"):
             return bool(self.fs.exists(self.path))
 
     @contextmanager
     def replaced(self) -> Iterator[Path]:
-        """Yield a path of this machine to write a file to; it is uploaded if the block succeeds.
+        """Yield a path of this machine to write to; the file is uploaded if the block succeeds.
 
         Raises:
-            MobiusError: If it cannot be, with the reason.
+            MobiusError: If the upload fails, with the reason.
         """
         with TemporaryDirectory() as folder:
             partial = Path(folder, "partial")
@@ -77,21 +77,21 @@ class RemoteFile:
     def _explained(self, verb: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # each file system has errors of its own
+        except Exception as error:  # each file system has its own errors
             bucket = self.path.partition("/")[0]
             if isinstance(error, FileNotFoundError) and (not bucket or self._has(bucket)):
                 raise
             what = " ".join(str(error).split()) or type(error).__name__
             raise MobiusError(
                 f"Cannot {verb} {self.address} ({type(error).__name__}: {what}). Check the address, whether "
-                "its server can be reached, and who logs in: what the catalog's entry names in "
+                "its server can be reached, and the credentials: those that the catalog's entry names in "
                 f"conf/local/credentials.yml, or the environment. See {PAGE}."
             ) from error
 
     def _has(self, bucket: str) -> bool:
         try:
             return bool(self.fs.exists(bucket))
-        except Exception:  # it may be closed, though what is in it is not
+        except Exception:  # the bucket may be private although its files are not
             return False
 
 
@@ -100,7 +100,7 @@ def explained_system(address: str) -> Iterator[None]:
     """Explain why fsspec has no file system for an address.
 
     Raises:
-        MobiusError: If its package is not installed, or there is no such protocol.
+        MobiusError: If its package is not installed, or the protocol is unknown.
     """
     try:
         yield

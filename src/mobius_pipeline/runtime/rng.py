@@ -1,4 +1,4 @@
-"""Generators of random numbers that depend on a key alone, never on global state."""
+"""Random number generators that depend only on a key, never on global state."""
 
 import hashlib
 
@@ -6,6 +6,6 @@ import torch
 
 
 def generator(*key: object) -> torch.Generator:
-    """A CPU generator seeded by a hash of `key`."""
+    """Return a CPU generator seeded by a hash of `key`."""
     seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big", signed=True)
     return torch.Generator().manual_seed(seed)

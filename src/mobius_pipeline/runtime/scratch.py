@@ -1,8 +1,8 @@
-"""Scratch folders: what is being written beside its place, and whose it is.
+"""Scratch folders: files and folders are written beside their target, under a lock, and then moved.
 
-.<name>.partial/<name>        what is written
-                <name>.lock   held by the process that writes, and free once that has ended, in whatever way
-                <name>.old    what stood there before, where a file system cannot swap two folders
+.<name>.partial/<name>        the file or folder that is being written
+                <name>.lock   locked by the process that writes; free once that has ended, however it ended
+                <name>.old    the old target during a swap, if the file system cannot swap two folders
 """
 
 import atexit
@@ -32,12 +32,12 @@ _unpublished: dict[Path, ExitStack] = {}
 
 
 def scratch_of(target: Path) -> Path:
-    """The scratch folder of `target`, beside it."""
+    """Return the scratch folder of `target`, beside it."""
     return target.with_name(f".{target.name}{_END}")
 
 
 def replaced(target: Path) -> Path:
-    """Where in the scratch folder what `target` held before stands for an instant."""
+    """Return the path in the scratch folder that holds the old `target` during a swap."""
     return scratch_of(target) / f"{target.name}.old"
 
 
@@ -45,22 +45,22 @@ def replaced(target: Path) -> Path:
 def scratch(target: Path) -> Iterator[Path]:
     """Yield a free path in the scratch folder of `target`; the folder is removed after the block.
 
-    If another process, or thread, writes `target`, its end is waited for.
+    If another process or thread writes `target`, wait until it has finished.
     """
     with _locked(target):
         _clear(target)
         try:
             yield scratch_of(target) / target.name
         finally:
-            with signals_wait(), suppress(OSError):  # the next run names or removes what stays
+            with signals_wait(), suppress(OSError):  # the next run removes or reports leftovers
                 _clear(target)
                 _release(target)
 
 
 def unpublished(target: Path) -> Path:
-    """A free path for what is to be moved on to where it is published, in the scratch folder of `target`.
+    """Return a free path in the scratch folder of `target`, for files that are published (moved) later.
 
-    It is this process's until `discard_unpublished`, at the latest at its end: what is there then is removed.
+    This process owns it until `discard_unpublished` or its exit, which remove what was not published.
     """
     if target in _unpublished:
         _unpublished.pop(target).close()
@@ -70,15 +70,15 @@ def unpublished(target: Path) -> Path:
 
 @atexit.register
 def discard_unpublished() -> None:
-    """Remove what this process has made and not published."""
+    """Remove what this process has written and not published."""
     while _unpublished:
         _unpublished.popitem()[1].close()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove a scratch folder whose process has ended; what stood in its target's place before comes back.
+    """Remove a scratch folder whose process has ended; put the old target back if the target is missing.
 
-    Where it is not known whether a process writes there, say so, with its size and how to remove it.
+    If it is unknown whether a process writes there, log its size and the command that removes it.
     """
     target = folder.with_name(folder.name.removeprefix(".").removesuffix(_END))
     try:
@@ -89,13 +89,13 @@ def remove_leftovers(folder: Path) -> None:
             size = decimal(_bytes_in(folder))
             _clear(target)
             _release(target)
-        log.info("Removed %s (%s), which a stopped run left.", folder, size)
+        log.info("Removed %s (%s), left by a stopped run.", folder, size)
     except BlockingIOError:
         return  # its process is alive
     except OSError as error:
         with suppress(OSError):
             folder.rmdir()  # empty: its process ended before it took the lock
-        begun = isinstance(error, FileNotFoundError) and _lock_of(target).exists()  # meanwhile
+        begun = isinstance(error, FileNotFoundError) and _lock_of(target).exists()  # by now
         if os.path.lexists(folder) and not begun:
             log.warning(
                 "%s (%s) may be left by a stopped run; it is not known whether a process writes there (%s). "
@@ -108,7 +108,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with what it holds, if there is one."""
+    """Remove a file, a link, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -120,34 +120,34 @@ def _lock_of(target: Path) -> Path:
 
 
 def _locked(target: Path) -> TextIO:
-    """Make the scratch folder of `target`, and hold its lock once whoever holds it has ended."""
+    """Create the scratch folder of `target`, and take its lock once the present holder has ended."""
     folder, path = scratch_of(target), _lock_of(target)
     while True:
-        if folder.is_file():  # of an earlier release
+        if folder.is_file():  # from an earlier release
             folder.unlink()
-        with suppress(FileExistsError):  # `exist_ok` fails where its owner removes the folder meanwhile
+        with suppress(FileExistsError):  # `exist_ok` fails if its owner removes the folder meanwhile
             folder.mkdir(parents=True)
         try:
             lock = path.open("a")
-        except FileNotFoundError:  # its owner, or who took it for left behind, removed the folder meanwhile
+        except FileNotFoundError:  # its owner, or `remove_leftovers`, removed the folder meanwhile
             continue
         except OSError:
             with suppress(OSError):
                 folder.rmdir()
             raise
-        with suppress(OSError):  # without locks in the file system nobody else removes it
+        with suppress(OSError):  # without locks in the file system, no process removes it
             _wait(lock, target, path)
         if _is_at(lock, path):
             return lock
 
 
 def _wait(lock: TextIO, target: Path, path: Path) -> None:
-    """Take a lock once whoever holds it has ended.
+    """Take a lock once its holder has ended.
 
     Raises:
-        MobiusError: If a process that started this one holds it: it may wait for this one, in turn.
+        MobiusError: If an ancestor of this process holds it: the two might wait for each other.
     """
-    for _ in range(_SHORT_WAITS):  # others open the lock for an instant to see whose it is
+    for _ in range(_SHORT_WAITS):  # other processes take the lock for an instant to test it
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -159,7 +159,7 @@ def _wait(lock: TextIO, target: Path, path: Path) -> None:
 
 
 def _refuse_to_wait_for_ancestors(target: Path, lock: Path) -> None:
-    """Raise an error if a process that started this one has the lock."""
+    """Raise an error if an ancestor of this process has the lock."""
     place = str(lock.resolve())
     for ancestor in psutil.Process().parents():
         with suppress(psutil.Error):
@@ -171,7 +171,7 @@ def _refuse_to_wait_for_ancestors(target: Path, lock: Path) -> None:
 
 
 def _is_at(lock: TextIO, path: Path) -> bool:
-    """Whether an open lock file is the one at `path`, and not one that was there before."""
+    """Return whether an open lock file is the one at `path`, and not a removed one."""
     try:
         return os.path.samestat(os.fstat(lock.fileno()), path.stat())
     except FileNotFoundError:
@@ -179,7 +179,7 @@ def _is_at(lock: TextIO, path: Path) -> bool:
 
 
 def _clear(target: Path) -> None:
-    """Empty the scratch folder but for its lock; what stood in the target's place before comes back."""
+    """Empty the scratch folder except for its lock; put the old target back if the target is missing."""
     if (old := replaced(target)).exists() and not target.exists():
         old.rename(target)
     for path in scratch_of(target).iterdir():
@@ -188,14 +188,14 @@ def _clear(target: Path) -> None:
 
 
 def _release(target: Path) -> None:
-    """Remove the lock and the empty folder, which another process may take between the two."""
+    """Remove the lock and the empty folder, which another process may take in between."""
     _lock_of(target).unlink()
     with suppress(OSError):
         scratch_of(target).rmdir()
 
 
 def _bytes_in(folder: Path) -> int:
-    """Of the files in a folder that others may write to meanwhile."""
+    """Return the size of the files in a folder, in which others may write meanwhile."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:

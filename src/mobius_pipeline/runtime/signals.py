@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as exceptions, raised where what is under way can end truthfully."""
+"""Ctrl-C and SIGTERM as exceptions, raised where running work can end cleanly."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from types import FrameType
 
 import psutil
 
-_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"})  # that a command is run in
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"})  # that may run a command
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -21,13 +21,13 @@ class Terminated(SystemExit):
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated` within the block, in the main thread; a second one is ignored."""
+    """Raise `Terminated` on SIGTERM within the block, in the main thread; a second SIGTERM is ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is under way is being ended: let it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # do not interrupt the cleanup
         raise Terminated(143)
 
     previous = signal.signal(signal.SIGTERM, stop)
@@ -39,7 +39,7 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None], numbers: Iterable[int]) -> Iterator[None]:
-    """Have `handler` take these signals within the block."""
+    """Handle these signals with `handler` within the block."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
@@ -49,7 +49,7 @@ def _handled_by(handler: Callable[[int, FrameType | None], None], numbers: Itera
 
 
 class _Noting:
-    """A handler that raises nothing."""
+    """A handler that records the signal and raises nothing."""
 
     came: int | None = None
 
@@ -59,21 +59,21 @@ class _Noting:
 
 @contextmanager
 def signals_noted() -> Iterator[None]:
-    """Let no Ctrl-C or SIGTERM interrupt the block, however many come; `noted_signal` returns it."""
+    """Let no Ctrl-C or SIGTERM interrupt the block, however many come; `noted_signal` returns the last."""
     with _handled_by(_Noting(), _STOPPING):
         yield
 
 
 def noted_signal() -> int | None:
-    """The last signal that came within `signals_noted`, if any did."""
+    """Return the last signal that came within `signals_noted`, if any."""
     handler = signal.getsignal(signal.SIGTERM)
     return handler.came if isinstance(handler, _Noting) else None
 
 
 def sigterm_unwinds() -> None:
-    """Where nobody handles SIGTERM, have it end what this process started and raise `Terminated`.
+    """Unless SIGTERM has a handler, let it terminate this process's children and raise `Terminated`.
 
-    Blocks then remove what they have half written. A second one is ignored.
+    Blocks then remove what they have partly written. A second SIGTERM is ignored.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -89,10 +89,10 @@ def _unwind(number: int, frame: FrameType | None) -> None:
 
 
 def end_with_orchestrator() -> None:
-    """As a stage of DVC or a task of Airflow, be sent SIGTERM when that ends: killed, it leaves this running.
+    """Send this process SIGTERM when its orchestrator (DVC or Airflow) ends, even if that is killed.
 
-    Where it has ended already, the parent is a process that takes up orphans: `init`, or, for a stage of DVC,
-    one whose process group is its own. Airflow starts each task in a group of the task's own.
+    If the orchestrator has already ended, the parent is a process that adopts orphans: `init`, or, for a
+    stage of DVC, a process of another process group. Airflow starts each task in a separate process group.
     """
     if "DVC_STAGE" in os.environ:
         starter = _starter(lambda process: os.getpgid(process.pid) == os.getpgrp())
@@ -113,9 +113,9 @@ def end_with_orchestrator() -> None:
 
 @contextmanager
 def sigint_blocked() -> Iterator[None]:
-    """Have processes that are started in the block never notice Ctrl-C, which a terminal sends to all.
+    """Start processes within the block that never receive Ctrl-C, which a terminal sends to all.
 
-    This one notices it at the end of the block.
+    This process receives it at the end of the block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -125,20 +125,20 @@ def sigint_blocked() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a process of `multiprocessing`, end at once when the one that started it ends, in whatever way."""
+    """In a process of `multiprocessing`, exit at once when its parent ends, however that ends."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
     def watch() -> None:
         connection.wait([parent.sentinel])
-        os._exit(1)  # whatever the main thread is at
+        os._exit(1)  # whatever the main thread does
 
     threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
 def _starter(started: Callable[[psutil.Process], bool]) -> psutil.Process | None:
-    """The process that `started` this one, maybe through a shell; None if it has ended."""
+    """Return the process that `started` this one, maybe through a shell; None if it has ended."""
     try:
         process = psutil.Process().parent()
         while process is not None and process.name() in _SHELLS:
@@ -150,10 +150,10 @@ def _starter(started: Callable[[psutil.Process], bool]) -> psutil.Process | None
 
 @contextmanager
 def signals_wait() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM take effect at the end of the block; a second one takes effect at once.
+    """Delay Ctrl-C and SIGTERM until the end of the block; a second one takes effect at once.
 
-    A signal that the process ignores (a shell's background jobs ignore Ctrl-C) stays ignored. In a thread
-    other than the main one they never interrupt, and there is nothing to do.
+    A signal that the process ignores (a shell's background jobs ignore Ctrl-C) stays ignored. Signals never
+    interrupt threads other than the main one, so there is nothing to do.
     """
     noted = isinstance(signal.getsignal(signal.SIGTERM), _Noting)
     if noted or threading.current_thread() is not threading.main_thread():

@@ -1,6 +1,6 @@
-"""The project's own tables: Parquet with checksums, checked where they are read.
+"""The project's Parquet tables: written with checksums, and validated when they are read.
 
-pandas is imported where it is used: processes that decode import this module, and need no pandas.
+pandas is imported where it is used: decoding processes import this module and do not need it.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,12 @@ from mobius_pipeline.runtime.remote_files import Readable
 if TYPE_CHECKING:
     import pandas as pd
 
-CHECKSUMS: dict[str, Any] = {
-    "write_page_checksum": True
-}  # with which all are written: else a changed bit is another value
-_LETTERS = 80  # of a value in an error
+CHECKSUMS: dict[str, Any] = {"write_page_checksum": True}  # of all writers, to detect changed bits
+_LETTERS = 80  # characters of a value that an error shows
 
 
 class Rule(NamedTuple):
-    """What every row keeps: `holds` gives a mask of the rows, and an error shows the row's `column`."""
+    """A condition on all rows: `holds` returns a mask of the rows, and an error shows the row's `column`."""
 
     column: str
     holds: Callable[[pa.Table], Any]
@@ -36,12 +34,13 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """What a table must hold.
+    """The required content of a table.
 
     Attributes:
-        columns: That it must have, among others; one that is not nullable has no nulls, nor have its lists.
+        columns: Required columns; a table may have others. Columns that are not nullable, and their lists,
+            have no nulls.
         unique: Columns whose values are all different.
-        rules: What else every row keeps; asked when columns and types are right.
+        rules: Further conditions on the rows, checked once columns and types are right.
     """
 
     columns: pa.Schema
@@ -51,10 +50,10 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class StoredTable:
-    """A table of the project's own, as one node hands it to the next.
+    """A table that one node passes to the next.
 
     Attributes:
-        holds: What every table of the class must hold.
+        holds: The required content of all tables of the class.
         rows: The table itself.
     """
 
@@ -76,16 +75,15 @@ class StoredTable:
 
 
 def read_table(path: Readable, kind: Table, remedy: str) -> pa.Table:
-    """Read a table of the project's own.
+    """Read and validate a table that the project has written.
 
     Args:
         path: The file.
-        kind: What it must hold.
-        remedy: What makes the file again, as a sentence with the command.
+        kind: The required content.
+        remedy: A sentence with the command that creates the file again.
 
     Raises:
-        MobiusError: If it is missing, damaged or not as it must be: the file, the row and the column, and the
-            remedy.
+        MobiusError: If it is missing, damaged or invalid, with the file, the row, the column and the remedy.
     """
     table = load_table(path, remedy)
     check_table(table, kind, path, remedy)
@@ -93,7 +91,7 @@ def read_table(path: Readable, kind: Table, remedy: str) -> pa.Table:
 
 
 def load_table(path: Readable, remedy: str) -> pa.Table:
-    """Read a table whose bytes must be whole, whatever it holds; Arrow's metadata are left out.
+    """Read a table and verify its checksums, not its content; Arrow's metadata are dropped.
 
     Raises:
         MobiusError: If it is missing or damaged.
@@ -103,7 +101,7 @@ def load_table(path: Readable, remedy: str) -> pa.Table:
             table = parquet.ParquetFile(file, page_checksum_verification=True).read()
         table = table.replace_schema_metadata()
         table.validate(full=True)
-    except MobiusError:  # of a file elsewhere: it says why it cannot be read
+    except MobiusError:  # from a remote file: it says why it cannot be read
         raise
     except FileNotFoundError as error:
         raise unusable(path, "there is no such file", remedy) from error
@@ -113,7 +111,7 @@ def load_table(path: Readable, remedy: str) -> pa.Table:
 
 
 def check_frame(frame: "pd.DataFrame", kind: Table, what: str, remedy: str) -> None:
-    """Refuse a data frame that does not hold what a table must.
+    """Refuse a data frame without the required content of a table.
 
     Raises:
         MobiusError: As `check_table`.
@@ -121,16 +119,16 @@ def check_frame(frame: "pd.DataFrame", kind: Table, what: str, remedy: str) -> N
     names = [name for name in kind.columns.names if name in frame]
     try:
         table = pa.Table.from_pandas(frame[names], preserve_index=False)
-    except pa.ArrowException as error:  # a column of several types, say
+    except pa.ArrowException as error:  # for example, a column of several types
         raise unusable(what, " ".join(map(str, error.args)), remedy) from error
     check_table(table, kind, what, remedy)
 
 
 def check_table(table: pa.Table, kind: Table, path: Readable | str, remedy: str) -> None:
-    """Refuse a table that does not hold what it must.
+    """Refuse a table without the required content.
 
     Raises:
-        MobiusError: With the first row and the column that are wrong.
+        MobiusError: With the column and, if values are wrong, the first such row.
     """
     for field in kind.columns:
         count = table.schema.names.count(field.name)
@@ -141,7 +139,7 @@ def check_table(table: pa.Table, kind: Table, path: Readable | str, remedy: str)
         if not _fits(found, field.type, len(table)):
             raise unusable(path, f"the column {field.name} holds {found}, not {field.type}", remedy)
     if len(table) == 0:
-        return  # whose columns may have no type: there is no value to read it off
+        return  # the columns may have no type, since no value shows it
     for rule in (*_filled(kind), *(_all_different(column) for column in kind.unique), *kind.rules):
         holds = np.asarray(pc.fill_null(rule.holds(table), False)).astype(bool)
         if not holds.all():
@@ -154,7 +152,7 @@ def check_table(table: pa.Table, kind: Table, path: Readable | str, remedy: str)
 
 
 def _fits(found: pa.DataType, asked: pa.DataType, rows: int) -> bool:
-    """Whether a column's type is the one asked for, in whatever of Arrow's layouts of it."""
+    """Return whether a column has the required type, in any of Arrow's layouts of it."""
     if pa.types.is_null(found):
         return rows == 0
     if pa.types.is_string(asked):
@@ -170,7 +168,7 @@ def _fits(found: pa.DataType, asked: pa.DataType, rows: int) -> bool:
 
 
 def _filled(kind: Table) -> list[Rule]:
-    """The rules of columns that are not nullable."""
+    """Return the rules of columns that are not nullable."""
     required = [field for field in kind.columns if not field.nullable]
     return [
         *(_present(field.name) for field in required),
@@ -196,7 +194,7 @@ def _all_different(column: str) -> Rule:
 
 
 def in_lists(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
-    """A rule of every element of a column's lists."""
+    """Return a rule for all elements of a column's lists."""
 
     def of_rows(table: pa.Table) -> Any:
         lists = table[column].combine_chunks()
@@ -209,12 +207,12 @@ def in_lists(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
 
 
 def matching(column: str, pattern: str, required: str) -> Rule:
-    """A rule of texts: each matches a regular expression."""
+    """Return a rule that every text matches a regular expression."""
     return Rule(column, lambda table: pc.match_substring_regex(table[column], pattern), required)
 
 
 def inside(column: str, folder: str) -> Rule:
-    """A rule of paths: none leads out of the folder that they are relative to."""
+    """Return a rule that no path leads out of the folder that it is relative to."""
     return Rule(
         column,
         lambda table: pc.invert(pc.match_substring_regex(table[column], OUTSIDE)),
@@ -223,5 +221,5 @@ def inside(column: str, folder: str) -> Rule:
 
 
 def at_least(column: str, least: int) -> Rule:
-    """A rule of numbers."""
+    """Return a rule that every number is at least `least`."""
     return Rule(column, lambda table: pc.greater_equal(table[column], least), f"{least} or more")

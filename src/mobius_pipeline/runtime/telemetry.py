@@ -1,6 +1,6 @@
-"""Telemetry of every dependency, off unless the user's own environment says otherwise.
+"""Disable the telemetry of all dependencies, unless the user's environment enables it.
 
-Each switch was read in the library's source. `DO_NOT_TRACK` must be `true`: MLflow takes no other word.
+The switches were read in the libraries' sources. `DO_NOT_TRACK` must be `true`: MLflow accepts nothing else.
 """
 
 import os
@@ -19,6 +19,6 @@ SWITCHES = {
 
 
 def silence() -> None:
-    """Set every switch that the environment leaves open. Call before the libraries are imported."""
+    """Set all switches that the environment does not set. Call before the libraries are imported."""
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)

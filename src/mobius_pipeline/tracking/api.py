@@ -1,7 +1,7 @@
-"""Runs, recorded in MLflow: the only code that knows it.
+"""Record runs in MLflow. Only the packages `tracking` and `registry` import it.
 
 MLflow is imported when the first run starts, so importing this module is cheap. Until `configure` is called
-(Kedro's hook calls it) runs record nothing and say so once: the library works without a project around it.
+(Kedro's hook calls it), runs record nothing and log one warning: the library works without a project.
 """
 
 import logging
@@ -42,7 +42,7 @@ from mobius_pipeline.tracking.settings import (
     refuse_former_name,
     store_of,
 )
-from mobius_pipeline.tracking.sink import MlflowSink, telling_if_unavailable
+from mobius_pipeline.tracking.sink import MlflowSink, raise_unavailable
 from mobius_pipeline.tracking.system import next_sample, system_metrics
 
 __all__ = [
@@ -83,10 +83,11 @@ T = TypeVar("T")
 
 
 def check() -> None:
-    """See that runs can be recorded, before anything is computed that they would record.
+    """Check that runs can be recorded, before anything is computed.
 
     Raises:
-        MobiusError: If the project was moved, or its database is another MLflow's or cannot be reached.
+        MobiusError: If the project was moved, or its database is from another version of MLflow or cannot be
+            reached.
     """
     store = configured_store()
     if store is not None and store.exists:
@@ -94,9 +95,9 @@ def check() -> None:
 
 
 def check_run(run_id: str, mode: str, then: str = "a new run starts") -> None:
-    """See that the run of a training can be written to, before anything is computed that it would record.
+    """Check that the run of a training can be written to, before anything is computed.
 
-    That the store has lost it is said, and what follows.
+    Logs a warning if the store no longer has the run; `then` says what happens instead.
 
     Raises:
         MobiusError: If the run belongs to another mode.
@@ -106,7 +107,10 @@ def check_run(run_id: str, mode: str, then: str = "a new run starts") -> None:
 
 
 def run_page(run_id: str) -> str | None:
-    """Where MLflow's UI shows a run, while it is served; None where no project is configured."""
+    """Return the address of a run in MLflow's UI, or None if no project is configured.
+
+    The address of an embedded store works while `mobius ui` serves on its default port.
+    """
     store = configured_store()
     if store is None:
         return None
@@ -116,15 +120,16 @@ def run_page(run_id: str) -> str | None:
 
 
 def recorded_trainings(names: Sequence[str] | None, filter: str | None) -> list[Path]:
-    """The folders of artifacts of finished trainings, by their names or a search (see `chosen_runs`).
+    """Return the artifact folders of finished trainings, chosen by name or by a search (see `chosen_runs`).
 
     Raises:
-        MobiusError: If no project is configured, a name fits none, or MLflow cannot read the filter.
+        MobiusError: If no project is configured, a name matches no training, or MLflow cannot read the
+            filter.
     """
     store = configured_store()
     if store is None:
         raise MobiusError(
-            "No project is configured (mobius_pipeline.tracking.api.configure): no run is known."
+            "No project is configured: there are no runs. Call mobius_pipeline.tracking.api.configure."
         )
     client = open_client(store)
     return [artifacts_of(client, run) for run in chosen_runs(client, experiment_id(store), names, filter)]
@@ -139,19 +144,20 @@ def training_run(
     inputs: Mapping[str, Input],
     resume_run_id: str | None = None,
 ) -> Iterator[Run]:
-    """Record a training as the run `mode`; `inputs` are the data sets it reads, by name.
+    """Record a training as a run named `mode`; `inputs` are the data sets that it reads, by name.
 
-    The run ends FINISHED, KILLED (Ctrl-C, or SIGTERM, which becomes exit status 143) or FAILED; what MLflow
-    did not take within a minute of its end is an error, and leaves it RUNNING. In a thread
-    other than the main one SIGTERM cannot be caught, and leaves the run RUNNING. With `resume_run_id` that
-    run goes on and keeps the steps that it already holds; if the store has lost it, a new one starts,
-    with a warning.
+    The run ends FINISHED, FAILED, or KILLED (by Ctrl-C, or by SIGTERM, which becomes exit status 143). If
+    MLflow does not accept the last records within a minute, an error is raised and the run stays RUNNING. In
+    a thread other than the main one SIGTERM cannot be caught, and the run stays RUNNING.
+
+    With `resume_run_id` that run continues and keeps the steps that it already has. If the store has lost it,
+    a new run starts, with a warning.
     """
     store = store_or_warning()
     with sigterm_raises():
         begun = _patiently(lambda: _resumed(store, resume_run_id, mode))
         run = begun or _new_run(store, mode, f"Training of the {mode} model.")
-        with _ending_truthfully(run, run.end):
+        with _ended_with_status(run, run.end):
             run.set_tags({"mode": mode, **tags})
             run.log_params({"mode": mode, **params})
             for name, read in inputs.items():
@@ -163,9 +169,9 @@ def training_run(
 
 @contextmanager
 def attached_run(run_id: str, mode: str) -> Iterator[Run]:
-    """Write into the run of a training that has ended; its status stays as it is.
+    """Record more in the run of a training that has ended; its status does not change.
 
-    If the store has lost it (`mlruns/` was removed), a new run named `mode` takes its place, with a warning.
+    If the store has lost it (`mlruns/` was removed), a new run named `mode` replaces it, with a warning.
 
     Raises:
         MobiusError: If the run belongs to another mode.
@@ -174,27 +180,27 @@ def attached_run(run_id: str, mode: str) -> Iterator[Run]:
     sink = _patiently(lambda: _existing(store, run_id, mode))
     if sink is not None:
         run = Run(sink.run_id, sink)
-        with _ending_truthfully(run, lambda status: run.close()):
+        with _ended_with_status(run, lambda status: run.close()):
             yield run
         return
     with sigterm_raises():
-        run = _new_run(store, mode, f"Evaluation of the {mode} model; the run of its training is gone.")
-        with _ending_truthfully(run, run.end):
+        run = _new_run(store, mode, f"Evaluation of the {mode} model. The run of its training was lost.")
+        with _ended_with_status(run, run.end):
             run.set_tags({"mode": mode})
             yield run
 
 
 def log_later(run_id: str, mode: str, metrics: Mapping[str, float]) -> None:
-    """Record metrics with a training that has ended; if the store has lost its run, there is nothing to do.
+    """Record metrics in the run of a training that has ended; if the store has lost the run, only warn.
 
     Raises:
         MobiusError: If the run belongs to another mode.
     """
     store = store_or_warning()
-    sink = _patiently(lambda: _existing(store, run_id, mode, "its page gets no later figures"))
+    sink = _patiently(lambda: _existing(store, run_id, mode, "its later metrics are not recorded"))
     if sink is not None:
         run = Run(sink.run_id, sink)
-        with _ending_truthfully(run, lambda status: run.close()):
+        with _ended_with_status(run, lambda status: run.close()):
             run.log_metrics(metrics)
 
 
@@ -206,10 +212,10 @@ def comparison_run(
     tags: Mapping[str, str],
     description: str = "Comparison of the modes: ratios and the report.",
 ) -> Iterator[Run]:
-    """Record a comparison of trainings as a run of its own, ended as `training_run` ends."""
+    """Record a comparison of trainings as a separate run, which ends like that of `training_run`."""
     with sigterm_raises():
         run = _new_run(store_or_warning(), name, description)
-        with _ending_truthfully(run, run.end):
+        with _ended_with_status(run, run.end):
             run.set_tags(tags)
             run.log_params(params)
             yield run
@@ -234,8 +240,8 @@ def _new_run(store: Store | None, name: str, description: str) -> Run:
 
 
 def _patiently(ask: Callable[[], T]) -> T:
-    """Wait for MLflow, where a run has not begun and nothing is held up."""
-    return patiently("MLflow", telling_if_unavailable()(ask), LAST_WAIT)
+    """Return the result of `ask`; wait while MLflow is unavailable. Only for calls before work starts."""
+    return patiently("MLflow", raise_unavailable()(ask), LAST_WAIT)
 
 
 def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
@@ -246,7 +252,7 @@ def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
     client.update_run(sink.run_id, status="RUNNING")
     run = Run(sink.run_id, sink, sink.stored_steps())
     run.set_tags(owner_tags())
-    run.flush()  # or it would be taken for the orphan of the process that began it
+    run.flush()  # else close_orphans would see the process that started the run as its owner
     close_orphans(client, experiment_id(store))
     return run
 
@@ -254,25 +260,25 @@ def _resumed(store: Store | None, run_id: str | None, mode: str) -> Run | None:
 def _existing(
     store: Store | None, run_id: str, mode: str, then: str = "a new run starts"
 ) -> MlflowSink | None:
-    """Return the sink of a run that the store still holds, else say that it is gone, and what follows."""
+    """Return the sink of a run; if the store no longer has it, return None and warn what happens `then`."""
     if store is None:
         return None
     experiment = experiment_id(store)
     client = open_client(store)
     found = active_run(client, run_id) or copy_of(client, experiment, run_id)
     if found is None:
-        log.warning("The run %s of %s is not in %s any more: %s.", run_id, mode, store.place, then)
+        log.warning("The run %s of %s is no longer in %s: %s.", run_id, mode, store.place, then)
         return None
     if found.data.tags.get("mode") != mode:
         raise MobiusError(
-            f"The run {run_id} is of mode {found.data.tags.get('mode')}, not {mode}: train {mode} again."
+            f"The run {run_id} is of mode {found.data.tags.get('mode')}, not {mode}. Train {mode} again."
         )
     return MlflowSink(client, found.info.run_id, experiment)
 
 
 @contextmanager
-def _ending_truthfully(run: Run, end: Callable[[str], None]) -> Iterator[None]:
-    """Call `end` with the run's final status; what could not be recorded fails the block, too."""
+def _ended_with_status(run: Run, end: Callable[[str], None]) -> Iterator[None]:
+    """Call `end` with the run's final status. Records that cannot be delivered fail the block, too."""
     try:
         yield
         run.flush()
@@ -280,6 +286,6 @@ def _ending_truthfully(run: Run, end: Callable[[str], None]) -> Iterator[None]:
         try:
             end("KILLED" if isinstance(error, KeyboardInterrupt | Terminated) else "FAILED")
         except MobiusError as lost:
-            log.error("%s", lost)  # beside the error that ends the block
+            log.error("%s", lost)  # the error that ended the block is raised
         raise
     end("FINISHED")

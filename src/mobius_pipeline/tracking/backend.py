@@ -1,4 +1,4 @@
-"""An MLflow client of a store, and its experiment."""
+"""Open an MLflow client of a store, and find or create the store's experiment."""
 
 import logging
 import os
@@ -10,20 +10,20 @@ from mobius_pipeline.tracking.settings import TRACKING_URI, Store
 
 
 def open_client(store: Store) -> Any:
-    """Open the store; the first time makes an embedded one (3 to 10 s).
+    """Return an MLflow client of the store; the first call creates an embedded store (3 to 10 s).
 
     Raises:
-        MobiusError: If the store is not MLflow's, or another version's.
+        MobiusError: If the store is not an MLflow store, or is from another version of MLflow.
         UnavailableError: If its server cannot be reached.
     """
     import mlflow
 
-    for name in ("mlflow.store.db.utils", "alembic"):  # forty lines about tables that nobody asked for
+    for name in ("mlflow.store.db.utils", "alembic"):  # they log forty lines about the creation of tables
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # Kedro's log is not a terminal
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # bars would fill the log
     store.prepare()
-    # create_external_model reads what is set here. MLflow writes it into the environment, too, where it would
-    # pass for the user's wish.
+    # create_external_model reads this setting. MLflow also writes it to the environment, where it would look
+    # like the user's own setting.
     wished = os.environ.get(TRACKING_URI)
     mlflow.set_tracking_uri(store.uri)
     if wished is None:
@@ -34,11 +34,11 @@ def open_client(store: Store) -> Any:
 
 
 def experiment_id(store: Store) -> str:
-    """Return the id of the store's experiment, created if it is missing, with what its page shows.
+    """Return the id of the store's experiment; create it, with the content of its page, if it is missing.
 
     Raises:
-        MobiusError: If the experiment was deleted, or is an embedded store's that keeps its artifacts
-            somewhere else or is another version's.
+        MobiusError: If the experiment was deleted, or an embedded store keeps its artifacts in another folder
+            or is from another version of MLflow.
     """
     client = open_client(store)
     found = client.get_experiment_by_name(store.name)
@@ -46,12 +46,12 @@ def experiment_id(store: Store) -> str:
         return _create(client, store)
     if found.lifecycle_stage != "active":
         raise MobiusError(
-            f"The MLflow experiment {store.name!r} in {store.place} was deleted. Restore it with "
-            f"`mlflow experiments restore -x {found.experiment_id}`, or name another in tracking.yml."
+            f"The MLflow experiment {store.name!r} in {store.place} was deleted. Restore it "
+            f"with `mlflow experiments restore -x {found.experiment_id}`, or name another in tracking.yml."
         )
     _refuse_moved(store, found.artifact_location)
     for key, value in experiment_tags().items():
-        if key not in found.tags:  # an experiment of an earlier version; what a user changed stays
+        if key not in found.tags:  # created by an earlier version; a user's changes are kept
             client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
@@ -69,18 +69,18 @@ def _create(client: Any, store: Store) -> str:
 
 
 def _refuse_moved(store: Store, location: str) -> None:
-    """Refuse an embedded store whose files lie elsewhere; a server's may lie anywhere."""
+    """Refuse an embedded store whose artifacts are in another folder; a server may keep them anywhere."""
     if store.artifact_location is None:
         return
-    # Versions before 0.3 wrote the path itself.
+    # Versions of this package before 0.3 stored a path instead of a URI.
     if location not in (store.artifact_location, str(store.artifacts)):
         raise MobiusError(
             f"The MLflow experiment {store.name!r} keeps its files in {location}, not in "
-            f"{store.artifacts}: the project was moved or copied. `mobius relocate`, in the project's "
-            "folder, has the runs name their files where they are now."
+            f"{store.artifacts}: the project was moved or copied. Run `mobius relocate` in the "
+            "project's folder to update the paths."
         )
 
 
 def page_of(pages: str, experiment: str, run_id: str) -> str:
-    """Return the address of a run in the UI whose first page is `pages`."""
+    """Return the address of a run in the UI at `pages`."""
     return f"{pages}/#/experiments/{experiment}/runs/{run_id}"

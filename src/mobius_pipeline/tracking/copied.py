@@ -1,4 +1,4 @@
-"""Runs that move to a server: copies of what was recorded before a team had one."""
+"""Copy the runs of a project's embedded store to a team's MLflow server."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,35 +13,35 @@ from mobius_pipeline.tracking.run import COPIED_FROM, FLUSH_ENTRIES, MAX_PARAMS
 from mobius_pipeline.tracking.search import artifacts_of, pages_of_runs
 from mobius_pipeline.tracking.server import ServerStore
 from mobius_pipeline.tracking.settings import Store, embedded_store, read_project, store_of
-from mobius_pipeline.tracking.sink import telling_if_unavailable
+from mobius_pipeline.tracking.sink import raise_unavailable
 
 T = TypeVar("T")
 
-SERVER_SECONDS = 10.0  # within which the server answers
+SERVER_SECONDS = 10.0  # to wait for the server's answer
 
-# A copy has its own name and its own process.
+# Tags that are not copied: `create_run` sets the name, and the process of a copy is another one.
 _OWN_TAGS = ("mlflow.runName", "process.host", "process.id", "process.born")
 
 
 def copy_project_runs(project: Path, uri: str | None) -> None:
-    """Copy the runs of a project's embedded store to the server at `uri`, or to the one that is configured.
+    """Copy the runs of a project's embedded store to the server at `uri`, or to the configured one.
 
     Raises:
-        MobiusError: If nothing was recorded, no server is named, it cannot be reached or refuses, or another
-            process copies.
+        MobiusError: If nothing was recorded, no server is named, it cannot be reached or refuses access, or
+            another process is copying these runs.
     """
     config = read_project(project)
     source = embedded_store(config, project)
     if not source.exists:
-        raise MobiusError(f"There is nothing to copy: there is no {source.place}.")
+        raise MobiusError(f"There is nothing to copy: {source.place} does not exist.")
     target = ServerStore(config.experiment, uri.rstrip("/")) if uri else store_of(config, project)
     if isinstance(target, EmbeddedStore):
         raise MobiusError(
             "Name the server: --to http://…, MLFLOW_TRACKING_URI, or tracking_uri in tracking.yml."
         )
-    ask = telling_if_unavailable()(lambda: experiment_id(target))
+    ask = raise_unavailable()(lambda: experiment_id(target))
     patiently(target.place, ask, SERVER_SECONDS)
-    # A second copy at the same time would take the first one's unfinished runs for those of a killed one.
+    # A second process would mistake the unfinished copies of the first for those of a killed one.
     with only_writer(source.folder / "copy.lock", "A copy of these runs"):
         for line in copy_runs(source, target):
             print(line, flush=True)
@@ -50,18 +50,18 @@ def copy_project_runs(project: Path, uri: str | None) -> None:
 def copy_runs(source: Store, target: Store) -> Iterator[str]:
     """Copy the ended runs of a project's experiment to the experiment of the same name in another store.
 
-    A run that was copied before is passed over; an unfinished copy is replaced. A copy has all steps of the
+    Runs that were copied before are skipped; unfinished copies are replaced. A copy has all steps of the
     metrics, the parameters, tags, data sets, artifacts and records of checkpoints, and an id of its own.
 
     Args:
-        source: Where the runs are.
-        target: Where they go.
+        source: The store to copy from.
+        target: The store to copy to.
 
     Yields:
-        A line about each run, when it is done.
+        A line about each run, once it is done.
 
     Raises:
-        MobiusError: If a store is not MLflow's, or another version's.
+        MobiusError: If a store is not an MLflow store, or is from another version of MLflow.
         UnavailableError: If a server cannot be reached.
     """
     ours, theirs = open_client(source), open_client(target)
@@ -69,7 +69,7 @@ def copy_runs(source: Store, target: Store) -> Iterator[str]:
     for run in sorted(pages_of_runs(ours, experiment), key=lambda run: run.info.start_time):
         name = f"{run.info.run_name} ({run.info.run_id[:8]})"
         if run.info.status not in ("FINISHED", "FAILED", "KILLED"):
-            yield f"{name}: {run.info.status}, left out"
+            yield f"{name}: skipped, its status is {run.info.status}"
         elif (before := _whole_copy(theirs, into, run.info.run_id)) is not None:
             yield f"{name}: was copied before, as {before[:8]}"
         else:
@@ -77,13 +77,13 @@ def copy_runs(source: Store, target: Store) -> Iterator[str]:
 
 
 def copy_of(client: Any, experiment: str, run_id: str) -> Any | None:
-    """The finished copy of a run, if the store holds one."""
+    """Return the finished copy of a run, if the store has one."""
     found = client.search_runs([experiment], f"tags.`{COPIED_FROM}` = '{run_id}'")
     return next((run for run in found if run.info.status != "RUNNING"), None)
 
 
 def _whole_copy(client: Any, experiment: str, run_id: str) -> str | None:
-    """The id of a finished copy; what a killed copy has left is deleted."""
+    """Return the id of the finished copy of a run; delete copies that a killed process left unfinished."""
     for run in client.search_runs([experiment], f"tags.`{COPIED_FROM}` = '{run_id}'"):
         if run.info.status != "RUNNING":
             return str(run.info.run_id)
@@ -92,7 +92,7 @@ def _whole_copy(client: Any, experiment: str, run_id: str) -> str | None:
 
 
 def _copy(ours: Any, theirs: Any, run: Any, experiment: str) -> str:
-    """Copy a run; its status comes last, so that a copy with one is whole."""
+    """Copy a run. Its status is set last, so a copy that has ended is complete."""
     tags = {key: value for key, value in run.data.tags.items() if key not in _OWN_TAGS}
     new = theirs.create_run(
         experiment, run.info.start_time, {**tags, COPIED_FROM: run.info.run_id}, run.info.run_name

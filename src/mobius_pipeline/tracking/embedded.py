@@ -1,4 +1,4 @@
-"""The embedded store: an experiment in SQLite, its files beside it."""
+"""The embedded store: an experiment in an SQLite file, with its artifacts beside it."""
 
 import logging
 import shlex
@@ -14,12 +14,12 @@ from mobius_pipeline.runtime.locks import in_turn
 
 log = logging.getLogger(__name__)
 
-HOST, PORT = "127.0.0.1", 5000  # where `mobius ui` serves, if nobody else does
+HOST, PORT = "127.0.0.1", 5000  # where `mobius ui` serves, if the port is free
 
 
 @dataclass(frozen=True)
 class EmbeddedStore:
-    """The experiment `name` in the SQLite file `file` of `folder` (absolute), its artifacts beside it."""
+    """The experiment `name` in the SQLite file `file` of `folder` (absolute), artifacts beside it."""
 
     name: str
     folder: Path
@@ -34,7 +34,7 @@ class EmbeddedStore:
 
     @property
     def place(self) -> str:
-        """How messages name the store."""
+        """The store's name in messages."""
         return str(self.database)
 
     @property
@@ -44,12 +44,12 @@ class EmbeddedStore:
 
     @property
     def artifacts(self) -> Path:
-        """The folder of every run's files."""
+        """The folder that holds the artifacts of all runs."""
         return self.folder / "artifacts"
 
     @property
     def artifact_location(self) -> str:
-        """Where a new experiment keeps its files."""
+        """The URI of the folder in which a new experiment keeps its artifacts."""
         return self.artifacts.as_uri()
 
     @property
@@ -59,14 +59,14 @@ class EmbeddedStore:
 
     @property
     def pages(self) -> str:
-        """The address of the UI, while `mobius ui` serves it on its usual port."""
+        """The address of the UI while `mobius ui` serves it on its default port."""
         return f"http://{HOST}:{PORT}"
 
     def prepare(self) -> None:
-        """Make the database if there is none (3 to 10 s).
+        """Create the database if there is none (3 to 10 s).
 
         Raises:
-            MobiusError: If it is another MLflow's.
+            MobiusError: If it is damaged or from another version of MLflow.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.database.exists():
@@ -75,27 +75,27 @@ class EmbeddedStore:
 
 
 def sqlite_uri(database: Path) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
+    """Return the URL of an SQLite file, whose path may have any characters."""
     from sqlalchemy.engine import URL
 
     return URL.create("sqlite", database=str(database)).render_as_string()
 
 
 def refuse_other_schema(store: EmbeddedStore) -> None:
-    """Refuse a database that this MLflow cannot work with, which MLflow reports as if it were down.
+    """Refuse a damaged database or one of another MLflow version, which MLflow reports as unavailable.
 
     Raises:
-        MobiusError: With the command that upgrades it, or what to install.
+        MobiusError: With the command that upgrades it, or the version to install.
     """
     try:
         with closing(sqlite3.connect(f"{store.database.as_uri()}?mode=ro", uri=True)) as database:
             found = [version for (version,) in database.execute("SELECT version_num FROM alembic_version")]
-    except sqlite3.OperationalError:  # locked, or without tables: MLflow's to wait for, or to make
+    except sqlite3.OperationalError:  # locked, or without tables: MLflow waits, or creates them
         return
     except sqlite3.DatabaseError as error:
         raise MobiusError(
-            f"{store.database} is not a whole SQLite database ({error}). Put a backup in its place, or "
-            "remove it: a new one records later runs; trainings and their checkpoints do not depend on it."
+            f"{store.database} is not a valid SQLite database ({error}). Restore a backup, or remove it: a "
+            "new one is created for later runs. Trainings and their checkpoints do not depend on it."
         ) from error
     newest, known = _schemas()
     if found == [newest] or not found:
@@ -105,18 +105,18 @@ def refuse_other_schema(store: EmbeddedStore) -> None:
     here = f"MLflow than {mlflow.__version__} (schema {found[0]}, expected {newest})"
     if found[0] in known:
         raise MobiusError(
-            f"{store.database} is of an earlier {here}. Copy the file, then run: "
+            f"{store.database} was written by an earlier {here}. Back it up, then run: "
             f"mlflow db upgrade {shlex.quote(store.uri)}"
         )
     raise MobiusError(
-        f"{store.database} is of a later {here}. Install the MLflow that wrote it, or name another folder in "
-        "conf/base/tracking.yml."
+        f"{store.database} was written by a later {here}. Install the version of MLflow that wrote it, or "
+        "name another folder in conf/base/tracking.yml."
     )
 
 
 @cache
 def _schemas() -> tuple[str, frozenset[str]]:
-    """The newest schema of a database that this MLflow knows, and all of them."""
+    """Return the newest database schema that this MLflow knows, and all that it knows."""
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
@@ -127,12 +127,12 @@ def _schemas() -> tuple[str, frozenset[str]]:
 
 
 def _create(store: EmbeddedStore) -> None:
-    """Make the database beside its place: MLflow cannot go on with one that is half made."""
+    """Create the database under a temporary name, then rename it: MLflow cannot use a half-created one."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with in_turn(store.database.with_suffix(".lock")):
-        if store.database.exists():  # by another run
+        if store.database.exists():  # another run has created it
             return
-        log.info("Creating MLflow's database %s (some seconds, once).", store.database)
+        log.info("Creating MLflow's database %s (once, takes some seconds).", store.database)
         with whole_file(store.database) as partial:
             SqlAlchemyStore(sqlite_uri(partial), store.artifacts.as_uri()).engine.dispose()

@@ -1,23 +1,23 @@
-"""What git says of the project, asked of the `git` command; nothing where there is none."""
+"""Read the commit and the changes of a project through the `git` command, where there is one."""
 
 import subprocess
 from pathlib import Path
 
-_WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")
+_WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")  # paths that runs write
 
 
 def commit(folder: Path) -> str | None:
-    """The commit that `folder` is at; None outside of git."""
+    """Return the commit that is checked out in `folder`; None outside of a git repository."""
     return _git(folder, "rev-parse", "HEAD")
 
 
 def has_changes(folder: Path) -> bool:
-    """Whether tracked files differ from the commit, but for what runs write: `data` and `dvc.lock`."""
+    """Return whether tracked files differ from the commit, not counting `data` and `dvc.lock`."""
     return bool(_git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN))
 
 
 def describe(folder: Path) -> str:
-    """The commit that `folder` is at, with `-dirty` where `has_changes`; "" outside of git."""
+    """Return the commit of `folder`, with `-dirty` appended if `has_changes`; "" outside of a repository."""
     revision = _git(folder, "describe", "--always", "--abbrev=40") or ""
     return f"{revision}-dirty" if revision and has_changes(folder) else revision
 

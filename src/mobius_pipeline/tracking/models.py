@@ -1,4 +1,4 @@
-"""Models that runs leave: logged with their run, and the registry that names their versions."""
+"""Log models with their runs, and open MLflow's model registry."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,41 +13,39 @@ from mobius_pipeline.tracking.copied import copy_of
 from mobius_pipeline.tracking.outbox import UnavailableError
 from mobius_pipeline.tracking.search import active_run
 from mobius_pipeline.tracking.settings import Store
-from mobius_pipeline.tracking.sink import telling_if_unavailable
+from mobius_pipeline.tracking.sink import raise_unavailable
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def registry() -> Iterator[Any]:
-    """MLflow's client of the model registry.
+    """Yield MLflow's client of the model registry.
 
     Raises:
-        MobiusError: If no project is configured, or MLflow cannot be reached or refuses within the block.
+        MobiusError: If no project is configured, or MLflow is unavailable or refuses access in the block.
     """
     store = _store()
     try:
-        with telling_if_unavailable():
+        with raise_unavailable():
             yield open_client(store)
     except UnavailableError as error:
         raise MobiusError(
-            f"{store.place} cannot be reached, or refuses ({error}). Give the same command again later: what "
-            "is registered by then is not registered twice."
+            f"{store.place} cannot be reached, or refuses access ({error}). Run the same command again "
+            "later: nothing is registered twice."
         ) from error
 
 
 def log_model(folder: Path, name: str, run_id: str, mode: str, tags: Mapping[str, str]) -> Any:
-    """Log a folder in MLflow's format as a model of the run of its training; return the logged model.
+    """Log a folder in MLflow's format as a model of its training's run; return the logged model.
 
-    Where the store has lost the run, the model has none, with a warning.
+    If the store has lost the run, the model is logged without one, with a warning.
     """
     store = _store()
     client, experiment = open_client(store), experiment_id(store)
     run = active_run(client, run_id) or copy_of(client, experiment, run_id)
     if run is None:
-        log.warning(
-            "The run %s of %s is not in %s any more: its model has no run.", run_id, mode, store.place
-        )
+        log.warning("The run %s of %s is no longer in %s: its model has no run.", run_id, mode, store.place)
     source = None if run is None else run.info.run_id
     model = client.create_logged_model(experiment, name, source, dict(tags), model_type=mode)
     client.log_model_artifacts(model.model_id, str(folder))
@@ -58,6 +56,6 @@ def _store() -> Store:
     store = configured_store()
     if store is None:
         raise MobiusError(
-            "No project is configured (mobius_pipeline.tracking.api.configure): there is no registry."
+            "No project is configured: there is no registry. Call mobius_pipeline.tracking.api.configure."
         )
     return store

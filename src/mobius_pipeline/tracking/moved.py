@@ -1,4 +1,4 @@
-"""Runs of a project that was moved or copied: MLflow keeps the absolute place of their files."""
+"""Update the artifact paths of a moved or copied project: MLflow stores them as absolute paths."""
 
 import sqlite3
 from contextlib import closing
@@ -18,13 +18,13 @@ _PLACES = (
 
 
 def relocate(store: EmbeddedStore) -> int:
-    """Have every run of the store name its files below the store's own folder, in one transaction.
+    """Point all runs of the store to its own artifact folder, in one transaction.
 
     Returns:
-        How many runs named another place.
+        The number of runs that pointed to another folder.
 
     Raises:
-        MobiusError: If the database is another version's or cannot be written.
+        MobiusError: If the database is damaged, from another version of MLflow, or cannot be written.
     """
     refuse_other_schema(store)
     new = store.artifact_location
@@ -38,14 +38,14 @@ def relocate(store: EmbeddedStore) -> int:
             after = database.execute("SELECT artifact_uri FROM runs").fetchall()
     except sqlite3.OperationalError as error:
         raise MobiusError(
-            f"{store.database} cannot be written ({error}). End what records in it, and give the same "
-            "command again. Nothing was changed."
+            f"{store.database} cannot be written ({error}). Stop the processes that record in it, and run "
+            "the same command again. Nothing was changed."
         ) from error
     return sum(one != other for one, other in zip(before, after, strict=True))
 
 
 def _is_a_store(place: str, store: EmbeddedStore) -> bool:
-    """Whether a place is the artifacts folder of a project elsewhere; earlier versions wrote it as a path."""
+    """Return whether `place`, a URI or in earlier versions a path, is another project's artifact folder."""
     address = urlsplit(place)
     is_local = address.scheme in ("", "file") and not address.netloc
     return (

@@ -1,4 +1,4 @@
-"""Records on their way: sent in order by a thread of their own, and kept while nobody takes them."""
+"""Background delivery of records: in order, and kept while the receiver is unavailable."""
 
 import logging
 import threading
@@ -13,40 +13,40 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# How to answer an MLflow server that refuses.
+# What to do if an MLflow server refuses access, for messages.
 LOG_IN = (
     "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN), or name an entry "
     "of conf/local/credentials.yml as `credentials` in conf/local/tracking.yml"
 )
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s between tries; each is twice the one before
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s between attempts; each pause is twice the previous one
 
 
 class UnavailableError(Exception):
-    """The receiver cannot take a record now; later it may."""
+    """The receiver cannot accept a record now, but may later."""
 
 
 class RefusedError(UnavailableError):
-    """The receiver takes nothing from this user: there is nothing to wait for before work has begun."""
+    """The receiver denies access to this user: before work starts, waiting is pointless."""
 
 
 def patiently(receiver: str, ask: Callable[[], T], seconds: float) -> T:
-    """Return what `ask` does, tried again for `seconds`: for what must be known before work begins.
+    """Return the result of `ask`, retrying for `seconds`. For calls that must succeed before work starts.
 
     Raises:
-        MobiusError: If `receiver` cannot be reached until then, or refuses this user.
+        MobiusError: If `receiver` stays unavailable, or denies access.
     """
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE
     while True:
         try:
             return ask()
         except RefusedError as error:
-            raise MobiusError(f"{receiver} refuses: {error}. Nothing was begun.") from error
+            raise MobiusError(f"{receiver} refuses access: {error}. Nothing was started.") from error
         except UnavailableError as error:
             left = deadline - time.monotonic()
             if left < 0:
                 raise MobiusError(
-                    f"{receiver} cannot be reached ({error}), tried for {seconds:.0f} s. Nothing was begun: "
-                    "see what holds it, and give the same command again."
+                    f"{receiver} cannot be reached ({error}), tried for {seconds:.0f} s. Nothing was "
+                    "started. Check the server or the lock on its database, and run the same command again."
                 ) from error
             log.warning("%s cannot be reached (%s): waiting for it, %.0f s more.", receiver, error, left)
             time.sleep(min(pause, max(left, 0.0)))
@@ -54,32 +54,32 @@ def patiently(receiver: str, ask: Callable[[], T], seconds: float) -> T:
 
 
 class Delivery:
-    """Sends records one after the other, without holding up whoever makes them.
+    """Sends records one after the other from a background thread, so that callers do not wait.
 
-    A record that the receiver cannot take now is tried again, and those after it wait. Any other error of a
-    record is raised at the next call here, and the record is dropped.
+    A record that the receiver cannot accept now is retried, and later records wait. Any other error of a
+    record is raised by the next call of a method, and the record is dropped.
     """
 
     def __init__(self, receiver: str) -> None:
-        """Deliver to `receiver`, as messages name it."""
+        """Deliver to `receiver`, its name in messages."""
         self._receiver = receiver
         self._waiting: deque[tuple[str, int, Callable[[], None]]] = deque()
         self._changed = threading.Condition()
         self._error: Exception | None = None
-        self._why = ""  # the receiver did not take the record that waits
+        self._why = ""  # the reason why the receiver did not accept the waiting record
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=f"deliver to {receiver}", daemon=True)
         self._thread.start()
 
     def put(self, kind: str, count: int, send: Callable[[], None]) -> None:
-        """Have `send` called; it delivers `count` records of a `kind`."""
+        """Queue a call of `send`, which delivers `count` records of a `kind`."""
         self._raise()
         with self._changed:
             self._waiting.append((kind, count, send))
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until everything is delivered, for at most `seconds`; return whether it is."""
+        """Wait until everything is delivered, for at most `seconds`; return whether it was."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting or self._error, seconds)
         self._raise()
@@ -89,7 +89,7 @@ class Delivery:
         """Wait for at most `seconds`, then stop.
 
         Raises:
-            MobiusError: With what is not delivered by then, and why.
+            MobiusError: If records are left, with their number and the reason.
         """
         try:
             self.wait(seconds)
@@ -99,9 +99,9 @@ class Delivery:
                 self._changed.notify_all()
         if lost := self._lost():
             raise MobiusError(
-                f"{self._receiver} could not be reached to the end ({self._why}). Not recorded: {lost}. Make "
-                "room, or see what holds it, and give the same command again: what was finished before is "
-                "kept."
+                f"{self._receiver} could not be reached until the end ({self._why}). Not recorded: {lost}. "
+                "Make room on the disk, or check the server or the lock on its database, and run the same "
+                "command again. What was finished before is kept."
             )
 
     def _lost(self) -> str:
@@ -137,19 +137,19 @@ class Delivery:
             self._why = str(error)
             if pause == FIRST_PAUSE:
                 log.warning(
-                    "%s cannot be reached (%s). Work goes on; records are kept and tried again.",
+                    "%s cannot be reached (%s). Work continues; records are kept and retried.",
                     self._receiver,
                     error,
                 )
             return False
-        except Exception as error:  # raised where the next record is made
+        except Exception as error:  # raised by the next call
             self._error = error
         else:
             if pause > FIRST_PAUSE:
-                log.warning("%s can be reached again; what was kept is delivered.", self._receiver)
+                log.warning("%s can be reached again; the kept records are delivered.", self._receiver)
         return True
 
     def _rest(self, pause: float) -> bool:
-        """Rest between two tries; return whether there is no further one."""
+        """Wait between two attempts; return whether delivery was closed meanwhile."""
         with self._changed:
             return self._changed.wait_for(lambda: self._closed, pause)

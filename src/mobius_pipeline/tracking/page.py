@@ -1,20 +1,20 @@
-"""How the experiment's page looks: the text above its runs, and a saved view of columns and charts."""
+"""Content of the experiment's page in MLflow: its description, and a saved view of columns and charts."""
 
 import json
 import time
 from collections.abc import Mapping
 from typing import Any
 
-NOTE = "mlflow.note.content"  # the tag that the pages show as a description, in Markdown
-VIEW = "serial-and-parallel"  # `?viewStateShareKey=` of the page's address opens it
-_VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"  # where MLflow's pages keep the views under "Views"
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description, in Markdown
+VIEW = "serial-and-parallel"  # the view's key: `?viewStateShareKey=` in the page's address opens it
+_VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"  # where MLflow stores the views of its menu "Views"
 _NOTE = (
-    "**serial** and **parallel** are two ways to make a text-to-video model of a text-to-image model, from "
-    "the same start, data and draws. The columns show memory, time and held-out loss of both, the chart view "
-    "overlays their curves. **comparison** holds the report, **plan** what was predicted without training."
+    "**serial** and **parallel** are two ways to make a text-to-video model from a text-to-image model, "
+    "from the same start, data and draws. The columns show memory, time and held-out loss of both, the chart "
+    "view overlays their curves. **comparison** holds the report, **plan** the prediction without training."
 )
 _METRICS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "quality/prompt_match")
-# px; all metrics fit beside the panel that MLflow opens in a browser that has not been there, 1600 px wide
+# px; in a window of 1600 px, all metrics fit beside the panel that MLflow opens at the first visit
 _WIDTHS = {"attributes.`Run Name`": 120, "runDateAndNestInfo": 100}
 _METRIC_WIDTH = 126
 _BARS = {
@@ -26,14 +26,14 @@ _LINES = {"Learning": ("heldout_loss", "loss")}
 
 
 def experiment_tags() -> dict[str, str]:
-    """What the experiment says of itself, and the view that `mobius ui` opens, as tags of the experiment."""
+    """Return the experiment's description, and the view that `mobius ui` opens, as tags of the experiment."""
     now = time.time_ns() // 1_000_000
     view = {"name": "Serial and parallel", "createdAt": now, "updatedAt": now, "state": json.dumps(_state())}
     return {NOTE: _NOTE, _VIEW_TAG: json.dumps(view)}
 
 
 def _state() -> dict[str, Any]:
-    """The part of the page's state that differs from its defaults; the page fills in the rest."""
+    """Return the part of the page's state that differs from its defaults; the page fills in the rest."""
     metrics = [f"metrics.`{key}`" for key in _METRICS]
     order = ["attributes.`Run Name`", "runDateAndNestInfo", *metrics, "attributes.`Description`"]
     return {
@@ -49,7 +49,7 @@ def _state() -> dict[str, Any]:
             )
         ],
         "compareRunSections": [_section(name) for name in _BARS],
-        "isAccordionReordered": True,  # or the sections would be sorted by name
+        "isAccordionReordered": True,  # else the sections are sorted by name
     }
 
 

@@ -1,4 +1,4 @@
-"""Where what outlasts a run belongs: DVC runs queued experiments in a copy of the project that it removes."""
+"""The project that keeps the runs: DVC runs queued experiments in a copy, which it removes."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 QUEUED = Path(".dvc/tmp/exps")
 
 
-def home(project: Path) -> Path:
-    """The project itself, or, of a queued experiment's copy, the one that it was copied from (`DVC_ROOT`)."""
+def project_root(project: Path) -> Path:
+    """Return the project, or the original (`DVC_ROOT`) if it is the copy of a queued experiment."""
     root = Path(os.environ.get("DVC_ROOT", project)).resolve()
     return root if project.resolve().is_relative_to(root / QUEUED) else project

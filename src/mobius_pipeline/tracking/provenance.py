@@ -1,4 +1,4 @@
-"""What a run came from: the command, the code, the data, the user."""
+"""Tags with the provenance of a run: the command, the code, the data, the user."""
 
 import getpass
 import os
@@ -12,9 +12,9 @@ from mobius_pipeline.tracking.git import commit, has_changes
 
 
 def source_tags() -> dict[str, str]:
-    """The command that runs, without secrets and its program's folder, and who gave it, in MLflow's terms.
+    """Return the command, without secrets and its program's folder, the user, and this package's version.
 
-    And this package's version, all that tells of the code where there is no git repository.
+    Without a git repository, the version is all that identifies the code.
     """
     tags = {
         "mlflow.source.name": command_line(sys.argv),
@@ -23,15 +23,15 @@ def source_tags() -> dict[str, str]:
     }
     try:
         return {**tags, "mlflow.user": getpass.getuser()}
-    except (KeyError, OSError):  # a container's number without a name
+    except (KeyError, OSError):  # a container's user id that has no name
         return tags
 
 
 def project_tags(folder: Path) -> dict[str, str]:
-    """Name what a run of the project in `folder` came from, as far as it is there.
+    """Return the provenance of a run of the project in `folder`, as far as it is available.
 
-    The commit and whether tracked files differ; DVC's experiment, and the hash of its record of the data;
-    the hash of the installed packages' lock file.
+    The commit and whether tracked files differ from it, DVC's experiment, and the hashes of `dvc.lock` and
+    `requirements.lock`.
     """
     tags = {**dvc_tags(folder), **_digest(folder / "requirements.lock")}
     revision = commit(folder)
@@ -41,7 +41,7 @@ def project_tags(folder: Path) -> dict[str, str]:
 
 
 def dvc_tags(folder: Path) -> dict[str, str]:
-    """DVC's experiment that runs in `folder`, if one does, and the hash of its record of the data."""
+    """Return the DVC experiment that runs in `folder`, if any, and the hash of `dvc.lock`."""
     words = {"experiment": "DVC_EXP_NAME", "revision": "DVC_EXP_BASELINE_REV"}
     tags = {f"dvc.{word}": os.environ[key] for word, key in words.items() if os.environ.get(key)}
     return {**tags, **_digest(folder / "dvc.lock")}

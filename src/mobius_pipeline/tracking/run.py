@@ -1,4 +1,4 @@
-"""What a run records, and by which rules; where it goes is the sink's business (`tracking` has MLflow's)."""
+"""A run: metrics, parameters and files, validated here and written by a `Sink` (see `tracking.sink`)."""
 
 import json
 import logging
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 FLUSH_ENTRIES = 1000  # MLflow's largest batch of metrics; writing it takes 0.1-0.2 s on SQLite
 FLUSH_SECONDS = 10.0  # so that the UI follows a running training
-LAST_WAIT = 60.0  # s at the end of a run, if its records cannot be delivered
+LAST_WAIT = 60.0  # s to wait for MLflow before a run starts, in `flush`, and at the end
 MAX_PARAMS = 100  # MLflow's largest batch of parameters
-MAX_PARAM_LENGTH = 6000  # characters; MLflow would cut longer values without a word
-COPIED_FROM = "copied.from"  # the tag of a copy that holds the id of the run that was copied
+MAX_PARAM_LENGTH = 6000  # characters; MLflow would silently cut longer values
+COPIED_FROM = "copied.from"  # the tag of a copy with the id of the original run
 MODES = ("serial", "parallel", "sum")
 
 
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 class Input(NamedTuple):
-    """What a run reads: its digest, where it lies, what for, and what is known of it, as JSON takes it."""
+    """A data set that a run reads: digest, source, purpose, and a profile that can be written as JSON."""
 
     digest: str
     source: str = ""
@@ -46,9 +46,9 @@ class Input(NamedTuple):
 
 
 class Sink:
-    """Where a run's records go; this one keeps nothing.
+    """Receiver of a run's records; this base class discards them.
 
-    A method may raise `UnavailableError`: then it is called again later.
+    A method may raise `UnavailableError`: it is then called again later.
     """
 
     def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
@@ -58,23 +58,23 @@ class Sink:
         """Copy a file, or the content of a folder, below `folder` of the run's artifacts."""
 
     def image(self, image: Any, key: str, step: int) -> None:
-        """Store an image of a step."""
+        """Store an image for a step."""
 
     def checkpoint(self, name: str, step: int, folder: Path, metrics: list[Entry]) -> None:
-        """Record the checkpoint that lies in `folder`, without a copy."""
+        """Record the checkpoint in `folder`, without copying it."""
 
     def dataset(self, name: str, read: Input) -> None:
         """Record a data set that the run reads."""
 
     def describe(self, text: str) -> None:
-        """Set what the run's page says of it, in Markdown."""
+        """Set the description on the run's page, in Markdown."""
 
     def stored_params(self) -> dict[str, str]:
-        """Return the parameters that the run already holds."""
+        """Return the parameters that the run already has."""
         return {}
 
     def stored_steps(self, keys: Collection[str] | None = None) -> dict[str, set[int]]:
-        """Return the steps that the run already holds of the metrics `keys`; of all of them by default."""
+        """Return the steps that the run already has of the metrics `keys`, by default of all."""
         return {}
 
     def stored_files(self, folder: str) -> set[str]:
@@ -86,13 +86,13 @@ class Sink:
 
 
 class Run:
-    """A run that takes metrics, parameters and files. They are delivered in the background: end or close it.
+    """A run that records metrics, parameters and files, and delivers them in the background. End or close it.
 
-    A key carries no mode (`loss`, not `serial.loss`): MLflow compares runs by equal keys. Not thread-safe.
+    Keys do not contain the mode (`loss`, not `serial.loss`): MLflow compares equal keys. Not thread-safe.
     """
 
     def __init__(self, run_id: str, sink: Sink, stored: Mapping[str, set[int]] | None = None) -> None:
-        """Record into `sink`; the steps in `stored`, of a resumed run, are there and come by again."""
+        """Record into `sink`; steps in `stored`, which a resumed run already has, are not recorded again."""
         self.id = run_id
         self._sink = sink
         self._delivery = Delivery("MLflow")
@@ -103,13 +103,13 @@ class Run:
         self._flushed = time.monotonic()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record values at a step; outside of steps (`None`) they belong to the run as a whole.
+        """Record values at a step; with `None` they belong to the run as a whole.
 
-        A value may be a number or anything that `float` takes; a tensor on a GPU is waited for. Values that
-        are not finite become the tag `nonfinite.<key>` and a warning: MLflow would store inf as 1.8e308.
+        A value is anything that `float` accepts; reading a tensor on a GPU waits for its computation. A value
+        that is not finite becomes the tag `nonfinite.<key>`: MLflow would store inf as 1.8e308.
 
         Raises:
-            MobiusError: If MLflow refuses a key, or a key carries the mode.
+            MobiusError: If MLflow does not accept a key, or a key contains the mode.
         """
         timestamp = time.time_ns() // 1_000_000
         for key, value in metrics.items():
@@ -125,16 +125,16 @@ class Run:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record a nested mapping, its keys joined with dots.
 
-        MLflow never changes a parameter. Where this run holds another value already (a later evaluation with
-        other settings), the new one becomes the tag `param.<key>`, with a warning.
+        MLflow cannot change a parameter. If the run already has another value (a later evaluation with other
+        settings), the new value becomes the tag `param.<key>`, with a warning.
         """
-        self.flush()  # what the run holds is read next
+        self.flush()  # so that stored_params sees earlier parameters
         new = {key: _cut(key, _text(value)) for key, value in flatten(params)}
         stored = patiently("MLflow", self._sink.stored_params, LAST_WAIT)
         changed = {f"param.{key}": value for key, value in new.items() if stored.get(key, value) != value}
         if changed:
             log.warning(
-                "Run %s keeps its first parameters; what changed is in the tags %s.",
+                "Run %s keeps its first parameters; changed values are in the tags %s.",
                 self.id,
                 list(changed),
             )
@@ -145,24 +145,24 @@ class Run:
         self.set_tags(changed)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags, in place of those of the same names."""
+        """Set tags; existing tags of the same names are replaced."""
         if tags:
             texts = {key: redacted(str(value)) for key, value in tags.items()}
             self._delivery.put("tag", len(texts), partial(self._sink.batch, [], {}, texts))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Copy a file, or a folder's content, to `folder` of the run's artifacts, and wait for that.
+        """Copy a file, or a folder's content, to `folder` of the run's artifacts, and wait for it.
 
         Raises:
-            MobiusError: If there is nothing at `path`.
+            MobiusError: If `path` does not exist.
         """
         if not path.exists():
-            raise MobiusError(f"There is nothing at {path} to keep with the run {self.id}.")
+            raise MobiusError(f"{path} does not exist: the run {self.id} cannot record it.")
         self._delivery.put("artifact", 1, partial(self._sink.artifact, path, folder))
         self.flush()
 
     def log_image(self, image: Any, key: str, step: int = 0) -> None:
-        """Record a picture: a path, a PIL image, or an array (height, width, channels), uint8 or 0..1."""
+        """Record an image: a path, a PIL image, or an array (height, width, channels), uint8 or 0..1."""
         if isinstance(image, str | Path):
             from PIL import Image
 
@@ -170,29 +170,29 @@ class Run:
         self._delivery.put("image", 1, partial(self._sink.image, image, key, step))
 
     def stored_steps(self, key: str) -> set[int]:
-        """Return the steps of a metric that the run holds from before this process."""
+        """Return the steps of a metric that a resumed run had before this process."""
         return self._stored.get(key, set())
 
     def refill(self, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-        """Record what the run lacks of metrics whose steps and values were kept elsewhere.
+        """Record the steps that the run lacks of metrics, from values that were kept elsewhere.
 
-        A process that was killed, or that MLflow took nothing from, leaves steps out.
+        Steps are missing if a process was killed, or if MLflow was unavailable until its end.
         """
         self._send()
         count = sum(len(rows) for rows in history.values())
         self._delivery.put("kept metric value", count, partial(self._refill, history))
 
     def log_videos(self, folder: Path, step: int) -> None:
-        """Record the videos in `folder`, which must stay until they are delivered, as of a step."""
+        """Record the videos in `folder` for a step; the folder must exist until they are delivered."""
         self._delivery.put("video folder", 1, partial(self._sink.artifact, folder, videos_of(step)))
 
     def refill_videos(self, folders: Mapping[int, Path]) -> None:
-        """Record the videos that the run lacks of steps, from where they were kept; say which are lost."""
+        """Record kept videos of steps for which the run has none; warn of those that are lost."""
         send = partial(refill_videos, self._sink, self.id, folders)
         self._delivery.put("kept video folder", len(folders), send)
 
     def log_system(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record a sample of the machine's load; may be called from another thread."""
+        """Record a sample of the machine's load. May be called from another thread."""
         timestamp = time.time_ns() // 1_000_000
         entries = [Entry(f"system/{key}", float(value), timestamp, step) for key, value in metrics.items()]
         self._delivery.put("system metric", len(entries), partial(self._sink.batch, entries, {}, {}))
@@ -208,7 +208,7 @@ class Run:
         self._delivery.put("checkpoint", 1, send)
 
     def log_dataset(self, name: str, read: Input) -> None:
-        """Record the data set `name`; its whole digest is the tag `data.<name>`."""
+        """Record the data set `name`; the tag `data.<name>` holds its full digest."""
         shown = read._replace(source=redacted(read.source))
         self._delivery.put("data set", 1, partial(self._sink.dataset, name, shown))
         self.set_tags({f"data.{name}": read.digest})
@@ -218,25 +218,25 @@ class Run:
         self._delivery.put("description", 1, partial(self._sink.describe, redacted(text)))
 
     def flush(self) -> None:
-        """Wait until everything is delivered, or for a minute: then it stays on its way."""
+        """Wait until everything is delivered, for at most a minute; the rest is delivered later."""
         self._send()
         self._delivery.wait(LAST_WAIT)
 
     def end(self, status: str) -> None:
-        """Deliver what is left and set the status.
+        """Deliver the remaining records and set the status.
 
         Raises:
-            MobiusError: With what could not be delivered.
+            MobiusError: If records could not be delivered; it lists them.
         """
         self._send()
         self._delivery.put("final status", 1, partial(self._sink.end, status))
         self.close()
 
     def close(self) -> None:
-        """Deliver what is left; the status stays as it is.
+        """Deliver the remaining records; the status does not change.
 
         Raises:
-            MobiusError: With what could not be delivered.
+            MobiusError: If records could not be delivered; it lists them.
         """
         self._send()
         self._delivery.close(LAST_WAIT)
@@ -269,11 +269,11 @@ class Run:
             return
         if not re.fullmatch(r"[\w\-. :/]{1,250}", key):
             raise MobiusError(
-                f"MLflow takes no metric named {key!r}. Use letters, digits, _ - . : / and spaces."
+                f"MLflow accepts no metric named {key!r}. Use letters, digits, _ - . : / and spaces."
             )
         if set(re.split(r"[./]", key)) & set(MODES):
             raise MobiusError(
-                f"The metric {key!r} carries its mode, so runs could not be compared. Leave the mode out."
+                f"The metric {key!r} contains the mode, so runs could not be compared. Leave the mode out."
             )
         self._keys.add(key)
 

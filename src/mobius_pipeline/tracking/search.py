@@ -1,4 +1,4 @@
-"""Finding trainings that were recorded before, by what a user calls them."""
+"""Find recorded trainings by their names or by an MLflow search."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,17 +14,20 @@ log = logging.getLogger(__name__)
 
 
 def chosen_runs(client: Any, experiment: str, names: Sequence[str] | None, filter: str | None) -> list[Any]:
-    """The finished trainings of an experiment that are named, or that an MLflow search finds.
+    """Return the finished trainings of an experiment that are named, or that an MLflow search finds.
 
     Args:
-        client: Of MLflow.
+        client: An MLflow client.
         experiment: The experiment's id.
-        names: Run ids, how they begin, or names of DVC experiments (all trainings of one); in their order.
-        filter: A search in MLflow's syntax, where nothing is named; serial first, then in order of time.
+        names: Run ids, first characters of run ids, or names of DVC experiments, each for all its trainings.
+        filter: A search in MLflow's syntax, used if `names` is None.
+
+    Returns:
+        The runs in the order of `names`; within a DVC experiment or a search by mode, then by time.
 
     Raises:
-        MobiusError: If a name fits no finished training or the beginnings of several, or MLflow cannot read
-            the filter.
+        MobiusError: If a name matches no finished training or several run ids, or MLflow cannot read the
+            filter.
     """
     if names is None:
         return sorted(_search(client, experiment, filter or ""), key=_by_mode_and_time)
@@ -47,7 +50,7 @@ def _search(client: Any, experiment: str, filter: str) -> list[Any]:
 
 
 def pages_of_runs(client: Any, experiment: str, filter: str = "") -> Iterator[Any]:
-    """All runs of an experiment that a search finds, asked for in pages."""
+    """Yield all runs of an experiment that a search finds, fetched in pages."""
     token = None
     while True:
         page = client.search_runs([experiment], filter, page_token=token)
@@ -68,7 +71,7 @@ def _named(name: str, trainings: Sequence[Any]) -> list[Any]:
         return of_experiment
     if len(begins) == 1:
         return begins
-    many = f" ({len(begins)} begin so: write more of it)" if begins else ""
+    many = f" ({len(begins)} run ids begin with it: give more characters)" if begins else ""
     raise MobiusError(
         f"compare.runs: {name!r} is neither one finished training nor a DVC experiment{many}. `make ui` "
         "shows the runs; a run's id is in its page's address."
@@ -76,12 +79,12 @@ def _named(name: str, trainings: Sequence[Any]) -> list[Any]:
 
 
 def _ids(run: Any) -> list[str]:
-    """A run's id and, of a copy, that of the run that was copied."""
+    """Return a run's id and, for a copy, that of the original run."""
     return [run.info.run_id, run.data.tags.get(COPIED_FROM, run.info.run_id)]
 
 
 def artifacts_of(client: Any, run: Any) -> Path:
-    """The folder of a run's artifacts; a server's are downloaded, and removed when this process ends."""
+    """Return the folder of a run's artifacts; a server's are downloaded, and removed at the end."""
     if run.info.artifact_uri.startswith(("file:", "/")):
         return Path(client.download_artifacts(run.info.run_id, ""))
     folder = Path(_downloads().name) / run.info.run_id
@@ -95,7 +98,7 @@ def _downloads() -> TemporaryDirectory[str]:
 
 
 def active_run(client: Any, run_id: str) -> Any | None:
-    """The run, unless the store has lost it or it was deleted."""
+    """Return a run, or None if the store has lost it or it was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:

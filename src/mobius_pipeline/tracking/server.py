@@ -1,4 +1,4 @@
-"""A team's store: an MLflow server, asked over HTTP."""
+"""A team's store: an MLflow server, reached over HTTP."""
 
 import os
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.redaction import redacted
 from mobius_pipeline.tracking.outbox import LOG_IN, RefusedError, UnavailableError
 
-LEAST_VERSION = 3  # the first that knows logged models, which checkpoints are recorded as
-# MLflow would try a request for minutes. Here whoever asks waits or goes on, and asks again.
+LEAST_VERSION = 3  # first major version of MLflow with logged models, which record checkpoints
+# MLflow would retry a request for minutes. Here the callers wait or continue, and retry.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
@@ -22,27 +22,27 @@ class ServerStore:
     system_metrics_every: float | None = None
     registry_uri: str | None = None
 
-    artifact_location = None  # the server's own
+    artifact_location = None  # the server chooses it
     exists = True
 
     @property
     def place(self) -> str:
-        """How messages name the store."""
+        """The store's name in messages."""
         return redacted(self.uri)
 
     @property
     def pages(self) -> str:
-        """The address of the UI, without who logs in."""
+        """The address of the UI, without credentials."""
         scheme, _, rest = self.uri.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
     def prepare(self) -> None:
-        """See that an MLflow server answers; one that did is not asked again.
+        """Check that an MLflow server answers; one that has answered is not asked again.
 
         Raises:
             MobiusError: If something else answers, or its MLflow is too old.
             UnavailableError: If nothing answers now.
-            RefusedError: If the server does not know who asks.
+            RefusedError: If the server denies access.
         """
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
@@ -68,10 +68,10 @@ def _refuse_other_server(uri: str) -> None:
     if answer.status_code != 200 or not first.isdigit():
         raise MobiusError(
             f"No MLflow server answers at {place} ({answer.status_code} for {place}/version). "
-            "Give the address that shows MLflow's pages in a browser, without what follows #."
+            "Use the address that shows MLflow's UI in a browser, without the part from # on."
         )
     if int(first) < LEAST_VERSION:
         raise MobiusError(
-            f"The server at {place} runs MLflow {answer.text.strip()}, which has no logged models: "
-            f"checkpoints need MLflow {LEAST_VERSION} or later."
+            f"The server at {place} runs MLflow {answer.text.strip()}, which has no logged models. "
+            f"Checkpoints need them: upgrade it to MLflow {LEAST_VERSION} or later."
         )

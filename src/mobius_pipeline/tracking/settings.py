@@ -1,4 +1,4 @@
-"""`tracking.yml` and the environment: which MLflow store records the runs, and who logs in to it."""
+"""Settings of `tracking.yml` and the environment: the MLflow store that records runs, and its credentials."""
 
 import os
 from collections.abc import Mapping
@@ -24,29 +24,31 @@ PROJECT_SETTINGS = "conf/base/tracking.yml"
 
 
 class TrackingConfig(Config):
-    """`conf/<env>/tracking.yml`: the experiment's name, and where MLflow keeps it."""
+    """Settings in `conf/<env>/tracking.yml`: the experiment's name, and its store."""
 
     experiment: str
-    folder: Path = Field(description="of the embedded store, relative to the project")
-    tracking_uri: str | None = Field(default=None, description="an MLflow server's address; null: embedded")
+    folder: Path = Field(description="folder of the embedded store, relative to the project")
+    tracking_uri: str | None = Field(default=None, description="address of an MLflow server; null: embedded")
     registry_uri: str | None = Field(default=None, description="null: the same as tracking_uri")
-    credentials: str | None = Field(default=None, description="an entry of conf/local/credentials.yml")
-    system_metrics_every: float | None = Field(default=None, gt=0, description="s; null: never")
+    credentials: str | None = Field(
+        default=None, description="name of an entry in conf/local/credentials.yml"
+    )
+    system_metrics_every: float | None = Field(default=None, gt=0, description="interval, s; null: never")
 
 
 def embedded_store(config: TrackingConfig, root: Path) -> EmbeddedStore:
-    """Return the store within the project at `root`, whether or not a server records its runs."""
+    """Return the embedded store of the project at `root`, even if a server records its runs."""
     return EmbeddedStore(config.experiment, (root / config.folder).resolve(), config.system_metrics_every)
 
 
 def store_of(config: TrackingConfig, root: Path) -> Store:
     """Return the store of the project at `root`.
 
-    The environment's `MLFLOW_TRACKING_URI` precedes `tracking_uri`, which precedes the embedded store.
-    `MLFLOW_REGISTRY_URI` precedes `registry_uri`.
+    The environment variable `MLFLOW_TRACKING_URI` overrides `tracking_uri`; without both, the store is the
+    embedded one. `MLFLOW_REGISTRY_URI` overrides `registry_uri`.
 
     Raises:
-        MobiusError: If the address is neither a server's nor an SQLite file's.
+        MobiusError: If the URI is that of neither a server nor an SQLite file.
     """
     uri = os.environ.get(TRACKING_URI) or config.tracking_uri
     registry = os.environ.get(REGISTRY_URI) or config.registry_uri
@@ -56,7 +58,7 @@ def store_of(config: TrackingConfig, root: Path) -> Store:
     if address.scheme in ("http", "https") and address.hostname:
         return ServerStore(config.experiment, uri.rstrip("/"), config.system_metrics_every, registry)
     if address.scheme == "sqlite" and len(address.path) > 1:
-        # As in SQLAlchemy, the path begins behind the third slash; a relative one is the project's.
+        # As in SQLAlchemy, the path begins after the third slash; relative ones are relative to the project.
         file = (root / unquote(address.path[1:])).resolve()
         return EmbeddedStore(config.experiment, file.parent, config.system_metrics_every, registry, file.name)
     where = f"the environment's {TRACKING_URI}" if os.environ.get(TRACKING_URI) else "tracking_uri"
@@ -68,20 +70,21 @@ def store_of(config: TrackingConfig, root: Path) -> Store:
 
 
 def log_in(config: TrackingConfig, credentials: Mapping[str, Any]) -> None:
-    """Put the entry of `credentials` that the settings name into the environment, where MLflow looks.
+    """Set environment variables for MLflow from the entry of `credentials` that the settings name.
 
-    What the environment already holds stays.
+    Variables that are already set do not change.
 
     Raises:
-        MobiusError: If there is no such entry, or it is not a mapping of names to texts.
+        MobiusError: If there is no such entry, or it is not a mapping of names to text or integers.
     """
     if config.credentials is None:
         return
     entry = credentials.get(config.credentials)
     if not isinstance(entry, Mapping) or not all(isinstance(value, str | int) for value in entry.values()):
         raise MobiusError(
-            f"tracking.yml names the credentials {config.credentials!r}. Write them into "
-            f"conf/local/credentials.yml:\n{config.credentials}:\n  MLFLOW_TRACKING_USERNAME: …\n"
+            f"tracking.yml names the credentials {config.credentials!r}, which are missing or malformed. "
+            f"Write them in conf/local/credentials.yml:\n{config.credentials}:\n"
+            "  MLFLOW_TRACKING_USERNAME: …\n"
             "  MLFLOW_TRACKING_PASSWORD: …"
         )
     for name, value in entry.items():
@@ -89,10 +92,10 @@ def log_in(config: TrackingConfig, credentials: Mapping[str, Any]) -> None:
 
 
 def parse(section: Any) -> TrackingConfig:
-    """Read the settings' keys.
+    """Validate the content of `tracking.yml`.
 
     Raises:
-        MobiusError: If one is missing, or one is there that nothing reads.
+        MobiusError: If a key is missing, unknown or invalid.
     """
     try:
         return TrackingConfig.model_validate(section)
@@ -101,17 +104,17 @@ def parse(section: Any) -> TrackingConfig:
 
 
 def read_project(project: Path) -> TrackingConfig:
-    """Read the settings of a project and log in, outside of Kedro.
+    """Read the tracking settings of a project and log in, without Kedro.
 
-    The environment is Kedro's: `KEDRO_ENV`, or `local`.
+    The configuration environment is `KEDRO_ENV`, or `local`, as in Kedro.
 
     Raises:
         MobiusError: If `project` is not a project of this package, or its settings are wrong.
     """
     if not (project / PROJECT_SETTINGS).is_file():
         raise MobiusError(
-            f"There is no {project / PROJECT_SETTINGS}. Give this command in the project's folder. Where the "
-            "installed package ran, unpack its configuration: `tar -xzf conf-mobius_pipeline.tar.gz`."
+            f"There is no {project / PROJECT_SETTINGS}. Run this command in the project's folder. For the "
+            "installed package, unpack its configuration first: `tar -xzf conf-mobius_pipeline.tar.gz`."
         )
     config = parse(merged(project, "tracking.yml"))
     log_in(config, merged(project, "credentials.yml"))
@@ -119,7 +122,7 @@ def read_project(project: Path) -> TrackingConfig:
 
 
 def refuse_former_name(conf: Path) -> None:
-    """Refuse `mlflow.yml` with this project's keys: version 0.1 read it.
+    """Refuse an `mlflow.yml` with this project's keys, the name of `tracking.yml` in version 0.1.
 
     Raises:
         MobiusError: With the file's new name.
@@ -127,4 +130,4 @@ def refuse_former_name(conf: Path) -> None:
     for file in sorted(conf.glob("*/mlflow.yml")):
         written = OmegaConf.load(file)
         if {"experiment", "folder", "system_metrics_every"} & set(written or ()):
-            raise MobiusError(f"{file} is not read any more. Rename it: {file.with_name('tracking.yml')}.")
+            raise MobiusError(f"{file} is no longer read. Rename it to {file.with_name('tracking.yml')}.")

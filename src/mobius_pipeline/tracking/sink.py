@@ -1,4 +1,4 @@
-"""One run of an MLflow store."""
+"""Write the records of a run to an MLflow store."""
 
 import errno
 import json
@@ -13,12 +13,12 @@ from mobius_pipeline.tracking.page import NOTE
 from mobius_pipeline.tracking.provenance import source_tags
 from mobius_pipeline.tracking.run import Entry, Input, Sink
 
-DIGEST_LENGTH = 12  # characters, shown behind a data set's name; MLflow takes 36
+DIGEST_LENGTH = 12  # characters, shown after a data set's name; MLflow accepts 36
 _CHECKPOINT_NOTE = (
-    "Checkpoint of step {step}, which a stopped training goes on from. It lies in `{folder}`, not in MLflow, "
+    "Checkpoint of step {step}, from which a stopped training resumes. It is in `{folder}`, not in MLflow, "
     "as long as `train.keep_last` or `train.keep_every` keeps it."
 )
-# What MLflow says of a store that is down, locked or full, rather than of the record; the last three stand
+# MLflow's error codes for a store that is down, locked or full, not for a bad record; the last three stand
 # for a gateway's answers.
 _FOR_NOW = (
     "TEMPORARILY_UNAVAILABLE",
@@ -28,18 +28,18 @@ _FOR_NOW = (
     "RESOURCE_EXHAUSTED",
     "CANCELLED",
 )
-# What SQLite, PostgreSQL and SQL Server, and MySQL say of a row that another process wrote at the same time,
-# as two trainings do that read the same latents: sent again, the record finds it.
+# Errors of SQLite, of PostgreSQL and SQL Server, and of MySQL for a row that another process inserted at the
+# same time, as happens with two trainings on the same latents. A retry finds the row.
 _ANOTHER_WAS_FIRST = ("UNIQUE constraint failed", "duplicate key", "Duplicate entry")
-# A password may be changed while a training runs: records wait for the right one.
+# A password may change during a training: records wait until access is granted again.
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
-# What the system says of a disk that takes no artifact now; `shutil.Error` holds it as text.
+# System errors of a disk that cannot take an artifact now; `shutil.Error` has them as text only.
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.ESTALE)
 
 
 @contextmanager
-def telling_if_unavailable() -> Iterator[None]:
-    """Turn errors that may pass into `UnavailableError`, and those of rights into `RefusedError`."""
+def raise_unavailable() -> Iterator[None]:
+    """Convert temporary errors to `UnavailableError` and authorisation errors to `RefusedError`."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -53,12 +53,12 @@ def telling_if_unavailable() -> Iterator[None]:
 
 
 def _of_the_store(error: Any) -> type[UnavailableError] | None:
-    """What an error says of the store; None where it speaks of the record."""
+    """Return the class for an error of the store; None for an error of the record."""
     from mlflow.exceptions import HTTP_STATUS_TO_ERROR_CODE
 
     if hasattr(error, "error_code"):
         code = error.error_code
-    elif hasattr(error, "response"):  # of requests: the transfer of a file; None where no answer came
+    elif hasattr(error, "response"):  # from requests, which transfers files; None: no answer
         status = 503 if error.response is None else error.response.status_code
         code = HTTP_STATUS_TO_ERROR_CODE.get(status, "INTERNAL_ERROR" if status > 500 else "")
     else:
@@ -71,12 +71,12 @@ def _of_the_store(error: Any) -> type[UnavailableError] | None:
 
 
 class MlflowSink(Sink):
-    """One run of an MLflow store."""
+    """Sink of one run of an MLflow store."""
 
     def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
         self._client, self.run_id, self._experiment_id = client, run_id, experiment_id
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def batch(self, metrics: list[Entry], params: dict[str, str], tags: dict[str, str]) -> None:
         """Write a batch in one transaction."""
         from mlflow.entities import Metric, Param, RunTag
@@ -88,20 +88,20 @@ class MlflowSink(Sink):
             tags=[RunTag(*item) for item in tags.items()],
         )
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def artifact(self, path: Path, folder: str | None) -> None:
         """Copy a file, or the content of a folder, below `folder` of the run's artifacts."""
         log_one = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         log_one(self.run_id, str(path), folder)
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def image(self, image: Any, key: str, step: int) -> None:
-        """Store an image for MLflow's image grid, which steps through time."""
+        """Store an image for MLflow's image grid, which can step through the images of a key."""
         self._client.log_image(self.run_id, image, key=key, step=step)
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def checkpoint(self, name: str, step: int, folder: Path, metrics: list[Entry]) -> None:
-        """Record `folder` as a model that MLflow lists and ranks, but does not copy."""
+        """Record `folder` as a model, which MLflow lists and ranks but does not copy."""
         from mlflow.entities import LoggedModelOutput, Metric
 
         model_id = self._recorded_model(name) or self._new_model(name, step, folder)
@@ -109,7 +109,7 @@ class MlflowSink(Sink):
         self._client.log_batch(self.run_id, metrics=[Metric(*entry, model_id=model_id) for entry in metrics])
 
     def _recorded_model(self, name: str) -> str | None:
-        """The model that an earlier try has made; one that it could not finish is removed."""
+        """Return the model that an earlier attempt recorded; delete one that it did not finish."""
         whose = f"name = '{name}' AND source_run_id = '{self.run_id}'"
         found = self._client.search_logged_models([self._experiment_id], filter_string=whose)
         for model in found:
@@ -126,8 +126,8 @@ class MlflowSink(Sink):
             source_run_id=self.run_id,
             experiment_id=self._experiment_id,
             params={"folder": str(folder), "step": str(step)},
-            # Without them MLflow names the script by its path on this machine, and git's remote with any
-            # password in its address.
+            # Without these tags MLflow records the path of the script on this machine, and the address of
+            # git's remote with any password in it.
             tags={
                 **source_tags(),
                 "mlflow.source.git.repoURL": "",
@@ -136,9 +136,9 @@ class MlflowSink(Sink):
         )
         return str(model.model_id)
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def dataset(self, name: str, read: Input) -> None:
-        """Record a data set by the start of its digest."""
+        """Record a data set with the first characters of its digest."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         source, profile = json.dumps({"uri": read.source}), json.dumps(dict(read.profile))
@@ -146,32 +146,32 @@ class MlflowSink(Sink):
         context = [InputTag("mlflow.data.context", read.context)]
         self._client.log_inputs(self.run_id, [DatasetInput(record, context)])
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def describe(self, text: str) -> None:
         """Set the run's description."""
         self._client.set_tag(self.run_id, NOTE, text)
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def stored_params(self) -> dict[str, str]:
-        """Return the parameters that the run already holds."""
+        """Return the parameters that the run already has."""
         return dict(self._client.get_run(self.run_id).data.params)
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def stored_steps(self, keys: Collection[str] | None = None) -> dict[str, set[int]]:
-        """Return the steps that the run already holds of the metrics `keys`; of all of them by default."""
+        """Return the steps that the run already has of the metrics `keys`, by default of all."""
         wanted = self._client.get_run(self.run_id).data.metrics if keys is None else keys
         return {
             key: {metric.step for metric in self._client.get_metric_history(self.run_id, key)}
             for key in wanted
         }
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def stored_files(self, folder: str) -> set[str]:
         """Return the names of the files in a folder of the run's artifacts."""
         found = self._client.list_artifacts(self.run_id, folder)
         return {Path(one.path).name for one in found if not one.is_dir}
 
-    @telling_if_unavailable()
+    @raise_unavailable()
     def end(self, status: str) -> None:
         """Set the run's final status and its end time."""
         self._client.set_terminated(self.run_id, status)

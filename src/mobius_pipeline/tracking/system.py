@@ -1,4 +1,4 @@
-"""The machine's load while a run lasts, as MLflow's own monitors read it."""
+"""Record the machine's load during a run, as measured by MLflow's own monitors."""
 
 import logging
 import threading
@@ -10,20 +10,20 @@ from mobius_pipeline.tracking.run import Run
 
 log = logging.getLogger(__name__)
 
-_ANY_KEY = "system/cpu_utilization_percentage"  # which every sample holds
+_ANY_KEY = "system/cpu_utilization_percentage"  # a key that is in every sample
 
 
 @contextmanager
 def system_metrics(run: Run, every: float | None, first: int) -> Iterator[None]:
     """Record CPU, memory, disk, network and GPU every `every` seconds in a thread; None: never.
 
-    MLflow's own thread would end for good, and say little, when the database is locked for a moment: the
-    samples go the way of all records of the run instead.
+    MLflow's own thread would stop for the rest of the run, almost silently, when the database is locked for a
+    moment. Here the samples are delivered like all other records of the run.
 
     Args:
-        run: Where to.
-        every: Seconds.
-        first: The number of the first sample; a resumed run counts on.
+        run: The run to record in.
+        every: Interval in seconds.
+        first: Number of the first sample; a resumed run continues counting.
     """
     if every is None:
         yield
@@ -47,18 +47,20 @@ def system_metrics(run: Run, every: float | None, first: int) -> Iterator[None]:
 
 
 def next_sample(run: Run) -> int:
-    """The number of the sample after those that a run holds."""
+    """Return the number of the next sample of a run."""
     return max(run.stored_steps(_ANY_KEY), default=-1) + 1
 
 
 def _monitors(run_id: str) -> list[Any]:
-    """MLflow's monitors for what this machine has."""
+    """Return MLflow's monitors for the hardware of this machine."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     logging.getLogger("mlflow.system_metrics.system_metrics_monitor").setLevel(logging.WARNING)
     monitors: list[Any] = SystemMetricsMonitor(run_id).monitors
     if _has_gpu() and not any("GPU" in type(one).__name__ for one in monitors[1:]):
-        log.warning("The GPU's load is not recorded: MLflow reads it with nvidia-ml-py, which is missing.")
+        log.warning(
+            "The GPU's load is not recorded: MLflow reads it with nvidia-ml-py. Install that package."
+        )
     return monitors
 
 

@@ -1,4 +1,4 @@
-"""MLflow's UI on this machine only: a server that starts, is waited for, and ends with what it started."""
+"""Serve MLflow's UI on this machine only: start the server, wait for it, and end it with its processes."""
 
 import os
 import signal
@@ -18,24 +18,24 @@ from mobius_pipeline.tracking.embedded import HOST, EmbeddedStore
 from mobius_pipeline.tracking.outbox import patiently
 from mobius_pipeline.tracking.page import VIEW
 from mobius_pipeline.tracking.settings import Store, read_project, store_of
-from mobius_pipeline.tracking.sink import telling_if_unavailable
+from mobius_pipeline.tracking.sink import raise_unavailable
 
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
-SERVER_SECONDS = 10.0  # within which a team's server answers, or is not waited for
+SERVER_SECONDS = 10.0  # to wait for the answer of a team's server
 
 
 def serve(project: Path, port: int) -> None:
     """Serve MLflow's UI on this machine only, until it is interrupted.
 
-    Where a server records the runs, its pages are named: nothing is to be served.
+    If a tracking server records the runs, only print the addresses of its pages.
 
     Raises:
-        MobiusError: If this is not a project, nothing was recorded yet, or the server does not start.
+        MobiusError: If `project` is not a project, nothing was recorded yet, or the server does not start.
     """
     store = recorded_store(project)
     if not isinstance(store, EmbeddedStore):
-        ask = telling_if_unavailable()(lambda: experiment_id(store))
+        ask = raise_unavailable()(lambda: experiment_id(store))
         print_pages(runs_page(store.pages, patiently(store.place, ask, SERVER_SECONDS)))
         return
     chosen = free_port(port)
@@ -43,7 +43,7 @@ def serve(project: Path, port: int) -> None:
         print(f"Port {port} is taken: using {chosen}.")
     print("Starting the MLflow UI (about 15 s) ...", flush=True)
     with running_server(ui_command(store, chosen), ui_environment()) as server:
-        experiment = experiment_id(store)  # loads MLflow, as the server does meanwhile
+        experiment = experiment_id(store)  # imports MLflow, while the server does so too
         wait_until_up(server, chosen)
         print_pages(runs_page(f"http://{HOST}:{chosen}", experiment), "  (Ctrl-C stops it)")
         server.wait()
@@ -55,16 +55,16 @@ def print_pages(page: str, hint: str = "") -> None:
 
 
 def runs_page(pages: str, experiment: str) -> str:
-    """Return the address of the experiment's runs in the view of both modes.
+    """Return the address of the experiment's runs in the view that compares both modes.
 
-    MLflow's front page is about GenAI traces, and its own columns show no metric.
+    MLflow's front page is about GenAI traces, and its default columns show no metrics.
     """
     view = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
     return f"{pages}/#/experiments/{experiment}/runs?{view}"
 
 
 def recorded_store(project: Path) -> Store:
-    """Return the store of the project; an embedded one must hold a database.
+    """Return the store of the project; an embedded one must have a database.
 
     Raises:
         MobiusError: If `project` is not a project of this package, or nothing was recorded yet.
@@ -92,12 +92,12 @@ def free_port(first: int) -> int:
                 continue
             return port
     raise MobiusError(
-        f"No port from {first} to {first + PORTS_TRIED - 1} is free. Name another one with --port."
+        f"No port from {first} to {first + PORTS_TRIED - 1} is free. Choose another one with --port."
     )
 
 
 def ui_command(store: EmbeddedStore, port: int) -> list[str]:
-    """Return the server's command line; its own default would also answer to foreign host names."""
+    """Return the server's command line; MLflow's default would also accept foreign host names."""
     options = {
         "--backend-store-uri": store.uri,
         "--host": HOST,
@@ -117,7 +117,7 @@ def ui_environment() -> dict[str, str]:
 
 @contextmanager
 def running_server(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server, and end it with every process that it started, also on SIGTERM."""
+    """Run a server, and end it and all processes that it started, also on SIGTERM."""
 
     def stop(*_: object) -> None:
         raise SystemExit(143)
@@ -127,7 +127,7 @@ def running_server(command: list[str], environment: dict[str, str]) -> Iterator[
     try:
         yield server
     finally:
-        with suppress(ProcessLookupError):  # it ended by itself
+        with suppress(ProcessLookupError):  # it has already ended
             os.killpg(server.pid, signal.SIGTERM)
         server.wait()
         signal.signal(signal.SIGTERM, previous)
@@ -137,7 +137,7 @@ def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
     """Wait until the server answers.
 
     Raises:
-        MobiusError: If it ends or stays silent for `START_SECONDS`.
+        MobiusError: If it ends, or does not answer within `START_SECONDS`.
     """
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -146,6 +146,6 @@ def wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
                 return
-        except (OSError, HTTPException):  # the latter where a socket to a port without a server met itself
+        except (OSError, HTTPException):  # the latter if the socket connected to itself: no server yet
             time.sleep(0.3)
     raise MobiusError(f"The MLflow UI did not answer on port {port} within {START_SECONDS:.0f} s.")

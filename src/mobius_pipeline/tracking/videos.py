@@ -1,4 +1,4 @@
-"""Videos that a run was to hold of its steps."""
+"""Preview videos of a run, and the recording of those that it lacks."""
 
 import logging
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ log = logging.getLogger(__name__)
 
 
 def videos_of(step: int) -> str:
-    """The folder of a run's artifacts that holds the videos of a step."""
+    """Return the folder of a run's artifacts for the videos of a step."""
     return f"previews/step-{step:08d}"
 
 
 def refill_videos(sink: "Sink", run_id: str, folders: Mapping[int, Path]) -> None:
-    """Record the videos that a run lacks, and say so; name the steps whose videos are nowhere.
+    """Record the videos that a run lacks; warn of recorded and of lost ones.
 
     Args:
-        sink: Of the run.
-        run_id: How messages name it.
-        folders: Where those of each step were kept, if they still are.
+        sink: The run's sink.
+        run_id: The run's name in messages.
+        folders: The folder in which the videos of each step were kept; it may be missing.
     """
     filled, lost = [], []
     for step, folder in folders.items():
@@ -40,8 +40,8 @@ def refill_videos(sink: "Sink", run_id: str, folders: Mapping[int, Path]) -> Non
         )
     if lost:
         log.warning(
-            "Run %s lacks the previews of %s, and cannot get them: they were to be sampled when the training "
-            "was there.",
+            "Run %s lacks the previews of %s. They are lost: previews can only be sampled at their step of "
+            "the training.",
             run_id,
             _of(lost),
         )
