@@ -343,7 +343,7 @@ def test_settings_under_the_former_name_are_refused(tmp_path: Path) -> None:
     theirs.write_text("server:\n  mlflow_tracking_uri: null\n")  # keys of kedro-mlflow
     tracking.refuse_former_name(project / "conf")
     (project / "conf/local/mlflow.yml").write_text("folder: /data/mlruns\n")
-    with pytest.raises(MobiusError, match=r"Rename it: .*conf/local/tracking.yml"):
+    with pytest.raises(MobiusError, match=r"Rename it to .*conf/local/tracking.yml"):
         tracking.refuse_former_name(project / "conf")
 
 
