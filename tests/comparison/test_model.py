@@ -88,7 +88,7 @@ def test_a_damaged_file_names_the_place_and_what_makes_it_again(
         dataset(file).load()
     said = str(raised.value.__cause__)  # which is what Kedro's command prints
     assert said.startswith(f"{file} cannot be used: {what}")
-    assert said.endswith("Run `kedro run --pipelines=compare`, which makes it again.")
+    assert said.endswith("Run `kedro run --pipelines=compare` to make it again.")
 
 
 def test_a_comparison_is_immutable_and_knows_no_other_keys() -> None:

@@ -44,7 +44,7 @@ def test_a_search_takes_every_training_that_it_finds(project: Path) -> None:
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
     assert comparison["paired_step_times"]
     assert not comparison["fairness"]["same_draws"]  # one column has a seed less
-    assert comparison["columns"]["serial"]["beside"]["heldout_loss"] > 0
+    assert comparison["columns"]["serial"]["ci95_half"]["heldout_loss"] > 0
     assert comparison["points"]["steps"]["against"]["parallel (width 0.375)"]["over"] == "seeds"
     assert comparison["points"]["steps"]["against"]["parallel (width 1.0)"]["over"] == "clips"
     narrow, wide = (comparison["columns"][f"parallel (width {width})"] for width in ("0.375", "1.0"))

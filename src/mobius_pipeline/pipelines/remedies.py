@@ -8,4 +8,4 @@ REMEDY = (
 
 def made_again(made_by: str | None) -> str:
     """How a file or folder is made again, by the pipeline that the catalog names."""
-    return f"Run `kedro run --pipelines={made_by}`, which makes it again." if made_by else REMEDY
+    return f"Run `kedro run --pipelines={made_by}` to make it again." if made_by else REMEDY
