@@ -1,4 +1,4 @@
-"""The plan of an encoding: bytes as a real store has them, operations as a real VAE runs them."""
+"""Test the plan of an encoding against the bytes of a real store and the operations of a real VAE."""
 
 import json
 from pathlib import Path

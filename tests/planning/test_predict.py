@@ -1,4 +1,4 @@
-"""The fake step costs what the real one does."""
+"""Test that the predicted cost of a step is that of the real step."""
 
 import json
 from dataclasses import replace
@@ -103,7 +103,7 @@ def test_prediction_equals_measurement(recipe: Recipe) -> None:
 
 
 class Float32Norms(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the precision that norms work in."""
+    """Record the types in which norms compute."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Times of single operations and of queues, by hand."""
+"""Test times of single operations and of queues against values computed by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace

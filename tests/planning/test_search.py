@@ -1,4 +1,4 @@
-"""The most that fits."""
+"""Test the search for the largest sizes that fit."""
 
 from collections.abc import Callable
 from dataclasses import replace
