@@ -59,7 +59,7 @@ def test_several_columns_stand_against_the_first(sample_media: Path) -> None:
     assert "Comparison of 8 trainings" in text
     assert (
         page.count('<th scope="col">Change</th>') == 7
-    )  # in the loss by timestep; in the table they stand below the values
+    )  # in the loss by timestep; in the main table, changes are below the values
     assert "0.2340 ± 0.0031" in text
     assert "parallel (width 0.5) 3" in text
     assert text.count(several.timing_note) == 2  # in the verdict and above the table

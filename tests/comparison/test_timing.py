@@ -102,7 +102,7 @@ def test_steps_much_slower_than_the_training_s_own_are_not_published(
     [
         ([1.0, 1.1, 1.0, 1.2, 1.1], 1.0, False),
         ([1.0, 1.1, 1.0, 1.2, 1.1], 0.3, True),
-        ([1.0, 1.1, 1.0, 1.2, 1.1], 9.0, False),  # it was the training that was disturbed
+        ([1.0, 1.1, 1.0, 1.2, 1.1], 9.0, False),  # the training itself was disturbed
         ([1.0, 3.0, 1.0, 3.0, 1.1], 1.0, True),
     ],
 )

@@ -1,4 +1,4 @@
-"""Saved files are whole: the new one, or the one before."""
+"""Test that a saved file is always complete, the new one or the earlier one."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`mobius plan`, as a user runs it."""
+"""Test the command `mobius plan`."""
 
 import json
 from pathlib import Path

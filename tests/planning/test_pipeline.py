@@ -97,7 +97,7 @@ def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.slow
 def test_parts_and_processes_of_the_training_are_planned(tmp_path: Path) -> None:
-    """Each process takes its share of the batch, in parts."""
+    """Each process computes its share of the batch in parts."""
     base, modes_alone = write_base(tmp_path), base_config().model_copy(update={"levers": ()})
     whole = planned(base, modes_alone, batch_size=4)
     nodes = {"endpoint": "leader:1", "nodes": 2}

@@ -77,7 +77,7 @@ def predicted(mode: Mode, shape: StepShape = SHAPE) -> Cost:
 
 @pytest.mark.parametrize("mode", ["serial", "parallel"])
 def test_a_batch_in_parts_takes_less_memory_as_measured(mode: Mode) -> None:
-    """Gradient accumulation."""
+    """The batch is computed by gradient accumulation."""
     shape = replace(SHAPE, batch=4, parts=4)
     fake, whole = predicted(mode, shape), predicted(mode, replace(shape, parts=1))
     model = build_model(tiny.variant(mode), UNet2DConditionModel.from_config(TINY), seed=0)
@@ -162,7 +162,7 @@ def test_a_video_unet_is_planned_whole(mode: Mode) -> None:
     fake, image = predict_training(VIDEO, variant, SHAPE), predicted(mode)
     assert fake.peak_bytes == pytest.approx(real.peak_bytes, rel=0.05)
     assert (fake.flops, fake.parameters, fake.trainable) == (real.flops, real.parameters, real.trainable)
-    if mode == "parallel":  # its frozen temporal layers run on the way to the tail
+    if mode == "parallel":  # the base's frozen temporal layers run, too
         assert fake.flops > image.flops
         assert fake.trainable == image.trainable
 

@@ -77,7 +77,7 @@ def test_times_and_cost_are_shown_and_kept() -> None:
     for words in ("3.60 s", "1.00 h", "30.0 min", "cost at 3 per hour", "fits its 12 GiB", "card"):
         assert words in text
     assert "…" not in text
-    assert text.count("serial autocast") == 2  # whole, in the tables of memory and of time
+    assert text.count("serial autocast") == 2  # uncut, in the tables of memory and of time
 
 
 @pytest.mark.parametrize(
