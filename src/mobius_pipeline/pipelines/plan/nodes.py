@@ -56,9 +56,7 @@ def plan_training(
     size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket needs the most memory
     processes *= rendezvous["nodes"] if rendezvous else 1
     if processes > 1:
-        log.info(
-            "The plan is for one of %d processes: %d clips per step.", processes, batch_size // processes
-        )
+        log.info("Planning one of %d processes: %d clips per step.", processes, batch_size // processes)
     scale = base_model.latent_scale
     height, width = size.height // scale, size.width // scale
     shape = StepShape(batch_size // processes, size.frames, height, width, base_model.text_tokens, parts)
