@@ -104,7 +104,7 @@ def column(mode: Mode, memory: float, step: float, loss: float, **changes: Any) 
         "memory_breakdown_bytes": Memory(**known, activations=int(memory * GIB) - sum(known.values())),
         "step_s": step, "step_s_iqr": (step * 0.96, step * 1.07), "training_step_s": step * 1.01,
         "training_s": step * 400, "data_s": 0.001,
-        "beside": HalfIntervals(heldout_loss=None, training_s=None),
+        "ci95_half": HalfIntervals(heldout_loss=None, training_s=None),
         "frames_per_s": 64 / step, "flops_per_step": 2.1e11, "steps": 400,
         "heldout_loss": loss, "heldout_loss_start": 0.2612,
         "heldout_loss_by_timestep": {"0-249": loss * 2, "250-499": loss, "500-999": loss / 2},
@@ -145,7 +145,7 @@ def several() -> Comparison:
         0.5: {
             "seeds": [0, 1, 2],
             "run_ids": ["a", "b", "c"],
-            "beside": HalfIntervals(heldout_loss=0.0031, training_s=4.0),
+            "ci95_half": HalfIntervals(heldout_loss=0.0031, training_s=4.0),
         },
         0.25: {"samples": []},  # sampled with other prompts
     }
@@ -153,7 +153,7 @@ def several() -> Comparison:
         columns[f"parallel (width {width})"] = column(
             "parallel", 1.2 - 0.1 * index, 0.28, 0.23 + 0.004 * index, **special.get(width, {})
         )
-    note = "Step times were measured in each training on its own, since two is more."
+    note = "Step times are those of each training itself, because two is more."
     return compared(columns, change(1.2, 0.4, 2.0), paired_step_times=False, timing_note=note)
 
 
@@ -193,7 +193,7 @@ def points(columns: dict[str, Column], against: dict[str, Change]) -> Points:
         seconds={label: one.training_s for label, one in columns.items()},
         flops=dict.fromkeys(columns, 8.4e13),
         losses={label: one.heldout_loss for label, one in columns.items()},
-        beside={label: one.beside.heldout_loss for label, one in columns.items()},
+        ci95_half={label: one.ci95_half.heldout_loss for label, one in columns.items()},
         against=against,
     )
     return Points(steps=point, compute=point, time=point)

@@ -40,7 +40,7 @@ def test_the_summary_shows_both_modes_and_what_to_open(
     changes = [cell.strip().replace(summary.MINUS, "-") for cell in rows["parallel vs serial"]]
     assert changes == ["-40.9%", "-30.3%", *["+1.2%"] * 3, "-4.2%", "0.0%"]
     assert [cell.strip() for cell in rows["base, untrained"]] == ["", "", *["0.2612"] * 3, "", ""]
-    assert "Recommended: serial where 2.08 GiB are there, else parallel." in " ".join(out.split())
+    assert "Recommended: serial if 2.08 GiB are available, otherwise parallel." in " ".join(out.split())
     assert str(data / "08_reporting/comparison.html") in out
     assert str(data / "07_model_output/serial") in out
     assert out.splitlines()[-1].endswith("make ui")
@@ -55,7 +55,7 @@ def test_the_summary_as_markdown_is_one_table_and_the_verdict(
     assert table[1] == "| --- | ---: | ---: | ---: | ---: |"
     assert {len(line.split(" | ")) for line in table[2:]} == {5}
     assert "| Loss, equal compute | 0.2612 | 0.2214 |" in out
-    assert "Recommended: serial where 2.08 GiB are there, else parallel." in out
+    assert "Recommended: serial if 2.08 GiB are available, otherwise parallel." in out
     assert str(data) not in out
 
 

@@ -1,4 +1,4 @@
-"""The report's words and numbers without a browser; `tests/end_to_end` opens it in one."""
+"""Test the report's texts and numbers without a browser; `tests/end_to_end` opens it in one."""
 
 import math
 import re
@@ -59,9 +59,9 @@ def test_several_columns_stand_against_the_first(sample_media: Path) -> None:
     assert "Comparison of 8 trainings" in text
     assert (
         page.count('<th scope="col">Change</th>') == 7
-    )  # in the loss by timestep; in the table they stand below the values
+    )  # in the loss by timestep; in the main table, changes are below the values
     assert "0.2340 ± 0.0031" in text
-    assert "parallel (width 0.5) on 3" in text
+    assert "parallel (width 0.5) 3" in text
     assert text.count(several.timing_note) == 2  # in the verdict and above the table
     assert page.count("not sampled") == len(comparison_example.PROMPTS)
     assert 'class="tiles"' not in page
@@ -128,10 +128,10 @@ def test_prompts_without_real_clips_have_no_references(comparison: Comparison, s
 def test_the_verdict_says_where_serial_is_better(comparison: Comparison) -> None:
     said = comparison.verdict
     assert said.startswith(
-        "Recommended: serial where 2.08 GiB are there, else parallel. Parallel needs 40.9% "
+        "Recommended: serial if 2.08 GiB are available, otherwise parallel. Parallel needs 40.9% "
     )
     assert "less peak memory than serial (1.23 GiB against 2.08 GiB), and at equal compute its" in said
-    assert "at equal steps parallel +1.2%, +0.4% to +2.0% over 36 clips; at equal compute parallel" in said
+    assert "at equal steps parallel +1.2% (+0.4% to +2.0% over 36 clips); at equal compute parallel" in said
     assert "parallel and serial tie, with 4 samples each" in said
     assert "one seed" in said
 
@@ -151,9 +151,9 @@ def test_a_loss_within_its_interval_is_a_tie(comparison: Comparison) -> None:
         return changed(comparison, *of, "parallel", percent=-1.0, low=low, high=high, pairs=pairs).verdict
 
     steps, start = ("points", "steps", "against"), ("heldout_change",)
-    assert "+0.1% over 36 clips, a tie; at equal compute" in with_change(-2.0, 0.1, steps)
-    assert "over 36 clips; at equal compute" in with_change(-2.0, -0.1, steps)
-    assert "of 1 clip, without an interval; at equal compute" in with_change(None, None, steps)
+    assert "+0.1% over 36 clips), a tie; at equal compute" in with_change(-2.0, 0.1, steps)
+    assert "over 36 clips); at equal compute" in with_change(-2.0, -0.1, steps)
+    assert "(1 clip, no interval); at equal compute" in with_change(None, None, steps)
     assert "did not clearly improve parallel over the untrained base" in with_change(-2.0, 0.1, start)
     assert "did not clearly improve" not in with_change(-2.0, -0.1, start)
 
@@ -163,10 +163,10 @@ def test_a_loss_within_its_interval_is_a_tie(comparison: Comparison) -> None:
     [
         (0.6, -3.0, -1.0, "parallel. Parallel needs 40.0% less peak memory than serial (1.25 GiB"),
         (0.6, -1.0, 1.0, "parallel. Parallel needs 40.0% less peak memory than serial (1.25 GiB"),
-        (0.6, 1.0, 3.0, "serial where 2.08 GiB are there, else parallel. Parallel needs 40.0% less"),
-        (1.5, -3.0, -1.0, "parallel where 3.12 GiB are there, else serial. Parallel needs 50.0% more"),
+        (0.6, 1.0, 3.0, "serial if 2.08 GiB are available, otherwise parallel. Parallel needs 40.0% less"),
+        (1.5, -3.0, -1.0, "parallel if 3.12 GiB are available, otherwise serial. Parallel needs 50.0% more"),
         (1.5, -1.0, 1.0, "serial. Parallel needs 50.0% more"),
-        (0.6, None, None, "none, without an interval. Parallel needs 40.0% less"),
+        (0.6, None, None, "neither, because the loss difference has no interval. Parallel needs 40.0% less"),
     ],
 )
 def test_it_recommends_a_mode_for_a_memory(
@@ -288,12 +288,12 @@ def test_a_tie_is_one_in_the_table_and_the_tiles_as_in_the_verdict(comparison: C
     assert changes(near)["Median step time"] == "\N{MINUS SIGN}30.3% (tie)"
     assert changes(near)["Loss, equal steps"] == "+1.2% (tie)"
     assert "step times of parallel and serial" in near.verdict
-    assert "+2.0% over 36 clips, a tie" in near.verdict
+    assert "+2.0% over 36 clips), a tie" in near.verdict
 
 
 def test_the_start_s_line_is_of_the_clips_that_the_curves_are_of(comparison: Comparison) -> None:
     other = changed(comparison, "start", heldout_loss=0.4)  # over all clips
-    begun = comparison.columns["serial"].history.heldout[0][1]
-    assert f"base is at {begun:.4f}" in report.loss_charts(other)[0].description
+    first_loss = comparison.columns["serial"].history.heldout[0][1]
+    assert f"base is at {first_loss:.4f}" in report.loss_charts(other)[0].description
     assert report.watched(other) is None
     assert report.watched(changed(other, "columns", "parallel", watched=8)) == 8

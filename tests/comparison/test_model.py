@@ -1,4 +1,4 @@
-"""The comparison as a document: its schema, its serialisation, and how a damaged one is refused."""
+"""Test the comparison's schema and serialisation, and that damaged files are refused."""
 
 import json
 import math
@@ -86,9 +86,9 @@ def test_a_damaged_file_names_the_place_and_what_makes_it_again(
     file.write_text(json.dumps(document))
     with pytest.raises(DatasetError) as raised:
         dataset(file).load()
-    said = str(raised.value.__cause__)  # which is what Kedro's command prints
+    said = str(raised.value.__cause__)  # Kedro's command prints this
     assert said.startswith(f"{file} cannot be used: {what}")
-    assert said.endswith("Run `kedro run --pipelines=compare`, which makes it again.")
+    assert said.endswith("Run `kedro run --pipelines=compare` to make it again.")
 
 
 def test_a_comparison_is_immutable_and_knows_no_other_keys() -> None:

@@ -1,4 +1,4 @@
-"""What runs say of themselves on their pages in MLflow."""
+"""Test the descriptions of runs on their pages in MLflow."""
 
 import comparison_example
 from mobius_pipeline.comparison.notes import comparison_markdown, comparison_note, training_note

@@ -1,4 +1,4 @@
-"""Lines of what was left out: how many clips, what was seen, what was asked."""
+"""Test the summary of the clips left out: number, observed and required values by check."""
 
 import pandas as pd
 

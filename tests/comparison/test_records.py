@@ -1,4 +1,4 @@
-"""Trainings as records, and which of them share a column."""
+"""Test records of trainings, their grouping into columns, and the points of comparison."""
 
 from pathlib import Path
 from typing import Any
@@ -107,13 +107,13 @@ def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:
     assert found.percent == pytest.approx(100 * 0.05 / 0.21)
     assert found.high is not None
     assert found.low is not None
-    assert found.high - found.low == pytest.approx(0, abs=1e-9)  # each pair differs by the same
+    assert found.high - found.low == pytest.approx(0, abs=1e-9)  # all pairs have the same difference
     assert heldout_change(several).over == "seeds"
     assert against(several, [parallel]).over == "clips"
 
 
 def test_losses_are_compared_where_all_have_spent_the_same() -> None:
-    """A step of parallel costs 8/12 of the FLOPs and 0.8 of the time of serial's, and it trained 12 steps."""
+    """A step of parallel takes 8/12 of the FLOPs and 0.8 of the time of serial's; it trained 12 steps."""
     serial, parallel = record(), record("parallel", loss=0.08, end=12)
     found = points({"serial": [serial], "parallel": [parallel]}, {"serial": 1.0, "parallel": 0.8})
     assert found.steps.steps == {"serial": 8, "parallel": 8}
@@ -123,7 +123,7 @@ def test_losses_are_compared_where_all_have_spent_the_same() -> None:
     assert found.compute.losses == pytest.approx({"serial": 0.2, "parallel": 0.18})
     assert found.compute.flops == pytest.approx({"serial": 8.0, "parallel": 8.0})
     assert found.compute.against["parallel"].pairs == 2
-    # After 8 s parallel had made 10 steps: between its two evaluations, on the curves of both.
+    # After 8 s parallel had made 10 steps, which is between two evaluations, so the curves are interpolated.
     assert found.time.steps == {"serial": 8, "parallel": 10}
     assert found.time.losses["parallel"] == pytest.approx(0.19)
     change = found.time.against["parallel"]
@@ -133,7 +133,7 @@ def test_losses_are_compared_where_all_have_spent_the_same() -> None:
 
 
 def test_curves_without_clips_give_no_interval() -> None:
-    """Those of a training of version 0.1.0 hold the means alone."""
+    """Curves of a training of version 0.1.0 have only the means."""
     serial, parallel = record(), record("parallel", loss=0.08, end=12)
     del parallel.metrics["heldout_watched"]
     change = against([serial], [parallel], "time")

@@ -1,4 +1,4 @@
-"""References and real videos of samples' prompts, from the latents store and the clips that it names."""
+"""Test the references and the real videos for the samples' prompts."""
 
 import shutil
 from dataclasses import asdict
@@ -25,7 +25,7 @@ def store(tiny_store: Path) -> LatentsStore:
 
 
 def write_samples(folder: Path, clips: list[str | None]) -> SampleSet:
-    """Samples of prompts, each with its real clip, as `sample` leaves them."""
+    """Write samples of prompts, with the paths of their real clips, in the format of `sample`."""
     folder.mkdir()
     samples = [Sample(f"prompt {i}", i, f"{i:03d}.mp4", f"{i:03d}.gif", clip) for i, clip in enumerate(clips)]
     write_json(folder / LISTING, [asdict(sample) for sample in samples])
@@ -49,7 +49,7 @@ def test_real_still_and_random_clips_are_scored(
 def test_random_clips_are_as_long_as_samples(
     tmp_path: Path, store: LatentsStore, sample_clips: Path, tiny_base: Path
 ) -> None:
-    """Clips of a bucket with fewer frames are passed over: the files of these do not even exist here."""
+    """Clips of a bucket with fewer frames are not drawn: here their files do not exist."""
     one, two = store.paths[-2:]
     store.index.loc[~store.index["path"].isin([one, two]), "frames"] = store.clip.frames - 1
     for path in (one, two):

@@ -1,4 +1,4 @@
-"""Which trainings can be run again for a few steps, to be timed taking turns."""
+"""Test which trainings can be timed in turns here, and when the times are rejected."""
 
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ def timed(
         ),  # of version 0.1.0
         ("train", {"batch_size": 0}, "other cannot be run here (batch_size: Input"),
         ("runtime", {"device": "cuda:9"}, "other cannot be run here (device: cuda:9"),
-        ("fingerprints", {"base": "0" * 64}, "other was trained with another base than is here"),
-        ("fingerprints", {"data": "0" * 64}, "other was trained with another data than is here"),
+        ("fingerprints", {"base": "0" * 64}, "other was trained with another base than the one here"),
+        ("fingerprints", {"data": "0" * 64}, "other was trained with another data than the one here"),
     ],
 )
 def test_what_cannot_be_run_here_is_not_timed(
@@ -71,7 +71,7 @@ def test_no_turns_where_none_are_asked_for(tiny_store: Path, tiny_base: Path) ->
     timers, note = timed(store, tiny_base, None, own=config_of(store, tiny_base))
     assert (timers, note) == (
         {},
-        "Step times were measured in each training on its own, since compare.paired_steps is null.",
+        "Step times are those of each training itself, because compare.paired_steps is null.",
     )
 
 
@@ -83,7 +83,9 @@ def test_a_failure_becomes_a_note(tiny_store: Path, tiny_base: Path, monkeypatch
     store = LatentsStore(tiny_store)
     timers, note = timed(store, tiny_base, own=config_of(store, tiny_base))
     assert timers == {}
-    assert note.endswith("since timing them in turns failed (CUDA out of memory. Tried to allocate 25 GiB).")
+    assert note.endswith(
+        "because timing them in turns failed (CUDA out of memory. Tried to allocate 25 GiB)."
+    )
 
 
 def test_steps_much_slower_than_the_training_s_own_are_not_published(
@@ -92,7 +94,7 @@ def test_steps_much_slower_than_the_training_s_own_are_not_published(
     store = LatentsStore(tiny_store)
     timers, note = timed(store, tiny_base, own_s=1e-6, own=config_of(store, tiny_base))
     assert timers == {}
-    assert "since the machine was busy while they were timed in turns: steps of own" in note
+    assert "because the machine was busy when they were timed in turns: steps of own" in note
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_steps_much_slower_than_the_training_s_own_are_not_published(
     [
         ([1.0, 1.1, 1.0, 1.2, 1.1], 1.0, False),
         ([1.0, 1.1, 1.0, 1.2, 1.1], 0.3, True),
-        ([1.0, 1.1, 1.0, 1.2, 1.1], 9.0, False),  # it was the training that was disturbed
+        ([1.0, 1.1, 1.0, 1.2, 1.1], 9.0, False),  # the training itself was disturbed
         ([1.0, 3.0, 1.0, 3.0, 1.1], 1.0, True),
     ],
 )

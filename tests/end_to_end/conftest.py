@@ -1,4 +1,4 @@
-"""A browser for the tests that look at pages, and a project that has run."""
+"""Fixtures of the end-to-end tests: a browser, and a finished project."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def artifacts() -> Path:
-    """Where screenshots are kept to be looked at; git ignores it."""
+    """Folder of screenshots for manual inspection; git ignores it."""
     folder = Path(__file__).parents[1] / "artifacts"
     folder.mkdir(exist_ok=True)
     return folder
@@ -63,5 +63,5 @@ def finished_project(once: Once, mlflow_template: Path) -> Path:
 
 @pytest.fixture
 def copied(finished_project: Path, mlflow_template: Path, tmp_path: Path) -> Path:
-    """A copy of the finished project, with a folder of clips and a T2I model of the user's own in it."""
+    """A copy of the finished project with a folder of clips and a T2I model, as a user would add them."""
     return copy_project(finished_project, tmp_path / "project", mlflow_template)

@@ -1,4 +1,4 @@
-"""The whole chain, tiny, as a user starts it: real files, real stages, a real database behind MLflow."""
+"""Test the whole chain at a tiny size as a user runs it, with real files, stages and MLflow database."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_compares_both_modes(finished_project: Path) -> None:
     assert len(prompts[0]) == 3
     assert comparison["references"]["still"]["dynamic_degree"] == 0
     page = (finished_project / "data/08_reporting/comparison.html").read_text()
-    assert page.count("data:video/mp4") == 9  # real, serial and parallel of three prompts
+    assert page.count("data:video/mp4") == 9  # real, serial and parallel videos of three prompts
 
 
 def test_records_a_run_each(finished_project: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/ci/compare.yml is a workflow that GitHub takes, with few rights, whose commands do what they say."""
+"""Test docs/ci/compare.yml: a valid GitHub workflow with few permissions, whose commands work."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ def jobs() -> dict[str, Any]:
 
 
 def commands(job: dict[str, Any]) -> dict[str, str]:
-    """The steps of a job that run something, by their names."""
+    """Return the steps of a job that run a command, by name."""
     return {step["name"]: step["run"] for step in job["steps"] if "run" in step}
 
 
@@ -36,14 +36,14 @@ def test_it_fits_github_s_schema() -> None:
 
 
 def test_zizmor_finds_no_weakness(tmp_path: Path) -> None:
-    """GitHub's own actions may be pinned by their major version."""
+    """Actions are pinned by commit; only GitHub's own may be pinned by major version."""
     config = {"rules": {"unpinned-uses": {"config": {"policies": {"actions/*": "ref-pin"}}}}}
     (tmp_path / "zizmor.yml").write_text(yaml.safe_dump(config))
     run(ROOT, "zizmor", "--offline", "--no-progress", "--config", str(tmp_path / "zizmor.yml"), str(WORKFLOW))
 
 
 def test_a_pull_request_gets_no_more_rights_than_a_job_needs(jobs: dict[str, Any]) -> None:
-    """What runs the code of a pull request may write nothing, and what may write runs none of it."""
+    """Jobs that run a pull request's code cannot write; jobs that can write run no such code."""
     workflow = yaml.safe_load(WORKFLOW.read_text())
     assert workflow[True] == {"pull_request": None}  # YAML reads `on` as true
     assert workflow["permissions"] == {}
@@ -73,7 +73,7 @@ def test_its_chain_is_the_tiny_one(jobs: dict[str, Any]) -> None:
 
 
 def test_its_commands_make_the_comment(jobs: dict[str, Any], copied: Path, tmp_path: Path) -> None:
-    """In a project that ran the tiny chain already, so that nothing is trained again."""
+    """The project has already run the tiny chain, so nothing is trained again."""
     summary = tmp_path / "summary.md"
     steps = commands(jobs["compare"])
     printed = ""

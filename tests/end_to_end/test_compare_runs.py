@@ -1,4 +1,4 @@
-"""`compare` on trainings that MLflow recorded: seeds together, ladder widths apart."""
+"""Test `compare` on trainings recorded in MLflow: seeds share a column, ladder widths do not."""
 
 import json
 import shutil
@@ -19,9 +19,9 @@ def pipelines(*modes: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with runs of two seeds of both modes, and one of a wider stream.
+    """A project with runs of both modes with two seeds each, and a run with a wider stream.
 
-    The first seed's runs are those of a finished project, which was copied to another place.
+    The runs of the first seed are from a finished project, which was copied to another path.
     """
     folder = tmp_path_factory.mktemp("runs") / "project"
     shutil.copytree(finished_project, folder, ignore=shutil.ignore_patterns(".git", "cache"))
@@ -32,7 +32,7 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def compared(project: Path, *words: str) -> dict[str, list[int]]:
-    """The seeds of each column of a comparison."""
+    """Return the seeds of each column of a comparison."""
     run(project, "kedro", "run", "--pipelines=compare", *words)
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
     return {label: column["seeds"] for label, column in comparison["columns"].items()}
@@ -43,8 +43,8 @@ def test_a_search_takes_every_training_that_it_finds(project: Path) -> None:
     assert found == {"serial": [0, 1], "parallel (width 0.375)": [0, 1], "parallel (width 1.0)": [0]}
     comparison = json.loads((project / "data/08_reporting/comparison.json").read_text())
     assert comparison["paired_step_times"]
-    assert not comparison["fairness"]["same_draws"]  # one column has a seed less
-    assert comparison["columns"]["serial"]["beside"]["heldout_loss"] > 0
+    assert not comparison["fairness"]["same_draws"]  # one column lacks a seed
+    assert comparison["columns"]["serial"]["ci95_half"]["heldout_loss"] > 0
     assert comparison["points"]["steps"]["against"]["parallel (width 0.375)"]["over"] == "seeds"
     assert comparison["points"]["steps"]["against"]["parallel (width 1.0)"]["over"] == "clips"
     narrow, wide = (comparison["columns"][f"parallel (width {width})"] for width in ("0.375", "1.0"))

@@ -1,4 +1,4 @@
-"""What of the Dockerfile can be tested without a builder; docs/containers.md says how it was tried."""
+"""Test the Dockerfile as far as possible without a builder; docs/containers.md describes a full test."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 def context(root: Path) -> set[str]:
-    """The files that a builder is sent, by Docker's own reading of .dockerignore."""
+    """Return the files of the build context, by Docker's rules for .dockerignore."""
     rules = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [rule for rule in rules if rule and not rule.startswith("#")]
     return {path for path in exclude_paths(str(root), patterns) if (root / path).is_file()}
@@ -25,7 +25,7 @@ def test_an_image_gets_the_package_and_its_configuration() -> None:
     places = [*(ROOT / "src/mobius_pipeline").rglob("*"), *(ROOT / "conf").glob("[!l]*/*.yml")]
     named = {path.relative_to(ROOT).as_posix() for path in places if path.is_file()} | {"conf/logging.yml"}
     files = {"LICENSE", "README.md", "pyproject.toml", "requirements.lock"}
-    sent = context(ROOT) - {"Dockerfile", ".dockerignore"}  # which a builder is always sent
+    sent = context(ROOT) - {"Dockerfile", ".dockerignore"}  # which are always sent
     assert {name for name in named if "__pycache__" not in name} | files == sent - {"conf/local/.gitkeep"}
 
 
@@ -46,6 +46,6 @@ def test_an_image_gets_no_data_and_no_credentials(tmp_path: Path) -> None:
 
 
 def test_signals_reach_the_program() -> None:
-    """No shell stands between, and the user is not root."""
+    """The entry point uses no shell, and the user is not root."""
     assert 'ENTRYPOINT ["tini", "--"]\nCMD ["mobius-pipeline"]\n' in DOCKERFILE
     assert re.search(r"^USER \$\{UID\}$", DOCKERFILE, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Real and dirty data: every kind of input goes through, and each bad one is left out with its reason."""
+"""Test real and dirty data: every kind of input is handled, and bad ones are left out with a reason."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ GOOD_OF_OWN = 21
 
 @dataclass(frozen=True)
 class Dirty:
-    """A project whose clips are a dirty folder, what is bad and good in it, and what a first run gave."""
+    """A project over a dirty folder of clips, its bad and good sources, and the result of a first run."""
 
     project: Path
     bad: dict[str, str]
@@ -27,7 +27,7 @@ class Dirty:
 
 
 def words(done: "subprocess.CompletedProcess[str]") -> str:
-    """What a command printed, its lines joined: the log breaks them."""
+    """Return a command's output with its lines joined, because the log wraps them."""
     return " ".join((done.stdout + done.stderr).split())
 
 
@@ -60,7 +60,7 @@ def test_a_dirty_folder_goes_through(dirty: Dirty) -> None:
     assert manifest["source"].nunique() == GOOD_OF_OWN + len(good) + 1  # and the first of the copies
     scenes = manifest[manifest["source"] == "long.webm"]
     assert list(scenes["start_frame"]) == [0, 24, 48]
-    assert scenes["split"].nunique() == 1  # scenes of one film never fall on both sides
+    assert scenes["split"].nunique() == 1  # scenes of one film are never split between training and held-out
     several = manifest.loc["shards/000.tar/a.mp4", "captions"]
     assert list(several) == ["the first in a shard", "its second caption"]
     latents = project / "data/05_model_input/latents"

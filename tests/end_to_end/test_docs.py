@@ -1,7 +1,7 @@
-"""The README and every page of docs/ do what they say: their blocks are run in a copy of a finished project.
+"""Test the README and the pages of docs/: their code blocks are run in a copy of a finished project.
 
 `sh` and `python` blocks are run in order; a `yaml` block is merged into the file that its first line names.
-`console` blocks need hours, another machine or the network: they are not run, and counted here.
+`console` blocks need hours, another machine or the network. They are not run; their number is checked.
 """
 
 import json
@@ -38,9 +38,9 @@ NOT_RUN = {
     "docs/tracking.md": 3,  # servers, which tests/tracking and tests/registry start
     "docs/your_clips.md": 1,  # an export, which tests/models/test_export.py makes
 }
-# Numbers that suit the default project, and what the tiny one takes instead.
+# Numbers for the default project, and those for the tiny one.
 SMALLER = {"docs/resume.md": ("train.steps=300", "train.steps=12")}
-# What a reader should find afterwards.
+# Files that should exist afterwards.
 MADE = {
     "docs/library.md": ["ring.gif", "my_training/parallel/metrics.json"],
     "docs/tracking.md": ["champion.mp4", "data/08_reporting/registration.json"],
@@ -49,7 +49,7 @@ MADE = {
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a page: kind and text."""
+    """Return the fenced blocks of a page: language and text."""
     return re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -69,12 +69,12 @@ def run_block(project: Path, kind: str, text: str) -> str:
 
 @pytest.fixture
 def reasons(copied: Path) -> dict[str, str]:
-    """Clips in `my_clips`; the reasons that the bad ones must be left out for."""
+    """Put clips into `my_clips`; return the reasons for which the bad ones must be left out."""
     return write_own_clips(copied / "my_clips")
 
 
 def read(copied: Path, page: str) -> str:
-    """Do what a page says; return what its commands printed."""
+    """Run the blocks of a page; return the output of its commands."""
     large, small = SMALLER.get(page, ("", ""))
     found = blocks(page)
     assert large in "".join(text for _, text in found)
@@ -109,7 +109,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives a page's headings."""
+    """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -121,11 +121,11 @@ def test_a_page_does_what_it_says(copied: Path, page: str) -> None:
     for made in MADE.get(page, []):
         assert (copied / made).stat().st_size > 0
     if "yaml" in dict(blocks(page)):
-        kedro(copied, "run", "--runner=dry_runner.DryRunner")  # what it left configured is valid
+        kedro(copied, "run", "--runner=dry_runner.DryRunner")  # the resulting configuration is valid
 
 
 def test_own_clips_go_through(copied: Path, reasons: dict[str, str]) -> None:
-    """Other sizes, rates and names, files that cannot be used, and a T2I model that is there already."""
+    """Clips have other sizes, rates and names, some are unusable, and the T2I model is the user's."""
     stores = copied / "data/05_model_input/latents"
     before = set(stores.iterdir())
     printed = read(copied, YOUR_CLIPS)

@@ -1,4 +1,4 @@
-"""DVC, as a user meets it: what a change makes run again, a kill, experiments, plots, and a remote."""
+"""Test DVC as a user does: stages that changes rerun, a kill, experiments, plots and a remote."""
 
 import csv
 import json
@@ -23,13 +23,13 @@ FROM_VALIDATE = ALL - {"sample_data", "ingest"}
 FROM_BASE = FROM_VALIDATE - {"validate"}
 FROM_TRAIN = FROM_BASE - {"base", "encode", "plan"}
 FROM_SAMPLE = FROM_TRAIN - {"train@serial", "train@parallel"}
-NONE_YET = "none yet: dvc repro makes them"  # in figures.json, as this repository has it
+NONE_YET = "none yet: dvc repro makes them"  # figures.json as committed in this repository
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
 @pytest.fixture(scope="module")
 def clone(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A git clone of the finished project that shares its cache, as on the same machine."""
+    """A git clone of the finished project that shares its DVC cache."""
     folder = tmp_path_factory.mktemp("clone") / "project"
     run(folder.parent, "git", "clone", "-q", str(finished_project), folder.name)
     run(folder, "dvc", "cache", "dir", "--local", str(finished_project / ".dvc/cache"))
@@ -39,14 +39,14 @@ def clone(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlfl
 
 
 def empty_store(folder: Path, mlflow_template: Path) -> None:
-    """Put an empty MLflow database into a clone, which would take seconds to make."""
+    """Copy an empty MLflow database into a clone, because creating one takes seconds."""
     (folder / "mlruns").mkdir(exist_ok=True)
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
 
 
 @pytest.fixture
 def changing(clone: Path) -> Iterator[Path]:
-    """The clone, to change; afterwards it is as before."""
+    """The clone, for tests that change it; it is restored afterwards."""
     yield clone
     run(clone, "git", "reset", "-q", "--hard")
     run(clone, "git", "clean", "-qfd")
@@ -54,14 +54,14 @@ def changing(clone: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def running(changing: Path) -> Iterator[Path]:
-    """The clone, to run stages in; afterwards its data are as before, too."""
+    """The clone, for tests that run stages; its data are restored, too."""
     yield changing
     run(changing, "git", "reset", "-q", "--hard")
     run(changing, "dvc", "checkout", "--force")
 
 
 def due(folder: Path) -> set[str]:
-    """The stages that a change makes due, by DVC: those that it names as changed, and all below them."""
+    """Return the stages that DVC would run: the changed ones and all downstream of them."""
     import networkx
     from dvc.repo import Repo
 
@@ -73,7 +73,7 @@ def due(folder: Path) -> set[str]:
 
 
 def ran(said: str) -> list[str]:
-    """The stages that `dvc repro` ran."""
+    """Return the stages that `dvc repro` ran."""
     return [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage '")]
 
 
@@ -133,7 +133,7 @@ def test_a_change_makes_due_what_depends_on_it(name: str, changing: Path) -> Non
 
 @pytest.mark.parametrize("where", ["in the project", "elsewhere"])
 def test_own_clips_are_watched(where: str, changing: Path, tmp_path: Path) -> None:
-    """A clip more, or a caption edited, in a folder that `clips` names."""
+    """A clip is added, or a caption edited, in the folder set as `clips`."""
     named = "my clips" if where == "in the project" else str(tmp_path / "my clips")
     mine = changing / named
     shutil.copytree(changing / "data/01_raw/clips", mine)
@@ -152,7 +152,7 @@ def test_own_clips_are_watched(where: str, changing: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("where", ["in the project", "elsewhere"])
 def test_an_own_model_is_watched(where: str, changing: Path, tmp_path: Path) -> None:
-    """Other weights in a folder that `base_model` names."""
+    """The weights in the folder set as `base_model` change."""
     named = "my model" if where == "in the project" else str(tmp_path / "my model")
     mine = changing / named
     shutil.copytree(changing / "data/06_models/base", mine)
@@ -165,19 +165,19 @@ def test_an_own_model_is_watched(where: str, changing: Path, tmp_path: Path) -> 
 
 
 def test_stops_where_nothing_came_out_different(running: Path) -> None:
-    """Another threshold that every clip passes: the manifest is the same, and nothing is trained again."""
+    """Every clip passes the new threshold, so the manifest is the same and nothing is trained again."""
     change(running / "conf/base/parameters_validate.yml", {"validate": {"fps": {"max": 120}}})
     assert ran(run(running, "dvc", "repro")) == ["validate"]
     assert UP_TO_DATE in run(running, "dvc", "repro")
 
 
 def newest_step(folder: Path, mode: str) -> int:
-    """The step of a mode's newest checkpoint, 0 without one."""
+    """Return the step of a mode's newest checkpoint; 0 without one."""
     return max((int(path.name[5:]) for path in folder.glob(f"data/.work/*/{mode}/step-*")), default=0)
 
 
 def stopped_after(folder: Path, step: int, number: signal.Signals) -> None:
-    """Let `dvc repro` train, and send all its processes a signal once there is a checkpoint past `step`."""
+    """Start `dvc repro` and signal all its processes once there is a checkpoint after `step`."""
     process = started(folder, "dvc", "repro", "--single-item", "train@parallel")
     while newest_step(folder, "parallel") <= step:
         assert process.running()
@@ -192,7 +192,7 @@ def losses(folder: Path) -> list[Any]:
 
 
 def test_a_training_that_was_stopped_goes_on(running: Path) -> None:
-    """First killed, then by Ctrl-C: DVC knows each time that it is not done, and the end is the same."""
+    """The first stop is a kill, the second Ctrl-C. DVC sees each time that the stage is not done."""
     longer = {
         "train": {
             "steps": 60,
@@ -220,7 +220,7 @@ def test_a_training_that_was_stopped_goes_on(running: Path) -> None:
 
 
 def quietly(folder: Path, *words: str) -> str:
-    """Run a command that has nothing to warn of."""
+    """Run a command that must not print a warning."""
     done = finished(folder, *words)
     said = (done.stdout + done.stderr).splitlines()
     assert [line for line in said if "WARNING" in line or "ERROR" in line] == []
@@ -228,7 +228,7 @@ def quietly(folder: Path, *words: str) -> str:
 
 
 def test_queued_experiments(running: Path) -> None:
-    """Two widths, with a source of their own: DVC compares them, and MLflow has their runs in the project."""
+    """Queue experiments with two widths; DVC compares them, and MLflow has their runs in the project."""
     import mlflow
 
     nodes = running / "src/mobius_pipeline/pipelines/train/nodes.py"
@@ -282,7 +282,7 @@ def test_queued_experiments(running: Path) -> None:
 def test_a_fresh_clone_shows_the_figures_that_decide(
     finished_project: Path, browser: Any, artifacts: Path, tmp_path: Path
 ) -> None:
-    """Without any data: they are in git. The page of plots says what it lacks without the internet."""
+    """No data are needed, because the values are in git; the plots page states what it lacks offline."""
     run(tmp_path, "git", "clone", "-q", str(finished_project), "project")
     project = tmp_path / "project"
     shown = json.loads(quietly(project, "dvc", "metrics", "show", "--json"))[""]["data"]
@@ -306,7 +306,7 @@ def test_a_fresh_clone_shows_the_figures_that_decide(
 
 
 def opened_plots(browser: Any, project: Path) -> Any:
-    """The page of `dvc plots` without the internet."""
+    """Open the page of `dvc plots` without internet access."""
     page = browser.new_page()
     page.route("https://**", lambda route: route.abort())
     page.goto((project / "dvc_plots/index.html").as_uri())
@@ -316,7 +316,7 @@ def opened_plots(browser: Any, project: Path) -> Any:
 def test_a_clone_without_results_says_which_command_makes_them(
     mlflow_template: Path, browser: Any, tmp_path: Path
 ) -> None:
-    """No table has a "!", and the page of plots names what it lacks."""
+    """No table has a "!" (an error), and the plots page states what is missing."""
     make_project(tmp_path / "origin", mlflow_template)
     for mode in ("serial", "parallel"):
         figures = tmp_path / f"origin/data/08_reporting/{mode}/figures.json"
@@ -342,7 +342,7 @@ def test_a_clone_without_results_says_which_command_makes_them(
 
 
 def test_goes_through_a_remote(finished_project: Path, tmp_path: Path, mlflow_template: Path) -> None:
-    """Pushed from one clone and pulled into another, everything is there, and nothing has to run."""
+    """After a push from one clone and a pull into another, all data are there and no stage has to run."""
     here, there = tmp_path / "here", tmp_path / "there"
     run(tmp_path, "git", "clone", "-q", str(finished_project), "here")
     run(here, "dvc", "cache", "dir", "--local", str(finished_project / ".dvc/cache"))

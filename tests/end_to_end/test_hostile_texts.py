@@ -1,4 +1,4 @@
-"""Names of files, captions, prompts, labels and reasons are others' text: no page runs or loads them."""
+"""Test that no page executes or loads untrusted text: file names, captions, prompts, labels and reasons."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
 
 
 def hostile_table() -> pd.DataFrame:
-    """Clips that pass and clips that fail, with a hostile text in each column of text."""
+    """Return clips that pass and clips that fail, with a hostile text in each text column."""
     texts = list(enumerate(TEXTS))
     return pd.DataFrame(
         [
@@ -48,7 +48,7 @@ def hostile_table() -> pd.DataFrame:
 
 
 def accepted_table() -> pd.DataFrame:
-    """What can be read as any of the tables, with a hostile text in each column that may hold any."""
+    """Return rows that are valid in any table, with a hostile text in each column that allows one."""
 
     def row(number: int, text: str) -> dict[str, Any]:
         name = f"{number:064x}"
@@ -69,7 +69,7 @@ def accepted_table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def data_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data Docs of a hostile table, with hostile settings; the run stops at the settings of the table."""
+    """Data Docs of a hostile table with hostile settings; the run stops at the table's expectations."""
     work = tmp_path_factory.mktemp("work")
     section = yaml.safe_load(Path("conf/base/parameters_validate.yml").read_text())["validate"]
     of_values = {
@@ -98,7 +98,7 @@ def data_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_no_page_of_the_data_docs_obeys_what_it_shows(browser: Any, data_docs: Path, artifacts: Path) -> None:
     pages = sorted(data_docs.rglob("*.html"))
-    assert len(pages) == 1 + 5 + 5  # the index; what was asked, and what was found
+    assert len(pages) == 1 + 5 + 5  # the index, expectations and results
     assert [path for path in data_docs.rglob("*") if path.is_file() and path not in pages] == []
     shown = ""
     for place, path in enumerate(pages):
@@ -108,7 +108,7 @@ def test_no_page_of_the_data_docs_obeys_what_it_shows(browser: Any, data_docs: P
             shown += page.inner_text("body")
             assert page.locator("script, img, iframe, svg, link, object, embed").count() == 0
             assert page.evaluate("getComputedStyle(document.body).fontFamily").startswith("system-ui")
-            if place in (0, len(pages) - 1):  # the index, and what was found
+            if place in (0, len(pages) - 1):  # the index and the results
                 page.screenshot(path=artifacts / f"data-docs-{place:02}.png", full_page=True)
     assert [text for text in TEXTS if text not in shown] == []
 
@@ -129,7 +129,7 @@ def test_every_page_of_the_data_docs_is_reached_from_its_index(browser: Any, dat
 def test_a_page_of_the_data_docs_runs_no_script_that_was_put_into_it(
     browser: Any, data_docs: Path, tmp_path: Path
 ) -> None:
-    """The policy holds by itself, should a text ever get through."""
+    """The content security policy alone blocks a script that was not escaped."""
     smuggled = "".join(TEXTS[:3])
     path = tmp_path / "index.html"
     path.write_text((data_docs / "index.html").read_text().replace("<main>", f"<main>{smuggled}"))
@@ -139,7 +139,7 @@ def test_a_page_of_the_data_docs_runs_no_script_that_was_put_into_it(
 
 
 def hostile_comparison() -> Comparison:
-    """The comparison of the example, every text of a user's a hostile one."""
+    """Return the example comparison with every user text replaced by a hostile one."""
     example = comparison_example.comparison()
     labels = dict(zip(example.columns, (TEXTS[5], TEXTS[7]), strict=True))
     by_text = json.dumps(example.model_dump())
@@ -168,7 +168,7 @@ def test_the_report_does_not_obey_what_it_shows(browser: Any, report: Path, arti
         page.goto(report.as_uri())
         shown = page.inner_text("body")
         assert [text for text in TEXTS if text not in shown] == []
-        page.get_by_role("button", name="Pause all videos").click()  # its own script runs
+        page.get_by_role("button", name="Pause all videos").click()  # the page's own script runs
         page.get_by_role("button", name="Play all videos").wait_for()
         assert page.locator("script").count() == 1
         page.screenshot(path=artifacts / "report-hostile.png", full_page=True)
@@ -177,7 +177,7 @@ def test_the_report_does_not_obey_what_it_shows(browser: Any, report: Path, arti
 def test_the_report_runs_no_script_that_was_put_into_it(browser: Any, report: Path, tmp_path: Path) -> None:
     path = tmp_path / "comparison.html"
     path.write_text(report.read_text().replace("<main>", f"<main>{''.join(TEXTS[:3])}"))
-    # Videos rest: each loop is a request, and on a busy machine these come faster than they are counted.
+    # Videos are paused: each loop is a request, and on a busy machine they come faster than they are counted.
     with watched(browser, path.as_uri(), reduced_motion="reduce") as page:
         page.goto(path.as_uri())
         assert page.locator("script").count() == 2
@@ -201,7 +201,7 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def kedro_viz(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Iterator[str]:
-    """A Kedro-Viz over files with hostile texts in them."""
+    """A Kedro-Viz that serves files with hostile texts."""
     project = tmp_path_factory.mktemp("viz") / "project"
     make_project(project, mlflow_template)
     for name in TABLES.values():
@@ -229,7 +229,7 @@ PREVIEWS = {
 
 
 def test_no_preview_of_kedro_viz_obeys_what_it_shows(browser: Any, kedro_viz: str, artifacts: Path) -> None:
-    """All on one page, since loading Kedro-Viz takes seconds."""
+    """All previews are tested on one page, because loading Kedro-Viz takes seconds."""
     with watched(browser, kedro_viz, *viz.FONTS, viewport={"width": 1600, "height": 1000}) as page:
         graph = page.request.get(f"{kedro_viz}/api/main").json()
         nodes = {node["name"]: node["id"] for node in graph["nodes"]}
@@ -246,7 +246,7 @@ def test_no_preview_of_kedro_viz_obeys_what_it_shows(browser: Any, kedro_viz: st
 def mlflow_runs(
     tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path, report: Path
 ) -> Iterator[dict[str, str]]:
-    """The addresses of MLflow's pages of a comparison and of a training, with hostile settings."""
+    """URLs of MLflow's pages of a comparison and of a training with hostile settings."""
     project = tmp_path_factory.mktemp("mlflow")
     (project / "mlruns").mkdir()
     shutil.copy(mlflow_template, project / "mlruns/mlflow.db")

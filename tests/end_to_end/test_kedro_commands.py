@@ -1,4 +1,4 @@
-"""Kedro's own commands, as its documentation shows them, on this project."""
+"""Test Kedro's own commands on this project, as its documentation shows them."""
 
 import re
 import subprocess
@@ -41,14 +41,14 @@ CHAIN = [
 def project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
     folder = tmp_path_factory.mktemp("commands")
     make_project(folder, mlflow_template)
-    for path in (*outs(folder), folder / "elsewhere"):  # a run asks first whether what it reads is there
+    for path in (*outs(folder), folder / "elsewhere"):  # a run first checks that its inputs exist
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch() if path.suffix else path.mkdir(exist_ok=True)
     return folder
 
 
 def outs(folder: Path) -> Iterator[Path]:
-    """What the stages of dvc.yaml write."""
+    """Return the outputs of dvc.yaml's stages."""
     for stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].values():
         for mode in stage.get("matrix", {}).get("mode", [""]):
             for out in (*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])):
@@ -58,12 +58,12 @@ def outs(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def kedro(project: Path) -> Kedro:
-    """Run a command of Kedro's in the project; return what it printed."""
+    """Run a Kedro command in the project; return its output."""
     return partial(in_process.kedro, project)
 
 
 def dry_run(kedro: Kedro, *words: str) -> tuple[list[str], dict[str, str]]:
-    """The nodes that `kedro run` would run, and its inputs: parameters as text, other datasets' paths."""
+    """Return the nodes that `kedro run` would run, and its inputs: parameters as text, datasets as paths."""
     printed = kedro("run", "--runner=dry_runner.DryRunner", *words)
     lines = [line.split(" ", 1) for line in printed.splitlines()]
     nodes = [name for word, name in lines if word == "node"]

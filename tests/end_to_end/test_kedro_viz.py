@@ -1,4 +1,4 @@
-"""`kedro viz run` on a finished project: the graph, what it shows of the data, and that it tells nobody."""
+"""Test `kedro viz run` on a finished project: graph, previews, and that it sends no telemetry."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ LAYERS = ["raw", "intermediate", "primary", "model_input", "models", "model_outp
 
 @pytest.fixture(scope="module")
 def address(finished_project: Path) -> Iterator[str]:
-    """The address of a Kedro-Viz that serves the finished project."""
+    """URL of a Kedro-Viz that serves the finished project."""
     with viz.serving(finished_project) as address:
         yield address
 
@@ -42,7 +42,7 @@ def node_id(graph: dict[str, Any], name: str) -> str:
 def test_the_graph_shows_layers_modes_and_named_steps(graph: dict[str, Any]) -> None:
     assert graph["layers"] == LAYERS
     data = {node["name"]: node["layer"] for node in graph["nodes"] if node["type"] == "data"}
-    places = {"work", "project", "media"}  # of no layer: many steps are given them
+    places = {"work", "project", "media"}  # without a layer, because many nodes use them
     assert {name for name, layer in data.items() if layer is None} == places | IN_MEMORY
     assert data["serial.samples"] == "model_output"
     modes = {node["name"] for node in graph["nodes"] if node["type"] == "modularPipeline"}
@@ -58,7 +58,7 @@ def test_every_dataset_has_a_preview(address: str, graph: dict[str, Any]) -> Non
     shown = {node["name"]: ask(address, f"nodes/{node['id']}") for node in data}
     without = {name for name, details in shown.items() if not details.get("preview")}
     places = {"work", "project", "media", "sample_clips", "base_source", "latents_store", "earlier_manifest"}
-    # Kedro-Viz shows none of a place that holds nothing yet, of a file of several names, or of HTML.
+    # Kedro-Viz has no preview of missing paths, transcoded datasets and HTML.
     assert without == places | IN_MEMORY | {"raw_clips", "comparison_report"}
     kinds = {name: details["preview_type"] for name, details in shown.items() if name not in without}
     assert kinds["manifest"] == kinds["latents"] == kinds["serial.trained"] == "TablePreview"

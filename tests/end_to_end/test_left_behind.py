@@ -1,4 +1,4 @@
-"""Stages that are stopped, or killed, while they write: what is half written goes."""
+"""Test that stages that are stopped or killed while writing leave no partial output."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from project import change, copy_project, run, started, warm_environment
 
 SCRATCHES = ".*.partial"
-# What each stage is writing when the signal comes, below `data`.
+# What each stage is writing when it gets the signal, below `data`.
 WRITING = {
     "ingest": ".work/ingest/.clips.parquet.partial/clips.parquet",
     "validate": ".work/.expectations.partial/expectations/gx",
@@ -23,7 +23,7 @@ WRITING = {
 
 @pytest.fixture(scope="module")
 def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A project with a trained mode, and a model of the user's own whose import takes a while."""
+    """A project with a trained mode and a user's base model whose import takes a while."""
     folder = copy_project(finished_project, tmp_path_factory.mktemp("left") / "project", mlflow_template)
     with (folder / "my_model/vae/notes.bin").open("wb") as file:
         file.truncate(1 << 30)
@@ -35,14 +35,14 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, ml
 def met_while_writing(project: Path, stage: str, number: signal.Signals) -> tuple[int, str]:
     """Start a stage, and send it a signal while it writes; return its exit status and what it printed."""
     if stage == "ingest":
-        shutil.rmtree(project / "data/.work/ingest")  # what it knows of the clips
+        shutil.rmtree(project / "data/.work/ingest")  # its cache of clips
     model = ["--params=base_model=my_model"] if stage == "base" else []
     words = ["kedro", "run", f"--pipelines={stage}", *model]
     process = started(project, *words)
     while not list((project / "data").glob(WRITING[stage])):
         assert process.running(), process.wait(0)
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGSTOP)  # else it might be done before the signal comes
+    os.killpg(process.pid, signal.SIGSTOP)  # otherwise it might end before the signal
     assert list((project / "data").rglob(SCRATCHES))
     os.killpg(process.pid, number)
     os.killpg(process.pid, signal.SIGCONT)
@@ -90,7 +90,7 @@ def test_what_a_killed_stage_left_goes_when_another_starts(killed: str, then: st
 
 
 def test_a_failing_stage_leaves_nothing_half_written(project: Path) -> None:
-    """A file that cannot be copied ends the import in its middle."""
+    """A file that cannot be copied ends the import halfway."""
     (project / "my_model/vae/link").symlink_to("nothing")
     try:
         words = ["kedro", "run", "--pipelines=base", "--params=base_model=my_model"]

@@ -1,4 +1,4 @@
-"""`mobius ui` in a real browser, over what a real chain recorded: every page that a user would open."""
+"""Test `mobius ui` in a real browser over the runs of a real chain: every page that a user would open."""
 
 import os
 import re
@@ -25,7 +25,7 @@ COLUMNS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "qu
 
 @dataclass(frozen=True)
 class Ui:
-    """A running `mobius ui`: what it printed, its process, and the runs that it shows."""
+    """A running `mobius ui`: its output, its process, and the runs that it shows."""
 
     printed: list[str]
     process: psutil.Process
@@ -34,25 +34,25 @@ class Ui:
 
     @property
     def address(self) -> str:
-        """What it said to open."""
+        """URL that it printed."""
         return next(line.split()[1] for line in self.printed if line.startswith("Open"))
 
     @property
     def charts(self) -> str:
-        """Where it said the charts are."""
+        """URL of the charts that it printed."""
         return next(line.split()[1] for line in self.printed if line.startswith("Charts"))
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port."""
+        """Scheme, host and port of the URL."""
         return self.address.split("/#")[0]
 
     def metric(self, mode: str, key: str) -> float:
-        """A recorded metric."""
+        """Return a recorded metric."""
         return float(self.runs[mode].data.metrics[key])
 
     def run_page(self, name: str, tab: str = "") -> str:
-        """The address of a run's page, in MLflow's view of trainings."""
+        """Return the URL of a run's page in MLflow's view of trainings."""
         run = self.runs[name].info
         page = f"{self.origin}/#/experiments/{run.experiment_id}/runs/{run.run_id}{tab}"
         return f"{page}?workflowType=machine_learning"
@@ -60,7 +60,7 @@ class Ui:
 
 @pytest.fixture(scope="module")
 def ui(finished_project: Path) -> Iterator[Ui]:
-    """`mobius ui --port N` in the finished project, N being taken; interrupted as a user does it."""
+    """`mobius ui --port N` in the finished project, with N in use; it is stopped by an interrupt."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{finished_project / 'mlruns/mlflow.db'}")
@@ -69,7 +69,7 @@ def ui(finished_project: Path) -> Iterator[Ui]:
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     with socket.socket() as taken:
-        port = free_port(5600)  # below those that the system hands out, to connections among others
+        port = free_port(5600)  # below the system's ephemeral ports
         taken.bind((tracking.HOST, port))
         taken.listen()
         command = [sys.executable, "-m", "mobius_pipeline.cli", "ui", "--port", str(port)]
@@ -88,7 +88,7 @@ def ui(finished_project: Path) -> Iterator[Ui]:
 
 @pytest.fixture
 def page(ui: Ui, browser: Any) -> Iterator[Any]:
-    """A page of a browser that has never been here; it must ask nobody else for anything, and not break."""
+    """A page of a new browser profile; it must send no external requests and raise no errors."""
     context = browser.new_context(viewport={"width": 1900, "height": 1000})
     opened = context.new_page()
     asked: list[str] = []
@@ -102,7 +102,7 @@ def page(ui: Ui, browser: Any) -> Iterator[Any]:
 
 
 def row(page: Any, name: str) -> Any:
-    """The part of a run's row that holds its name."""
+    """Return the cell of a run's row with its name."""
     return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
@@ -112,7 +112,7 @@ SHOWN_IN_ORDER = """wanted => {
     const shown = headers.sort((a, b) => left(a) - left(b)).map(header => header.getAttribute('col-id'));
     return shown.filter(column => wanted.includes(column)).join() === wanted.join();
 }"""
-# A metric's name and its values lie in two grids, which scroll together and draw only the lines in sight.
+# A metric's name and values are in two grids, which scroll together and render only visible rows.
 LINE = """name => {
     const table = name.closest('[role=grid]').parentElement.parentElement;
     const cells = [...table.querySelectorAll('[role=rowgroup] > div')];
@@ -122,7 +122,7 @@ LINE = """name => {
 
 
 def compared(page: Any, key: str) -> list[float]:
-    """The values of a metric on the page that compares runs, in their order."""
+    """Return the values of a metric on the page that compares runs, in order."""
     names = page.get_by_role("grid").filter(has=page.get_by_role("link"))
     names.wait_for()
     name = names.get_by_role("link", name=key, exact=True)
@@ -183,7 +183,7 @@ def test_the_table_tells_what_both_modes_cost_and_reach(ui: Ui, page: Any, artif
 
 
 def test_at_1600_px_a_new_browser_shows_every_figure(ui: Ui, browser: Any, artifacts: Path) -> None:
-    """MLflow opens a panel of its own there, which takes the table a quarter of its width."""
+    """MLflow opens a panel there, which takes a quarter of the table's width."""
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     page.goto(ui.address)
     page.get_by_role("link", name="serial", exact=True).wait_for()
@@ -208,7 +208,7 @@ def test_the_charts_lay_both_modes_over_each_other(ui: Ui, page: Any, artifacts:
         assert {"serial", "parallel"} <= set(re.findall(r"\w+", cards.nth(position).inner_text()))
     for position in (3, 4):
         drawn = cards.nth(position).locator("path.js-line[d]:not([d='M0,0'])")
-        drawn.nth(1).wait_for(state="attached")  # one mode's line may be there before the other's
+        drawn.nth(1).wait_for(state="attached")  # one mode's line may be drawn before the other's
         colours = {line.evaluate("line => line.style.stroke") for line in drawn.all()}
         assert len(colours) == 2
     page.screenshot(path=artifacts / "mlflow-charts.png")

@@ -1,6 +1,6 @@
-"""`kedro package`, installed in an environment of its own, runs in a folder with its configuration alone.
+"""Test that the package of `kedro package` runs in a separate environment with only its configuration.
 
-The environment sees the packages of the tests' own, but not this project's sources.
+The environment has the packages of the tests' environment, but not this project's sources.
 """
 
 import os
@@ -21,14 +21,14 @@ from project import ROOT, environment, make_project, run
 
 ARCHIVE = "conf-mobius_pipeline.tar.gz"
 SOURCES = ROOT / "src/mobius_pipeline"
-# As far as samples of one mode, smaller still than in other tests' projects: seconds of computing.
+# Up to the samples of one mode, smaller than in other tests' projects, so it takes seconds.
 PIPELINES = "sample_data,ingest,validate,base,encode,train_parallel,sample_parallel"
 SMALLER = "sample_data.clips=24,sample.count=1,train.equal_compute=false,train.evaluate_every=8"
 
 
 @dataclass(frozen=True)
 class Package:
-    """What `kedro package` wrote, and an environment that the wheel is installed in."""
+    """Output of `kedro package`, and an environment with the wheel installed."""
 
     wheel: Path
     archive: Path
@@ -72,7 +72,7 @@ def package(once: Once, mlflow_template: Path) -> Package:
 
 @pytest.fixture
 def empty(package: Package, tmp_path: Path) -> Path:
-    """A folder with nothing but the configuration's archive."""
+    """A folder that has only the configuration's archive."""
     shutil.copy(package.archive, tmp_path)
     return tmp_path
 
@@ -89,12 +89,14 @@ def test_its_logging_is_the_project_s(package: Package) -> None:
 
 
 def test_it_trains_and_samples_in_an_empty_folder(package: Package, empty: Path) -> None:
-    """Pages, runs and videos come from the installed package alone, without git, DVC or a project's file."""
+    """Pages, runs and videos are made with only the installed package: no git, DVC or project files."""
     options = [f"--conf-source={ARCHIVE}", f"--pipelines={PIPELINES}", f"--params={SMALLER}"]
     done = package.run(empty, "mobius-pipeline", *options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "WARNING" not in done.stdout + done.stderr
-    assert "Loading data from" not in done.stdout + done.stderr  # Kedro's own logging says so of every input
+    assert (
+        "Loading data from" not in done.stdout + done.stderr
+    )  # Kedro's own logging prints this for every input
     assert {path.name for path in empty.iterdir()} == {ARCHIVE, "data", "mlruns"}
     assert len(pd.read_parquet(empty / "data/03_primary/manifest.parquet")) == 24
     assert "</html>" in (empty / "data/08_reporting/data_docs/index.html").read_text()
@@ -141,7 +143,7 @@ def test_a_mistake_is_an_error_in_plain_words(
 
 
 def test_a_session_gets_the_result(package: Package, empty: Path) -> None:
-    """As Databricks calls it, from a notebook."""
+    """Databricks calls it like this from a notebook."""
     code = (
         "import sys; sys.ps1 = '>>>'; from mobius_pipeline.__main__ import main\n"
         "if __name__ == '__main__':\n"

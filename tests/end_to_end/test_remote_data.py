@@ -1,4 +1,4 @@
-"""docs/remote_data.md against a real S3 server: its commands are run as they stand there."""
+"""Test the commands of docs/remote_data.md against a real S3 server."""
 
 import re
 import shlex
@@ -28,25 +28,25 @@ SMALL = {
     "previews": None,
     "equal_compute": False,
 }
-# What the page does for all stages is enough for some here.
+# The page's commands for all stages are run for some of them only.
 PART = {"dvc repro": "dvc repro train@parallel", "dvc pull": "dvc pull --with-deps train@parallel"}
 UP_TO_DATE = "Data and pipelines are up to date."
-KEPT = 20  # clips in the bucket at first, of 24
+KEPT = 20  # of 24 clips, the number that is in the bucket first
 
 
 def section(title: str) -> str:
-    """A section of the page."""
+    """Return a section of the page."""
     return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def commands(text: str) -> list[list[str]]:
-    """The commands of a section, in order."""
+    """Return the commands of a section in order."""
     blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [shlex.split(line) for block in blocks for line in block.splitlines()]
 
 
 def follow(folder: Path, server: S3, words: list[str], **other: str) -> str:
-    """Run a command of the page, with the addresses that this machine has."""
+    """Run a command of the page with this machine's addresses."""
     here = {"https://s3.example.org": server.endpoint, **other}
     command = " ".join(here.get(word, shlex.quote(word)) for word in words)
     return run(folder, "bash", "-euo", "pipefail", "-c", PART.get(command, command))
@@ -68,7 +68,7 @@ def project(
     mlflow_template: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A project after the page's first two sections: clips imported, results pushed."""
+    """A project after the page's first two sections, with clips imported and results pushed."""
     server.upload("my-bucket", "clips", *media(sample_clips)[:KEPT], sample_clips / "captions.csv")
     folder = tmp_path_factory.mktemp("team") / "project"
     make_project(folder, mlflow_template)
@@ -82,7 +82,7 @@ def project(
     before_update = section("Clips").partition("When clips were added")[0]
     before_clone = section("Results").partition("A clone")[0]
     for words in [
-        *commands(PAGE.partition("## Clips")[0])[1:],  # without the installation
+        *commands(PAGE.partition("## Clips")[0])[1:],  # without the installation commands
         *commands(before_update),
         *commands(before_clone),
     ]:
@@ -125,7 +125,7 @@ def test_a_clone_with_an_empty_cache_has_nothing_to_run(project: Path, server: S
 
 
 def test_other_projects_fetch_models_by_name(project: Path, server: S3, tmp_path: Path) -> None:
-    """From a git server, with the bucket alone for the files; what comes is what was trained, and works."""
+    """Get a model from a git server and the bucket; it is the trained one, and it works."""
     repository, other = tmp_path / "mobius.git", tmp_path / "other"
     other.mkdir()
     every = commands(section("Models for other projects"))
@@ -184,14 +184,14 @@ def test_of_sub_folders_only_those_that_changed_are_downloaded(
 
 
 def shards(project: Path) -> dict[str, tuple[int, int]]:
-    """The latents' shards, with what changes when one is written again."""
+    """Return the latents' shards with the file attributes that change if one is rewritten."""
     found = (project / "data/05_model_input/latents").rglob("*.safetensors")
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
 
 @pytest.fixture
 def entries(project: Path, server: S3) -> Iterator[Path]:
-    """The page's entries in `conf/local`, with the credentials of this server."""
+    """Write the page's entries into `conf/local`, with the credentials of this server."""
     local = project / "conf/local"
     catalog, credentials = re.findall(r"^```yaml\n(.*?)^```$", section("Entries of the catalog"), re.M | re.S)
     (local / "catalog.yml").write_text(catalog)
@@ -210,7 +210,7 @@ def test_tables_of_the_catalog_lie_in_the_bucket(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """With credentials that Kedro reads from `conf/local`; without them the error is one sentence."""
+    """Kedro reads the credentials from `conf/local`; without them, the error is one sentence."""
     without_credentials(monkeypatch)
     assert run(project, "git", "status", "--porcelain", "conf") == ""
     kedro(project, "run", "--pipelines=validate")

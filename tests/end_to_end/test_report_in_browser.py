@@ -1,4 +1,4 @@
-"""The report in a real browser: it plays, fits, keeps to itself, and respects its reader's settings."""
+"""Test the report in a real browser: it plays, fits, sends no requests and respects user settings."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, sample_media: Path) -> Path
 
 @pytest.fixture(scope="module")
 def wide_report(tmp_path_factory: pytest.TempPathFactory, sample_media: Path) -> Path:
-    """The report of as many columns as there can be."""
+    """A report with the largest number of columns."""
     path = tmp_path_factory.mktemp("wide") / "comparison.html"
     path.write_text(render_report(comparison_example.several(), sample_media), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""Serial and parallel trained at the same time in one project, as an orchestrator does."""
+"""Test serial and parallel trained at the same time in one project, as by an orchestrator."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from project import warm_environment
 
 @pytest.fixture
 def untrained(copied: Path) -> Path:
-    """The project before its trainings: no result, no checkpoint, no run, and no database of MLflow's."""
+    """The project before its trainings: no results, checkpoints, runs or MLflow database."""
     shutil.rmtree(copied / "data/.work")
     shutil.rmtree(copied / "mlruns")
     for mode in MODES:
@@ -23,9 +23,9 @@ def untrained(copied: Path) -> Path:
 
 
 def test_both_modes_train_at_the_same_time(untrained: Path, finished_project: Path) -> None:
-    """Each trains as it does alone, and both are in MLflow's database, which the first of them creates.
+    """Each trains as it does alone, and MLflow's database, which the first of them creates, has both.
 
-    They train longer than alone, so that they are at it together.
+    They train longer than in other tests, so that they overlap.
     """
     runs = {
         mode: subprocess.Popen(
@@ -54,7 +54,7 @@ def test_both_modes_train_at_the_same_time(untrained: Path, finished_project: Pa
     starts, ends = (
         [getattr(run.info, time) for run in tracked.values()] for time in ("start_time", "end_time")
     )
-    assert max(starts) < min(ends)  # or this shows nothing
+    assert max(starts) < min(ends)  # otherwise this test shows nothing
     for mode in MODES:
         history, alone = losses(untrained, mode), losses(finished_project, mode)
         assert len(history) == 40 > len(alone)
@@ -65,6 +65,6 @@ def test_both_modes_train_at_the_same_time(untrained: Path, finished_project: Pa
 
 
 def losses(project: Path, mode: str) -> list[list[float]]:
-    """Step and loss of each step of a finished training."""
+    """Return step and loss of each step of a finished training."""
     metrics = json.loads((project / f"data/06_models/{mode}/metrics.json").read_text())
     return [row[:2] for row in metrics["history"]["loss"]]

@@ -1,4 +1,4 @@
-"""One stage in a project that has run nothing yet: without git, in another environment, and when DVC dies."""
+"""Test a stage in a project that has run nothing: without git, in another environment, when DVC is killed."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def project(tmp_path: Path, mlflow_template: Path) -> Path:
-    """A project as a downloaded archive has it, with the parts of `make` that it needs."""
+    """A project as in a downloaded archive, with the parts of `make` that it needs."""
     folder = tmp_path / "project"
     make_project(folder, mlflow_template)
     for name in ("Makefile", "requirements.lock"):
@@ -29,7 +29,7 @@ def project(tmp_path: Path, mlflow_template: Path) -> Path:
 
 @pytest.fixture
 def without_git(project: Path) -> Path:
-    """The project, after what `make demo` runs before its stages."""
+    """The project after the commands that `make demo` runs before its stages."""
     before = run(project, "make", "--no-print-directory", "--dry-run", "demo").partition("dvc repro")[0]
     run(project, "sh", "-euc", before)
     return project
@@ -71,12 +71,12 @@ def test_dvc_takes_clips_from_an_absolute_path_and_kedro_warns_of_a_home(
     ("begun", "number", "command"),
     [
         (True, signal.SIGTERM, "sample_data"),
-        (True, signal.SIGKILL, "sample_data && true"),  # a shell stays in between
+        (True, signal.SIGKILL, "sample_data && true"),  # a shell is between DVC and Kedro
         (False, signal.SIGTERM, "sample_data && true"),
     ],
 )
 def test_a_stage_ends_with_dvc(begun: bool, number: signal.Signals, command: str, without_git: Path) -> None:
-    """When its processes compute, and when Kedro has just started."""
+    """DVC is stopped while its processes compute, or when Kedro has just started."""
     change(without_git / "conf/base/parameters_sample_data.yml", {"sample_data": {"clips": 3000}})
     stages = without_git / "dvc.yaml"
     stages.write_text(stages.read_text().replace("=sample_data\n", f"={command}\n"))
@@ -98,12 +98,12 @@ def test_a_stage_ends_with_dvc(begun: bool, number: signal.Signals, command: str
 
 
 def in_session(leader: int) -> list[str]:
-    """The processes that a command in a session of its own has left running."""
+    """Return the processes still running in a command's session."""
     found = []
     for process in psutil.process_iter():
         try:
             if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(" ".join(process.cmdline()))
-        except (OSError, psutil.Error):  # ended meanwhile
+        except (OSError, psutil.Error):  # it has ended in the meantime
             continue
     return found

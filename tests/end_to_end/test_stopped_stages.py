@@ -1,4 +1,4 @@
-"""Every stage of `dvc repro`, stopped by Ctrl-C or SIGTERM while it works: the same command ends the same."""
+"""Test every stage of `dvc repro` stopped by Ctrl-C or SIGTERM: run again, it gives the same result."""
 
 import os
 import random
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.faults_slow
 
 STAGES = ["sample_data", "ingest", "validate", "base", "encode", "plan"]
 STAGES += [f"{name}@parallel" for name in ("train", "sample", "evaluate")] + ["compare"]
-# Reports and records hold times and ids of runs; tables, weights and videos follow from the data alone.
+# Reports and records have times and run ids; tables, weights and videos depend only on the data.
 LASTING = {".parquet", ".safetensors", ".mp4", ".webm", ".gif", ".webp", ".csv"}
 
 
@@ -34,7 +34,7 @@ def clone(finished_project: Path, tmp_path_factory: pytest.TempPathFactory, mlfl
 
 
 def outs(folder: Path, stage: str) -> dict[str, str]:
-    """The lasting files of a stage's outputs, and their hashes."""
+    """Return the reproducible files of a stage's outputs with their hashes."""
     about = yaml.safe_load((folder / "dvc.lock").read_text())["stages"][stage]
     found = [
         path for out in about["outs"] for path in ((folder / out["path"]), *(folder / out["path"]).rglob("*"))
@@ -45,13 +45,13 @@ def outs(folder: Path, stage: str) -> dict[str, str]:
 
 
 def stopped_at_work(folder: Path, stage: str, number: signal.Signals, draw: random.Random) -> int:
-    """Start the stage, and send all its processes a signal once Kedro is at work."""
+    """Start the stage and signal all its processes once Kedro runs."""
     process = started(folder, "dvc", "repro", "--force", "--single-item", stage)
     while "Kedro project" not in (folder / "log").read_text():
         assert process.running(), process.wait(0)
         time.sleep(0.02)
     time.sleep(draw.uniform(0, 0.6))
-    with suppress(ProcessLookupError):  # it was quicker
+    with suppress(ProcessLookupError):  # it ended before the signal
         os.killpg(process.pid, number)
     return process.wait(120)[0]
 

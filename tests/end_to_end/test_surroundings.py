@@ -1,4 +1,4 @@
-"""A project of an unprivileged user, with a home that cannot be written, no network, and an odd path."""
+"""Test a project of an unprivileged user with a read-only home, no network and an unusual path."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.faults_slow
 
 NOBODY = 65534
 PIPELINES = "sample_data,ingest,validate,base,encode,plan,train_parallel,sample_parallel"
-# Opens the way to an interpreter that lies in root's home, in a mount namespace that ends with the process;
+# Gives access to an interpreter in root's home, in a mount namespace that ends with the process;
 # then becomes nobody.
 ENTER = """
 set -e
@@ -34,7 +34,7 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
 
 @pytest.fixture
 def place(mlflow_template: Path) -> Iterator[Path]:
-    """A folder of nobody's, with letters, spaces and signs in its path, that everybody may enter."""
+    """A folder owned by nobody, with non-ASCII letters, spaces and signs in its path, that all may enter."""
     top = Path(tempfile.mkdtemp(prefix="mobius-"))
     top.chmod(0o755)
     folder = top / "Prüfung 工程 (2) & 100% #1/my project"
@@ -47,7 +47,7 @@ def place(mlflow_template: Path) -> Iterator[Path]:
 
 
 def closed(path: Path) -> Path | None:
-    """The first folder on the way to `path` that others may not enter."""
+    """Return the first folder on the way to `path` that others may not enter."""
     ways = [folder for folder in reversed([path, *path.parents]) if not folder.stat().st_mode & 0o001]
     return ways[0] if ways else None
 

@@ -1,4 +1,4 @@
-"""A run is the same from whatever working directory: every path is taken from the project's folder."""
+"""Test that a run does not depend on the working directory: paths are relative to the project."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ if __name__ == "__main__":  # ingestion starts processes
         with KedroSession.create(project_path=project) as session:
             session.run(pipeline_names=[name])
 """
-# Neither clocks nor random names: what these pipelines write is the same whenever they run.
+# These pipelines write no times or random names, so their outputs are always the same.
 EXACT = ("sample_data", "ingest", "validate", "base", "encode")
 FOLDERS = ("01_raw/clips", "02_intermediate", "03_primary", "05_model_input/latents", "06_models/base")
 
@@ -36,7 +36,7 @@ def digests(project: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def project(finished_project: Path, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere") / "project"
-    ignored = shutil.ignore_patterns("mlruns")  # whose artifacts lie in the first project
+    ignored = shutil.ignore_patterns("mlruns")  # its artifacts are in the first project
     shutil.copytree(finished_project, folder, symlinks=True, ignore=ignored)
     (folder / "mlruns").mkdir()
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
@@ -45,7 +45,7 @@ def project(finished_project: Path, mlflow_template: Path, tmp_path_factory: pyt
 
 
 def test_every_pipeline_runs_from_a_folder_inside(project: Path) -> None:
-    """And from a script anywhere: no folder is made there, and nothing is made anew."""
+    """Nothing is written into the folder, and no output changes."""
     before = digests(project)
     inside = project / "notebooks/deep"
     done = finished(inside, "kedro", "run", f"--pipelines={','.join(EXACT)}")
@@ -65,7 +65,7 @@ def test_every_pipeline_runs_from_a_folder_outside(project: Path, tmp_path: Path
 
 
 def test_a_home_folder_is_expanded(project: Path, tmp_path: Path) -> None:
-    """Clips and base model below the user's home, named as a shell names them."""
+    """Clips and base model are below the user's home and named with `~`."""
     home = tmp_path / "home"
     shutil.copytree(project / "data/01_raw/clips", home / "clips")
     shutil.copytree(project / "data/06_models/base", home / "model")

@@ -1,4 +1,4 @@
-"""A real Airflow on the loopback interface: scheduler (LocalExecutor), DAG processor, API server, SQLite."""
+"""Run a real Airflow on the loopback interface: scheduler, DAG processor and API server, on SQLite."""
 
 import json
 import os
@@ -22,7 +22,7 @@ PATIENCE = 1200  # s, for tasks on a busy machine
 
 
 class Airflow:
-    """Airflow's environment of its own, its files in `home`, for DAGs of the project at `project`."""
+    """Return environment variables for Airflow: its files in `home`, and DAGs of the project at `project`."""
 
     def __init__(self, home: Path, dags: Path, project: Path) -> None:
         with socket.socket() as free:
@@ -46,7 +46,7 @@ class Airflow:
         }
 
     def python(self, code: str) -> str:
-        """Run `code` by Airflow's own interpreter; return what it prints."""
+        """Run `code` with Airflow's Python interpreter; return its output."""
         words = [BIN / "python", "-c", code]
         done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -54,7 +54,7 @@ class Airflow:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Run it within the block, and end it with all that it has started."""
+        """Run Airflow within the block; at the end, stop it and all processes that it started."""
         subprocess.run(
             [BIN / "airflow", "db", "migrate"], env=self.environment, capture_output=True, check=True
         )
@@ -98,10 +98,10 @@ class Airflow:
 def until(
     holds: Callable[[], bool], goes_on: Callable[[], bool] = lambda: True, log: Path | None = None
 ) -> None:
-    """Wait until `holds`.
+    """Wait until `holds` returns true.
 
     Raises:
-        AssertionError: After `PATIENCE`, or if what it needs does not go on, with the end of its log.
+        AssertionError: After `PATIENCE`, or if `goes_on` returns false; the message has the end of `log`.
     """
     deadline = time.monotonic() + PATIENCE
     while not holds():

@@ -1,4 +1,4 @@
-"""The generated DAG in a real Airflow, whose environment has nothing of the project's."""
+"""Test the generated DAG in a real Airflow, whose environment does not have the project installed."""
 
 import json
 import os
@@ -35,7 +35,7 @@ LOADED = """if True:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A tiny project, and an environment of its own as `make` makes it."""
+    """A tiny project with a separate environment, as `make` creates it."""
     assert (BIN / "airflow").exists(), "make test-airflow installs Airflow"
     folder = tmp_path_factory.mktemp("orchestrated") / "my project"
     make_project(folder, mlflow_template)
@@ -73,7 +73,7 @@ def test_it_loads_without_the_project(airflow: Airflow) -> None:
 
 
 def test_the_chain_runs_and_a_killed_training_goes_on(serving: Airflow, project: Path) -> None:
-    """Serial and parallel train at the same time; serial's first try is killed after its first checkpoint."""
+    """Both modes train at the same time; serial's first attempt is killed after its first checkpoint."""
     serving.ask(f"{DAG}/dagRuns", {"dag_run_id": "whole", "logical_date": None}, "POST")
     until(lambda: bool(checkpoints(project, "serial")) or failed(serving))
     killed_at = max(checkpoints(project, "serial"))
@@ -90,7 +90,7 @@ def test_the_chain_runs_and_a_killed_training_goes_on(serving: Airflow, project:
     assert first["start_date"] < tasks["parallel.train"]["end_date"]
     assert tasks["parallel.train"]["start_date"] < first["end_date"]
     runs = trainings(project)
-    assert sorted(run.info.run_name for run in runs) == sorted(MODES)  # the killed one's was continued
+    assert sorted(run.info.run_name for run in runs) == sorted(MODES)  # the killed training continued its run
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert (project / "data/08_reporting/comparison.html").stat().st_size > 0
 
@@ -98,7 +98,7 @@ def test_the_chain_runs_and_a_killed_training_goes_on(serving: Airflow, project:
 def test_a_training_that_is_marked_failed_ends_as_killed_and_goes_on_when_cleared(
     serving: Airflow, project: Path
 ) -> None:
-    """After the chain: with other settings it trains again, for longer than Airflow takes to end it."""
+    """Run after the chain: with other settings it trains again, longer than Airflow takes to stop it."""
     changes = {"steps": 200, "previews": None, "checkpoint_every": 1, "evaluate_every": 200}
     change(project / "conf/base/parameters_train.yml", {"train": changes})
     before = checkpoints(project, "serial")
@@ -119,13 +119,13 @@ def test_a_training_that_is_marked_failed_ends_as_killed_and_goes_on_when_cleare
 
 
 def instances(airflow: Airflow) -> dict[str, Any]:
-    """The tasks of the run, by name: state, number of the try, beginning and end."""
+    """Return the run's tasks by name: state, number of the attempt, start and end."""
     found = airflow.ask(f"{DAG}/dagRuns/whole/taskInstances")["task_instances"]
     return {task["task_id"]: task for task in found}
 
 
 def log_of(airflow: Airflow, task: str, attempt: int) -> str:
-    """What a try of a task of the run printed."""
+    """Return the log of one attempt of a task."""
     place = f"{DAG}/dagRuns/whole/taskInstances/{task}/logs/{attempt}?full_content=true"
     return "\n".join(line["event"] for line in airflow.ask(place)["content"])
 
@@ -144,13 +144,13 @@ def clear(airflow: Airflow, task: str) -> None:
 
 
 def checkpoints(project: Path, mode: str) -> set[int]:
-    """The steps of whole checkpoints."""
+    """Return the steps of complete checkpoints."""
     found = project.glob(f"data/.work/*/{mode}/step-*/manifest.json")
     return {int(path.parent.name.partition("-")[2]) for path in found}
 
 
 def processes(project: Path, node: str) -> list[int]:
-    """The processes in the project's folder that run a node."""
+    """Return the processes in the project's folder that run a node."""
     found = []
     for process in psutil.process_iter():
         try:

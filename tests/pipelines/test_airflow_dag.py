@@ -1,4 +1,4 @@
-"""The DAG that `kedro airflow create` writes: its tasks, what each runs, and what it waits for."""
+"""Test the DAG that `kedro airflow create` writes: its tasks, their commands and their order."""
 
 import ast
 from pathlib import Path
@@ -14,7 +14,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from project import make_project
 
 STEPS = [f"{mode}.{step}" for mode in MODES for step in ("train", "sample", "evaluate")]
-# A task a step that writes files; those of `compare` that hand on in memory are one.
+# One task per node that writes files; nodes of `compare` that pass data in memory share one.
 WAITS_FOR = {
     "render_sample_clips": set(),
     "ingest_clips": {"render_sample_clips"},
@@ -43,14 +43,14 @@ def created(project: Path, *words: str, file: str = "mobius_pipeline_dag.py") ->
 
 
 def tasks(dag: ast.Module) -> dict[str, tuple[list[str], bool]]:
-    """What each task runs, and whether it is one of a GPU."""
+    """Return the command of each task, and whether it is a GPU task."""
     calls = [node for node in ast.walk(dag) if isinstance(node, ast.Call) and named(node.func) == "kedro"]
     runs = [[argument.value for argument in call.args] for call in calls]  # type: ignore[attr-defined]
     return {nodes[-1]: (nodes, bool(call.keywords)) for nodes, call in zip(runs, calls, strict=True)}
 
 
 def waits_for(dag: ast.Module) -> dict[str, set[str]]:
-    """The tasks that each waits for: `tasks["a"] >> tasks["b"]`."""
+    """Return the tasks that each task waits for, from lines `tasks["a"] >> tasks["b"]`."""
     found: dict[str, set[str]] = {name: set() for name in tasks(dag)}
     for node in ast.walk(dag):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.RShift):
@@ -77,7 +77,7 @@ def test_a_task_a_step_in_the_order_of_the_pipelines(project: Path) -> None:
     )
     tagged = {node.name for node in whole.only_nodes_with_tags("gpu").nodes}
     assert {name for name, (_, gpu) in tasks(dag).items() if gpu} == tagged
-    # Every step waits, through others, for whatever makes what it reads.
+    # Every task waits, directly or through others, for the tasks that make its inputs.
     for node, parents in whole.node_dependencies.items():
         task = task_of(dag, node.name)
         assert {task_of(dag, parent.name) for parent in parents} - {task} <= before(dag, task)
@@ -88,7 +88,7 @@ def task_of(dag: ast.Module, node: str) -> str:
 
 
 def before(dag: ast.Module, task: str) -> set[str]:
-    """All tasks that have ended when `task` starts."""
+    """Return all tasks that have ended before `task` starts."""
     direct = waits_for(dag)[task]
     return direct.union(*(before(dag, one) for one in direct))
 

@@ -1,4 +1,4 @@
-"""What a pipeline needs is asked for before it computes: here the base, which it would load, is nowhere."""
+"""Test that a pipeline checks its inputs before it computes; here the base is missing."""
 
 import shutil
 from pathlib import Path
@@ -51,7 +51,7 @@ def of_another_mode(run_id: str) -> None:
 
 
 def load(kind: str, folder: Path) -> Any:
-    """What the catalog hands a node."""
+    """Return the objects that the catalog passes to a node."""
     return FolderDataset(filepath=str(folder), holds=f"mobius_pipeline.{kind}").load()
 
 

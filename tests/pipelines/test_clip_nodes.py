@@ -1,4 +1,4 @@
-"""The nodes that render and read clips, and what a run of theirs must not import."""
+"""Test the nodes that render and read clips, and that running them imports no more than needed."""
 
 import base64
 import subprocess

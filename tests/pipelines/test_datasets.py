@@ -1,4 +1,4 @@
-"""Saved files are whole: the new one, or the one before."""
+"""Test that a saved file is always complete, the new one or the earlier one."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ def test_what_cannot_be_written_leaves_what_was_there(
     ).stdout
     assert said.startswith(f"Cannot write {file} (")
     assert "File too large" in said
-    assert "What was there before is kept" in said
+    assert "The earlier file, if any, is kept" in said
     assert [path.name for path in file.parent.iterdir()] == ["file"]
     assert file.read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""An environment of Kedro's holds only what differs from conf/base, and takes the rest from there."""
+"""Test that an environment's files hold only what differs from conf/base, and are merged with it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The few figures of a training that DVC's tables show."""
+"""Test the main figures of a training, which DVC's tables show."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The catalog's files in a bucket: tables and records are read and written there, folders are refused."""
+"""Test the catalog's files in a bucket: tables and records are read and written, folders are refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +49,7 @@ def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(dataset: AbstractDataset[Any, Any], action: str, *words: Any) -> str:
-    """What a user reads where loading or saving fails."""
+    """Return the message that a user reads if loading or saving fails."""
     with pytest.raises(DatasetError) as refused:
         getattr(dataset, action)(*words)
     said = in_plain_words(refused.value)
@@ -88,7 +88,7 @@ def test_a_table_that_may_be_larger_than_memory_is_moved_there(server: S3, tmp_p
 
 
 def test_kedro_finds_the_credentials_that_an_entry_names(server: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of `credentials.yml`, or, where an entry names none, the environment's."""
+    """They are from `credentials.yml` or, if an entry names none, from the environment."""
     entry = {"type": "mobius_pipeline.pipelines.files.RecordDataset", "filepath": "s3://team/kedro.json"}
     named = {"record": {**entry, "credentials": "storage"}}
     catalog = DataCatalog.from_config(named, {"storage": server.credentials})
@@ -159,7 +159,7 @@ def test_a_protocol_that_fsspec_lacks_is_explained() -> None:
 
 
 def test_what_was_trained_on_is_read_where_the_manifest_is(server: S3) -> None:
-    """Else clips that were trained on could be held out later."""
+    """Otherwise clips that were trained on could be held out later."""
     at = {"filepath": "s3://team/manifest.parquet", "credentials": server.credentials}
     earlier = EarlierTableDataset(**at)
     assert trained_on(earlier.load()) == set()
@@ -179,7 +179,7 @@ def test_what_was_trained_on_is_read_where_the_manifest_is(server: S3) -> None:
 def test_a_file_elsewhere_has_no_scratch_folder_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: S3
 ) -> None:
-    """`team/r.json` is not a path of this machine, whatever lies there."""
+    """`team/r.json` is not a local path, even if a local file has this path."""
     (tmp_path / "team/.r.json.partial").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     record = RecordDataset(filepath="s3://team/r.json", credentials=server.credentials)

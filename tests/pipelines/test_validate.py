@@ -1,4 +1,4 @@
-"""The `validate` pipeline from a table of clips to the three datasets, run as Kedro runs it."""
+"""Test the `validate` pipeline from a clip table to its three datasets, run by Kedro."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Catalog, pipelines and dvc.yaml name the same files."""
+"""Test that catalog, pipelines and dvc.yaml name the same files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import grimp
 
 ROOT = Path(__file__).parents[2]
-# Modules that change nothing of what a stage writes: they refuse, record, show, or publish it.
+# Modules that do not affect a stage's outputs: they check, record, show or publish them.
 WITHOUT_EFFECT = (
     "comparison.notes", "runtime.addresses", "runtime.daft_runner", "runtime.devices", "runtime.errors",
     "runtime.locks", "runtime.progress", "runtime.redaction", "runtime.remote_files", "runtime.scratch",
@@ -32,7 +32,7 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 
 
-IN_MEMORY = {"trainings", "step_times", "data_summary"}  # the only ones that are not a file
+IN_MEMORY = {"trainings", "step_times", "data_summary"}  # the only datasets without a file
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def catalog() -> DataCatalog:
 
 
 def stages() -> dict[str, dict[str, Any]]:
-    """dvc.yaml's stages, its matrix written out: `train_serial` and so on."""
+    """Return dvc.yaml's stages with its matrix expanded: `train_serial` and so on."""
     document = (ROOT / "dvc.yaml").read_text()
     found = {}
     for name, stage in yaml.safe_load(document)["stages"].items():
@@ -63,7 +63,7 @@ def paths(entries: list[Any]) -> set[str]:
 
 
 def files(catalog: DataCatalog, names: set[str]) -> set[str]:
-    """The paths of the datasets that are files, relative to the project."""
+    """Return the paths of the datasets that are files, relative to the project."""
     read = [name for name in names - IN_MEMORY if not name.startswith("param")]
     places = PlaceDataset | EarlierTableDataset
     found = (str(catalog[name]._filepath) for name in read if not isinstance(catalog[name], places))
@@ -133,7 +133,7 @@ def test_errors_name_the_pipeline_that_makes_a_file(name: str, catalog: DataCata
 
 @pytest.mark.parametrize("name", CHAIN)
 def test_parameters_agree(name: str) -> None:
-    """A parameter that a pipeline reads is one that makes its stage run again."""
+    """The parameters that a pipeline reads are those that make its stage run again."""
     used = {
         name.removeprefix("params:").split(".")[0] for name in pipelines[name].inputs() if "params:" in name
     }
@@ -141,18 +141,18 @@ def test_parameters_agree(name: str) -> None:
     for file in stages()[name].get("params", []):
         for keys in file.values():
             declared |= {key.split(".")[0] for key in keys}
-    assert used - {"engine"} == declared  # which says where, not what
+    assert used - {"engine"} == declared  # the engine does not affect the outputs
 
 
 def test_parameters_can_be_set_by_dvc() -> None:
-    """`dvc exp run --set-param` reads a file by itself, and knows nothing of Kedro's `globals`."""
+    """`dvc exp run --set-param` reads each file alone and does not support Kedro's `globals`."""
     files = {file for stage in stages().values() for entry in stage["params"] for file in entry}
     assert not any("${" in (ROOT / file).read_text() for file in files)
 
 
 @pytest.fixture(scope="module")
 def imports() -> "grimp.ImportGraph":
-    """The package's modules and what imports what, also within functions."""
+    """Return the package's import graph, with imports inside functions."""
     import grimp
 
     graph = grimp.build_graph("mobius_pipeline")
@@ -163,7 +163,7 @@ def imports() -> "grimp.ImportGraph":
 
 
 def imported(graph: "grimp.ImportGraph", name: str) -> set[str]:
-    """The source files that the pipelines of a folder import, directly or not, and their own."""
+    """Return the source files of a folder's pipelines and all that they import, directly or indirectly."""
     root = f"mobius_pipeline.pipelines.{name.removesuffix('_serial').removesuffix('_parallel')}"
     own = {root, *graph.find_descendants(root)}
     modules = own.union(*(graph.find_upstream_modules(module) for module in own))
@@ -176,7 +176,7 @@ def source_file(module: str) -> str:
 
 
 def modules_of(dep: str) -> set[str]:
-    """The source files that a dependency names, or that lie in the folder that it names."""
+    """Return the source files of a dependency, which is a file or a folder."""
     folder = ROOT / dep
     found = {path.relative_to(ROOT).as_posix() for path in folder.rglob("*.py") if path.name != "__init__.py"}
     return found if folder.is_dir() else {dep}
@@ -184,9 +184,9 @@ def modules_of(dep: str) -> set[str]:
 
 @pytest.mark.parametrize("name", CHAIN)
 def test_source_files_agree(name: str, imports: "grimp.ImportGraph") -> None:
-    """A file that a pipeline imports makes its stage run again, another does not.
+    """A stage depends on the files that its pipeline imports and on no others.
 
-    A folder stands for its files where the pipeline imports most of them; it may then hold a few others.
+    A dependency may be a folder if the pipeline imports most of its files.
     """
     used = imported(imports, name)
     deps = {dep: modules_of(dep) for dep in paths(stages()[name]["deps"]) if dep.startswith("src/")}
@@ -194,7 +194,7 @@ def test_source_files_agree(name: str, imports: "grimp.ImportGraph") -> None:
     assert {dep for dep, files in deps.items() if len(files & used) <= len(files) / 2} == set()
 
 
-_WIRING = ("tail", "width", "blocks")  # what parallel alone has
+_WIRING = ("tail", "width", "blocks")  # settings that only parallel has
 
 
 def test_modes_share_their_memory_levers() -> None:

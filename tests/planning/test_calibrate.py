@@ -1,4 +1,4 @@
-"""What this machine attains, measured on small work."""
+"""Test the rates measured on this machine, with small operations."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ SHEET = Datasheet(tflops_float32=1, tflops_tf32=1, tflops_bfloat16=1, gb_per_s=1
 
 
 def small_work() -> Calls:
-    """Two products, one of them twice, a convolution and an addition."""
+    """List two distinct products, one of them run twice, a convolution and an addition."""
     with Calls() as calls:
         for size in (64, 64, 32):
             torch.zeros(size, size) @ torch.zeros(size, size)

@@ -1,4 +1,4 @@
-"""`mobius plan`, as a user runs it."""
+"""Test the command `mobius plan`."""
 
 import json
 from pathlib import Path
@@ -41,12 +41,12 @@ def test_a_plan_of_a_model_folder(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_lone_config_is_planned_at_eight_pixels_a_cell(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is below that size is refused, before anything is predicted."""
+    """Smaller clips are refused before anything is predicted."""
     config = tmp_path / "unet.json"
     config.write_text(json.dumps(UNET))
     assert main(["plan", "--config", str(config), *SIZES, "--height", "7"]) == 1
     shown = capsys.readouterr()
-    assert "taking 8 px" in shown.out
+    assert "assuming 8 px" in shown.out
     assert "7 x 32 px is below one latent cell of 8 px" in shown.err
 
 

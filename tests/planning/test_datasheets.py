@@ -1,4 +1,4 @@
-"""Devices by name and by datasheet."""
+"""Test devices of the table and devices given by a datasheet."""
 
 import pytest
 

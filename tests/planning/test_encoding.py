@@ -1,4 +1,4 @@
-"""The plan of an encoding: bytes as a real store has them, operations as a real VAE runs them."""
+"""Test the plan of an encoding against the bytes of a real store and the operations of a real VAE."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_bytes_of_a_real_store(tiny_store: Path, sample_table: pd.DataFrame) -> 
     planned = store_bytes(clips, form)
     folder = LatentsStore(tiny_store).folder
     files = {path.name: path.stat().st_size for path in folder.iterdir()}
-    assert planned.shards == len(files) - 1  # beside the index
+    assert planned.shards == len(files) - 1  # without the index
     assert planned.total == pytest.approx(sum(files.values()), rel=0.03)
     shards = sum(size for name, size in files.items() if name != "index.parquet")
     payload = planned.latents + planned.captions
@@ -83,7 +83,7 @@ def test_a_model_without_a_vae_says_what_is_needed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("decode_rate", "hours"), [(None, 3.0), (10.0, 3.0), (0.1, 5.0)])
 def test_hours_and_cost(decode_rate: float | None, hours: float) -> None:
-    """10 devices with 2 cores each; a clip with its caption takes a device 3 s."""
+    """10 devices with 2 cores each; a clip with its caption takes 3 s on a device."""
     speed = Speed(known_device("L40S"), 2.9, 0.1, decode_rate, cores=2, devices=10)
     clips = 36_000
     stored = store_bytes(clips, FORM)

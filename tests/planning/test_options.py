@@ -1,4 +1,4 @@
-"""`mobius plan`'s options: what goes together, what a project gives, and the plan of an encoding."""
+"""Test `mobius plan`'s options: which combine, what a project provides, and the plan of an encoding."""
 
 import json
 import re
@@ -102,7 +102,7 @@ def test_a_sample_clip_is_decoded_here(capsys: pytest.CaptureFixture[str]) -> No
     write_mp4(Path("clip.mp4"), render(scenes(1, 0)[0], times=times, height=64, width=64), 8.0)
     words = ["--clips", "100", "--frames", "4", "--height", "32", "--width", "32", "--device", "L40S"]
     assert main(["plan", "--config", MODEL, *words, "--sample-clip", "clip.mp4"]) == 0
-    assert "clips/s a core" in capsys.readouterr().out
+    assert "clips/s per core" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The `plan` pipeline from a base's folder to JSON; there are no weights to read."""
+"""Test the `plan` pipeline from a base's folder to JSON; no weights are read."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def base_config() -> PlanConfig:
 
 
 def planned(base: Path, plan: PlanConfig, **train: Any) -> dict[str, Any]:
-    """The plan of the pipeline, over clips of 3 frames of 32 x 64 px."""
+    """Run the pipeline for clips of 3 frames of 32 x 64 px; return the plan."""
     inputs = {
         "base_model": BaseModel(base),
         "params:plan": plan,
@@ -91,13 +91,13 @@ def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.Cap
         assert mode["cost"] == pytest.approx(2.0 * mode["hours"])
         assert mode["fits_device"]
     shown = capsys.readouterr().out
-    for words in ("8 GiB or more", "time of a step", "cost at 2 an hour", "fits its 48 GiB", "L40S"):
+    for words in ("8 GiB or more", "time per step", "cost at 2 per hour", "fits its 48 GiB", "L40S"):
         assert words in shown
 
 
 @pytest.mark.slow
 def test_parts_and_processes_of_the_training_are_planned(tmp_path: Path) -> None:
-    """Each process takes its share of the batch, in parts."""
+    """Each process computes its share of the batch in parts."""
     base, modes_alone = write_base(tmp_path), base_config().model_copy(update={"levers": ()})
     whole = planned(base, modes_alone, batch_size=4)
     nodes = {"endpoint": "leader:1", "nodes": 2}

@@ -1,4 +1,4 @@
-"""The fake step costs what the real one does."""
+"""Test that the predicted cost of a step is that of the real step."""
 
 import json
 from dataclasses import replace
@@ -76,7 +76,7 @@ def predicted(mode: Mode, shape: StepShape = SHAPE) -> Cost:
 
 
 def test_a_batch_in_parts_takes_less_memory_as_measured() -> None:
-    """Gradient accumulation."""
+    """The batch is computed by gradient accumulation."""
     shape = replace(SHAPE, batch=4, parts=4)
     fake, whole = predicted("parallel", shape), predicted("parallel", replace(shape, parts=1))
     model = build_model(tiny.PARALLEL, UNet2DConditionModel.from_config(TINY), seed=0)
@@ -102,7 +102,7 @@ def test_prediction_equals_measurement(recipe: Recipe) -> None:
 
 
 class Float32Norms(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the precision that norms work in."""
+    """Record the types in which norms compute."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -161,7 +161,7 @@ def test_a_video_unet_is_planned_whole(mode: Mode) -> None:
     fake, image = predict_training(VIDEO, variant, SHAPE), predicted(mode)
     assert fake.peak_bytes == pytest.approx(real.peak_bytes, rel=0.05)
     assert (fake.flops, fake.parameters, fake.trainable) == (real.flops, real.parameters, real.trainable)
-    if mode == "parallel":  # its frozen temporal layers run on the way to the tail
+    if mode == "parallel":  # the base's frozen temporal layers run, too
         assert fake.flops > image.flops
         assert fake.trainable == image.trainable
 

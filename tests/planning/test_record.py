@@ -1,4 +1,4 @@
-"""A plan's run in MLflow."""
+"""Test the MLflow run of a plan."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the plan says of a cost."""
+"""Test how a plan reports costs."""
 
 import json
 from dataclasses import replace
@@ -74,10 +74,10 @@ def test_times_and_cost_are_shown_and_kept() -> None:
     with console.capture() as capture:
         print_plan(report, console)
     text = capture.get()
-    for words in ("3.60 s", "1.00 h", "30.0 min", "cost at 3 an hour", "fits its 12 GiB", "card"):
+    for words in ("3.60 s", "1.00 h", "30.0 min", "cost at 3 per hour", "fits its 12 GiB", "card"):
         assert words in text
     assert "…" not in text
-    assert text.count("serial autocast") == 2  # whole, in the tables of memory and of time
+    assert text.count("serial autocast") == 2  # uncut, in the tables of memory and of time
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_where_nothing_fits_it_says_so() -> None:
     console = Console(width=120)
     with console.capture() as capture:
         print_plan({**report, "largest": {"memory_gib": 4, "modes": modes}}, console)
-    assert "serial in 4 GiB: no clip of 8 frames, nor 2 of one" in capture.get()
+    assert "serial in 4 GiB: no clip of 8 frames, nor 2 clips of one" in capture.get()
     assert "parallel in 4 GiB: up to 4 clips of 8 frames, or 2 clips of up to 16 frames" in capture.get()
 
 

@@ -1,4 +1,4 @@
-"""Times of single operations and of queues, by hand."""
+"""Test times of single operations and of queues against values computed by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,13 +40,13 @@ def zeros(*shape: int) -> Tensor:
 def test_a_product() -> None:
     (product,) = listed(lambda: zeros(2, 3) @ zeros(3, 5))
     assert product == Operation("product", half=False, flops=2 * 2 * 3 * 5, nbytes=4 * (6 + 15 + 10))
-    assert seconds([product], replace(DEVICE, bandwidth=1e9)) == 60 / 100  # arithmetic takes longer
-    assert seconds([product], DEVICE) == 124 / 10  # moving bytes does
+    assert seconds([product], replace(DEVICE, bandwidth=1e9)) == 60 / 100  # arithmetic is the bottleneck
+    assert seconds([product], DEVICE) == 124 / 10  # memory traffic is the bottleneck
 
 
 def test_a_convolution_has_a_rate_of_its_own() -> None:
     (convolution,) = listed(lambda: functional.conv2d(zeros(1, 2, 4, 4), zeros(3, 2, 3, 3)))
-    flops = 2 * 3 * (2 * 2) * (2 * 3 * 3)  # of 3 channels of 2 x 2, each from 2 x 3 x 3
+    flops = 2 * 3 * (2 * 2) * (2 * 3 * 3)  # 3 channels of 2 x 2, each from 2 x 3 x 3 inputs
     assert convolution == Operation("convolution", half=False, flops=flops, nbytes=4 * (32 + 54 + 12))
     assert seconds([convolution], replace(DEVICE, bandwidth=1e9)) == flops / 200
 
@@ -99,9 +99,9 @@ SHORT = [Operation("movement", False, 0, 10)] * 4  # a second each
     ("issue_s", "queued", "expected"),
     [
         (0.0, True, 4.0),
-        (0.5, True, 4.5),  # the first is waited for, the others queue
-        (3.0, True, 13.0),  # each is waited for, and the last one runs
-        (3.0, False, 16.0),  # without a queue the host waits for each as well
+        (0.5, True, 4.5),  # the device waits for the first to be issued; the others queue
+        (3.0, True, 13.0),  # issuing is slower: the device waits for each
+        (3.0, False, 16.0),  # without a queue the host also waits for each
     ],
 )
 def test_the_slower_of_issuing_and_running(issue_s: float, queued: bool, expected: float) -> None:
@@ -111,7 +111,7 @@ def test_the_slower_of_issuing_and_running(issue_s: float, queued: bool, expecte
 def test_a_queue_catches_up() -> None:
     long_first = [Operation("movement", False, 0, 100), *SHORT]
     device = replace(DEVICE, issue_s=3.0, queued=True)
-    assert seconds(long_first, device) == 17.0  # 3 + 10, 14, 15, 16, and 17 which waited for nothing
+    assert seconds(long_first, device) == 17.0  # ends at 3 + 10, 14, 15, 16 and 17, the last without waiting
     assert seconds(long_first[::-1], device) == 3 * 5 + 10
 
 

@@ -1,4 +1,4 @@
-"""The most that fits."""
+"""Test the search for the largest sizes that fit."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ def test_the_answer_fits_and_one_more_does_not(peak: Callable[[int], int], first
     best = largest_fit(watched, budget, first=first, floor=90)
     assert best == 0 or peak(best) <= budget
     assert peak(best + 1) > budget
-    assert len(asked) <= 18  # halving takes over where a kink misleads the line
+    assert len(asked) <= 18  # the search halves if a kink misleads the lines
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The geometry of the report's line charts; `templates/chart.html` draws it as inline SVG."""
+"""Lay out the report's line charts; `templates/chart.html` draws them as inline SVG."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ SMOOTH_PARTS = 12  # the smoothing window is this part of a training
 
 @dataclass(frozen=True)
 class Tick:
-    """A grid line's place (SVG units) and its label."""
+    """An axis tick: its position in SVG units and its label."""
 
     place: float
     label: str
@@ -22,7 +22,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """A column's line: its label, its place among the columns, and its points in SVG units."""
+    """A column's curve: its label, the index of the column, and its points in SVG units."""
 
     name: str
     column: int
@@ -31,13 +31,13 @@ class Line:
 
     @property
     def path(self) -> str:
-        """The value of a polyline's `points`."""
+        """Value of the polyline's `points` attribute."""
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Everything that the template draws; `level` is the untrained base's height, where it has one."""
+    """What the template draws; `level` is the y of the untrained base's line, None without one."""
 
     title: str
     x_title: str
@@ -62,7 +62,7 @@ def line_chart(
     start: float | None = None,
     marked: bool = False,
 ) -> Chart:
-    """Lay out the columns' curves, (x, y) in data units, and a level line at `start`."""
+    """Lay out the columns' curves, (x, y) in data units, and a horizontal line at `start`."""
     xs = [x for curve in curves.values() for x, _ in curve]
     ys = [y for curve in curves.values() for _, y in curve] + ([] if start is None else [start])
     x_ticks, y_ticks = ticks(0, max(xs, default=1)), ticks(min(ys, default=0), max(ys, default=1))
@@ -88,7 +88,7 @@ def _scale(low: float, high: float, first: float, last: float) -> Callable[[floa
 
 
 def _description(title: str, curves: dict[str, list[Point]], start: float | None) -> str:
-    """Say what the lines do, for those who do not see them."""
+    """Return the chart's text alternative, for screen readers."""
     said = [f"{name} from {curve[0][1]:.4f} to {curve[-1][1]:.4f}" for name, curve in curves.items() if curve]
     level = "" if start is None else f"; the untrained base is at {start:.4f}"
     return f"{title}: {', '.join(said) or 'nothing was recorded'}{level}."
@@ -105,14 +105,14 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """Write ticks with as many decimals as tell them apart."""
+    """Format ticks with just enough decimals to distinguish them."""
     step = min((abs(b - a) for a, b in pairwise(values)), default=1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{value:,.{decimals}f}" for value in values]
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Return the centred moving mean over a twelfth of the values, over half of that at both ends."""
+    """Return the centred moving mean; the window is a twelfth of the values, cut off at both ends."""
     reach = len(values) // SMOOTH_PARTS // 2
     sums = [0.0]
     for value in values:

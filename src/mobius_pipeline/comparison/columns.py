@@ -1,4 +1,4 @@
-"""A column of the comparison, from the records of trainings that differ in their seed alone."""
+"""Build a column of the comparison from the records of trainings that differ only in their seed."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ from mobius_pipeline.comparison.model import (
     StepTime,
 )
 from mobius_pipeline.comparison.trainings import Record
-from mobius_pipeline.comparison.uncertainty import reach
+from mobius_pipeline.comparison.uncertainty import ci_half_width
 from mobius_pipeline.sampling.sample_set import SampleSet
 
-# The figures of metrics.json that are a number each.
+# The figures of metrics.json that are single numbers.
 _FIGURES = (
     "steps",
     "trainable_parameters",
@@ -38,12 +38,12 @@ _FIGURES = (
 
 
 def column(records: Sequence[Record], times: StepTime | None, media: Path) -> Column:
-    """Return the means of several trainings' figures; the samples are those of the first.
+    """Return the column of `records`: the means of their figures, and the samples of the first.
 
     Args:
         records: The trainings.
-        times: Of their steps, measured in turns; None: each training's own.
-        media: The folder that paths of videos are relative to.
+        times: Step time measured in turns with the other columns; None: use the trainings' own.
+        media: Folder that the paths of videos are relative to.
     """
     first, metrics = records[0], [record.metrics for record in records]
 
@@ -68,8 +68,8 @@ def column(records: Sequence[Record], times: StepTime | None, media: Path) -> Co
         data_s=mean([one.get("data_s") for one in metrics]),
         heldout_loss_by_timestep=mean_by_name(values("heldout_loss_by_timestep")),
         heldout_loss_at_steps=mean([one and one["loss"] for one in at_steps]),
-        beside=HalfIntervals(
-            heldout_loss=reach(values("heldout_loss")), training_s=reach(values("training_s"))
+        ci95_half=HalfIntervals(
+            heldout_loss=ci_half_width(values("heldout_loss")), training_s=ci_half_width(values("training_s"))
         ),
         watched=len(watched[0][1]) if watched else None,
         quality=Quality(**mean_of_scores(values("quality"))),
@@ -79,15 +79,15 @@ def column(records: Sequence[Record], times: StepTime | None, media: Path) -> Co
 
 
 def own_step_time(records: Sequence[Record]) -> StepTime:
-    """The step time that the trainings of a column measured themselves."""
+    """Return the mean of the step times that the trainings measured themselves."""
     median = mean([record.metrics["step_s"] for record in records])
     return StepTime(median_s=median, iqr_s=_mean_row([record.metrics["step_s_iqr"] for record in records]))
 
 
 def mean(values: Sequence[Any]) -> Any:
-    """The mean of a figure of several trainings, as it is where all are equal.
+    """Return the mean of a figure over trainings; if all values are equal, that value itself.
 
-    None for words that differ, and for a figure that some of the trainings lack.
+    None if the values are text that differs, or if some are missing.
     """
     if all(value == values[0] for value in values):
         return values[0]
@@ -95,18 +95,18 @@ def mean(values: Sequence[Any]) -> Any:
 
 
 def mean_by_name(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The means of named figures, of those that every training has."""
+    """Return the mean of each figure that every training has."""
     shared = [name for name in figures[0] if all(name in one for one in figures)]
     return {name: mean([one[name] for one in figures]) for name in shared}
 
 
 def mean_of_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The means of the scores that `Quality` has."""
+    """Return the mean of each score that `Quality` has."""
     return {name: mean([one.get(name) for one in scores]) for name in Quality.model_fields}
 
 
 def _mean_history(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean curves, as far as the shortest."""
+    """Return the mean curves, cut to the shortest."""
     return {
         name: [_mean_row(rows) for rows in zip(*(one[name] for one in histories), strict=False)]
         for name in History.model_fields

@@ -1,4 +1,4 @@
-"""Evaluated trainings compared: columns of figures, each against the first, and what the verdict says."""
+"""Compare evaluated trainings: a column of figures for each, all relative to the first."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from mobius_pipeline.comparison.trainings import Columns, Record
 from mobius_pipeline.comparison.uncertainty import paired_change
 from mobius_pipeline.training.resume_identity import FORKED
 
-# What must agree for the comparison to be fair: the name in the report, and the keys in training.json.
+# What must be the same in all columns for a fair comparison: name in the report -> keys of training.json.
 _FAIR = {
     "same_base": ["fingerprints.base"],
     "same_data": ["fingerprints.data"],
@@ -47,15 +47,15 @@ def compare_trainings(
     media: Path,
     provenance: Mapping[str, str],
 ) -> Findings:
-    """Put columns of trainings beside each other, all against the first.
+    """Compare columns of trainings with the first column.
 
     Args:
         trainings: Two or more columns, from `records.columns`.
-        step_times: Of all columns or none, measured in turns.
-        references: What real, still and unrelated clips score.
-        data: The clips.
-        media: The folder that paths of samples in the result are relative to.
-        provenance: Where the code and the runs are from; device, versions and time are added.
+        step_times: Step times of all columns, measured in turns, or of none.
+        references: Scores of real clips, still frames and random clips.
+        data: Summary of the clips.
+        media: Folder that the paths of samples in the result are relative to.
+        provenance: Origin of the code and the runs; device, versions and time are added.
     """
     columns = {
         label: column(records, step_times.columns.get(label), media) for label, records in trainings.items()
@@ -80,7 +80,7 @@ def compare_trainings(
 
 
 def costs(comparison: Comparison) -> list[dict[str, Any]]:
-    """A row a column of a comparison with what it cost and reached; what `dvc plots` draws as bars."""
+    """Return the costs and the held-out loss of each column, one row per column, for `dvc plots`."""
     return [
         {
             "training": label,
@@ -94,7 +94,7 @@ def costs(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def heldout_change(records: Sequence[Record]) -> Change:
-    """The change of the held-out loss from the start: over seeds where there are several, or over clips."""
+    """Return the change of the held-out loss in training, paired by seed if several, otherwise by clip."""
     if len(records) > 1:
         starts, ends = (
             {str(index): record.metrics[key] for index, record in enumerate(records)}
@@ -106,7 +106,7 @@ def heldout_change(records: Sequence[Record]) -> Change:
 
 
 def fairness(trainings: Columns) -> Fairness:
-    """Which of the things that must agree do agree between all columns' `training.json`."""
+    """Return which of the settings in `_FAIR` are the same in all columns' `training.json`."""
     first, *others = (records[0].config for records in trainings.values())
     agree = {
         name: all(_at(first, key) == _at(other, key) for other in others for key in keys)

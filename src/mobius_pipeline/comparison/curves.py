@@ -1,4 +1,4 @@
-"""Curves of a training short enough for a file in git; the run in MLflow keeps every step."""
+"""Thin out a training's curves for `comparison.json`; the MLflow run keeps every step."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -6,18 +6,18 @@ from typing import Any
 
 Row = Sequence[float]  # (step, value, seconds)
 
-MOST_ROWS = 300  # of a curve: as many as a chart shows
+MOST_ROWS = 300  # per curve: as many as a chart can show
 
 
 def thinned(history: dict[str, Any]) -> dict[str, Any]:
-    """The history of a training with at most about `MOST_ROWS` rows a curve."""
+    """Return the history with about `MOST_ROWS` rows per curve at most."""
     return {"loss": averaged(history["loss"]), "heldout": picked(history["heldout"])}
 
 
 def averaged(rows: Sequence[Row]) -> list[list[float]]:
-    """One row for each few neighbours: their mean value, at the last one's step and seconds.
+    """Return one row per group of neighbours: their mean value, at the step and seconds of the last.
 
-    A training loss scatters from step to step: single steps picked out would show another curve.
+    Training losses are noisy, so single steps would not show the trend.
     """
     stride = -(-len(rows) // MOST_ROWS)
     groups = [rows[start : start + stride] for start in range(0, len(rows), stride or 1)]
@@ -25,7 +25,10 @@ def averaged(rows: Sequence[Row]) -> list[list[float]]:
 
 
 def picked(rows: Sequence[Row]) -> list[list[float]]:
-    """Every so manieth row, the first and the last among them: each held-out loss is an exact figure."""
+    """Keep every n-th row, always with the first and the last.
+
+    Held-out losses are measured on fixed noise, so they are not averaged.
+    """
     stride = -(-len(rows) // MOST_ROWS)
     kept = [*rows[:: stride or 1]]
     return [list(row) for row in (kept if not rows or kept[-1] == rows[-1] else [*kept, rows[-1]])]

@@ -1,10 +1,10 @@
-"""The comparison of trainings as a typed document: `comparison.json` is its serialisation.
+"""The comparison of trainings as pydantic models; `comparison.json` is a serialised `Comparison`.
 
-Columns are in the order in which they were chosen; all others are compared against the first. A column is
-named by its label, as `parallel (width 0.5)`, which is the key of dictionaries of figures. Figures of a
-column of several training seeds are means.
+Columns are in the order in which they were chosen, and the others are compared with the first. Dictionaries
+of figures have the columns' labels as keys, such as `parallel (width 0.5)`. Figures of a column with
+several training seeds are means over them.
 
-`make schema` writes docs/schemas/comparison.schema.json from it.
+`make schema` writes docs/schemas/comparison.schema.json from these models.
 """
 
 import json
@@ -14,43 +14,43 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mobius_pipeline.models.variant import Mode
 
-Number = int | float  # an integer stays one unless it is the mean of different ones
+Number = int | float  # an integer, or a mean of different integers
 Row = tuple[Number, float, float]
 Bytes = Annotated[Number, Field(description="bytes")]
 Parameters = Annotated[Number, Field(description="number of parameters")]
 Clips = Annotated[int, Field(description="number of clips")]
 Percent = Annotated[
-    float | None, Field(description="per cent; null: the first's is zero, or one was not measured")
+    float | None, Field(description="per cent; null: the first value is zero, or a value was not measured")
 ]
 
 
 class Part(BaseModel):
-    """A part of the comparison: immutable, without unknown keys; JSON keeps NaN and infinity as they are."""
+    """Base of the comparison's models: immutable, without unknown keys; NaN and infinity are kept in JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Change(Part):
-    """How far one loss lies from another, in pairs of clips or of training seeds, with a 95% interval."""
+    """Difference between two losses, paired by clip or by training seed, with a 95% interval."""
 
-    percent: float = Field(description="mean difference, in per cent of the loss compared against")
+    percent: float = Field(description="mean difference, in per cent of the reference loss")
     low: float | None = Field(description="lower end of the interval, per cent; null: fewer than two pairs")
     high: float | None = Field(description="upper end of the interval, per cent; null: fewer than two pairs")
-    pairs: int = Field(description="pairs that the interval is over; 0: losses were read off mean curves")
-    over: Literal["seeds", "clips"] = Field(description="what the pairs are of")
+    pairs: int = Field(description="number of pairs; 0: losses were read off mean curves")
+    over: Literal["seeds", "clips"] = Field(description="unit of the pairs")
 
 
 class Point(Part):
-    """Where all columns have spent the same (steps, compute or time), as far as the one that spent least."""
+    """Point at which all columns have spent the same steps, compute or time: the smallest total of all."""
 
-    steps: dict[str, int] = Field(description="optimiser steps that each column had made")
+    steps: dict[str, int] = Field(description="optimiser steps of each column up to the point")
     seconds: dict[str, float] = Field(description="s; steps times the median step time")
     flops: dict[str, float] = Field(description="FLOPs of these steps")
-    losses: dict[str, float] = Field(description="held-out loss there")
-    beside: dict[str, float | None] = Field(
+    losses: dict[str, float] = Field(description="held-out loss at the point")
+    ci95_half: dict[str, float | None] = Field(
         description="half the 95% interval of the loss over training seeds; null: one seed"
     )
-    against: dict[str, Change] = Field(description="the others' loss against the first column's")
+    against: dict[str, Change] = Field(description="change of the other columns' loss from the first's")
 
 
 class Points(Part):
@@ -62,34 +62,34 @@ class Points(Part):
 
 
 class Quality(Part):
-    """How a set of videos scores."""
+    """Scores of a set of videos."""
 
     colour: float | None = Field(description="share of videos that show their prompt's colour, 0 to 1")
     shape: float | None = Field(description="share that show its shape, 0 to 1")
     motion: float | None = Field(description="share that show its motion, 0 to 1")
     prompt_match: float | None = Field(
-        description="share that show all three, 0 to 1; null: prompts that are not scored"
+        description="share that show all three, 0 to 1; null: the prompts cannot be scored"
     )
     frechet: float | None = Field(description="Fréchet distance to real clips; null: too few clips")
     frechet_real: float | None = Field(description="Fréchet distance of real clips to other real clips")
     frechet_videos: Number | None = Field(description="videos in each set of the Fréchet distance")
-    frechet_extractor: str | None = Field(description="what features the Fréchet distance is of")
+    frechet_extractor: str | None = Field(description="name of the Fréchet distance's feature extractor")
     flicker: float | None = Field(
-        description="mean absolute second difference of frames in 0..1; null: under 3 frames"
+        description="mean absolute second difference of frames in 0..1; null: fewer than 3 frames"
     )
     dynamic_degree: float | None = Field(description="mean absolute difference of frames in 0..1")
 
 
 class References(Part):
-    """What videos that no model made score for the first column's prompts; null: none has a real clip."""
+    """Scores of reference videos for the first column's prompts; null: no prompt has a real clip."""
 
     real: Quality | None = Field(default=None, description="the prompts' own real clips")
-    still: Quality | None = Field(default=None, description="their first frames, held still")
+    still: Quality | None = Field(default=None, description="the first frame of each real clip, repeated")
     random: Quality | None = Field(default=None, description="real clips drawn at random")
 
 
 class Memory(Part):
-    """What the peak memory is made of, bytes."""
+    """Parts of the peak memory, bytes."""
 
     weights: Bytes
     gradients: Bytes
@@ -106,9 +106,9 @@ class HalfIntervals(Part):
 
 
 class History(Part):
-    """A column's curves, thinned to some hundred rows each."""
+    """A column's curves, thinned to a few hundred rows each."""
 
-    loss: list[Row] = Field(description="step, training loss, seconds of training; means of neighbours")
+    loss: list[Row] = Field(description="step, training loss, seconds of training; means over neighbours")
     heldout: list[Row] = Field(description="step, held-out loss, seconds of training")
 
 
@@ -116,56 +116,56 @@ class SampleVideo(Part):
     """A sampled video."""
 
     prompt: str
-    seed: int = Field(description="of its first noise")
+    seed: int = Field(description="seed of the initial noise")
     mp4: str = Field(description="path, relative to the folder of all samples")
     gif: str = Field(description="path, relative to the folder of all samples")
-    clip: str | None = Field(description="the real clip of the prompt, relative to the folder of clips")
+    clip: str | None = Field(description="path of the prompt's real clip, relative to the clip folder")
 
 
 class RealVideo(Part):
     """The real clip of a sample's prompt."""
 
     prompt: str
-    mp4: str | None = Field(description="path, relative to the folder of all samples; null: there is no clip")
+    mp4: str | None = Field(description="path, relative to the folder of all samples; null: no real clip")
 
 
 class Column(Part):
-    """Trainings that differ in their seed alone."""
+    """Trainings that differ only in their seed."""
 
     mode: Mode
-    schedule: str = Field(description="of the learning rate")
+    schedule: str = Field(description="learning-rate schedule")
     train_head: bool = Field(description="whether the base's last layers were trained, too")
-    seeds: list[int] = Field(description="of the trainings")
-    run_ids: list[str] = Field(description="their runs in MLflow, in the order of `seeds`")
+    seeds: list[int] = Field(description="training seeds")
+    run_ids: list[str] = Field(description="MLflow run ids, in the order of `seeds`")
     steps: Number = Field(description="optimiser steps of the whole training")
     trainable_parameters: Parameters
     total_parameters: Parameters
-    peak_memory_bytes: Number = Field(description="bytes; the most in a whole optimiser step")
+    peak_memory_bytes: Number = Field(description="bytes; the peak over a whole optimiser step")
     memory_breakdown_bytes: Memory
-    step_s: float = Field(description="s; median step time, measured in turns where that was possible")
+    step_s: float = Field(description="s; median step time, measured in turns if possible")
     step_s_iqr: tuple[float, float] = Field(description="s; lower and upper quartile of step times")
     training_step_s: float = Field(description="s; median step time that the training itself measured")
     training_s: float = Field(description="s; sum of step times")
     data_s: float | None = Field(default=None, description="s; median wait of a step for its batch")
-    frames_per_s: float = Field(description="frames trained on a second")
-    flops_per_step: Number = Field(description="FLOPs, forward and backward")
+    frames_per_s: float = Field(description="trained frames per second")
+    flops_per_step: Number = Field(description="FLOPs of a step, forward and backward")
     heldout_loss: float = Field(description="over all held-out clips at the end, EMA weights")
     heldout_loss_start: float = Field(description="over all held-out clips before the first step")
     heldout_loss_by_timestep: dict[str, float] = Field(
-        description="mean over ranges of diffusion timesteps, named by first and last"
+        description="mean loss by bin of diffusion timesteps; a bin is named by its first and last timestep"
     )
     heldout_loss_at_steps: float | None = Field(
-        default=None, description="at `train.steps`, where the training went on beyond"
+        default=None, description="loss at `train.steps`, if the training continued beyond"
     )
-    beside: HalfIntervals
-    watched: int | None = Field(description="held-out clips that the curve is of; null: not recorded")
+    ci95_half: HalfIntervals
+    watched: int | None = Field(description="held-out clips that the curve covers; null: not recorded")
     quality: Quality
     history: History
-    samples: list[SampleVideo] = Field(description="of the first seed")
+    samples: list[SampleVideo] = Field(description="samples of the first training seed")
 
 
 class StepTime(Part):
-    """How long the optimiser steps of a column take."""
+    """Times of a column's optimiser steps."""
 
     median_s: float = Field(description="s")
     iqr_s: tuple[float, float] = Field(description="s; lower and upper quartile")
@@ -174,12 +174,12 @@ class StepTime(Part):
 class StepTimes(Part):
     """Step times of all columns, measured in turns in one process."""
 
-    columns: dict[str, StepTime] = Field(description="empty where they could not be measured")
-    note: str = Field(description="why they could not; empty: they were")
+    columns: dict[str, StepTime] = Field(description="empty if they could not be measured")
+    note: str = Field(description="reason why they could not be measured; empty if they were")
 
 
 class Relative(Part):
-    """The change of a column against the first one: 100 * (other / first - 1)."""
+    """Change of a column relative to the first: 100 * (other / first - 1)."""
 
     trainable_parameters: Percent
     peak_memory_bytes: Percent
@@ -195,11 +195,11 @@ class Relative(Part):
 class Start(Part):
     """The untrained base."""
 
-    heldout_loss: float = Field(description="over all held-out clips, of the first column's training")
+    heldout_loss: float = Field(description="over all held-out clips, from the first column's training")
 
 
 class LeftOut(Part):
-    """What clips failed."""
+    """A check that clips failed."""
 
     label: str
     required: str
@@ -216,11 +216,11 @@ class Data(Part):
     heldout: Clips
     quarantined: Clips
     left_out: list[LeftOut]
-    digest: str = Field(description="hex SHA-256 of encoder, clips, captions and splits")
+    digest: str = Field(description="SHA-256 (hex) of encoder, clips, captions and splits")
 
 
 class Fairness(Part):
-    """Which of the things that must agree do agree between all columns."""
+    """What is the same in all columns; a fair comparison needs all of it."""
 
     same_base: bool
     same_data: bool
@@ -232,45 +232,45 @@ class Fairness(Part):
 
     @property
     def differing(self) -> list[str]:
-        """The names of what differs, without their `same_`."""
+        """Names of what differs, without the prefix `same_`."""
         return [name.removeprefix("same_") for name, same in self if not same]
 
 
 class Provenance(Part):
-    """Where code, data and figures are from; package versions and DVC's hashes are further keys."""
+    """Origin of code, data and figures; package versions and DVC's hashes are further keys."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, str]
 
-    experiment: str = Field(description="in MLflow")
-    git: str = Field(description="commit, with -dirty where files differ; empty: no git")
+    experiment: str = Field(description="MLflow experiment")
+    git: str = Field(description="commit, with -dirty if files were changed; empty: no git")
     device: str
     created: str = Field(description="ISO 8601, UTC")
 
 
 class Findings(Part):
-    """What was measured and compared: what the verdict is made from."""
+    """What was measured and compared; the verdict follows from it."""
 
     start: Start
-    heldout_change: dict[str, Change] = Field(description="each column's loss against the untrained base's")
+    heldout_change: dict[str, Change] = Field(description="change of each column's loss from the base's")
     points: Points
     columns: dict[str, Column] = Field(min_length=2)
     paired_step_times: bool = Field(description="whether step times were measured in turns")
-    timing_note: str = Field(description="why they were not; empty: they were")
+    timing_note: str = Field(description="reason why they were not; empty if they were")
     references: References
-    relative_percent: dict[str, Relative] = Field(description="the others against the first column")
+    relative_percent: dict[str, Relative] = Field(description="the others relative to the first column")
     data: Data
     fairness: Fairness
     provenance: Provenance
 
     @property
     def first(self) -> str:
-        """The label of the column that the others are compared against."""
+        """Label of the column that the others are compared with."""
         return next(iter(self.columns))
 
     @property
     def others(self) -> list[str]:
-        """The labels of the other columns."""
+        """Labels of the other columns."""
         return list(self.columns)[1:]
 
 
@@ -278,12 +278,12 @@ class Comparison(Findings):
     """A comparison of trainings."""
 
     verdict: str = Field(description="the comparison in words")
-    real: list[RealVideo] = Field(description="one for each sample of the first column")
+    real: list[RealVideo] = Field(description="real clips, one for each sample of the first column")
     run_pages: dict[str, str | None] = Field(
-        description="address of each run in MLflow's UI; null: not kept on this machine"
+        description="URL of each run in MLflow's UI; null: not stored on this machine"
     )
 
 
 def schema() -> str:
-    """The JSON schema of `comparison.json`, as text."""
+    """Return the JSON schema of `comparison.json` as text."""
     return json.dumps(Comparison.model_json_schema(mode="serialization"), indent=2) + "\n"

@@ -1,7 +1,7 @@
-"""What a run's page in MLflow says of it, or a comment on a pull request.
+"""Describe trainings and comparisons in Markdown, for MLflow's run pages and for pull requests.
 
-A first line that tables of runs show, then the figures. Both places read Markdown, which may hold HTML:
-settings and labels are written so that they show as they are.
+The first line is a summary, which MLflow's table of runs shows; the figures follow. Markdown may contain
+HTML, so settings and labels are escaped.
 """
 
 import re
@@ -19,10 +19,10 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
     """Describe a finished training.
 
     Args:
-        mode: Its name.
-        metrics: Its `metrics.json`.
-        config: Its `training.json`.
-        quality: How its samples scored, once they were evaluated.
+        mode: Name of the training.
+        metrics: Content of its `metrics.json`.
+        config: Content of its `training.json`.
+        quality: Scores of its samples; None before the evaluation.
     """
     train, start, end = config["train"], metrics["heldout_loss_start"], metrics["heldout_loss"]
     lines = [
@@ -42,17 +42,17 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
 
 
 def comparison_note(comparison: Comparison) -> str:
-    """Describe a comparison on its run's page: as `comparison_markdown`, and where the report is."""
-    report = "The report, with every sampled video: Artifacts, `comparison.html`."
+    """Describe a comparison on its run's page: `comparison_markdown`, then where to find the report."""
+    report = "The report with the sampled videos is in the artifacts: `comparison.html`."
     return f"{comparison_markdown(comparison)}\n\n{report}"
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Describe a comparison: the changes of each column, the table, the verdict in words."""
+    """Describe a comparison: the changes of each column in one line, the table and the verdict."""
     first, *others = map(plain, comparison.columns)
     rows = summary.rows(comparison)
     changes = [
-        f"{summary.begun(label)} against {first}: "
+        f"{summary.capitalised(label)} against {first}: "
         f"peak memory {summary.percent(changed.peak_memory_bytes)}, "
         f"median step {summary.percent(changed.step_s)}, "
         f"loss at equal steps {summary.percent(changed.loss_at_steps)}, "
@@ -70,5 +70,5 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def plain(text: str) -> str:
-    """Write a text so that Markdown shows it as it is: no HTML, link, picture, table's cell or mention."""
+    """Escape a text for Markdown, so that it cannot make HTML, links, images, table cells or mentions."""
     return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(text, quote=False)).replace("@", "&#64;")

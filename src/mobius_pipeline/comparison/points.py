@@ -1,4 +1,4 @@
-"""Where trainings are compared: after equal steps, after equal compute, after equal training time."""
+"""Compare the losses of trainings at three points: equal steps, equal compute and equal training time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ import numpy as np
 
 from mobius_pipeline.comparison.model import Change, Point, Points
 from mobius_pipeline.comparison.trainings import Columns, Record
-from mobius_pipeline.comparison.uncertainty import paired_change, reach
+from mobius_pipeline.comparison.uncertainty import ci_half_width, paired_change
 
 
 @dataclass(frozen=True)
 class Reached:
-    """A training's held-out loss at a step, and by clip where that is known."""
+    """A training's held-out loss at a step, and the loss of each clip if known."""
 
     loss: float
     by_clip: Mapping[str, float] | None = None
 
 
 def points(columns: Columns, step_s: Mapping[str, float]) -> Points:
-    """Compare every column with the first where all have spent the same, as far as the one that spent least.
+    """Compare every column with the first at equal steps, compute and time, up to the smallest amount spent.
 
-    Losses are over all held-out clips where every column was measured there, else read off the curves, over
-    the clips that were watched.
+    If every training has a loss over all held-out clips at that point, these are compared. Otherwise all
+    losses are read off the curves, which cover the clips evaluated during training.
 
     Args:
-        columns: Trainings that differ in their seed alone share one.
-        step_s: Seconds of a step of each column, measured in one run.
+        columns: Trainings by column; those of one column differ only in their seed.
+        step_s: Seconds per step of each column.
     """
     flops = {label: float(records[0].metrics["flops_per_step"]) for label, records in columns.items()}
 
@@ -39,7 +39,7 @@ def points(columns: Columns, step_s: Mapping[str, float]) -> Points:
 def _point(
     columns: Columns, rate: Mapping[str, float], step_s: Mapping[str, float], flops: Mapping[str, float]
 ) -> Point:
-    """Compare where all have spent the same; `rate` is what a step of each spends."""
+    """Compare where all columns have spent the same amount; `rate` is the amount per step of each."""
     most = {label: rate[label] * records[0].metrics["steps"] for label, records in columns.items()}
     budget = min(most.values())
     steps = {label: budget / rate[label] for label in columns}
@@ -54,7 +54,7 @@ def _point(
         seconds={label: count * step_s[label] for label, count in steps.items()},
         flops={label: count * flops[label] for label, count in steps.items()},
         losses={label: float(np.mean([one.loss for one in ones])) for label, ones in reached.items()},
-        beside={label: reach([one.loss for one in ones]) for label, ones in reached.items()},
+        ci95_half={label: ci_half_width([one.loss for one in ones]) for label, ones in reached.items()},
         against={
             label: against(columns[first], reached[first], columns[label], reached[label]) for label in others
         },
@@ -62,7 +62,7 @@ def _point(
 
 
 def at(record: Record, step: float) -> Reached | None:
-    """The loss over all held-out clips that was measured at a step, or one step beside it at most."""
+    """Return the loss over all held-out clips measured at `step`, give or take one step; None without one."""
     metrics = record.metrics
     if abs(step - metrics["steps"]) <= 1:
         return Reached(metrics["heldout_loss"], metrics["heldout_by_clip"]["end"])
@@ -73,9 +73,9 @@ def at(record: Record, step: float) -> Reached | None:
 
 
 def read_off(record: Record, step: float) -> Reached:
-    """The loss at a step on the curve of the held-out clips that were watched, on the line between two.
+    """Return the loss at `step`, interpolated linearly on the curve of the held-out loss.
 
-    By clip too, but for trainings of versions whose curves hold the means alone.
+    The loss of each clip is included, unless the training's version recorded only the means.
     """
     history = record.metrics["history"]["heldout"]
     steps, losses = [point[0] for point in history], [point[1] for point in history]
@@ -93,10 +93,11 @@ def against(
     other: Sequence[Record],
     other_reached: Sequence[Reached],
 ) -> Change:
-    """How the losses of `other` differ from those of `first`.
+    """Return how the losses of `other` differ from those of `first`.
 
-    Over seeds where both were trained with the same several ones, else over the clips that both held out,
-    with the mean of each column's runs; without an interval where there is neither.
+    They are paired by seed if both columns have the same seeds and more than one. Otherwise they are paired
+    by the clips that both held out, with the mean over each column's runs. If no clips are shared, the
+    change has no interval.
     """
     by_seed = [
         {str(record.seed): one.loss for record, one in zip(records, reached, strict=True)}
@@ -114,7 +115,7 @@ def against(
 
 
 def _by_clip(reached: Sequence[Reached]) -> dict[str, float]:
-    """The mean loss of each clip over a column's runs; empty where one's is not known."""
+    """Return the mean loss of each clip over a column's runs; empty if a run has no losses by clip."""
     known = [one.by_clip for one in reached if one.by_clip is not None]
     if len(known) < len(reached):
         return {}

@@ -1,4 +1,4 @@
-"""What was left out of the data, and why: one line for each thing that clips failed."""
+"""Summarise the clips that were left out of the data: one line per failed check."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ import pandas as pd
 
 from mobius_pipeline.comparison.model import Data, LeftOut
 
-_EXAMPLES, _LENGTH = 3, 70  # observed texts a line, and letters of each
+_EXAMPLES, _LENGTH = 3, 70  # observed texts per line, and characters of each
 
 
 def data_summary(manifest: pd.DataFrame, quarantine: pd.DataFrame, digest: str) -> Data:
-    """How many clips there are, and what was left out.
+    """Return the numbers of clips, and what was left out.
 
     Args:
-        manifest: The clips, with `split` and what `left_out` takes.
+        manifest: The clips, with the columns `split` and `warnings` (see `left_out`).
         quarantine: The clips that were left out.
-        digest: Of the data that the first column was trained on.
+        digest: Digest of the data that the first column was trained on.
     """
     splits = Counter(manifest["split"])
     return Data(
@@ -31,11 +31,11 @@ def data_summary(manifest: pd.DataFrame, quarantine: pd.DataFrame, digest: str) 
 
 
 def left_out(quarantine: pd.DataFrame, manifest: pd.DataFrame) -> list[LeftOut]:
-    """Lines by number of clips; a clip that failed several things is in the line of each.
+    """Return one line per failed check, sorted by number of clips; a clip counts in each check it failed.
 
     Args:
-        quarantine: With `failures`, a list a row of `label`, `column`, `observed` and `required`.
-        manifest: With `warnings`, likewise: what clips fail that were kept.
+        quarantine: Clips with `failures`: a list of `label`, `column`, `observed` and `required` per row.
+        manifest: Clips with `warnings`, in the same form: checks that they failed although they were kept.
     """
     lines = [*_lines(quarantine["failures"], kept=False), *_lines(manifest["warnings"], kept=True)]
     return sorted(lines, key=lambda line: (line.kept, -line.clips, line.label))
@@ -55,7 +55,7 @@ def _lines(failures: "pd.Series[Any]", kept: bool) -> Iterator[LeftOut]:
 
 
 def _observed(values: "pd.Series[str]") -> str:
-    """The range of numbers, or some of the texts."""
+    """Return the range of the values if they are numbers, otherwise some of them."""
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().all():
         least, most = numbers.min(), numbers.max()

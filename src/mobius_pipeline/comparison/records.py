@@ -1,4 +1,4 @@
-"""Evaluated trainings as records that outlive their files in `data/`, and their grouping into columns."""
+"""Keep evaluated trainings as records in their MLflow runs, and group them into the comparison's columns."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from mobius_pipeline.training.layout import METRICS, TRAINING
 from mobius_pipeline.training.result import Trained, TrainingResult
 from mobius_pipeline.training.resume_identity import FORKED
 
-FOLDER, SAMPLES = "record", "samples"  # in a run's artifacts
-_FOLLOWS = "train.last_step"  # from the model, at equal compute
+FOLDER, SAMPLES = "record", "samples"  # folders in a run's artifacts
+_FOLLOWS = "train.last_step"  # with `train.equal_compute` it follows from the model
 _RECORDED = (
     "Sample and evaluate that training while it is the one in data/06_models (`kedro run "
     "--pipelines=sample_<mode>,evaluate_<mode>`), or leave its run out of compare.runs."
@@ -29,19 +29,19 @@ MOST_COLUMNS = 8  # as many as the report has colours for
 
 @with_config(ConfigDict(extra="allow"))
 class Evaluated(TypedDict):
-    """What is measured of a training in its evaluation, at least."""
+    """Metrics of an evaluated training: the keys that must be there."""
 
     run_id: str
     quality: dict[str, Any]
 
 
 def record_of(trained: TrainingResult, samples: SampleSet, metrics: Mapping[str, Any]) -> Record:
-    """The record of a finished training, with what `evaluate` measured."""
+    """Return the record of a finished training, with the metrics of its evaluation."""
     return Record(_of_today(trained.description), {**trained.metrics, **metrics}, samples)
 
 
 def write_record(folder: Path, record: Record) -> Path:
-    """Write what `read_record` reads, but for the samples."""
+    """Write a record for `read_record`, without the samples."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / TRAINING, record.config)
     write_json(folder / METRICS, record.metrics)
@@ -52,7 +52,7 @@ def read_record(artifacts: Path) -> Record:
     """Read a record from the artifacts of a run.
 
     Raises:
-        MobiusError: If there is none, since the training was never evaluated, or it is damaged.
+        MobiusError: If there is no record (the training was never evaluated), or it is damaged.
     """
     folder, remedy = artifacts / FOLDER, _RECORDED
     if not (folder / TRAINING).is_file():
@@ -63,7 +63,7 @@ def read_record(artifacts: Path) -> Record:
 
 
 def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A `training.json`; earlier versions had the settings of the runtime among those of the training."""
+    """Return a `training.json` in today's form; earlier versions kept the runtime settings in `train`."""
     if "runtime" in config:
         return dict(config)
     of_runtime = TrainConfig.runtime_keys() & config["train"].keys()
@@ -73,10 +73,10 @@ def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def columns(records: Sequence[Record]) -> Columns:
-    """Group trainings that differ in their seed alone; each group under what tells it from the others.
+    """Group trainings that differ only in their seed; label each group by the settings that distinguish it.
 
-    The label is the mode and, where a mode has several groups, every setting in which those differ. Groups
-    stand in the order of their first record; a seed that was trained twice counts twice.
+    The label is the mode and, if a mode has several groups, every setting in which they differ. Groups are
+    in the order of their first record; a seed that was trained twice counts twice.
 
     Raises:
         MobiusError: If there are fewer than two groups, or more than the report has colours for.
@@ -87,8 +87,8 @@ def columns(records: Sequence[Record]) -> Columns:
         groups.setdefault(digest(setting), []).append(index)
     if not 2 <= len(groups) <= MOST_COLUMNS:
         raise MobiusError(
-            f"{len(records)} trainings were chosen, which make {len(groups)} columns (those that differ in "
-            f"their seed alone share one); a comparison has 2 to {MOST_COLUMNS}. Correct compare.runs or "
+            f"{len(records)} trainings were chosen, which make {len(groups)} columns (those that differ "
+            f"only in their seed share one); a comparison has 2 to {MOST_COLUMNS}. Correct compare.runs or "
             "compare.filter."
         )
     firsts = [settings[indices[0]] for indices in groups.values()]
@@ -99,10 +99,10 @@ def columns(records: Sequence[Record]) -> Columns:
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    """What a training depends on, but for its seed."""
+    """Return everything that a training depends on, except its seed."""
     found = {name: dict(record.config[name]) for name in ("model", "train", "fingerprints")}
     del found["train"]["seed"]
-    del found["fingerprints"]["config"]  # a digest of what stands beside it
+    del found["fingerprints"]["config"]  # a digest of model and train, the seed included
     return {**found, FORKED: record.config[FORKED], "processes": record.config["processes"]}
 
 
@@ -117,7 +117,7 @@ def _label(setting: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> s
 
 
 def _value(value: Any) -> str:
-    """A setting's value as a label has it; a digest shows its beginning."""
+    """Return a setting's value for a label; digests are shortened."""
     if isinstance(value, str):
         return value[:8] if len(value) == 64 else value
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""What real, still and unrelated clips score for the prompts of samples, and the real clips as videos."""
+"""Score real, still and random clips for the samples' prompts, and write the real clips as videos."""
 
 import os
 from collections.abc import Sequence
@@ -19,14 +19,13 @@ from mobius_pipeline.sampling.sample_set import Sample, SampleSet
 def measure_references(
     samples: SampleSet, store: LatentsStore, raw_clips: Path, base: Path, config: EvaluateConfig
 ) -> References:
-    """Score real, still and unrelated clips for the same prompts; none of them where no prompt has a clip.
+    """Score real, still and random clips for the samples' prompts; no scores if no prompt has a real clip.
 
     Args:
-        samples: Whose prompts they are.
-        store: The latents, which say which clips there are and how they are decoded; of them are the
-            features of the Fréchet distance.
-        raw_clips: The folder of clips.
-        base: The base model, whose VAE is the feature extractor.
+        samples: Samples whose prompts are used.
+        store: Latents of the clips, with the clip format; the Fréchet distance is computed on their features.
+        raw_clips: Folder of the clips.
+        base: Base model, whose VAE is the feature extractor.
         config: Seed and size of the reference set.
 
     Raises:
@@ -51,7 +50,7 @@ def measure_references(
 def write_real_videos(
     samples: SampleSet, store: LatentsStore, raw_clips: Path, magnify: int, target: Path
 ) -> Path:
-    """Write the real clip of each sample's prompt as mp4, magnified and named as the sample is.
+    """Write the real clip of each sample's prompt as an mp4 file, enlarged and with the sample's file name.
 
     Raises:
         MobiusError: If a clip cannot be read.
@@ -65,7 +64,7 @@ def write_real_videos(
 
 
 def real_videos(samples: SampleSet, videos: Path, media: Path) -> list[RealVideo]:
-    """What `write_real_videos` wrote, one for each sample; paths are relative to the folder `media`."""
+    """Return the videos that `write_real_videos` wrote, one per sample, with paths relative to `media`."""
     place = os.path.relpath(videos, media)
     return [
         RealVideo(
@@ -77,19 +76,19 @@ def real_videos(samples: SampleSet, videos: Path, media: Path) -> list[RealVideo
 
 
 def _real_clips(samples: SampleSet, store: LatentsStore) -> list[tuple[Sample, str | None]]:
-    """Each sample, with the path of its prompt's real clip if that is among the clips here."""
+    """Return each sample with the path of its prompt's real clip, None if the store does not have it."""
     known = set(store.paths)
     return [(sample, sample.clip if sample.clip in known else None) for sample in samples.samples]
 
 
 def _long_enough(store: LatentsStore) -> list[str]:
-    """Paths of the clips that have as many frames as samples have; others are of shorter buckets."""
+    """Return the paths of the clips with as many frames as the samples, without those of shorter buckets."""
     index = store.index
     is_long = (index["clip_id"] != "") & (index["frames"] >= store.clip.frames)
     return [str(path) for path in index["path"][is_long]]
 
 
 def _drawn(paths: Sequence[str], count: int, seed: int) -> list[str]:
-    """`count` of the paths, drawn at random."""
+    """Return `count` of the paths, drawn at random."""
     drawn = np.random.default_rng(seed).choice(np.array(paths), count, replace=count > len(paths))
     return [str(path) for path in drawn]

@@ -1,4 +1,4 @@
-"""The comparison as one HTML file that needs nothing beside it: no network, no folder, no server."""
+"""Render the comparison as one self-contained HTML file, which needs no network, server or other files."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from mobius_pipeline.runtime.html_pages import policy
 Columns = Mapping[str, Column]
 
 MEDIA_BUDGET = 4 * 2**20  # bytes of base64 video, so that the whole file stays below 5 MB
-LONG_TRAINING_S = 300.0  # seconds; above, time axes are in minutes
+LONG_TRAINING_S = 300.0  # seconds; the time axes of longer trainings are in minutes
 SCORES = (
     "All three right",
     "Colour",
@@ -28,8 +28,8 @@ SCORES = (
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A prompt's videos side by side; each is a data URI, and the real one may be missing."""
+class GalleryRow:
+    """The videos of one prompt and seed as data URIs, by column; None if a video is missing."""
 
     prompt: str
     seed: int
@@ -37,9 +37,9 @@ class Sample:
 
 
 def render_report(comparison: Comparison, media_root: Path) -> str:
-    """Return the report of a comparison (see `compare`) whose videos lie below `media_root`.
+    """Render a `Comparison` as one HTML page; its video paths are relative to `media_root`.
 
-    Samples beyond the first `MEDIA_BUDGET` bytes of video are left out, and the report says so.
+    Samples beyond `MEDIA_BUDGET` are left out, and the page says how many.
 
     Raises:
         MobiusError: If a video that the comparison names is missing.
@@ -53,7 +53,7 @@ def render_report(comparison: Comparison, media_root: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters["begun"] = summary.begun
+    pages.filters["capitalised"] = summary.capitalised
     pages.globals["zip"] = zip
     script = pages.get_template("report.js").render()
     shown = content(comparison, media_root)
@@ -63,7 +63,7 @@ def render_report(comparison: Comparison, media_root: Path) -> str:
 
 
 def content(comparison: Comparison, media_root: Path) -> dict[str, Any]:
-    """Return what the template shows, as text, geometry and data URIs."""
+    """Return the template's variables: text, chart geometry and data URIs."""
     samples = gallery(comparison, media_root)
     return {
         "comparison": comparison,
@@ -75,7 +75,7 @@ def content(comparison: Comparison, media_root: Path) -> dict[str, Any]:
         "left_out": len(comparison.real) - len(samples),
         "charts": loss_charts(comparison),
         "watched": watched(comparison),
-        "buckets": buckets(comparison.columns),
+        "timestep_rows": timestep_rows(comparison.columns),
         "memory": memory_bars(comparison.columns),
         "times": time_bars(comparison.columns),
         "scores": scores(comparison),
@@ -86,14 +86,14 @@ def content(comparison: Comparison, media_root: Path) -> dict[str, Any]:
 
 
 def tiles(comparison: Comparison) -> list[summary.Row]:
-    """Return the figures to see first, where one column stands against one: memory, time and loss."""
+    """Return the rows shown as tiles (memory, time, losses) if there are two columns, otherwise none."""
     if len(comparison.columns) > 2:
-        return []  # the table right below shows more at a glance
+        return []  # with more columns, the table is the better overview
     return summary.rows(comparison)[:4]
 
 
 def spent(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return where the columns were compared: what each had spent there, and its loss."""
+    """Return the points of comparison: what each column had spent there, and its loss."""
     points = comparison.points
 
     def row(name: str, point: Point) -> dict[str, Any]:
@@ -112,10 +112,10 @@ def spent(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def gallery(comparison: Comparison, media_root: Path) -> list[Sample]:
-    """Return the samples of the first column whose videos fit into `MEDIA_BUDGET`, in their order.
+def gallery(comparison: Comparison, media_root: Path) -> list[GalleryRow]:
+    """Return the first column's samples, as many as fit into `MEDIA_BUDGET`.
 
-    Beside each stand the other columns' samples with the same prompt and seed, where there are any.
+    Each row also has the real clip and the other columns' samples with the same prompt and seed.
 
     Raises:
         MobiusError: If a video is missing.
@@ -125,7 +125,7 @@ def gallery(comparison: Comparison, media_root: Path) -> list[Sample]:
         label: {(sample.prompt, sample.seed): sample.mp4 for sample in column.samples}
         for label, column in comparison.columns.items()
     }
-    shown: list[Sample] = []
+    shown: list[GalleryRow] = []
     spent = 0
     for real, sample in zip(comparison.real, samples, strict=True):
         prompt, seed = sample.prompt, sample.seed
@@ -136,7 +136,7 @@ def gallery(comparison: Comparison, media_root: Path) -> list[Sample]:
         spent += sum(len(video) for video in videos.values() if video)
         if spent > MEDIA_BUDGET:
             break
-        shown.append(Sample(prompt, seed, videos))
+        shown.append(GalleryRow(prompt, seed, videos))
     return shown
 
 
@@ -147,17 +147,15 @@ def data_uri(video: Path) -> str:
         MobiusError: If there is no such file.
     """
     if not video.is_file():
-        raise MobiusError(
-            f"The comparison names the video {video}, which is missing: sample both modes again."
-        )
+        raise MobiusError(f"The video {video} of the comparison is missing: sample both modes again.")
     return f"data:video/mp4;base64,{base64.b64encode(video.read_bytes()).decode()}"
 
 
 def loss_charts(comparison: Comparison) -> list[charts.Chart]:
-    """Return held-out and smoothed training loss, each against time and against steps."""
+    """Return the charts of held-out loss and smoothed training loss, each over time and over steps."""
     histories = {label: column.history for label, column in comparison.columns.items()}
-    begun = histories[comparison.first].heldout
-    start = begun[0][1] if begun and begun[0][0] == 0 else None  # of the clips that the curves are of
+    curve = histories[comparison.first].heldout
+    start = curve[0][1] if curve and curve[0][0] == 0 else None  # over the clips that the curve covers
     longest = max((point[2] for history in histories.values() for point in history.loss), default=0.0)
     unit, scale = ("minutes", 60.0) if longest > LONG_TRAINING_S else ("seconds", 1.0)
     heldout = {label: history.heldout for label, history in histories.items()}
@@ -172,7 +170,7 @@ def loss_charts(comparison: Comparison) -> list[charts.Chart]:
 
 
 def watched(comparison: Comparison) -> int | None:
-    """Return how many held-out clips the curves are over, if not all."""
+    """Return the number of held-out clips that the curves cover; None if they cover all."""
     counts = [column.watched for column in comparison.columns.values() if column.watched]
     fewest = min(counts, default=None)
     return fewest if fewest is not None and fewest < comparison.data.heldout else None
@@ -187,14 +185,14 @@ def _smooth(history: Sequence[Sequence[float]]) -> list[tuple[float, float, floa
 def _against(
     histories: Mapping[str, Sequence[Sequence[float]]], axis: int, scale: float = 1.0
 ) -> dict[str, list[charts.Point]]:
-    """Return (x, value) points, x being the history's column `axis` over `scale`."""
+    """Return (x, value) points; x is the history's column `axis`, divided by `scale`."""
     return {
         label: [(point[axis] / scale, point[1]) for point in history] for label, history in histories.items()
     }
 
 
-def buckets(columns: Columns) -> list[summary.Row]:
-    """Return the held-out loss by bucket of timesteps, a row a bucket."""
+def timestep_rows(columns: Columns) -> list[summary.Row]:
+    """Return the held-out loss by timestep bin, one row per bin."""
     first, *others = (column.heldout_loss_by_timestep for column in columns.values())
     return [
         summary.Row(
@@ -207,12 +205,12 @@ def buckets(columns: Columns) -> list[summary.Row]:
             ),
         )
         for name in first
-        if all(name in losses for losses in others)  # ranges of another schedule are other ranges
+        if all(name in losses for losses in others)  # another schedule may have other bins
     ]
 
 
 def memory_bars(columns: Columns) -> list[dict[str, Any]]:
-    """Return a stacked bar a column: each part's bytes, and its width in per cent of the longest bar."""
+    """Return a stacked bar per column: bytes and width of each part, in per cent of the longest bar."""
     longest = max(column.peak_memory_bytes for column in columns.values())
 
     def parts(memory: Memory) -> list[dict[str, Any]]:
@@ -232,7 +230,7 @@ def memory_bars(columns: Columns) -> list[dict[str, Any]]:
 
 
 def time_bars(columns: Columns) -> list[dict[str, Any]]:
-    """Return the bars of step and training time, and the step's middle half; widths in per cent."""
+    """Return the bars of step time, with its interquartile range, and training time; widths in per cent."""
     slowest = max(max(column.step_s, column.step_s_iqr[1]) for column in columns.values())
     longest = max(column.training_s for column in columns.values())
     return [
@@ -250,10 +248,13 @@ def time_bars(columns: Columns) -> list[dict[str, Any]]:
 
 
 def scores(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the quality table, a row a source: real clips, the columns, and what knows no prompt."""
+    """Return the quality table: one row per set of videos.
+
+    The sets are real clips, the columns, and the references without a prompt (still frames, random clips).
+    """
     references = comparison.references
     columns = [
-        {"name": summary.begun(label), "column": index, "values": score_texts(column.quality)}
+        {"name": summary.capitalised(label), "column": index, "values": score_texts(column.quality)}
         for index, (label, column) in enumerate(comparison.columns.items())
     ]
     return [
@@ -265,12 +266,12 @@ def scores(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _reference(name: str, quality: Quality | None) -> list[dict[str, Any]]:
-    """A reference's row; none where there is no such reference."""
+    """Return the row of a reference, or none if it was not scored."""
     return [] if quality is None else [{"name": name, "column": None, "values": score_texts(quality)}]
 
 
 def score_texts(quality: Quality) -> list[str]:
-    """The scores as text, in the order of `SCORES`."""
+    """Return the scores as text, in the order of `SCORES`."""
     shares = (quality.prompt_match, quality.colour, quality.shape, quality.motion)
     measures = ((quality.frechet, 2), (quality.flicker, 4), (quality.dynamic_degree, 4))
     return [

@@ -1,4 +1,4 @@
-"""The comparison as a table, and figures as text: pure functions of `Comparison`."""
+"""Format the comparison's figures as text, and its main figures as a table."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,13 +9,17 @@ from mobius_pipeline.comparison.ties import losses_tie, matches_differ, steps_ti
 Tie = Callable[[Column, Column], bool]
 
 MINUS = "\N{MINUS SIGN}"
-NONE = "\N{EN DASH}"  # stands where nothing was measured
+NONE = "\N{EN DASH}"  # shown if nothing was measured
 
 
 class Row(NamedTuple):
-    """One measure of the comparison, as text: a value a column, and the change of each against the first.
+    """One measure of the comparison, as text.
 
-    A change that is a tie says so.
+    Attributes:
+        name: Name of the measure.
+        start: Value of the untrained base; empty if it has none.
+        values: One per column.
+        changes: Change of each other column relative to the first, with "(tie)" where it is one.
     """
 
     name: str
@@ -25,7 +29,7 @@ class Row(NamedTuple):
 
 
 def relative_percent(first: Column, other: Column, points: Points, label: str) -> Relative:
-    """Return the changes of the column `other`, which is `label`, against the first one."""
+    """Return the changes of the column `other`, labelled `label`, relative to the first."""
     return Relative(
         trainable_parameters=change(first.trainable_parameters, other.trainable_parameters),
         peak_memory_bytes=change(first.peak_memory_bytes, other.peak_memory_bytes),
@@ -40,12 +44,12 @@ def relative_percent(first: Column, other: Column, points: Points, label: str) -
 
 
 def change(first: float | None, other: float | None) -> float | None:
-    """Return 100 * (other / first - 1); None where `first` is zero, or one was not measured."""
+    """Return 100 * (other / first - 1); None if `first` is zero or a value was not measured."""
     return None if not first or other is None else 100 * (other / first - 1)
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """Return the comparison's table, one measure a row: what decides first, memory, time and loss."""
+    """Return the comparison's table, one row per measure, the most important first."""
     columns, changes = comparison.columns, comparison.relative_percent
     first = columns[comparison.first]
 
@@ -84,11 +88,11 @@ def _never(_: Column, __: Column) -> bool:
 
 
 def _loss_row(name: str, comparison: Comparison, point: Point) -> Row:
-    """The losses of a point, each with half its 95% interval over training seeds, where there are several."""
+    """Return the losses at a point, with half the 95% interval over training seeds if there are several."""
     return Row(
         name,
         _loss(comparison.start.heldout_loss),
-        tuple(_beside(point.losses[label], point.beside[label]) for label in comparison.columns),
+        tuple(_with_half(point.losses[label], point.ci95_half[label]) for label in comparison.columns),
         tuple(
             _changed(point.against[label].percent, losses_tie(point.against[label]))
             for label in comparison.others
@@ -100,7 +104,7 @@ def _changed(value: float | None, tie: bool) -> str:
     return f"{percent(value)} (tie)" if tie and value is not None else percent(value)
 
 
-def _beside(loss: float, half: float | None) -> str:
+def _with_half(loss: float, half: float | None) -> str:
     return _loss(loss) if half is None else f"{_loss(loss)} ± {_loss(half)}"
 
 
@@ -109,21 +113,21 @@ def _loss(value: float) -> str:
 
 
 def size(amount: float) -> str:
-    """Write bytes in MiB or GiB."""
+    """Format bytes in MiB or GiB."""
     return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 else f"{amount / 2**20:.1f} MiB"
 
 
 def duration(seconds: float) -> str:
-    """Write seconds in ms, s, min or h."""
+    """Format seconds in ms, s, min or h."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 600:  # in one unit, so that two trainings of minutes compare at a glance
+    if seconds < 600:  # in seconds, so that trainings of a few minutes are easy to compare
         return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def count(number: float) -> str:
-    """Write a number in thousands, millions or billions."""
+    """Format a number in thousands, millions or billions."""
     for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= scale:
             return f"{number / scale:.2f} {unit}"
@@ -131,7 +135,7 @@ def count(number: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Write a relative change in per cent, with its sign."""
+    """Format a relative change in per cent, with its sign."""
     if value is None:
         return NONE
     text = f"{abs(value):.1f}%"
@@ -139,15 +143,15 @@ def percent(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Write a share of 1 in per cent, without a sign."""
+    """Format a share (0 to 1) in per cent, without a sign."""
     return NONE if value is None else f"{100 * value:.0f}%"
 
 
-def begun(label: str) -> str:
-    """Write a label as a sentence begins, its first letter large and nothing else changed."""
+def capitalised(label: str) -> str:
+    """Return the label with its first letter in upper case, the rest unchanged."""
     return label[:1].upper() + label[1:]
 
 
 def listed(words: Sequence[str]) -> str:
-    """Join words as a sentence does: `a, b and c`."""
+    """Join words for a sentence: `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

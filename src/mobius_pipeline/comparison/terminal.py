@@ -1,4 +1,4 @@
-"""The comparison as a table in the terminal."""
+"""Print the comparison in the terminal."""
 
 import os
 from pathlib import Path
@@ -16,17 +16,17 @@ WIDTH = 100  # columns
 
 
 def print_summary(data: Path, markdown: bool = False) -> None:
-    """Print the comparison table, then where the report and the videos lie; or all as Markdown, without them.
+    """Print the comparison's table and verdict, and the paths of report and videos.
+
+    With `markdown`, print the table and the verdict as Markdown instead.
 
     Raises:
         MobiusError: If there is no comparison below `data` yet.
     """
     source = data / "08_reporting/comparison.json"
     if not source.is_file():
-        raise MobiusError(f"There is no comparison at {source}. Make one: `make demo`, or `kedro run`.")
-    comparison = read_document(
-        source, Comparison, "Run `kedro run --pipelines=compare`, which makes it again."
-    )
+        raise MobiusError(f"There is no comparison at {source}. Run `make demo` or `kedro run` to make one.")
+    comparison = read_document(source, Comparison, "Run `kedro run --pipelines=compare` to make it again.")
     if markdown:
         print(comparison_markdown(comparison))
         return
@@ -40,13 +40,13 @@ def print_summary(data: Path, markdown: bool = False) -> None:
 
 
 def _sample_folders(comparison: Comparison, media_root: Path) -> list[Path]:
-    """Where each column's videos lie."""
+    """Return the folder of each column's videos."""
     first_videos = (column.samples[0].mp4 for column in comparison.columns.values())
     return [Path(os.path.normpath(media_root / video)).parent for video in first_videos]
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return the table of what decides: a row a column, and each against the first."""
+    """Return the table: one row per column, then the changes of the others relative to the first."""
     measures = summary.rows(comparison)
     first, others = comparison.first, comparison.others
     table = Table(title=" against ".join([first, *others]), title_justify="left")

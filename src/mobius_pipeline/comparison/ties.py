@@ -1,4 +1,4 @@
-"""What counts as a tie: the same rule wherever a comparison is shown."""
+"""Decide what counts as a tie; verdict, tables and report share these rules."""
 
 import math
 
@@ -6,30 +6,30 @@ from mobius_pipeline.comparison.model import Change, Column
 
 
 def clearly_lower(change: Change) -> bool:
-    """Whether a loss is below the other: the whole 95% interval of their difference is below zero."""
+    """Whether the whole 95% interval of the loss difference is below zero."""
     return change.high is not None and change.high < 0
 
 
 def clearly_higher(change: Change) -> bool:
-    """Whether a loss is above the other, in the same sense."""
+    """Whether the whole 95% interval of the loss difference is above zero."""
     return change.low is not None and change.low > 0
 
 
 def losses_tie(change: Change) -> bool:
-    """Whether the interval of two losses' difference holds zero; without an interval nothing is known."""
+    """Whether the 95% interval of the loss difference contains zero; False without an interval."""
     return change.low is not None and not clearly_lower(change) and not clearly_higher(change)
 
 
 def steps_tie(first: Column, other: Column) -> bool:
-    """Whether the middle halves of two columns' step times overlap."""
+    """Whether the interquartile ranges of two columns' step times overlap."""
     (low, high), (other_low, other_high) = first.step_s_iqr, other.step_s_iqr
     return low <= other_high and other_low <= high
 
 
 def matches_differ(first: Column, other: Column) -> int:
-    """1 or -1 where more or fewer of `other`'s samples match their prompt, by two standard errors; else 0.
+    """Return 1 (-1) if more (fewer) of `other`'s samples match their prompt than of `first`'s, else 0.
 
-    0 too where one of them was not scored.
+    A difference counts if it exceeds two standard errors. It is 0, too, if a column was not scored.
     """
     shares = first.quality.prompt_match, other.quality.prompt_match
     if shares[0] is None or shares[1] is None:
@@ -42,5 +42,5 @@ def matches_differ(first: Column, other: Column) -> int:
 
 
 def scored(column: Column) -> int:
-    """How many samples a column's shares are of: every seed was sampled."""
+    """Return the number of samples behind a column's scores: the samples of all its seeds."""
     return len(column.samples) * len(column.seeds)

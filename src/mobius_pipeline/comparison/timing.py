@@ -1,4 +1,4 @@
-"""Step times of several trainings in one run: a machine's speed drifts from one training to the next."""
+"""Time the steps of several trainings in turns, because a machine's speed drifts between trainings."""
 
 import logging
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ from mobius_pipeline.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-WARMUP = 2  # steps: allocation, kernel choice, the optimiser's states
-SLOWER = 3.0  # times a training's own step: a speed drifts by less, beside other work it falls by more
-SCATTER = 0.5  # of the median, between the quartiles; on a quiet machine 0.02 to 0.2
+WARMUP = 2  # untimed steps: allocation, kernel choice, optimiser states
+SLOWER = 3.0  # allowed factor over the training's own step time; drift is smaller, other work slows down more
+SCATTER = 0.5  # allowed interquartile range over the median; 0.02 to 0.2 on a quiet machine
 
 
 def time_columns(columns: Columns, store: LatentsStore, base: Path, steps: int | None) -> StepTimes:
@@ -41,34 +41,35 @@ def time_in_turns(
     base: Path,
     steps: int | None,
 ) -> StepTimes:
-    """Time the steps of trainings in turns, if that can be done here and gives figures to rely on.
+    """Time the steps of trainings in turns, if this is possible here and not disturbed by other work.
 
-    Two trainings have succeeded by now: whatever goes wrong here becomes a note and not an error.
+    A failure becomes a note instead of an error, because the trainings themselves have succeeded.
 
     Args:
         configs: Each training's `training.json`.
-        own_s: The median step time that each measured by itself, in seconds.
+        own_s: Median step time (s) that each training measured itself.
         store: The latents.
         base: The base model.
-        steps: Timed steps of each; None: none.
+        steps: Timed steps of each training; None: measure nothing.
 
     Returns:
-        The times of each, or of none and a sentence that says why.
+        The times of all trainings, or none and a note with the reason.
     """
     try:
         why = _obstacle(configs, store, base, steps)
         timers = {} if why or steps is None else paired_step_times(configs, store, base, steps)
-    except Exception as error:  # out of memory, a driver, a library: any of them
+    except Exception as error:  # out of memory, a driver's or a library's error
         log.warning("Timing the trainings in turns failed.", exc_info=True)
         timers, why = {}, f"timing them in turns failed ({(str(error) or repr(error)).splitlines()[0]})"
     if busy := [label for label, timer in timers.items() if spoiled(timer, own_s[label])]:
         timers = {}
         why = (
-            f"the machine was busy while they were timed in turns: steps of {listed(busy)} were more than "
-            f"{SLOWER:g} times as slow as in training, or scattered by over {SCATTER:.0%} of their median"
+            f"the machine was busy when they were timed in turns: steps of {listed(busy)} took more than "
+            f"{SLOWER:g} times as long as in training, or their quartiles were over {SCATTER:.0%} of the "
+            "median apart"
         )
     if why:
-        note = f"Step times were measured in each training on its own, since {why}."
+        note = f"Step times are those of each training itself, because {why}."
         log.warning(note)
         return StepTimes(columns={}, note=note)
     times = {label: StepTime(median_s=timer.median_s, iqr_s=timer.iqr_s) for label, timer in timers.items()}
@@ -76,7 +77,7 @@ def time_in_turns(
 
 
 def spoiled(timer: StepTimer, own_s: float) -> bool:
-    """Whether other work on the machine decided on step times, beside the median of the training itself."""
+    """Whether other work distorted the step times, compared with `own_s`, the median (s) in training."""
     lower, upper = timer.iqr_s
     return timer.median_s > SLOWER * own_s or upper - lower > SCATTER * timer.median_s
 
@@ -84,14 +85,14 @@ def spoiled(timer: StepTimer, own_s: float) -> bool:
 def _obstacle(
     configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path, steps: int | None
 ) -> str:
-    """Why trainings cannot be run again here for a few steps; "" if they can."""
+    """Return why the trainings cannot run here for a few steps; "" if they can."""
     if steps is None:
         return "compare.paired_steps is null"
     here = {"base": base_fingerprint(base), "data": store.digest}
     for label, config in configs.items():
         for part, found in here.items():
             if config["fingerprints"][part] != found:
-                return f"{label} was trained with another {part} than is here"
+                return f"{label} was trained with another {part} than the one here"
         try:
             ModelConfig(**config["model"])
             in_one_process(config)
@@ -106,19 +107,19 @@ def _obstacle(
 def paired_step_times(
     configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path, steps: int
 ) -> dict[str, StepTimer]:
-    """Train for a few steps from the start, in turns, and time every step.
+    """Run a few first steps of each training, one step of each in turn, and time every step.
 
-    On an accelerator one training at a time is resident; the others wait in the host's memory.
+    On an accelerator, only the training whose step runs is on the device; the others are in host memory.
 
     Args:
         configs: Each training's `training.json`.
         store: The latents.
         base: The base model.
-        steps: Timed steps of each, after the warm-up.
+        steps: Timed steps of each training, after the warm-up.
     """
     trainers, timers = {}, {}
     for name, config in configs.items():
-        state = Path(name)  # is named in errors only: single steps save nothing
+        state = Path(name)  # only for error messages: these steps save nothing
         train = in_one_process(config)
         trainers[name] = build_trainer(store, base, ModelConfig(**config["model"]), train, state, Callbacks())
         timers[name] = StepTimer(warmup=WARMUP, device=trainers[name].meter.timer.device)
@@ -136,16 +137,16 @@ def paired_step_times(
 
 
 def move(trainer: Trainer, device: str) -> None:
-    """Move all that a training holds on its device: weights, their average, the optimiser's moments."""
+    """Move a training's tensors to `device`: weights, their EMA and the optimiser's moments."""
     trainer.model.to(device)
     trainer.optimization.ema.to(device)
     for state in trainer.optimization.optimizer.state.values():
-        # The count of steps stays where AdamW keeps it: on the device if it is fused, else on the CPU.
+        # AdamW's step count stays where it is: on the device if fused, otherwise on the CPU.
         state.update({key: value.to(device) for key, value in state.items() if key != "step"})
 
 
 def in_one_process(config: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a `training.json`, every process's share being one part more of a batch."""
+    """Return the settings of a `training.json` for one process, with more gradient accumulation instead."""
     parts = config["train"]["gradient_accumulation_steps"] * config["processes"]
     here = {"num_processes": 1, "rendezvous": None, "previews": None, "on_mismatch": "refuse"}
     settings = config["train"] | config["runtime"] | here

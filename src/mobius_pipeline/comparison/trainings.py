@@ -1,4 +1,4 @@
-"""Evaluated trainings, and their columns."""
+"""Evaluated trainings, grouped by column."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Record:
 
     Attributes:
         config: Its `training.json`: model, train, fingerprints.
-        metrics: What was measured in training and evaluation, with the history and the loss by clip.
-        samples: Its videos.
+        metrics: Metrics of training and evaluation, with the history and the loss of each clip.
+        samples: Its sampled videos.
     """
 
     config: Mapping[str, Any]
@@ -23,19 +23,19 @@ class Record:
 
     @property
     def mode(self) -> str:
-        """Serial, parallel or sum."""
+        """Mode of the model: serial, parallel or sum."""
         return str(self.config["model"]["mode"])
 
     @property
     def seed(self) -> int:
-        """Of the training."""
+        """Seed of the training."""
         return int(self.config["train"]["seed"])
 
 
-Columns = Mapping[str, Sequence[Record]]  # by label; those of one differ in their seed alone
+Columns = Mapping[str, Sequence[Record]]  # by label; the records of a column differ only in their seed
 
 
 def first_samples(columns: Columns) -> SampleSet:
-    """The samples of the first column's first training, with whose prompts all others are compared."""
+    """Return the samples of the first column's first training; their prompts are used for all columns."""
     (first, *_), *_ = columns.values()
     return first.samples

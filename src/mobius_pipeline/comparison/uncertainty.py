@@ -1,4 +1,4 @@
-"""How sure a figure is: Student's intervals over clips or over training seeds."""
+"""Confidence intervals by Student's t-distribution, over clips or over training seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,8 +11,8 @@ from mobius_pipeline.comparison.model import Change
 CONFIDENCE = 0.95
 
 
-def reach(values: Sequence[float]) -> float | None:
-    """Half the width of the mean's 95% interval, in the unit of `values`; None for fewer than two."""
+def ci_half_width(values: Sequence[float]) -> float | None:
+    """Return half the width of the mean's 95% interval, in the unit of `values`; None if fewer than two."""
     if len(values) < 2:
         return None
     error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
@@ -24,13 +24,14 @@ def paired_change(
 ) -> Change:
     """Compare two models' losses on the same clips with the same noise, or with the same training seeds.
 
-    Clips differ far more from each other than models do on one clip; the differences by clip leave that out.
-    Over clips, another training seed is not in the interval. The spread of `before` never is.
+    Losses are paired because they differ far more between clips than between models on one clip. An interval
+    over clips does not include the variation between training seeds. The mean of `before`, which scales the
+    differences, counts as exact.
 
     Args:
-        before: Loss by clip, or by seed.
-        after: The other model's, of the same clips or seeds.
-        over: Which of both.
+        before: Loss of the reference by clip or by seed.
+        after: Loss of the other model, with the same keys.
+        over: What the keys are.
 
     Returns:
         The mean difference in per cent of the mean of `before`, with its 95% interval.
@@ -38,6 +39,6 @@ def paired_change(
     assert before.keys() == after.keys()
     scale = 100 / float(np.mean(list(before.values())))
     differences = [(after[key] - before[key]) * scale for key in before]
-    percent, beside = float(np.mean(differences)), reach(differences)
-    low, high = (None, None) if beside is None else (percent - beside, percent + beside)
+    percent, half = float(np.mean(differences)), ci_half_width(differences)
+    low, high = (None, None) if half is None else (percent - half, percent + half)
     return Change(percent=percent, low=low, high=high, pairs=len(differences), over=over)

@@ -1,9 +1,9 @@
-"""The comparison in words: one honest paragraph, made from the numbers and their uncertainty alone."""
+"""Write the verdict: a paragraph that follows from the comparison's figures and their uncertainty."""
 
 from collections.abc import Mapping, Sequence
 
 from mobius_pipeline.comparison.model import Change, Column, Fairness, Findings, Points, References
-from mobius_pipeline.comparison.summary import begun, change, duration, listed, percent, share, size
+from mobius_pipeline.comparison.summary import capitalised, change, duration, listed, percent, share, size
 from mobius_pipeline.comparison.ties import (
     clearly_higher,
     clearly_lower,
@@ -17,7 +17,7 @@ Named = tuple[str, Column]  # a column's label and figures
 
 
 def verdict(found: Findings) -> str:
-    """Say which to take, what the others cost and reach beside the first, and what no figure can tell."""
+    """Return the verdict: the recommended mode, costs and losses relative to the first column, caveats."""
     first, *others = found.columns.items()
     costs = [_time] if len(others) == 1 else [_memories, _times]
     sentences = [
@@ -36,7 +36,7 @@ def verdict(found: Findings) -> str:
 
 
 def _advice(found: Findings) -> str:
-    """Recommend one of two columns for a memory, by its peak and its loss at equal compute."""
+    """Recommend one of two columns by peak memory and by loss at equal compute."""
     (name, one), (label, other) = found.columns.items()
     against = found.points.compute.against[label]
     peaks = [size(column.peak_memory_bytes) for column in (one, other)]
@@ -44,16 +44,18 @@ def _advice(found: Findings) -> str:
     memory = f"{label} needs {more} than {name} ({peaks[1]} against {peaks[0]})"
     loss = f"at equal compute its held-out loss {_compared(against, name)}"
     if against.low is None:
-        chosen = "none, without an interval"
+        chosen = "neither, because the loss difference has no interval"
     elif other.peak_memory_bytes <= one.peak_memory_bytes:
-        chosen = f"{name} where {peaks[0]} are there, else {label}" if clearly_higher(against) else label
+        chosen = (
+            f"{name} if {peaks[0]} are available, otherwise {label}" if clearly_higher(against) else label
+        )
     else:
-        chosen = f"{label} where {peaks[1]} are there, else {name}" if clearly_lower(against) else name
-    return f"Recommended: {chosen}. {begun(memory)}, and {loss}."
+        chosen = f"{label} if {peaks[1]} are available, otherwise {name}" if clearly_lower(against) else name
+    return f"Recommended: {chosen}. {capitalised(memory)}, and {loss}."
 
 
 def _advice_of_several(found: Findings) -> str:
-    """Name the column of least memory among those whose loss at equal compute is not clearly higher."""
+    """Recommend the column with the least memory whose loss at equal compute is not clearly higher."""
     columns, against, first = found.columns, found.points.compute.against, found.first
     equal = [
         first,
@@ -67,17 +69,17 @@ def _advice_of_several(found: Findings) -> str:
     )
     return (
         f"Recommended: {chosen}{why}. It needs the least memory "
-        f"({size(columns[chosen].peak_memory_bytes)}) of those that are not clearly worse than {first}."
+        f"({size(columns[chosen].peak_memory_bytes)}) of the columns that are not clearly worse than {first}."
     )
 
 
 def _compared(found: Change, name: str) -> str:
-    """How a loss compares with that of the column `name`, as a verb phrase."""
+    """Return how a loss compares with that of the column `name`, as a verb phrase."""
     if found.low is None:
-        return f"cannot be distinguished from {name}'s ({_interval(found)})"
+        return f"cannot be distinguished from {name}'s: {_interval(found)}"
     if clearly_lower(found):
-        return f"is below {name}'s ({_interval(found)})"
-    return f"{'is above' if clearly_higher(found) else 'ties with'} {name}'s ({_interval(found)})"
+        return f"is lower than {name}'s: {_interval(found)}"
+    return f"{'is higher than' if clearly_higher(found) else 'ties with'} {name}'s: {_interval(found)}"
 
 
 def _unfairness(fairness: Fairness) -> str:
@@ -91,20 +93,19 @@ def _memories(first: Named, others: Sequence[Named]) -> str:
         f"{label} {percent(change(one.peak_memory_bytes, other.peak_memory_bytes))}"
         for label, other in others
     ]
-    return f"Peak memory, beside the {size(one.peak_memory_bytes)} of {name}: {listed(changes)}."
+    return f"Peak memory relative to {name} ({size(one.peak_memory_bytes)}): {listed(changes)}."
 
 
 def _time(first: Named, others: Sequence[Named]) -> str:
     (name, one), ((label, other),) = first, others
-    amounts = f"({duration(other.step_s)} against {duration(one.step_s)}, medians)"
+    amounts = f"(medians: {duration(other.step_s)} and {duration(one.step_s)})"
     if steps_tie(one, other):
         return (
-            f"The step times of {label} and {name} {amounts} are a tie: the middle halves of the measured "
-            "steps overlap."
+            f"The step times of {label} and {name} {amounts} are a tie: their interquartile ranges overlap."
         )
     return (
-        f"A step of {label} takes {_less_or_more(one.step_s, other.step_s, 'time')} {amounts}; "
-        f"whole trainings took {duration(other.training_s)} and {duration(one.training_s)}."
+        f"A step of {label} takes {_less_or_more(one.step_s, other.step_s, 'time')} than one of {name} "
+        f"{amounts}; the whole trainings took {duration(other.training_s)} and {duration(one.training_s)}."
     )
 
 
@@ -114,11 +115,11 @@ def _times(first: Named, others: Sequence[Named]) -> str:
         f"{label} {percent(change(one.step_s, other.step_s))}" + (" (a tie)" if steps_tie(one, other) else "")
         for label, other in others
     ]
-    return f"Median step time, beside the {duration(one.step_s)} of {name}: {listed(changes)}."
+    return f"Median step time relative to {name} ({duration(one.step_s)}): {listed(changes)}."
 
 
 def _losses(first: str, points: Points) -> str:
-    """How the losses differ from the first column's where all have spent the same steps, compute and time."""
+    """Return how the losses differ from the first column's at equal steps, compute and time."""
     titles = {
         "at equal steps": points.steps,
         "at equal compute": points.compute,
@@ -128,7 +129,7 @@ def _losses(first: str, points: Points) -> str:
         f"{title} {listed([_change(label, found) for label, found in point.against.items()])}"
         for title, point in titles.items()
     ]
-    return f"Held-out loss against {first}'s, with 95% intervals: {'; '.join(parts)}."
+    return f"Held-out loss relative to {first}'s, with 95% intervals: {'; '.join(parts)}."
 
 
 def _change(label: str, found: Change) -> str:
@@ -138,9 +139,9 @@ def _change(label: str, found: Change) -> str:
 def _interval(found: Change) -> str:
     one, many = ("seed", "seeds") if found.over == "seeds" else ("clip", "clips")
     if found.low is None:
-        pairs = f"of 1 {one}" if found.pairs == 1 else "read off the curves"
-        return f"{percent(found.percent)}, {pairs}, without an interval"
-    return f"{percent(found.percent)}, {_ends(found)} over {found.pairs} {many}"
+        pairs = f"1 {one}" if found.pairs == 1 else "read off the curves"
+        return f"{percent(found.percent)} ({pairs}, no interval)"
+    return f"{percent(found.percent)} ({_ends(found)} over {found.pairs} {many})"
 
 
 def _ends(found: Change) -> str:
@@ -153,31 +154,31 @@ def _no_progress(changes: Mapping[str, Change]) -> str:
 
 
 def _schedules(columns: Sequence[Named]) -> str:
-    """Say where equal steps are not equal: a rate that falls over each training's whole length."""
+    """Warn if learning rates differ at equal steps: they decay over trainings of different lengths."""
     falling = [label for label, column in columns if not column.schedule.startswith("constant")]
     if not falling or len({column.steps for _, column in columns}) == 1:
         return ""
     return (
-        f"The learning rate of {listed(falling)} falls over the whole training: where one had more steps to "
-        "go, losses at equal steps and time were measured at a higher rate."
+        f"The learning rate of {listed(falling)} decays over the whole training. Where a training had more "
+        "steps left, its losses at equal steps and time were measured at a higher learning rate."
     )
 
 
 def _heads(columns: Sequence[Named]) -> str:
     trained = [label for label, column in columns if column.train_head]
-    return f"The base's last layers were trained, too, in {listed(trained)}." if trained else ""
+    return f"In {listed(trained)}, the base's last layers were trained, too." if trained else ""
 
 
 def _samples(first: Named, others: Sequence[Named], references: References) -> str:
     shares = [(label, column.quality.prompt_match) for label, column in (first, *others)]
     if any(value is None for _, value in shares):
-        return "Whether samples match their prompts was not scored on this data."
+        return "How well samples match their prompts was not scored on this data."
     said = listed([f"{label} {share(value)}" for label, value in shares])
-    beside = _references(references)
+    known = _references(references)
     winners = _winners(first, others)
     taken = listed([f"{column.steps} steps of {label}" for label, column in (first, *others)])
-    shown = "Samples that show their prompt's colour, shape and motion"
-    return f"{shown}, after {taken}: {said}{beside}; {winners}."
+    shown = "Share of samples that show their prompt's colour, shape and motion"
+    return f"{shown}, after {taken}: {said}{known}; {winners}."
 
 
 def _references(references: References) -> str:
@@ -195,7 +196,7 @@ def _references(references: References) -> str:
 
 
 def _winners(first: Named, others: Sequence[Named]) -> str:
-    """Name those that are better or worse than the first; the rest ties, by `matches_differ`."""
+    """Return which columns are better than the first, worse, or tie with it, by `matches_differ`."""
     name = first[0]
     better, ties, worse = (
         [label for label, column in others if matches_differ(first[1], column) == gap] for gap in (1, 0, -1)
@@ -211,11 +212,14 @@ def _winners(first: Named, others: Sequence[Named]) -> str:
 def _seeds(columns: Sequence[Named]) -> str:
     if all(len(column.seeds) == 1 for _, column in columns):
         return (
-            "Each was trained once, on one seed: no interval here counts what another seed would change, and "
-            "a small difference may turn on it."
+            "Each was trained with one seed. The intervals do not include variation between seeds, so a "
+            "small difference may be due to the seed."
         )
-    counted = listed([f"{label} on {len(column.seeds)}" for label, column in columns])
-    return f"Training seeds: {counted}; figures are means over them, \N{PLUS-MINUS SIGN} half a 95% interval."
+    counted = listed([f"{label} {len(column.seeds)}" for label, column in columns])
+    return (
+        f"Number of training seeds: {counted}. Figures are means over seeds, "
+        "\N{PLUS-MINUS SIGN} half the 95% interval."
+    )
 
 
 def _less_or_more(first: float, other: float, what: str) -> str:

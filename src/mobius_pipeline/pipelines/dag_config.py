@@ -1,4 +1,4 @@
-"""`conf/<env>/airflow.yml`: what `kedro airflow create` writes into a DAG, beside the pipelines."""
+"""The settings of `conf/<env>/airflow.yml`, which `kedro airflow create` writes into a DAG."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ DEFAULT = "default"
 
 
 class DagConfig(Config):
-    """A section: the command that starts Kedro, and arguments of Airflow's DAG and operators."""
+    """A section of the file: the command that starts Kedro, and arguments of Airflow's DAG and operators."""
 
     kedro: str
     dag: dict[str, Any]
@@ -19,17 +19,17 @@ class DagConfig(Config):
 
 
 def check_dags(sections: Mapping[str, Mapping[str, Any]], pipelines: Iterable[str]) -> None:
-    """See that the sections are `default` and names of pipelines, and hold what the template reads.
+    """Check that the sections are `default` or names of pipelines, and have the keys that the template reads.
 
     Raises:
-        MobiusError: With the section, and the key that is missing or that nothing reads.
+        MobiusError: If a section is no pipeline, or a key is missing or unknown; the message names both.
     """
     named = set(sections) - {DEFAULT}
-    if named and (unknown := named.difference(pipelines)):  # asking for them loads all pipelines
+    if named and (unknown := named.difference(pipelines)):  # reading `pipelines` loads all of them
         raise MobiusError(
             "conf/base/airflow.yml (or its override in your environment): "
-            f"{', '.join(sorted(unknown))} is not a pipeline. A section is "
-            f"`{DEFAULT}`, or a name of `kedro registry list`."
+            f"{', '.join(sorted(unknown))} is not a pipeline. Name a section "
+            f"`{DEFAULT}` or as a pipeline of `kedro registry list`."
         )
     for name, section in sections.items():
         try:

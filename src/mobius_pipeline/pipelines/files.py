@@ -1,6 +1,6 @@
-"""The catalog's files: whole, checked where they are loaded, and what Kedro-Viz shows of them.
+"""The catalog's file datasets, which write files whole or not at all and check them when loading.
 
-`preview` is what Kedro-Viz shows of a dataset; its return annotation says how.
+`preview` returns what Kedro-Viz shows of a dataset; its return annotation selects the kind of preview.
 """
 
 import json
@@ -26,23 +26,23 @@ from mobius_pipeline.runtime.files import read_document, whole_file
 from mobius_pipeline.runtime.remote_files import RemoteFile, explained_system
 from mobius_pipeline.runtime.tables import StoredTable
 
-_LISTS = (list, np.ndarray)  # as Parquet's lists come back
-# Columns of the tables of clips, as Kedro-Viz shows them from the left; the others are between.
+_LISTS = (list, np.ndarray)  # types of a list read from Parquet
+# Columns of clip tables that Kedro-Viz shows first and last; the others are between.
 _READ_FIRST = ("path", "caption", "reason", "status", "split")
 _HASHES = ("likeness", "clip_id", "source_sha256")
 
 
 def _place(column: str) -> int:
-    """A key to sort columns by: negative for what is read first, positive for hashes, 0 for the others."""
+    """Return the sort key of a column: negative for `_READ_FIRST`, positive for hashes, 0 for the others."""
     if column in _READ_FIRST:
         return _READ_FIRST.index(column) - len(_READ_FIRST)
     return 1 + _HASHES.index(column) if column in _HASHES else 0
 
 
 class _Whole:
-    """Saves a file so that a whole one is there: the new, or the old.
+    """Save a file so that its path always has a complete one, the old or the new.
 
-    On this machine it is written beside its place and renamed; elsewhere it is written here and uploaded.
+    A local file is written beside its path and renamed. A remote file is written locally and uploaded.
     """
 
     _filepath: PurePosixPath
@@ -51,7 +51,7 @@ class _Whole:
 
     @property
     def place(self) -> Path | RemoteFile:
-        """Where the file is: on this machine, or where fsspec reads it."""
+        """The file: a local path, or a remote file that fsspec reads."""
         if self._protocol == "file":
             return Path(self._filepath)
         return RemoteFile(
@@ -62,7 +62,7 @@ class _Whole:
         """Write `data`.
 
         Raises:
-            MobiusError: If it cannot be written, as on a full disk; what was there before is kept.
+            MobiusError: If it cannot be written, such as on a full disk; the earlier file is kept.
         """
         place = self.place
         try:
@@ -70,8 +70,8 @@ class _Whole:
                 self._write(data, partial)
         except OSError as error:
             raise MobiusError(
-                f"Cannot write {place} ({error}). What was there before is kept: make room, or the folder "
-                "writable, and run again."
+                f"Cannot write {place} ({error}). The earlier file, if any, is kept. Free disk space or make "
+                "the folder writable, and run again."
             ) from error
 
     def _write(self, data: Any, partial: Path) -> None:
@@ -89,9 +89,9 @@ def _replaced(place: Path | RemoteFile) -> AbstractContextManager[Path]:
 
 
 class TableDataset(_Whole, ParquetDataset):
-    """A table of the project's own as Parquet, checked where it is loaded.
+    """A table of the project as a Parquet file, checked when loading.
 
-    A node takes it as an object of the class that `holds` names. It gives such an object, or, where the table
+    Loading returns an object of the class that `holds` names. A node returns such an object or, if the table
     may be larger than memory, the path of a file below the work directory, which is moved into place.
     """
 
@@ -105,7 +105,7 @@ class TableDataset(_Whole, ParquetDataset):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file, the `StoredTable` that it is by its import path, and what pipeline writes it.
+        """Set the path, the import path of the table's `StoredTable` class, and the pipeline that writes it.
 
         `credentials` and `fs_args` are those of Kedro's own datasets.
         """
@@ -117,7 +117,7 @@ class TableDataset(_Whole, ParquetDataset):
         """Read the table.
 
         Raises:
-            MobiusError: If it is missing, damaged or not as it must be.
+            MobiusError: If it is missing, damaged or lacks required columns.
         """
         kind: type[StoredTable] = load_obj(self._holds)
         return kind.load(self.place, self._remedy)
@@ -129,7 +129,7 @@ class TableDataset(_Whole, ParquetDataset):
             data.save(partial)
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """Its first rows, what a person reads first; lists are shown as text, which Kedro-Viz cannot else."""
+        """Return the first rows, with the main columns first and lists as text, which Kedro-Viz needs."""
         table = self.load().rows.head(nrows)
         table = table[sorted(table, key=lambda name: _place(str(name)))]
         lists = [name for name in table if any(isinstance(value, _LISTS) for value in table[name])]
@@ -137,7 +137,7 @@ class TableDataset(_Whole, ParquetDataset):
 
 
 class EarlierTableDataset(AbstractDataset[Path | RemoteFile, None]):
-    """The file of a table as an earlier run left it, if one did; loading gives it, saving is not allowed."""
+    """The table file of an earlier run, which may not exist; loading returns its path, saving is refused."""
 
     def __init__(
         self,
@@ -147,30 +147,30 @@ class EarlierTableDataset(AbstractDataset[Path | RemoteFile, None]):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file as the entry of the table does, with the same `credentials` and `fs_args`."""
+        """Set the path, `credentials` and `fs_args`, the same as in the table's own catalog entry."""
         self._table = TableDataset(filepath=filepath, credentials=credentials, fs_args=fs_args)
         self._filepath, self.metadata = self._table._filepath, metadata
 
     def load(self) -> Path | RemoteFile:
-        """Return the file."""
+        """Return the file's path, local or remote."""
         return self._table.place
 
     def save(self, data: None) -> None:
-        """Refuse.
+        """Refuse to save.
 
         Raises:
             DatasetError: Always.
         """
-        raise DatasetError(f"{self._filepath} is what an earlier run left, not an output.")
+        raise DatasetError(f"{self._filepath} is a file of an earlier run, not an output.")
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._table.place)}
 
 
 class RecordDataset(_Whole, JSONDataset):
-    """A JSON document, checked where it is loaded.
+    """A JSON document, checked when loading.
 
-    Where it holds a pydantic model, loading gives an instance, and saving takes one.
+    If `holds` names a pydantic model, loading returns an instance of it, and saving takes one.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class RecordDataset(_Whole, JSONDataset):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the file, the type that it must hold by its import path, and what pipeline writes it.
+        """Set the path, the import path of the document's type, and the pipeline that writes it.
 
         `credentials` and `fs_args` are those of Kedro's own datasets.
         """
@@ -206,7 +206,7 @@ class RecordDataset(_Whole, JSONDataset):
         partial.write_text(text, encoding="utf-8")
 
     def preview(self) -> JSONPreview:
-        """The whole document, its texts and numbers before what holds more."""
+        """Return the whole document, with plain values before lists and dictionaries."""
         document = self.load()
         if isinstance(document, BaseModel):
             document = document.model_dump(mode="json")
@@ -217,11 +217,14 @@ class RecordDataset(_Whole, JSONDataset):
 
 
 class PageDataset(_Whole, TextDataset):
-    """A page that shows videos beside it."""
+    """An HTML page, which must be on this machine because it plays videos beside it."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the file; why here, see `VideosDataset`."""
-        _, path = get_protocol_and_path(local_output(filepath, "A page plays the videos that lie beside it."))
+        """Set the path; `metadata` is as in the parent class.
+
+        Redefined because Kedro records a dataset's configuration from its class's own `__init__`.
+        """
+        _, path = get_protocol_and_path(local_output(filepath, "A page plays the videos beside it."))
         super().__init__(filepath=path, metadata=metadata)
 
     def _write(self, data: str, partial: Path) -> None:
@@ -229,7 +232,7 @@ class PageDataset(_Whole, TextDataset):
 
 
 class CurveDataset(RecordDataset):
-    """Rows of a step and what was measured at it, which Kedro-Viz draws."""
+    """Rows of a step and the values measured at it, which Kedro-Viz draws as curves."""
 
     def __init__(
         self,
@@ -240,13 +243,16 @@ class CurveDataset(RecordDataset):
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """As a record's; why here, see `VideosDataset`."""
+        """Set the path; the other arguments are as in the parent class.
+
+        Redefined because Kedro records a dataset's configuration from its class's own `__init__`.
+        """
         super().__init__(
             filepath=filepath, made_by=made_by, credentials=credentials, fs_args=fs_args, metadata=metadata
         )
 
     def preview(self) -> PlotlyPreview:
-        """A line for each thing measured, over the steps; not every row has every one."""
+        """Return a plot with one line per measured value, over the steps; rows may lack values."""
         rows = self.load()
         names = dict.fromkeys(name for row in rows for name in row if name != "step")
         layout = {

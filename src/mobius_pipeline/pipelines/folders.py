@@ -1,4 +1,4 @@
-"""The catalog's folders: whole where they are published, and what Kedro-Viz shows of them."""
+"""The catalog's folder datasets, which publish a folder in one rename, and their previews in Kedro-Viz."""
 
 import base64
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ from mobius_pipeline.runtime.files import move_folder
 class FolderDataset(AbstractDataset[Any, Any]):
     """A folder of files.
 
-    A node fills a folder under the work directory; saving moves it into place in one rename, so the published
-    folder is whole or absent. Nodes take and give an object of the class that `holds` names, whose `load`
-    opens a folder and whose `folder` is its path; without one, the path itself.
+    A node fills a folder under the work directory. Saving moves it into place in one rename, so the published
+    folder is complete or absent. Nodes take and return an object of the class that `holds` names: its `load`
+    opens a folder, and its `folder` is the path. Without `holds` they take and return the path.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class FolderDataset(AbstractDataset[Any, Any]):
         remedy: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Name the folder, its class by its import path, and what to do if there is none.
+        """Set the path, the import path of the folder's class, and the remedy if the folder is missing.
 
-        `metadata` is Kedro-Viz's and not read here.
+        `metadata` is read by Kedro-Viz.
 
         Raises:
-            MobiusError: If it is named by an address: files of a folder are renamed and mapped into memory.
+            MobiusError: If the path is an address: folders are renamed, and their files mapped into memory.
         """
         self._holds = holds
         self._filepath = _of_this_machine(filepath, written=made_by is not None)
@@ -52,19 +52,19 @@ class FolderDataset(AbstractDataset[Any, Any]):
         """Open the folder, or return its path.
 
         Raises:
-            MobiusError: If the folder does not exist, or does not hold what it should.
+            MobiusError: If the folder does not exist, or its content is not as expected.
         """
         folder = self._folder()
         return folder if self._holds is None else load_obj(self._holds).load(folder)
 
     def save(self, data: Any) -> None:
-        """Publish the folder `data`, or that of the object `data`."""
+        """Publish the folder `data`, or the folder of the object `data`."""
         folder, target = data if isinstance(data, Path) else data.folder, Path(self._filepath)
         if folder.resolve() != target.resolve():
             move_folder(folder, target)
 
     def preview(self, nrows: int = 20) -> TablePreview:
-        """Its first files and their sizes."""
+        """Return the first files and their sizes."""
         folder = self._folder()
         rows = [
             [path.relative_to(folder).as_posix(), f"{path.stat().st_size:,}"]
@@ -86,36 +86,39 @@ class FolderDataset(AbstractDataset[Any, Any]):
 
 
 class StoreDataset(FolderDataset):
-    """A folder that its node brings up to date in place; nothing else ever takes its place.
+    """A folder that its node updates in place; saving never replaces it.
 
-    The node gives the store, whose `root` is the folder's path.
+    The node returns the store, whose `root` is the folder's path.
     """
 
     def __init__(
         self, *, filepath: str, holds: str, made_by: str | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
-        """As a folder's; why here, see `VideosDataset`."""
+        """Set the path; the other arguments are as in the parent class.
+
+        Redefined because Kedro records a dataset's configuration from its class's own `__init__`.
+        """
         super().__init__(filepath=filepath, holds=holds, made_by=made_by, metadata=metadata)
 
     def save(self, data: Any) -> None:
-        """Take note that the folder is up to date.
+        """Check that the node updated this folder; nothing is written.
 
         Raises:
-            MobiusError: If another folder was brought up to date: what this one holds would be lost.
+            MobiusError: If the node updated another folder; replacing this one would lose its content.
         """
         filled, target = data.root, Path(self._filepath)
         if filled.resolve() != target.resolve():
             raise MobiusError(
-                f"{filled} was filled in place of {target}, which may hold more and stays as it is. Correct "
-                "`latents_store` in conf/base/catalog.yml, which must name the same folder as `latents`."
+                f"{filled} was filled instead of {target}, which is left unchanged. Correct `latents_store` "
+                "in conf/base/catalog.yml, which must name the same folder as `latents`."
             )
 
 
 class PlaceDataset(AbstractDataset[Path, None]):
-    """A path of the project, whether or not there is anything; loading gives it, saving is not allowed."""
+    """A path of the project, which may not exist; loading returns it, saving is refused."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Name the path; Kedro makes it absolute, from the project's folder.
+        """Set the path; Kedro resolves it against the project's folder.
 
         Raises:
             MobiusError: If it is an address.
@@ -127,19 +130,19 @@ class PlaceDataset(AbstractDataset[Path, None]):
         return Path(self._filepath)
 
     def save(self, data: None) -> None:
-        """Refuse.
+        """Refuse to save.
 
         Raises:
             DatasetError: Always.
         """
-        raise DatasetError(f"{self._filepath} is a place to work in, not an output.")
+        raise DatasetError(f"{self._filepath} is an input path, not an output.")
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
 
 
 class VideosDataset(FolderDataset):
-    """A folder of videos; where it holds a picture of them all, `grid.png`, that is what Kedro-Viz shows."""
+    """A folder of videos; Kedro-Viz shows its `grid.png`, if there is one, or frames of the videos."""
 
     def __init__(
         self,
@@ -149,11 +152,14 @@ class VideosDataset(FolderDataset):
         made_by: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """As a folder's; Kedro writes down a dataset's configuration from its class's own `__init__`."""
+        """Set the path; the other arguments are as in the parent class.
+
+        Redefined because Kedro records a dataset's configuration from its class's own `__init__`.
+        """
         super().__init__(filepath=filepath, holds=holds, made_by=made_by, metadata=metadata)
 
     def preview(self, videos: int = 8, frames: int = 8) -> ImagePreview:
-        """A row a video, its first frames beside each other."""
+        """Return `grid.png` or, without one, an image with the first frames of each video in a row."""
         folder = self._folder()
         if (whole := folder / "grid.png").is_file():
             png = whole.read_bytes()
@@ -163,7 +169,7 @@ class VideosDataset(FolderDataset):
 
 
 def _of_this_machine(filepath: str, written: bool) -> PurePosixPath:
-    """The path of a folder, which `file://` may begin with."""
+    """Return the path of a local folder, which may start with `file://`."""
     _, path = get_protocol_and_path(filepath) if filepath.startswith("file://") else ("file", filepath)
     if written:
         local_output(path, "A folder is published in one rename, and its files are mapped into memory.")
@@ -175,7 +181,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _strips(paths: list[Path], count: int) -> bytes:
-    """A PNG with a row a video, all of one size."""
+    """Return a PNG with one row of frames per video; all videos must have the same size."""
     from PIL import Image
 
     from mobius_pipeline.media.decode import open_media

@@ -1,4 +1,4 @@
-"""How a file or folder of the catalog is made again."""
+"""Explain in error messages how to make a file or folder of the catalog again."""
 
 REMEDY = (
     "Run the pipeline that writes it (see `kedro registry list`), or correct its `filepath` in "
@@ -7,5 +7,5 @@ REMEDY = (
 
 
 def made_again(made_by: str | None) -> str:
-    """How a file or folder is made again, by the pipeline that the catalog names."""
-    return f"Run `kedro run --pipelines={made_by}`, which makes it again." if made_by else REMEDY
+    """Return how to make a file or folder again, with the pipeline that the catalog names, if any."""
+    return f"Run `kedro run --pipelines={made_by}` to make it again." if made_by else REMEDY

@@ -1,4 +1,4 @@
-"""CUDA's autocast, on a CPU's tensors."""
+"""Apply CUDA's autocast rules to CPU tensors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,16 +11,16 @@ from torch.utils._pytree import tree_map_only
 
 
 class CudaAutocast(TorchFunctionMode):
-    """Gives the CPU's autocast the rules of CUDA's, under which norms work in float32 and return it.
+    """Make autocast on a CPU follow CUDA's rule for norms: they compute in float32 and return float32.
 
-    The CPU's leaves them in bfloat16. The list of CUDA's is in torch's documentation of automatic mixed
-    precision; a UNet's forward pass calls two of it.
+    Autocast on a CPU leaves them in bfloat16. torch's documentation of automatic mixed precision lists the
+    operations that CUDA runs in float32; a UNet's forward pass calls two of them, group and layer norm.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the function, with float32 inputs if CUDA's autocast would give it those."""
+        """Call the function, with float32 inputs if CUDA's autocast would cast them."""
         kwargs = kwargs or {}
         if func in (functional.group_norm, functional.layer_norm) and torch.is_autocast_enabled("cpu"):
             args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs))
@@ -28,10 +28,10 @@ class CudaAutocast(TorchFunctionMode):
 
 
 def use_cudas_autocast(model: nn.Module) -> None:
-    """Give the model's norms the rules of CUDA's autocast.
+    """Apply the rules of CUDA's autocast to the model's norms.
 
-    Each norm for itself: around the whole step they would not hold where a checkpointed layer is computed
-    again, since torch calls `backward` without the modes of its caller.
+    Each norm is wrapped separately. A mode around the whole step would not apply when a checkpointed layer is
+    recomputed, because torch runs `backward` without the caller's modes.
     """
 
     def with_its_rules(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -1,8 +1,8 @@
-"""What the device of this machine attains, by ten steps of a tiny model and the work's own operations.
+"""Measure the rates that this machine's device attains.
 
-Ten training steps of a model whose tensors are next to nothing show what it takes to issue an operation,
-Python included. The heaviest operations of the work that is planned are then timed one by one on tensors of
-their sizes: that needs no more memory than a few of them, so a model that does not fit can be planned too.
+Ten training steps of a model with tiny tensors give the time to issue an operation from Python. Then the
+heaviest operations of the planned work are timed one by one, on tensors of their sizes. This needs memory
+for a few operations only, so a model that does not fit can be planned, too.
 """
 
 import statistics
@@ -30,8 +30,8 @@ from mobius_pipeline.training.meters import StepTimer
 STEPS, WARMUP = 10, 3  # of the tiny model
 HEAVIEST = 12  # operations of each kind that are timed
 REPEATS = 10
-COLD_BYTES = 2**28  # that the copies of an operation's tensors take together: more than a cache holds
-LARGEST_BYTES = 2**31  # of one operation that is timed
+COLD_BYTES = 2**28  # of all copies of an operation's tensors together: larger than any cache
+LARGEST_BYTES = 2**31  # tensors of an operation; larger ones are not timed
 
 _TINY: dict[str, Any] = {
     "in_channels": 4,
@@ -66,7 +66,14 @@ class _Like:
 
 @dataclass
 class Call:
-    """An operation with what it was given, tensors by their shapes alone; `times` in the work."""
+    """An operation with its arguments, in which tensors are only shapes.
+
+    Attributes:
+        func: The torch operator.
+        given: Its arguments.
+        operation: Its kind, FLOPs and bytes.
+        times: How often the work calls it.
+    """
 
     func: Any
     given: Any
@@ -74,14 +81,14 @@ class Call:
     times: int = 0
 
     def on(self, device: torch.device) -> Callable[[], object]:
-        """The call on new tensors."""
+        """Return the call on newly made tensors."""
         given = tree_map_only(torch.device, lambda _: device, self.given)
         args, kwargs = tree_map_only(_Like, lambda like: like.made(device), given)
         return lambda: self.func(*args, **kwargs)
 
 
 class Calls(Operations):  # type: ignore[no-untyped-call]
-    """Lists operations as `Operations`, and what each distinct one of them was given."""
+    """List operations like `Operations`, and keep the arguments of each distinct one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +96,7 @@ class Calls(Operations):  # type: ignore[no-untyped-call]
 
     @property
     def distinct(self) -> list[Call]:
-        """Each operation once, with how often it ran."""
+        """Each distinct operation, with the number of its calls."""
         return list(self._calls.values())
 
     def __torch_dispatch__(
@@ -106,12 +113,12 @@ class Calls(Operations):  # type: ignore[no-untyped-call]
 
 
 def measured_device(calls: Sequence[Call], device: str, *, issue_s: float | None = None) -> Device:
-    """Measure what `device` attains on the heaviest of `calls`.
+    """Measure the rates that `device` attains on the heaviest of `calls`.
 
     Args:
-        calls: Of the work that is planned.
-        device: As torch names it: cpu, cuda, cuda:1.
-        issue_s: Seconds to issue an operation; None: take ten steps of a tiny model.
+        calls: Operations of the planned work.
+        device: Name of the device in torch: cpu, cuda, cuda:1.
+        issue_s: Seconds to issue an operation; None: measure it with ten steps of a tiny model.
 
     Raises:
         MobiusError: If torch cannot use the device, or every operation of a kind is too large to be timed.
@@ -144,14 +151,15 @@ def training_device(
     shape: StepShape,
     here: str,
 ) -> Device:
-    """The device that a user chose to train on.
+    """Return the device that a user chose to plan a training for.
 
     Args:
         choice: A name of the table, a datasheet's figures, or "here".
-        unet_config: Of the base.
-        recipes: What is planned; measured is what the modes do, and the first recipe in bfloat16.
+        unet_config: Configuration of the base's UNet.
+        recipes: The planned recipes; "here" times the operations of the first two in float32 and of the first
+            in bfloat16.
         shape: Sizes of the step.
-        here: The device of this machine, as torch names it.
+        here: Name of this machine's device in torch.
 
     Raises:
         MobiusError: If the device is not known, or cannot be used.
@@ -171,7 +179,7 @@ def training_device(
 
 
 def chosen_device(choice: str | Datasheet, work: Callable[[], Sequence[Call]], here: str) -> Device:
-    """The device of a choice as `training_device`'s; `work` lists what to measure on this machine's."""
+    """Return the device for `choice` (see `training_device`); `work` lists operations to time for "here"."""
     if not isinstance(choice, str):
         return from_datasheet(choice)
     if choice != HERE:
@@ -181,7 +189,7 @@ def chosen_device(choice: str | Datasheet, work: Callable[[], Sequence[Call]], h
 
 
 def issue_seconds(device: torch.device) -> float:
-    """Seconds of an operation of a step whose tensors are next to nothing."""
+    """Return the seconds per operation in a training step with tiny tensors."""
     model = build_model(Variant("serial"), UNet2DConditionModel(**_TINY), seed=0).to(device)
     step = training_step(model, [one.to(device) for one in model_inputs(_TINY, _TINY_SHAPE)])
     step.run()
@@ -195,7 +203,7 @@ def issue_seconds(device: torch.device) -> float:
 
 
 def _rate(calls: Iterable[Call], kind: Kind | None, half: bool | None, device: torch.device) -> float | None:
-    """FLOPs, or bytes of movements, that the heaviest calls of a kind get through in a second."""
+    """Return the FLOP/s, for movements the bytes/s, of the heaviest calls of a kind; None without calls."""
 
     def work(call: Call) -> int:
         return call.operation.flops or call.operation.nbytes
@@ -220,12 +228,12 @@ def _rate(calls: Iterable[Call], kind: Kind | None, half: bool | None, device: t
 
 
 def _runs_on(call: Call, device: torch.device) -> bool:
-    """The work was listed on fake CPU tensors; CUDA has kernels of other names for attention."""
+    """Whether a call runs on the device: calls are listed on a CPU, whose attention operators CUDA lacks."""
     return device.type == "cpu" or "_for_cpu" not in str(call.func)
 
 
 def timed(call: Call, device: torch.device) -> float:
-    """Median seconds of a call on tensors that no cache holds."""
+    """Return the median seconds of a call on tensors that are not in a cache."""
     nbytes = max(call.operation.nbytes, 1)
     runs = [call.on(device) for _ in range(max(1, min(REPEATS, COLD_BYTES // nbytes)))]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What `mobius plan` does: a base's configuration in, tables and a JSON file out."""
+"""Run `mobius plan`: plan a training or an encoding from a model's configuration."""
 
 import os
 import statistics
@@ -27,24 +27,24 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import write_json
 
 MEMORY_GIB = (8, 12, 16, 24, 40, 80)
-RESERVE_GIB = 1.0  # context, workspaces and fragments beside the live tensors
-MOST_PROCESSES = 4  # each holds torch and diffusers, half a GiB
-USUAL_TOKENS = 77  # of CLIP
+RESERVE_GIB = 1.0  # context, workspaces and fragments, in addition to live tensors
+MOST_PROCESSES = 4  # each loads torch and diffusers: half a GiB
+USUAL_TOKENS = 77  # CLIP's
 CLIPS_PER_SHARD, FRAMES_PER_BATCH = 32, 16  # as in conf/base/parameters_encode.yml
 DECODES = 5
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A base model, and the size of the clips.
+    """A base model and the size of the clips.
 
     Attributes:
         source: A UNet's config.json, its folder, or a model's folder in diffusers' layout.
-        frames: A clip's.
-        height: In px.
-        width: In px.
-        fps: Frames a second of the clips.
-        text_tokens: Length of a text embedding; None: the tokenizer's, or the usual.
+        frames: Frames per clip.
+        height: Height of a clip in px.
+        width: Width of a clip in px.
+        fps: Frame rate of the clips.
+        text_tokens: Length of a text embedding; None: the tokenizer's, or `USUAL_TOKENS` without one.
     """
 
     source: Path
@@ -57,13 +57,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Workers:
-    """What encodes clips.
+    """The devices and CPU cores that encode clips.
 
     Attributes:
-        gpus: Devices that encode side by side.
+        gpus: Number of devices, which encode in parallel.
         cores: CPU cores that decode for each device.
-        decode_rate: Clips that a core decodes in a second; None: measured on `sample_clip`, if given.
-        sample_clip: A video.
+        decode_rate: Clips per second that a core decodes; None: measure it on `sample_clip`, if given.
+        sample_clip: A video to measure the decode rate with.
     """
 
     gpus: int
@@ -86,18 +86,18 @@ def plan_base(
     """Plan a training over a UNet; print and record the plan.
 
     Args:
-        console: Where the tables go.
+        console: Console to print the tables to.
         planned: The UNet and the clips.
-        batch: Clips a step.
-        memory: GiB to find the largest batch and frame count for.
-        steps: Of the training whose hours are predicted.
-        device: Which to predict them on; None: predict no time.
-        price_per_hour: Of that device.
-        output: The JSON file to write.
+        batch: Clips per step.
+        memory: Memory in GiB to find the largest batch and frame count for.
+        steps: Steps of the training whose hours are predicted.
+        device: Device to predict hours for; None: predict no time.
+        price_per_hour: Price of the device.
+        output: JSON file to write.
 
     Raises:
-        MobiusError: If there is no such configuration, the size is below one latent cell, the UNet has a part
-            that the video models do not know, or the device cannot be used.
+        MobiusError: If the configuration is missing, the clips are smaller than one latent cell, the UNet has
+            a part that the video models do not support, or the device cannot be used.
     """
     config = read_unet_config(planned.source)
     scale = _scale(planned, console)
@@ -112,7 +112,7 @@ def plan_base(
     report = make_plan(config, USUAL, shape, memories, timed=timed, processes=processes)
     print_plan(report, console)
     if device is None:
-        console.print("For hours and cost name a device: --device, --steps, --price-per-hour.")
+        console.print("To predict hours and cost, name a device: --device, --steps, --price-per-hour.")
     _write(output, report, console)
     record_plan(report)
 
@@ -128,21 +128,21 @@ def plan_encoding(
     prices: Prices,
     output: Path | None,
 ) -> None:
-    """Plan the latents store of `clips` clips, and its making; print the plan.
+    """Plan the latents store of `clips` clips and their encoding; print the plan.
 
     Args:
-        console: Where the table goes.
-        clips: How many.
-        planned: The model and the clips.
-        workers: What encodes them.
-        captions_per_clip: Distinct ones, on average.
-        device: Which to predict time on; None: predict no time.
-        prices: Of a device and of storage.
-        output: The JSON file to write.
+        console: Console to print the table to.
+        clips: Number of clips.
+        planned: The model and the size of the clips.
+        workers: The devices and CPU cores that encode.
+        captions_per_clip: Distinct captions per clip, on average.
+        device: Device to predict hours for; None: predict no time.
+        prices: Prices of a device and of storage.
+        output: JSON file to write.
 
     Raises:
-        MobiusError: If the model's configuration is missing or not known, the size is below one latent cell,
-            the device cannot be used, or the sample clip cannot be read.
+        MobiusError: If the model's configuration is missing or not supported, the clips are smaller than one
+            latent cell, the device cannot be used, or the sample clip cannot be read.
     """
     config = read_unet_config(planned.source)
     scale = _scale(planned, console)
@@ -171,14 +171,14 @@ def _speed(source: Path, size: ClipSize, tokens: int, choice: str | Datasheet, w
 
 
 def measured_decode_rate(path: Path, clip: ClipFormat) -> float:
-    """Clips that one core decodes in a second, scaled and cropped: the median of a few readings of one file.
+    """Return the clips per second that one core decodes, scales and crops: the median over a few reads.
 
     Raises:
-        MediaError: If the file is damaged, no media file, or too short.
+        MediaError: If the file is damaged, not a media file, or too short.
     """
     taken = []
     for _ in range(DECODES):
-        began = time.process_time()  # of all threads: what a core would need alone
+        began = time.process_time()  # CPU time of all threads: the time that a single core would need
         load_clip(path, clip)
         taken.append(time.process_time() - began)
     return 1 / statistics.median(taken)
@@ -188,9 +188,9 @@ def _scale(planned: Planned, console: Console) -> int:
     scale, height, width = find_latent_scale(planned.source), planned.height, planned.width
     if scale is None:
         scale = USUAL_SCALE
-        console.print(f"No VAE beside {planned.source}: taking {scale} px a latent cell.", soft_wrap=True)
+        console.print(f"No VAE beside {planned.source}: assuming {scale} px per latent cell.", soft_wrap=True)
     if min(height, width) < scale:
-        raise MobiusError(f"{height} x {width} px is below one latent cell of {scale} px. Take larger clips.")
+        raise MobiusError(f"{height} x {width} px is below one latent cell of {scale} px. Use larger clips.")
     return scale
 
 
@@ -200,7 +200,7 @@ def _tokens(planned: Planned, console: Console) -> int:
     if (planned.source / "tokenizer").is_dir():
         return text_tokens(planned.source)
     console.print(
-        f"No tokenizer in {planned.source}: taking {USUAL_TOKENS} tokens a caption (--text-tokens).",
+        f"No tokenizer in {planned.source}: assuming {USUAL_TOKENS} tokens per caption (--text-tokens).",
         soft_wrap=True,
     )
     return USUAL_TOKENS

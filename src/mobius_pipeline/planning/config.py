@@ -1,4 +1,4 @@
-"""`conf/<env>/parameters_plan.yml`, typed."""
+"""The parameters of `conf/<env>/parameters_plan.yml`."""
 
 from typing import Self
 
@@ -10,16 +10,16 @@ from mobius_pipeline.runtime.config import Config
 
 
 class PlanConfig(Config):
-    """What the plan assumes beside the clip format, the batch size and the base.
+    """Settings of the plan, in addition to clip format, batch size and base.
 
     Attributes:
-        memory_gib: The memories to answer "does it fit" for.
-        reserve_gib: Memory that a device needs beside the live tensors: context, workspaces, fragments.
-        levers: Names of `planning.levers.LEVERS` to predict beside the two modes.
-        largest_in_gib: The memory to find each mode's largest batch and frame count for; null: do not search.
-        device: What to predict the time of `train.steps` on: a name of `planning.devices.KNOWN`, "here" to
+        memory_gib: Memory sizes to check whether a step fits.
+        reserve_gib: Memory that a device needs in addition to live tensors: context, workspaces, fragments.
+        levers: Names of `planning.levers.LEVERS` to predict in addition to the two modes.
+        largest_in_gib: Memory to find each mode's largest batch and frame count for; null: do not search.
+        device: Device to predict the time of `train.steps` for: a name of `planning.devices.KNOWN`, "here" to
             measure `train.device` of this machine, or a datasheet's figures; null: predict no time.
-        price_per_hour: Of that device, in any currency; null: predict no cost.
+        price_per_hour: Price of the device, in any currency; null: predict no cost.
     """
 
     memory_gib: tuple[PositiveInt, ...] = Field(min_length=1)
@@ -33,7 +33,7 @@ class PlanConfig(Config):
     @classmethod
     def _known(cls, levers: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := sorted(set(levers) - LEVERS.keys()):
-            raise ValueError(f"plan.levers: {unknown} are unknown; there are {', '.join(LEVERS)}")
+            raise ValueError(f"plan.levers: {unknown} are unknown; the levers are {', '.join(LEVERS)}")
         return levers
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""What it takes to encode many clips: the operations of the VAE and the text encoder, and the store's bytes.
+"""Predict the bytes of a latents store, and list the operations of the VAE and the text encoder.
 
-Like the training's, the operations are listed on fake tensors: no weights are read, nothing is computed.
+As for a training, the operations are listed on fake tensors: no weights are read, nothing is computed.
 """
 
 import hashlib
@@ -29,23 +29,23 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json
 
 CAPTIONS_PER_SHARD = CAPTIONS_PER_BATCH * BATCHES_PER_SHARD
-HALF_BYTES = 2  # the store's tensors are float16
-SAMPLED = 2048  # rows of the index that is written to see what a row takes
-CAPTION_LETTERS = 100  # of a made-up caption in the index
+HALF_BYTES = 2  # bytes of a float16: the type of the store's tensors
+SAMPLED = 2048  # rows of the index that is written to measure the bytes of a row
+CAPTION_LETTERS = 100  # characters of a made-up caption in that index
 
 
 @dataclass(frozen=True)
 class StoreFormat:
-    """What decides the bytes of a latents store.
+    """Sizes that determine the bytes of a latents store.
 
     Attributes:
-        size: Of a clip, in px.
-        channels: Of a latent.
-        scale: Pixels that a latent cell spans.
+        size: Size of a clip: frames, height and width in px.
+        channels: Channels of a latent.
+        scale: Pixels per latent cell, in height and in width.
         tokens: Length of a text embedding.
         text_width: Width of a text embedding.
-        captions_per_clip: Distinct ones, on average.
-        clips_per_shard: As `encode.clips_per_shard`.
+        captions_per_clip: Distinct captions per clip, on average.
+        clips_per_shard: Clips per shard, as `encode.clips_per_shard`.
     """
 
     size: ClipSize
@@ -58,19 +58,19 @@ class StoreFormat:
 
     @property
     def latents_bytes(self) -> int:
-        """Of a clip: mean and log-variance, each (F, C, h, w) float16."""
+        """Bytes of a clip's latents: mean and log-variance, each (F, C, h, w) float16."""
         cells = (self.size.height // self.scale) * (self.size.width // self.scale)
         return 2 * HALF_BYTES * self.size.frames * self.channels * cells
 
     @property
     def caption_bytes(self) -> int:
-        """Of a caption's embedding, (L, D) float16."""
+        """Bytes of a caption's embedding, (L, D) float16."""
         return HALF_BYTES * self.tokens * self.text_width
 
 
 @dataclass(frozen=True)
 class StoreBytes:
-    """Bytes of a store's latents, embeddings, and of everything else in its files; and how many shards."""
+    """Bytes of a store's latents, text embeddings and overhead (headers, index), and its number of shards."""
 
     latents: int
     captions: int
@@ -79,17 +79,17 @@ class StoreBytes:
 
     @property
     def total(self) -> int:
-        """Of all files."""
+        """Bytes of all files."""
         return self.latents + self.captions + self.overhead
 
 
 def store_bytes(clips: int, form: StoreFormat) -> StoreBytes:
-    """Bytes of the store of so many clips, all of one size.
+    """Return the bytes of a store of `clips` clips of one size.
 
-    Payload follows from shapes and types. The overhead (headers of shards with their rows' names, the index)
-    is that of a small store that is really written, without its tensors' elements.
+    The bytes of tensors follow from shapes and types. The overhead (shard headers with the names of rows, and
+    the index) is measured on a small store, which is written without tensor elements.
     """
-    captions = round(clips * form.captions_per_clip) + 1  # the empty one
+    captions = round(clips * form.captions_per_clip) + 1  # and the empty caption
     of_clips, of_texts = ceil(clips / form.clips_per_shard), ceil(captions / CAPTIONS_PER_SHARD)
     with TemporaryDirectory() as folder:
         place = Path(folder)
@@ -135,7 +135,7 @@ def _index_bytes(folder: Path, clips: int, form: StoreFormat) -> int:
 
 
 def list_clip(folder: Path, size: ClipSize, frames_per_batch: int, operations: Operations) -> None:
-    """List what the VAE in `folder` does to encode a clip.
+    """List the operations of the VAE in `folder` on a clip, into `operations`.
 
     Raises:
         MobiusError: If there is no configuration of an `AutoencoderKL`.
@@ -153,7 +153,7 @@ def list_clip(folder: Path, size: ClipSize, frames_per_batch: int, operations: O
 
 
 def list_captions(folder: Path, tokens: int, operations: Operations) -> int:
-    """List what the text encoder in `folder` does to encode a batch of captions; return how many they are.
+    """List the operations of the text encoder in `folder` on a batch of captions; return the batch size.
 
     Raises:
         MobiusError: If there is no configuration of a text encoder of transformers.
@@ -164,7 +164,7 @@ def list_captions(folder: Path, tokens: int, operations: Operations) -> int:
     name = next(iter(_config(place, None).get("architectures") or ()), "")
     made = getattr(transformers, name, None)
     if not isinstance(made, type):
-        raise MobiusError(f"{place}/config.json names {name!r} in architectures, no class of transformers.")
+        raise MobiusError(f"{place}/config.json: architectures has {name!r}, not a class of transformers.")
     with torch.device("meta"):
         encoder: nn.Module = made(transformers.AutoConfig.from_pretrained(place)).eval()
 
@@ -193,9 +193,11 @@ def _config(folder: Path, of_class: str | None) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise MobiusError(
             f"Cannot read {path} ({error}). To plan an encoding, name the folder of a model in diffusers' "
-            "layout, whose VAE encodes the clips and whose text encoder encodes the captions."
+            "layout with a VAE and a text encoder."
         ) from error
     found = config.get("_class_name") if isinstance(config, dict) else None
     if not isinstance(config, dict) or (of_class and found != of_class):
-        raise MobiusError(f"{path} does not configure a model that encodes here: its class is {found}.")
+        raise MobiusError(
+            f"{path} is not the configuration of a model that can encode: its class is {found}."
+        )
     return config

@@ -1,4 +1,4 @@
-"""The plan of encoding many clips: bytes, hours and money, as JSON and as a table."""
+"""The plan of an encoding (bytes, hours and cost), as JSON and as a table."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,20 +11,20 @@ from mobius_pipeline.planning.encoding import StoreBytes, StoreFormat
 from mobius_pipeline.planning.roofline import Device
 from mobius_pipeline.planning.timing import HOUR_S, duration, interval, money
 
-GB = 1e9  # as clouds bill
+GB = 1e9  # the unit in which cloud providers bill storage
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast clips are encoded.
+    """The speed of encoding clips.
 
     Attributes:
-        device: That runs the VAE and the text encoder.
-        clip_s: Seconds of the device for a clip.
-        caption_s: Seconds of the device for a caption.
-        decode_rate: Clips that a CPU core decodes in a second; None: not known.
+        device: Device that runs the VAE and the text encoder.
+        clip_s: Seconds per clip on the device.
+        caption_s: Seconds per caption on the device.
+        decode_rate: Clips per second that a CPU core decodes; None: not known.
         cores: CPU cores that decode for each device.
-        devices: How many work side by side.
+        devices: Number of devices that work in parallel.
     """
 
     device: Device
@@ -35,7 +35,7 @@ class Speed:
     devices: int
 
     def hours(self, clips: int, captions: float) -> dict[str, float | None]:
-        """Hours that all devices, and all cores, have to work; the longer of the two is what it takes."""
+        """Return the hours of encoding (devices), of decoding (CPU cores), and of all: the longer of both."""
         encode = (clips * self.clip_s + captions * self.caption_s) / self.devices / HOUR_S
         decode = None
         if self.decode_rate is not None:
@@ -45,7 +45,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Prices:
-    """Of a device for an hour, with its share of the machine, and of 10^9 bytes stored for a month."""
+    """Prices of a device per hour, with its share of the machine, and of 10^9 stored bytes per month."""
 
     per_hour: float | None
     per_gb_month: float | None
@@ -54,7 +54,7 @@ class Prices:
 def encoding_report(
     clips: int, form: StoreFormat, stored: StoreBytes, speed: Speed | None, prices: Prices
 ) -> dict[str, Any]:
-    """The whole plan, JSON-serialisable; without a speed it has bytes alone."""
+    """Return the plan as a JSON-serialisable dictionary; without `speed` it has no hours."""
     report: dict[str, Any] = {
         "clips": clips,
         "format": asdict(form) | {"size": form.size.model_dump()},
@@ -76,7 +76,7 @@ def _total(hours: Mapping[str, float | None]) -> float:
 
 
 def encoding_table(report: Mapping[str, Any]) -> Table:
-    """The plan as a table: what is asked for, what it takes, and how it comes about."""
+    """Return the plan as a table with three columns: quantity, value, and how the value comes about."""
     form, size = report["format"], report["format"]["size"]
     clips = f"{report['clips']:,} clips of {size['frames']} frames, {size['height']} x {size['width']} px"
     table = Table("", "", "", title=f"Encoding {clips}", show_header=False)
@@ -84,16 +84,16 @@ def encoding_table(report: Mapping[str, Any]) -> Table:
     stored, shards = report["bytes"], report["bytes"]["shards"]
     latents, captions = stored["latents"] / report["clips"], 2 * form["tokens"] * form["text_width"]
     table.add_row(
-        "latents", decimal(stored["latents"]), f"{decimal(latents)} a clip: mean and log-variance, float16"
+        "latents", decimal(stored["latents"]), f"{decimal(latents)} per clip: mean and log-variance, float16"
     )
-    each = f"{decimal(captions)} a caption: {form['tokens']} x {form['text_width']} float16"
-    table.add_row("captions", decimal(stored["captions"]), f"{each}, {form['captions_per_clip']:g} a clip")
+    each = f"{decimal(captions)} per caption: {form['tokens']} x {form['text_width']} float16"
+    table.add_row("captions", decimal(stored["captions"]), f"{each}, {form['captions_per_clip']:g} per clip")
     table.add_row("index, headers", decimal(stored["overhead"]), f"{shards:,} files")
     table.add_row("store", decimal(stored["total"]), "all of these", style="bold")
     if report["cost_per_month"] is not None:
         price = report["prices"]["per_gb_month"]
         table.add_row(
-            "cost a month", money(report["cost_per_month"]), f"of storage, at {price:g} a GB and month"
+            "cost per month", money(report["cost_per_month"]), f"storage, at {price:g} per GB and month"
         )
     if "speed" in report:
         _add_speed(table, report)
@@ -103,17 +103,19 @@ def encoding_table(report: Mapping[str, Any]) -> Table:
 def _add_speed(table: Table, report: Mapping[str, Any]) -> None:
     speed, hours = report["speed"], report["hours"]
     many = f"{speed['devices']} x {speed['device']['name']}"
-    table.add_row("encode", duration(hours["encode"]), f"{many}, {interval(speed['clip_s'])} a clip each")
+    table.add_row(
+        "encode", duration(hours["encode"]), f"{many}, each takes {interval(speed['clip_s'])} per clip"
+    )
     if hours["decode"] is None:
         table.add_row("decode", "not counted", "give --decode-rate or --sample-clip")
     else:
-        cores = f"{speed['decode_rate']:.3g} clips/s a core, {speed['cores']} cores for each device"
+        cores = f"{speed['decode_rate']:.3g} clips/s per core, {speed['cores']} cores per device"
         table.add_row("decode", duration(hours["decode"]), cores)
     slower = "decode" if (hours["decode"] or 0.0) > hours["encode"] else "encode"
-    table.add_row("time", duration(hours["all"]), f"both at once; {slower} takes longer", style="bold")
+    table.add_row("time", duration(hours["all"]), f"both in parallel; {slower} takes longer", style="bold")
     if report["cost"] is not None:
-        price = f"{report['prices']['per_hour']:g} an hour and device"
-        table.add_row("cost", money(report["cost"]), f"once, at {price}", style="bold")
+        price = f"{report['prices']['per_hour']:g} per device and hour"
+        table.add_row("cost", money(report["cost"]), f"of the encoding, at {price}", style="bold")
 
 
 def print_encoding(report: Mapping[str, Any], console: Console) -> None:
@@ -121,13 +123,13 @@ def print_encoding(report: Mapping[str, Any], console: Console) -> None:
     console.print(encoding_table(report))
     if "speed" in report:
         basis = report["speed"]["device"]["basis"]
-        console.print(f"Times rest on {basis}. Reading and writing files is not in them.", soft_wrap=False)
+        console.print(f"Times are based on {basis}. They do not include file access.", soft_wrap=False)
     else:
-        console.print("For hours and cost of the encoding name a device: --device, --gpus, --price-per-hour.")
+        console.print("To predict hours and cost, name a device: --device, --gpus, --price-per-hour.")
 
 
 def decimal(nbytes: float) -> str:
-    """Bytes for people, in kB, MB, GB or TB of powers of 1000, as storage is sold."""
+    """Format bytes in kB, MB, GB or TB (powers of 1000), the units in which storage is sold."""
     for unit, of_unit in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if nbytes >= of_unit:
             return f"{nbytes / of_unit:.2f} {unit}"

@@ -1,4 +1,4 @@
-"""How long each mode trains, so that both have spent the same compute."""
+"""Set the number of steps with which both modes spend the same compute (`train.equal_compute`)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,20 +19,20 @@ def with_equal_compute(
     unet_config: Mapping[str, Any],
     store: LatentsStore,
 ) -> TrainConfig:
-    """Let a training go on until it has spent what the reference model spends to the end of its training.
+    """Return the configuration of a training that continues until it has spent the reference's FLOPs.
 
-    FLOPs are counted, not timed: the number of steps is the same on every machine. Of clips of several sizes
-    the largest that fill a batch decide.
+    FLOPs are counted, not timed, so the number of steps is the same on every machine. If clips have several
+    sizes, the largest size that fills a batch counts.
 
     Args:
-        config: Of the training; given back as it is unless `equal_compute` is set.
-        variant: What is trained.
-        reference: What is trained as `config` says: serial.
-        unet_config: Of the base.
+        config: Configuration of the training; returned unchanged unless `equal_compute` is set.
+        variant: The model that is trained.
+        reference: The model whose FLOPs over `config.end` steps are the budget: serial.
+        unet_config: Configuration of the base's UNet.
         store: The latents of the clips.
 
     Raises:
-        MobiusError: If the base has a part that the video models do not know, or no clips fill a batch.
+        MobiusError: If the base has a part that the video models do not support, or no clips fill a batch.
     """
     if not config.equal_compute or variant == reference:
         return config
@@ -43,7 +43,7 @@ def with_equal_compute(
     _, frames, height, width = store.moments(clip)[0].shape
     shape = StepShape(config.batch_size, frames, height, width, store.text(clip).shape[0])
     own, other = (
-        # Weights in 8 bits change no FLOP, and cannot be predicted.
+        # 8-bit weights have the same FLOPs, but cannot be predicted.
         predict_flops(
             unet_config, replace(one, spatial_dtype="float32"), shape, autocast=config.autocast is not None
         )

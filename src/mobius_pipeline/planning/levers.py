@@ -1,4 +1,4 @@
-"""What the plan compares: the two modes, and each memory lever on its own against them."""
+"""The recipes that a plan compares: the two modes, and each memory lever on its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,30 +17,30 @@ class Recipe:
     """A model, and whether its forward pass runs in bfloat16 (autocast).
 
     Raises:
-        MobiusError: If its base is in float16 then.
+        MobiusError: If autocast is combined with a base in float16.
     """
 
     variant: Variant
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what a training refuses."""
+        """Refuse the combinations that a training refuses."""
         refuse_two_formats(self.variant, "bfloat16" if self.autocast else None)
 
 
 @dataclass(frozen=True)
 class Lever:
-    """What to change of a mode's model, and whether to run its forward pass in bfloat16."""
+    """Changes of a mode's model, and whether its forward pass runs in bfloat16."""
 
     mode: PlannedMode
     changes: Mapping[str, Any] = field(default_factory=dict)
     autocast: bool = False
 
     def applied(self, models: Models, autocast: bool = False) -> Recipe:
-        """The changed model; `autocast` is that of the modes themselves.
+        """Return the recipe with the changes; `autocast` is the setting of both modes.
 
         Raises:
-            MobiusError: If the change cannot work with the model, with the reason.
+            MobiusError: If the changes do not work with the model; the message has the reason.
         """
         try:
             return Recipe(replace(models[self.mode], **self.changes), self.autocast or autocast)
@@ -61,5 +61,5 @@ LEVERS = {
     "parallel width 1/8": Lever("parallel", {"width": 1 / 8}),
     "parallel without stream": Lever("parallel", {"width": 0.0, "blocks": "resnet"}),
 }
-# Those of conf/base, which docs/results.md chose.
+# The models of conf/base; docs/results.md explains the choice.
 USUAL: Models = {"serial": Variant("serial"), "parallel": Variant("parallel", tail=1, width=3 / 8)}

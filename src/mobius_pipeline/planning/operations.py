@@ -1,4 +1,4 @@
-"""What a piece of work consists of: its operations, each with its FLOPs and the bytes that it moves."""
+"""List the operations that run, each with its FLOPs and the bytes that it reads and writes."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ _OVERWRITING = ("aten::copy_", "aten::fill_", "aten::zero_")  # do not read what
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lists the operations that run, in their order, and counts their FLOPs as `meters.count_flops`.
+    """List the operations that run, in order, and count their FLOPs as `meters.count_flops` does.
 
-    Views and allocations are left out: no kernel runs for them.
+    Views and allocations are left out, because they run no kernel.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def flops(self) -> int:
-        """Of all operations."""
+        """FLOPs of all operations."""
         return sum(operation.flops for operation in self.found)
 
     def __torch_dispatch__(
@@ -45,7 +45,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def runs_a_kernel(func: Any) -> bool:
-    """Whether an operation does any work on the device: not a view, not an allocation."""
+    """Whether an operation runs a kernel on the device, unlike views and allocations."""
     returned = func._schema.returns
     is_view = bool(returned) and all(one.alias_info and not one.alias_info.is_write for one in returned)
     return not is_view and not func._schema.name.startswith(_FREE)
@@ -57,7 +57,7 @@ def _operation(func: Any, given: Any, result: Any, flops: int) -> Operation | No
     written = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
     if not read and not written:
         return None
-    if not written:  # changes its arguments and returns nothing
+    if not written:  # an operation that changes its arguments and returns nothing
         changed = [value for value, about in zip(given[0], schema, strict=False) if _is_written(about)]
         written = [leaf for leaf in tree_leaves(changed) if isinstance(leaf, Tensor)]
     if name in _OVERWRITING:
@@ -74,5 +74,5 @@ def _is_written(argument: Any) -> bool:
 
 
 def _bytes(tensor: Tensor) -> int:
-    """Of its elements; what is expanded is read from the memory once."""
+    """Return the bytes of a tensor's elements; those of an expanded tensor count once."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())

@@ -47,62 +47,80 @@ _of_the_model = _together(
         type=LocalPath(path_type=Path),
         help="A UNet's config.json, or a model's folder in diffusers' layout. [default: the project's base]",
     ),
-    click.option("--frames", type=Count, help="Frames a clip. [default: the project's, or 16]"),
-    click.option("--height", type=Count, help="Pixels. [default: the project's, or 256]"),
-    click.option("--width", type=Count, help="Pixels. [default: the project's, or 256]"),
-    click.option("--text-tokens", type=Count, help="Of a caption. [default: the tokenizer's, or 77]"),
-    click.option("--output", type=LocalOutput(path_type=Path), help="A JSON file to write the plan to."),
+    click.option("--frames", type=Count, help="Frames per clip. [default: the project's, or 16]"),
+    click.option("--height", type=Count, help="Height in pixels. [default: the project's, or 256]"),
+    click.option("--width", type=Count, help="Width in pixels. [default: the project's, or 256]"),
+    click.option("--text-tokens", type=Count, help="Tokens per caption. [default: the tokenizer's, or 77]"),
+    click.option("--output", type=LocalOutput(path_type=Path), help="JSON file to write the plan to."),
 )
 _of_the_training = _together(
-    click.option("--batch", type=Count, default=2, show_default=True, help="Clips a step."),
+    click.option("--batch", type=Count, default=2, show_default=True, help="Clips per step."),
     click.option(
         "--memory",
         type=Positive,
         default=24,
         show_default=True,
-        help="GiB to find the largest batch and frame count for.",
+        help="Memory in GiB to find the largest batch and frame count for.",
     ),
     click.option(
         "--steps",
         type=Count,
         default=10_000,
         show_default=True,
-        help="Of a training, for its hours and cost.",
+        help="Steps of the training whose hours and cost are predicted.",
     ),
 )
 _of_the_device = _together(
     click.option(
         "--device",
         metavar="NAME",
-        help=f"Predict time on: {', '.join(KNOWN)}; or {HERE}, to measure this machine.",
+        help=f"Also predict time, for one of {', '.join(KNOWN)}; {HERE} measures this machine.",
     ),
     click.option(
         "--tflops",
         type=Positive,
         nargs=3,
         metavar="FLOAT32 TF32 BFLOAT16",
-        help="Of another device: peaks of its datasheet, without sparsity.",
+        help="TFLOP/s of a device that is not listed: datasheet peaks without sparsity.",
     ),
-    click.option("--bandwidth", type=Positive, help="Of another device: GB/s of its memory."),
+    click.option("--bandwidth", type=Positive, help="GB/s of that device's memory."),
     click.option(
-        "--price-per-hour", type=Positive, help="Of one device, in your currency: predict cost, too."
+        "--price-per-hour",
+        type=Positive,
+        help="Price of one device per hour, in any currency; also predicts the cost.",
     ),
 )
 _of_the_encoding = _together(
-    click.option("--clips", type=Count, help="Plan the encoding of so many clips instead of a training."),
-    click.option("--gpus", type=Count, default=64, show_default=True, help="With --clips: devices at work."),
-    click.option("--captions-per-clip", type=Positive, default=1, show_default=True, help="With --clips."),
+    click.option("--clips", type=Count, help="Plan the encoding of this many clips instead of a training."),
+    click.option(
+        "--gpus", type=Count, default=64, show_default=True, help="With --clips: number of devices."
+    ),
+    click.option(
+        "--captions-per-clip",
+        type=Positive,
+        default=1,
+        show_default=True,
+        help="With --clips: distinct captions per clip, on average.",
+    ),
     click.option("--decode-rate", type=Positive, help="With --clips: clips/s that a CPU core decodes."),
     click.option(
         "--sample-clip",
         type=LocalPath(path_type=Path),
         help="With --clips: a video to measure the decode rate with, on this machine.",
     ),
-    click.option("--fps", type=Positive, help="Of the clips, to decode it. [default: the project's, or 8]"),
+    click.option(
+        "--fps",
+        type=Positive,
+        help="Frame rate to decode --sample-clip at. [default: the project's, or 8]",
+    ),
     click.option(
         "--cores", type=Count, default=8, show_default=True, help="With --clips: CPU cores for each device."
     ),
-    click.option("--price-per-gb-month", type=Positive, help="With --clips: of 10^9 bytes of storage."),
+    click.option(
+        "--price-per-gb-month",
+        type=Positive,
+        help="With --clips: price of 10^9 bytes of storage per month.",
+    ),
 )
 
 
@@ -113,7 +131,7 @@ _of_the_encoding = _together(
 @_of_the_encoding
 @click.pass_context
 def plan_command_line(context: click.Context, /, clips: int | None, **options: Any) -> None:
-    """Plan a training over a base, or an encoding; in a project a training's plan is also a run in MLflow."""
+    """Plan a training or an encoding; inside a project, a training's plan is also recorded in MLflow."""
     _refuse(context, _TRAINING if clips else _ENCODING, "a training" if clips else "--clips")
     device, price = _device(options), options["price_per_hour"]
     check_choice(device, price)
@@ -152,23 +170,23 @@ def _refuse(context: click.Context, others: dict[str, str], of: str) -> None:
 def _device(options: dict[str, Any]) -> str | Datasheet | None:
     tflops, bandwidth = options["tflops"], options["bandwidth"]
     if (tflops is None) != (bandwidth is None):
-        raise click.UsageError("--tflops and --bandwidth are of one datasheet: give both, or neither.")
+        raise click.UsageError("--tflops and --bandwidth belong together: give both, or neither.")
     if tflops is None:
         return options["device"]  # type: ignore[no-any-return]
     if options["device"] is not None:
-        raise click.UsageError("--device names a device, --tflops and --bandwidth describe one: give either.")
+        raise click.UsageError("--device names a device, --tflops describes one: give either of them.")
     float32, tf32, bfloat16 = tflops
     return Datasheet(tflops_float32=float32, tflops_tf32=tf32, tflops_bfloat16=bfloat16, gb_per_s=bandwidth)
 
 
 def _model(options: dict[str, Any]) -> dict[str, Any]:
-    """The model's place, and the size of clips: of the options, then of the project, then the usual."""
+    """Return the model's path and the clip size: from the options, the project or the defaults."""
     usual: dict[str, Any] = {"frames": 16, "height": 256, "width": 256, "fps": 8.0}
     source = options["config"]
     if source is None:
         project = find_project(Path.cwd())
         if project is None:
-            raise click.UsageError("Name a model with --config, or give this command in a project's folder.")
+            raise click.UsageError("Name a model with --config, or run this command in a project's folder.")
         source = project.base
         if not source.is_dir():
             raise MobiusError(

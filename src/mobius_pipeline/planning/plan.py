@@ -1,4 +1,4 @@
-"""The whole plan: both modes, every lever, and what is the most that fits a memory."""
+"""Make a plan: predict both modes, every lever, and the largest batch and frame count for a memory."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +21,7 @@ Predict = Callable[[StepShape], Cost]
 
 @dataclass(frozen=True)
 class Timed:
-    """What `Timing` needs; `device` and `here` are as `calibrate.training_device` takes them."""
+    """Settings of `Timing`; `device` and `here` are arguments of `calibrate.training_device`."""
 
     device: str | Datasheet
     steps: int
@@ -32,12 +32,12 @@ class Timed:
 
 @dataclass(frozen=True)
 class Memories:
-    """The devices' memories that a plan answers for.
+    """Memory sizes of devices to plan for.
 
     Attributes:
-        gib: Those to answer "does it fit" for.
-        reserve_gib: What a device needs beside the live tensors.
-        largest_in_gib: The one to find the largest batch and frame count for; None: leave that out.
+        gib: Sizes to check whether a step fits.
+        reserve_gib: Memory that a device needs in addition to live tensors.
+        largest_in_gib: Size to find the largest batch and frame count for; None: do not search.
     """
 
     gib: tuple[int, ...]
@@ -46,7 +46,7 @@ class Memories:
 
     @property
     def budget(self) -> int | None:
-        """Bytes of live tensors for the largest batch and frame count."""
+        """Bytes available for live tensors in the search for the largest sizes; None: do not search."""
         if self.largest_in_gib is None:
             return None
         return int((self.largest_in_gib - self.reserve_gib) * GIB)
@@ -54,7 +54,7 @@ class Memories:
 
 @dataclass(frozen=True)
 class Question:
-    """What to predict: a recipe's step, and if there is a `budget` of bytes, the most that fits it."""
+    """A prediction to make: a recipe's step and, given a `budget` in bytes, the largest sizes within it."""
 
     unet_config: Mapping[str, Any]
     recipe: Recipe
@@ -64,7 +64,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A step's cost, and the largest batch and frame count where they were asked for."""
+    """A step's cost, and the largest batch and frame count; None without a budget."""
 
     cost: Cost
     largest: dict[str, int] | None
@@ -84,18 +84,19 @@ def make_plan(
     """Predict a training step of both modes and of levers.
 
     Args:
-        unet_config: Of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
-        models: What each mode trains.
+        unet_config: Configuration of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
+        models: Model that each mode trains.
         shape: Sizes of the step.
-        memories: Of the devices.
-        levers: Names of `LEVERS`; each takes as long as a mode.
-        timed: On which device to predict hours and cost of how many steps; None: leave that out.
+        memories: Memory sizes of devices.
+        levers: Names of `LEVERS`; each takes as long to predict as a mode.
+        timed: Device and number of steps to predict hours and cost for; None: do not predict them.
         autocast: Run the forward pass of both modes, and of every lever, in bfloat16.
-        processes: How many predict at a time. A new one first takes seconds to load torch: worth it for a
-            large model.
+        processes: Number of processes that predict in parallel. Each takes seconds to load torch, so more
+            than one pays off only for large models.
 
     Raises:
-        MobiusError: If the UNet has a part that the video models do not know, or a lever cannot work.
+        MobiusError: If the UNet has a part that the video models do not support, or a lever does not work
+            with its mode's model.
     """
     recipes = [Recipe(model, autocast) for model in models.values()]
     more_recipes = [LEVERS[name].applied(models, autocast) for name in levers]
@@ -128,16 +129,16 @@ def _each(processes: int) -> Iterator[Callable[..., Iterator[Answer]]]:
     if processes == 1:
         yield map
         return
-    # Not forked: torch's threads do not survive that.
+    # Spawned, because torch's threads do not survive a fork.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         yield pool.map
 
 
 def answer(question: Question) -> Answer:
-    """Build the model and predict.
+    """Build the model and predict its step.
 
     Raises:
-        MobiusError: If the UNet has a part that the video models do not know.
+        MobiusError: If the UNet has a part that the video models do not support.
     """
     recipe, shape = question.recipe, question.shape
     predict = predictor(question.unet_config, recipe.variant, autocast=recipe.autocast)
@@ -146,9 +147,10 @@ def answer(question: Question) -> Answer:
 
 
 def largest(predict: Predict, shape: StepShape, cost: Cost, budget: int) -> dict[str, int]:
-    """The largest batch of `shape`'s clips, and the longest clips of `shape`'s batch, within `budget` bytes.
+    """Return the largest batch at `shape`'s frame count, and the largest frame count at `shape`'s batch.
 
-    See `largest_fit` for how exact they are; 0 where not even one fits. `cost` is of `shape`.
+    Both fit into `budget` bytes; 0 if not even one clip or frame does. `largest_fit` explains how exact they
+    are. `cost` is the cost of `shape`.
     """
 
     def along(axis: str) -> int:

@@ -1,4 +1,4 @@
-"""What a training step of a mode will cost: it runs on fake tensors, which have shapes and no memory."""
+"""Predict the cost of a training step by running it on fake tensors, which have shapes but no memory."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,14 +25,14 @@ from mobius_pipeline.training.meters import (
 )
 from mobius_pipeline.training.optimizer import build_optimizer, optimizer_tensors
 
-_TENSORS_A_PART = 4  # of `model_inputs`
+_TENSORS_A_PART = 4  # that `model_inputs` returns per part
 
 
 @dataclass(frozen=True)
 class StepShape:
     """Sizes of a training step: `batch` clips of `frames` latents of `height` x `width`, `tokens` of text.
 
-    The batch is computed in `parts` of `batch // parts` clips, one after another (gradient accumulation).
+    With gradient accumulation, the batch is computed in `parts` of `batch // parts` clips, one after another.
     """
 
     batch: int
@@ -45,16 +45,16 @@ class StepShape:
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters in numbers, memory in bytes, FLOPs of one step.
+    """Cost of a training step.
 
     Attributes:
         parameters: Number of parameters, frozen ones included.
-        trainable: Number of parameters that training changes.
-        static_bytes: What stays between steps: weights, EMA weights and the optimiser's states.
-        peak_bytes: The most alive at one moment of a step.
-        breakdown: What the peak is made of; sums to it.
-        flops: Forward and backward; a multiply-add is two.
-        operations: Of one step, in their order; `roofline.seconds` makes a time of them.
+        trainable: Number of trained parameters.
+        static_bytes: Bytes that stay allocated between steps: weights, EMA weights and optimiser states.
+        peak_bytes: Peak of live bytes during a step.
+        breakdown: Parts of the peak, in bytes; they sum up to it.
+        flops: FLOPs, forward and backward; a multiply-add counts as two.
+        operations: Operations of the step, in order, for `roofline.seconds`.
     """
 
     parameters: int
@@ -68,31 +68,31 @@ class Cost:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A training step over made-up data, real or fake, and the tensors that live through it."""
+    """A training step over made-up data, on real or fake tensors, and the tensors that outlive it."""
 
-    run: Callable[[], Tensor]  # gives the loss
+    run: Callable[[], Tensor]  # returns the loss
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: EMAModel | None
-    inputs: list[Tensor]  # read again by every run
+    inputs: list[Tensor]  # read by every run
 
     @property
     def trained(self) -> list[Tensor]:
-        """The parameters that the step changes."""
+        """Parameters that the step trains."""
         return list(trainable_parameters(self.model).values())
 
     @property
     def weights(self) -> list[Tensor]:
-        """All resident weights: the model's and their moving averages."""
+        """All resident weights: the model's, with buffers, and their moving averages."""
         averages = [] if self.ema is None else self.ema.shadow_params
         return [*self.model.parameters(), *self.model.buffers(), *averages]
 
 
 class Predictor(Protocol):
-    """Predicts the cost of steps of one model; `operations` also gets what they consist of."""
+    """Predicts the cost of steps of one model."""
 
     def __call__(self, shape: StepShape, operations: Operations | None = None) -> Cost:
-        """Predict a step of these sizes."""
+        """Predict a step of these sizes; list its operations in `operations`, if given."""
 
 
 def predict_training(
@@ -106,19 +106,19 @@ def predict_training(
 ) -> Cost:
     """Predict the cost of a training step over the base of `unet_config`, without its weights.
 
-    The VAE and the text encoder do not count: training reads cached latents and text embeddings, and holds
-    neither.
+    The VAE and the text encoder are not counted: training reads cached latents and text embeddings and does
+    not load them.
 
     Args:
-        unet_config: Of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
-        variant: What to train; `compile_spatial` changes nothing that is predicted.
+        unet_config: Configuration of a `UNet2DConditionModel` or a `UNet3DConditionModel`.
+        variant: Model to train; `compile_spatial` does not change the prediction.
         shape: Sizes of the step.
         autocast: Run the forward pass in bfloat16.
-        ema: Keep a moving average of what is trained, as the pipeline's training does.
-        device: Whose rules of autocast hold; without autocast both cost the same.
+        ema: Keep a moving average of the trained parameters, as the pipeline's training does.
+        device: Device whose autocast rules apply; without autocast both give the same cost.
 
     Raises:
-        MobiusError: If the UNet has a part that the video models do not know, or the variant cannot be
+        MobiusError: If the UNet has a part that the video models do not support, or the variant cannot be
             predicted.
     """
     return predictor(unet_config, variant, autocast=autocast, ema=ema, device=device)(shape)
@@ -132,7 +132,7 @@ def predictor(
     ema: bool = True,
     device: Literal["cuda", "cpu"] = "cuda",
 ) -> Predictor:
-    """Build the model once for predictions at many sizes; see `predict_training`."""
+    """Build the model once, to predict steps of many sizes; see `predict_training`."""
     base, model, mode = _fake_model(unet_config, variant)
     if autocast and device == "cuda":
         use_cudas_autocast(model)
@@ -151,7 +151,7 @@ def predictor(
 def predict_flops(
     unet_config: Mapping[str, Any], variant: Variant, shape: StepShape, *, autocast: bool = False
 ) -> float:
-    """Predict the FLOPs of a training step alone, in half of the time; see `predict_training`."""
+    """Predict only the FLOPs of a training step, in half the time; see `predict_training`."""
     base, model, mode = _fake_model(unet_config, variant)
     model.train()
 
@@ -165,10 +165,11 @@ def predict_flops(
 def _fake_model(
     unet_config: Mapping[str, Any], variant: Variant
 ) -> tuple[Mapping[str, Any], nn.Module, FakeTensorMode]:
-    """The base's whole configuration, the model over it, and the mode that its fake weights belong to."""
+    """Return the base's full configuration, the model over it, and the mode of its fake weights."""
     if variant.spatial_dtype == "int8":
         raise MobiusError(
-            "spatial_dtype: int8 cannot be predicted: torchao quantises real weights only. Plan with float32."
+            "spatial_dtype: int8 cannot be predicted, because torchao quantises only real weights. Plan with "
+            "float32."
         )
     is_video = any("3D" in name for name in unet_config["down_block_types"])
     with torch.device("meta"):
@@ -181,10 +182,10 @@ def _fake_model(
 
 
 def fake_weights(model: nn.Module) -> None:
-    """Put fake CPU tensors in place of a model's meta tensors.
+    """Replace a model's meta tensors by fake CPU tensors.
 
-    The model is built on the meta device because `Module.to` refuses fake parameters; it is measured on fake
-    CPU tensors because the meta device knows no fused attention.
+    The model is built on the meta device because `Module.to` refuses fake parameters. It is measured on fake
+    CPU tensors because the meta device has no fused attention.
     """
     for module in model.modules():
         for name, parameter in module._parameters.items():
@@ -201,14 +202,14 @@ def _fake_like(tensor: Tensor) -> Tensor:
 
 
 def _make_states(step: TrainingStep) -> None:
-    """Make AdamW's states, as its first step would, which takes longer."""
+    """Make AdamW's states; running a first step would make them, too, but take longer."""
     for parameter in step.trained:
         moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
         step.optimizer.state[parameter] = {"step": torch.zeros(()), **moments}
 
 
 def measure_training(step: TrainingStep) -> Cost:
-    """Run two steps, the first to make the optimiser's states, the second to measure."""
+    """Run two steps: the first makes the optimiser's states, the second is measured."""
     step.run()
     return _measure(step)
 
@@ -228,7 +229,7 @@ def _measure(step: TrainingStep, listed: Operations | None = None) -> Cost:
 
 
 def model_inputs(unet_config: Mapping[str, Any], shape: StepShape) -> list[Tensor]:
-    """Of each part: noisy latents (B, C, F, H, W), timesteps (B,), text (B, L, D), target as the latents."""
+    """Return for each part noisy latents (B, C, F, H, W), timesteps (B,), text (B, L, D) and the target."""
     clips = max(1, shape.batch // shape.parts)
     latents = (clips, unet_config["in_channels"], shape.frames, shape.height, shape.width)
     return [
@@ -251,7 +252,7 @@ def training_step(
     state_bits: Literal[8, 32] = 32,
     ema: bool = True,
 ) -> TrainingStep:
-    """Make the step that `Trainer.update` runs: AdamW, gradients clipped by norm, EMA of what is trained."""
+    """Make the step of `Trainer.train_step`: AdamW, gradients clipped by norm, EMA of trained parameters."""
     trained = list(trainable_parameters(model).values())
     optimizer = build_optimizer(trained, state_bits=state_bits, lr=1e-3)
     averages = EMAModel(trained, foreach=True) if ema else None
@@ -260,7 +261,7 @@ def training_step(
         for part in range(0, len(inputs), _TENSORS_A_PART):
             loss = _loss(model, inputs[part : part + _TENSORS_A_PART], autocast)
             loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)  # unasked, torch does so for real tensors alone
+        nn.utils.clip_grad_norm_(trained, 1.0, foreach=True)  # torch's default, but only for real tensors
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if averages is not None:

@@ -1,4 +1,4 @@
-"""What `mobius plan` reads of the project in the working directory: its base model and its clip format."""
+"""Find the base model and the clip format of the project in the working directory, for `mobius plan`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,17 @@ GLOBALS = "globals.yml"
 
 @dataclass(frozen=True)
 class Project:
-    """Where the base model lies once `base` has run, and what the models see of a clip."""
+    """The folder of the base model, which the pipeline `base` writes, and the clip format."""
 
     base: Path
     clip: ClipFormat
 
 
 def find_project(root: Path) -> Project | None:
-    """Read the project at `root` as Kedro does, in `KEDRO_ENV` or `local`; None where there is none.
+    """Read the project at `root` in the environment `KEDRO_ENV`, by default `local`; None without a project.
 
     Raises:
-        MobiusError: If its globals cannot be read or have no clip format.
+        MobiusError: If its globals cannot be read or have no data folder or clip format.
     """
     if not (file := root / "conf/base" / GLOBALS).is_file():
         return None
@@ -34,6 +34,6 @@ def find_project(root: Path) -> Project | None:
         return Project(Path(written["data"]) / "06_models/base", ClipFormat(**written["clip"]))
     except (OmegaConfBaseException, OSError, ValidationError, KeyError, TypeError) as error:
         raise MobiusError(
-            f"{file} names no clip format and data folder ({error}). Repair its `clip` and `data`, or "
+            f"{file} has no valid data folder and clip format ({error}). Correct its `data` and `clip`, or "
             "name a model with --config."
         ) from error

@@ -1,4 +1,4 @@
-"""The plan as a run in MLflow, beside the trainings that it foretells."""
+"""Record a plan as an MLflow run in the trainings' experiment."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from mobius_pipeline.tracking import api as tracking
 
 
 def record_plan(report: Mapping[str, Any]) -> None:
-    """Record ratios, sizes and the whole report; nothing where no project is configured."""
+    """Record ratios, sizes and the whole report; outside a project, nothing is recorded."""
     params = {
         "step": report["step"],
         "predicted_peak_gib": {name: mode["predicted_peak_gib"] for name, mode in report["modes"].items()},
@@ -26,7 +26,7 @@ def record_plan(report: Mapping[str, Any]) -> None:
 
 
 def _times(report: Mapping[str, Any]) -> dict[str, float]:
-    """Hours and cost of each mode, where a device was named."""
+    """Return step time, hours and cost of each mode; empty if no device was named."""
     if "timing" not in report:
         return {}
     keys = ("step_s", "hours") if report["timing"]["price_per_hour"] is None else ("step_s", "hours", "cost")
@@ -43,12 +43,12 @@ def _note(report: Mapping[str, Any]) -> str:
 
 
 def _in_words(report: Mapping[str, Any]) -> list[str]:
-    """A sentence a mode: how long its training takes on which device, and what that costs."""
+    """Return a sentence per mode: the hours of its training on the device, and their cost."""
     if "timing" not in report:
         return []
     device, price = report["timing"]["device"]["name"], report["timing"]["price_per_hour"]
     return [
         f"{mode} takes {duration(row['hours'])} for {row['steps']:,} steps on {device}"
-        + ("." if price is None else f", which costs {money(row['cost'])} at {price:g} an hour.")
+        + ("." if price is None else f", which costs {money(row['cost'])} at {price:g} per hour.")
         for mode, row in report["modes"].items()
     ]

@@ -1,4 +1,4 @@
-"""The plan as the JSON that the catalog keeps and the table that the terminal shows."""
+"""Format a plan as JSON for the catalog and as tables for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,17 +15,17 @@ GIB = 2**30
 
 
 def size(nbytes: float) -> str:
-    """Bytes for people, in MiB or GiB."""
+    """Format bytes in MiB or GiB."""
     return f"{nbytes / GIB:.2f} GiB" if nbytes >= GIB else f"{nbytes / 2**20:.1f} MiB"
 
 
 def work(flops: float) -> str:
-    """FLOPs for people, in GFLOP or TFLOP."""
+    """Format FLOPs in GFLOP or TFLOP."""
     return f"{flops / 1e12:.2f} TFLOP" if flops >= 1e12 else f"{flops / 1e9:.2f} GFLOP"
 
 
 def smallest_fit(peak_bytes: int, memory_gib: Sequence[int], reserve_gib: float) -> int | None:
-    """The smallest of the memories, in GiB, that holds the peak beside the reserve; None if none does."""
+    """Return the smallest memory in GiB that holds both the peak and the reserve; None if none does."""
     return min((size for size in memory_gib if peak_bytes <= (size - reserve_gib) * GIB), default=None)
 
 
@@ -37,9 +37,9 @@ def plan_report(
     levers: Mapping[str, Cost] | None = None,
     timing: Timing | None = None,
 ) -> dict[str, Any]:
-    """The whole plan, JSON-serialisable: the step, each mode's cost, parallel over serial, each lever's.
+    """Return the plan as a JSON-serialisable dictionary: the step, costs of modes and levers, and ratios.
 
-    With `timing` each of them also has the seconds of a step, and steps, hours and cost of a training.
+    With `timing`, modes and levers also have the seconds of a step, and steps, hours and cost of a training.
     """
     levers = levers or {}
     report: dict[str, Any] = {
@@ -72,7 +72,7 @@ def _add_times(
 
 
 def ratios(parallel: Cost, serial: Cost) -> dict[str, float]:
-    """Parallel's peak, FLOPs and trained parameters as shares of serial's."""
+    """Return parallel's peak, FLOPs and trained parameters as ratios to serial's."""
     return {
         "peak": parallel.peak_bytes / serial.peak_bytes,
         "flops": parallel.flops / serial.flops,
@@ -88,7 +88,7 @@ def _mode_report(cost: Cost, memory_gib: Sequence[int], reserve_gib: float) -> d
 
 
 def _lever_report(cost: Cost, memory_gib: Sequence[int], reserve_gib: float) -> dict[str, Any]:
-    """A mode's row without its details, so that DVC's table of metrics stays readable."""
+    """Return a lever's cost without details, so that DVC's table of metrics stays readable."""
     return {
         "parameters": cost.parameters,
         "trainable": cost.trainable,
@@ -101,12 +101,14 @@ def _lever_report(cost: Cost, memory_gib: Sequence[int], reserve_gib: float) -> 
 
 
 def print_plan(report: Mapping[str, Any], console: Console) -> None:
-    """Print the plan: the modes, the levers, and the largest sizes where they were searched."""
+    """Print the tables of modes, levers and times, and the largest sizes if they were searched."""
     console.print(plan_table(report))
     console.print(lever_table(report))
     if "timing" in report:
         console.print(time_table(report))
-    console.print("Without VAE and text encoder: training reads cached latents and holds neither.")
+    console.print(
+        "VAE and text encoder are not counted: training reads cached latents and does not load them."
+    )
     if "timing" in report:
         console.print(timing_note(report["timing"]), soft_wrap=False, markup=False)
     if "largest" in report:
@@ -118,18 +120,18 @@ def _print_largest(largest: Mapping[str, Any], step: Mapping[str, int], console:
     for mode, most in largest["modes"].items():
         many = f"up to {most['batch']} clips" if most["batch"] else "no clip"
         longest = most["frames"]
-        long = f"or {batch} clips of up to {longest} frames" if longest else f"nor {batch} of one"
+        long = f"or {batch} clips of up to {longest} frames" if longest else f"nor {batch} clips of one"
         console.print(f"{mode} in {largest['memory_gib']:g} GiB: {many} of {frames} frames, {long}")
 
 
 def lever_table(report: Mapping[str, Any]) -> Table:
-    """A row a lever: what it costs, beside the modes without it."""
+    """Return the table of costs: one row per mode, then one per lever."""
     rows = {name: _as_lever(mode) for name, mode in report["modes"].items()} | report["levers"]
     most_bytes, most_flops = (max(row[key] for row in rows.values()) for key in ("peak_bytes", "flops"))
     memory, of_memory = ("GiB", GIB) if most_bytes >= GIB else ("MiB", 2**20)
     work_unit, of_work = ("TFLOP", 1e12) if most_flops >= 1e12 else ("GFLOP", 1e9)
     table = Table(title=f"Each memory lever on its own; memory in {memory}")
-    table.add_column("", overflow="fold")  # on a narrow terminal, so that every number stays whole
+    table.add_column("", overflow="fold")  # narrow terminals wrap the names and not the numbers
     for name in ("trained", "static", "activations", "peak", work_unit, "fits in GiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows.items():
@@ -144,10 +146,10 @@ def lever_table(report: Mapping[str, Any]) -> Table:
 
 
 def time_table(report: Mapping[str, Any]) -> Table:
-    """A row a mode and a lever: hours, cost, and whether the step fits the device."""
+    """Return the table of times: hours, cost and fit for each mode and lever, one row each."""
     timing = report["timing"]
     memory, price = timing["device"]["memory_bytes"], timing["price_per_hour"]
-    titles = ["a step", "steps", "all steps"]
+    titles = ["per step", "steps", "all steps"]
     titles += [] if price is None else ["cost"]
     titles += [] if memory is None else [f"fits its {memory / GIB:.0f} GiB"]
     table = Table("", title=f"Time on {timing['device']['name']}")
@@ -168,7 +170,7 @@ def _as_lever(mode: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_table(report: Mapping[str, Any]) -> Table:
-    """The plan as a table: a column a mode, and parallel relative to serial."""
+    """Return the plan as a table: one column per mode, then parallel relative to serial."""
     step, modes = report["step"], report["modes"]
     clips = f"{step['batch']} clips, latents {step['frames']} x {step['height']} x {step['width']}"
     table = Table("", *modes, "parallel / serial", title=f"One training step, predicted: {clips}")
@@ -187,12 +189,12 @@ def _time_rows(
     costs: Sequence[Mapping[str, Any]], timing: Mapping[str, Any]
 ) -> list[tuple[str, list[str], str]]:
     rows = [
-        ("time of a step", [interval(cost["step_s"]) for cost in costs], "step_s"),
+        ("time per step", [interval(cost["step_s"]) for cost in costs], "step_s"),
         ("steps", [f"{cost['steps']:,}" for cost in costs], ""),
         ("time of all steps", [duration(cost["hours"]) for cost in costs], "hours"),
     ]
     if (price := timing["price_per_hour"]) is not None:
-        rows.append((f"cost at {price:g} an hour", [money(cost["cost"]) for cost in costs], "hours"))
+        rows.append((f"cost at {price:g} per hour", [money(cost["cost"]) for cost in costs], "hours"))
     if (memory := timing["device"]["memory_bytes"]) is not None:
         fits = ["yes" if cost["fits_device"] else "no" for cost in costs]
         rows.append((f"fits its {memory / GIB:.0f} GiB", fits, ""))
@@ -200,17 +202,17 @@ def _time_rows(
 
 
 def timing_note(timing: Mapping[str, Any]) -> str:
-    """What the times hold for, in words."""
+    """Return a note on what the times are based on and what they leave out."""
     device = timing["device"]
     return (
-        f"Times are of one device, {device['name']}, and rest on {device['basis']}. They are of training "
-        "steps alone, without start, held-out losses, previews and checkpoints. A step that does not fit is "
-        "timed as if it did."
+        f"Times are for one device, {device['name']}, and are based on {device['basis']}. They cover "
+        "training steps only, without start, held-out losses, previews and checkpoints. A step that does not "
+        "fit is timed as if it did."
     )
 
 
 def _rows(costs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], str]]:
-    """Label, one cell a mode, and the ratio to show beside them."""
+    """Return the rows of `plan_table`: label, one cell per mode, and the key of the ratio to show."""
     rows = [
         ("parameters", [f"{cost['parameters']:,}" for cost in costs], ""),
         ("trained", [f"{cost['trainable']:,}" for cost in costs], "trainable"),

@@ -1,8 +1,8 @@
-"""How long a device takes for a list of operations: a roofline over each, and a queue that they wait in.
+"""Predict the time of a list of operations on a device, with a roofline model and a queue.
 
 An operation takes as long as the slower of its arithmetic and its memory traffic (Williams, Waterman and
-Patterson, "Roofline: an insightful visual performance model", 2009). A processor issues it first. A GPU runs
-what is issued in the background: where its operations are short, a step takes as long as issuing them.
+Patterson, "Roofline: an insightful visual performance model", 2009). The host issues each operation first. A
+GPU runs issued operations in the background, so a step with short operations takes as long as issuing them.
 """
 
 from collections.abc import Iterable
@@ -17,11 +17,11 @@ class Operation:
     """An operation on tensors that a device runs.
 
     Attributes:
-        kind: What it computes; a movement nothing worth counting. Autocast issues casts by itself, without
-            Python, so they cost the host less.
+        kind: Kind of work. A movement has no FLOPs worth counting. Casts are issued by autocast without
+            Python, so they take less of the host's time.
         half: Whether it computes in bfloat16 or float16.
-        flops: A multiply-add is two.
-        nbytes: Read and written; a tensor that is changed in place counts as both.
+        flops: FLOPs; a multiply-add counts as two.
+        nbytes: Bytes read and written; a tensor that is changed in place counts twice.
     """
 
     kind: Kind
@@ -32,20 +32,20 @@ class Operation:
 
 @dataclass(frozen=True)
 class Device:
-    """What a device attains, not what its datasheet promises; rates a second.
+    """Rates that a device attains, which are below the peaks of its datasheet.
 
     Attributes:
-        name: For people.
-        product: FLOP/s of products in float32.
+        name: Name to show.
+        product: FLOP/s of matrix products in float32.
         convolution: FLOP/s of convolutions in float32; with tensor cores they run in TF32.
         half: FLOP/s of products and convolutions in bfloat16.
         bandwidth: Bytes/s that operations read and write.
-        issue_s: Seconds that the host takes to issue an operation, Python included.
-        issue_cast_s: The same of a cast that autocast inserts, without Python.
-        least_s: Seconds that the shortest operation takes once it runs.
-        queued: Whether the host goes on while an operation runs, as with CUDA.
-        memory_bytes: That it has; None: not known.
-        basis: Where the figures are from, in a few words.
+        issue_s: Seconds for the host to issue an operation, Python included.
+        issue_cast_s: Seconds for the host to issue a cast that autocast inserts, without Python.
+        least_s: Shortest run time of an operation in seconds.
+        queued: Whether the host continues while an operation runs, as with CUDA.
+        memory_bytes: Memory of the device; None: not known.
+        basis: Source of the figures, as a phrase for reports.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Device:
     basis: str
 
     def takes(self, operation: Operation) -> float:
-        """Seconds that an operation runs, once it is issued."""
+        """Return the run time of an operation in seconds, without issuing it."""
         if not operation.flops:
             return self.least_s + operation.nbytes / self.bandwidth
         full = self.convolution if operation.kind == "convolution" else self.product
@@ -70,7 +70,7 @@ class Device:
 
 
 def seconds(operations: Iterable[Operation], device: Device) -> float:
-    """Seconds from issuing the first operation until the last has run, in their order, one at a time."""
+    """Return the seconds from issuing the first operation to the end of the last; they run one at a time."""
     issued = idle = 0.0
     for operation in operations:
         issued += device.issue_cast_s if operation.kind == "cast" else device.issue_s

@@ -1,4 +1,4 @@
-"""The largest batch or frame count whose step fits a memory, by few predictions."""
+"""Find the largest batch or frame count whose step fits a memory, with few predictions."""
 
 import math
 from collections.abc import Callable
@@ -7,17 +7,16 @@ from collections.abc import Callable
 def largest_fit(peak: Callable[[int], int], budget: int, *, first: int, floor: int) -> int:
     """Find the largest count whose peak is within the budget; 0 if none is.
 
-    A step's live bytes grow in batch and in frames along straight lines, one for every moment of the step
-    (attention keeps no scores), so their peak is convex: a slope between two counts is a lower bound on the
-    slope beyond them. The answer's own peak is always predicted. That one more does not fit is either
-    predicted as well or follows from that bound; the bound is exact but for the allocator's rounding
-    (512 bytes a tensor).
+    At each moment of a step, the live bytes grow linearly with batch and frames, because attention keeps no
+    scores. Their peak is therefore convex: the slope between two counts is a lower bound on the slope beyond
+    them. The peak of the result is always predicted. That the next count does not fit is either predicted,
+    too, or follows from this bound, which is exact up to the allocator's rounding (512 bytes per tensor).
 
     Args:
-        peak: Predicts the peak of a count, in bytes; the expensive part.
-        budget: Bytes.
-        first: A count to begin with, at least 1.
-        floor: Bytes that stay whatever the count; a hint where to search, not the answer.
+        peak: Predicts the peak of a count, in bytes; expensive.
+        budget: Available bytes.
+        first: Count to start with, at least 1.
+        floor: Bytes that do not depend on the count; only guides the search.
     """
     if floor >= budget:
         return 0
@@ -38,10 +37,11 @@ def _next_is_over(before: int, best: int, known: dict[int, int], budget: int) ->
 
 
 def _guess(known: dict[int, int], budget: int, best: int, over: int | None, floor: int) -> int:
-    """Where the line through the two counts around the budget, or the two nearest below, crosses it.
+    """Return the count where a line through two known counts crosses the budget.
 
-    The guess lies strictly between the bounds; after a few of them, where a kink misleads the line, in their
-    middle.
+    They are the counts around the budget, or the two largest below it. The guess is strictly between the
+    bounds. After a few guesses it is the middle of the bounds, because a kink in the peak can mislead the
+    line.
     """
     points = sorted({0: floor, **known})
     if over is not None and len(known) > _LINES:
@@ -54,4 +54,4 @@ def _guess(known: dict[int, int], budget: int, best: int, over: int | None, floo
     return max(best + 1, count if over is None else min(count, over - 1))
 
 
-_LINES = 4  # counts known before lines give way to halving
+_LINES = 4  # with more known counts, the search halves instead of drawing lines

@@ -1,4 +1,4 @@
-"""Hours and money of a training, from the time of one step on a device."""
+"""Compute the hours and the cost of a training from the time of one step on a device."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,13 +11,13 @@ HOUR_S = 3600
 
 @dataclass(frozen=True)
 class Timing:
-    """What a training takes on one device.
+    """Settings to predict the time of trainings on one device.
 
     Attributes:
-        device: What it runs on.
+        device: Device that runs the training.
         steps: Optimiser steps of serial.
-        equal_compute: Whether parallel goes on until it has spent serial's FLOPs, as `train.equal_compute`.
-        price_per_hour: Of the device; None: no cost. The currency is the user's own.
+        equal_compute: Whether parallel trains until it has spent serial's FLOPs, as `train.equal_compute`.
+        price_per_hour: Price of the device, in any currency; None: no cost.
     """
 
     device: Device
@@ -26,7 +26,7 @@ class Timing:
     price_per_hour: float | None = None
 
     def of(self, cost: Cost, serial: Cost, mode: str) -> dict[str, Any]:
-        """Seconds of a step, and steps, hours and cost of a training of `mode`; `serial` is the reference."""
+        """Return seconds per step, steps, hours and cost of training `mode`; `serial` is the reference."""
         longer = self.equal_compute and mode != "serial"
         steps = max(self.steps, round(self.steps * serial.flops / cost.flops)) if longer else self.steps
         step_s = seconds(cost.operations, self.device)
@@ -41,7 +41,7 @@ class Timing:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the figures rest on, for the report."""
+        """The settings as a dictionary, for the report."""
         return {
             "device": asdict(self.device),
             "steps": self.steps,
@@ -51,7 +51,7 @@ class Timing:
 
 
 def duration(hours: float) -> str:
-    """Hours for people: seconds, minutes, hours or days."""
+    """Format hours as seconds, minutes, hours or days."""
     if hours >= 72:
         return f"{_digits(hours / 24)} days"
     if hours >= 1:
@@ -60,12 +60,12 @@ def duration(hours: float) -> str:
 
 
 def interval(seconds: float) -> str:
-    """The seconds of one step, for people."""
+    """Format the seconds of a step or a clip."""
     return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{_digits(seconds)} s"
 
 
 def money(amount: float) -> str:
-    """An amount in the currency of the price that was given."""
+    """Format an amount of money, without a currency."""
     return f"{amount:,.2f}" if amount < 1000 else f"{amount:,.0f}"
 
 

@@ -92,7 +92,7 @@ def _compared(records: Mapping[str, list[Record]], step_s: Mapping[str, float], 
         losses[f"equal_{point}"] = {
             "steps": reached.steps[name],
             "loss": reached.losses[name],
-            "half_interval": reached.beside[name],
+            "half_interval": reached.ci95_half[name],
             "ratio": _ratio(reached, name),
             "ratio_by_seed": {str(seed): _ratio(getattr(one, point), name) for seed, one in alone.items()},
             "against": change and change.model_dump(),

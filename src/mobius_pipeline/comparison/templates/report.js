@@ -4,7 +4,7 @@
   const button = document.getElementById("playing");
   let playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
   const apply = () => {
-    // A pause interrupts the promise of a play that has just begun; that is not an error.
+    // Pausing rejects the promise of a play() that has just started; that is not an error.
     videos.forEach(video => playing ? video.play().catch(() => {}) : video.pause());
     button.textContent = playing ? "Pause all videos" : "Play all videos";
   };

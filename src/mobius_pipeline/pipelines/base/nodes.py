@@ -1,4 +1,4 @@
-"""The base model's node."""
+"""Node of the `base` pipeline."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from mobius_pipeline.runtime.scratch import unpublished
 def make_base(
     manifest: Manifest, raw_clips: Path, source: Path, base: BaseConfig, clip: ClipFormat, work: Path
 ) -> BaseModel:
-    """Import the model in the folder `source`, or train a small one from the clips if that names a YAML file.
+    """Import the model in the folder `source` or, if `source` is a YAML file, train a small one on the clips.
 
-    That file is not read here, and a packaged project has it in an archive: what it holds comes as `base`,
-    and DVC trains again when it changes.
+    The YAML file is not read here, because a packaged project has it in an archive. Its content is passed as
+    `base`; the path lets DVC train again when the file changes.
 
     Raises:
-        MobiusError: If it is neither, or the model cannot be used.
+        MobiusError: If `source` is neither a folder nor a YAML file, or the model cannot be used.
     """
     if source.is_dir():
         from mobius_pipeline.base_model.check import import_base
@@ -28,8 +28,8 @@ def make_base(
     if source.suffix not in (".yml", ".yaml"):
         raise MobiusError(
             f"There is no folder {source}. Name a model's folder in `base_model` of conf/base/globals.yml, "
-            "relative to the project or absolute; or conf/base/parameters_base.yml, to train a small one as "
-            "that says."
+            "relative to the project or absolute, or name conf/base/parameters_base.yml to train a small "
+            "model with its settings."
         )
     from mobius_pipeline.base_model.train import train_base
 

@@ -1,4 +1,4 @@
-"""The `base` pipeline: the T2I model that both modes start from."""
+"""The `base` pipeline: the base model that both modes start from."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.base.nodes import make_base
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Manifest and clips in, a T2I model in diffusers format out."""
+    """Create the pipeline that imports or trains the base model, in diffusers format."""
     return pipeline(
         [
             node(

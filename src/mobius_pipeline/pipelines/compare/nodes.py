@@ -1,4 +1,4 @@
-"""The comparison's nodes."""
+"""Nodes of the `compare` pipeline."""
 
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ def choose_trainings(
     parallel_metrics: dict[str, Any],
     compare: CompareConfig,
 ) -> Columns:
-    """The trainings that are compared, in columns: both modes' newest, or those that were chosen.
+    """Return the trainings to compare, in columns: those in `data/`, or those that `compare` chooses.
 
     Raises:
-        MobiusError: If files or runs are of another mode, missing or damaged: before anything is measured.
+        MobiusError: If files or runs are missing, damaged or of another mode.
     """
     from mobius_pipeline.comparison.records import columns, read_record, record_of
     from mobius_pipeline.tracking import api as tracking
@@ -48,7 +48,7 @@ def choose_trainings(
 def time_steps(
     trainings: Columns, latents: LatentsStore, base_model: BaseModel, compare: CompareConfig
 ) -> StepTimes:
-    """Time some steps of all columns, taking turns."""
+    """Time steps of all columns in turns."""
     from mobius_pipeline.comparison.timing import time_columns
 
     return time_columns(trainings, latents, base_model.folder, compare.paired_steps)
@@ -61,7 +61,7 @@ def measure_references(
     base_model: BaseModel,
     evaluate: EvaluateConfig,
 ) -> References:
-    """Score real, still and unrelated clips for the first column's prompts."""
+    """Score real, still and random clips for the first column's prompts."""
     from mobius_pipeline.comparison import references
 
     return references.measure_references(
@@ -72,7 +72,7 @@ def measure_references(
 def write_real_videos(
     trainings: Columns, latents: LatentsStore, raw_clips: Path, magnify: int, work: Path
 ) -> Path:
-    """Write the real clips of the first column's prompts as its samples are written."""
+    """Write the real clips of the first column's prompts as videos, like its samples."""
     from mobius_pipeline.comparison import references
 
     target = unpublished(work / "real_videos")
@@ -80,7 +80,7 @@ def write_real_videos(
 
 
 def summarize_data(trainings: Columns, manifest: Manifest, quarantine: Quarantine) -> Data:
-    """Count the clips, and what was left out."""
+    """Count the clips, and those left out by reason."""
     from mobius_pipeline.comparison.quarantine_summary import data_summary
 
     (first, *_), *_ = trainings.values()
@@ -95,10 +95,10 @@ def compare(
     real_videos: Path,
     media: Path,
 ) -> tuple[Comparison, list[dict[str, Any]]]:
-    """Put the columns beside each other and the references.
+    """Compare the columns with each other and with the references.
 
     Returns:
-        The comparison, and its costs, a row a column.
+        The comparison, and its costs with one row per column.
     """
     from mobius_pipeline.comparison.comparison import compare_trainings, costs
     from mobius_pipeline.comparison.references import real_videos as videos_of
@@ -123,9 +123,9 @@ def compare(
 
 
 def report(comparison: Comparison, media: Path, work: Path) -> str:
-    """Render the comparison as one HTML page and record it in a run of its own.
+    """Render the comparison as one HTML page and record it as an MLflow run.
 
-    Step times that were measured in turns are written into the runs of the trainings, too.
+    Step times measured in turns are also written into the runs of the trainings.
     """
     from mobius_pipeline.comparison.notes import comparison_note
     from mobius_pipeline.comparison.report import render_report
@@ -138,12 +138,12 @@ def report(comparison: Comparison, media: Path, work: Path) -> str:
     }
     tags = {"verdict": comparison.verdict, "compared": " | ".join(comparison.columns)}
     note = comparison_note(comparison)
-    if comparison.paired_step_times:  # what runs show of a step's time is what their comparison says
+    if comparison.paired_step_times:  # so that the runs show the same step times as the comparison
         for column in comparison.columns.values():
             for run_id in column.run_ids:
                 tracking.log_later(run_id, column.mode, {"time/step_s": column.step_s})
     with tracking.comparison_run(params=params, tags=tags, description=note) as run:
-        if len(comparison.others) == 1:  # ratios of several would need the columns' names in their keys
+        if len(comparison.others) == 1:  # with more columns, the keys would need their names
             (relative,) = comparison.relative_percent.values()
             run.log_metrics({f"relative/{name}": value for name, value in relative if value is not None})
         page = work / "comparison.html"

@@ -1,4 +1,4 @@
-"""The `compare` pipeline: trainings beside each other."""
+"""The `compare` pipeline: compares trainings and writes the report."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,10 @@ from mobius_pipeline.pipelines.compare.nodes import (
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Trainings, samples and metrics of both modes in; comparison and report out.
+    """Create the pipeline from trainings, samples and metrics of both modes to comparison and report.
 
-    What is handed on in memory all follows from `trainings`: a run from one of the trainings on makes it too.
+    All data that is passed in memory depends on `trainings`, so a run that starts at a training
+    (`--from-nodes`) makes it, too.
     """
     of_modes = [
         f"{mode}.{name}" for mode in ("serial", "parallel") for name in ("trained", "samples", "metrics")

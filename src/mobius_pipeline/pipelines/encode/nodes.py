@@ -1,4 +1,4 @@
-"""The encoding's node."""
+"""Node of the `encode` pipeline."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def encode_clips(
     engine: EngineConfig,
     latents_store: Path,
 ) -> LatentsStore:
-    """Bring the latents store up to date with the manifest, in place; what it holds already stays."""
+    """Update the latents store in place to hold the manifest's clips; those that it has are kept."""
     from mobius_pipeline.latents.update import update_store
 
     update_store(latents_store, manifest.rows, raw_clips, base_model.folder, clip, encode, engine)

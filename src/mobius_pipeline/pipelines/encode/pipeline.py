@@ -1,4 +1,4 @@
-"""The `encode` pipeline: clips to cached latents and text embeddings."""
+"""The `encode` pipeline: encodes clips and captions into cached latents and text embeddings."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.encode.nodes import encode_clips
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Manifest, clips and base model in, latents store out."""
+    """Create the pipeline from manifest, clips and base model to the latents store."""
     return pipeline(
         [
             node(

@@ -1,4 +1,4 @@
-"""The evaluation's node: one for both modes."""
+"""Node of the `evaluate` pipelines of both modes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,10 +24,10 @@ def evaluate(
     evaluate: EvaluateConfig,
     work: Path,
 ) -> tuple[dict[str, Any], dict[str, Any], Curve, Curve]:
-    """Measure a mode's samples and write them, with its figures, into the run of its training.
+    """Score a mode's samples; record scores, samples and the training's record in its MLflow run.
 
     Returns:
-        The mode's metrics; of them the figures that decide; the curves of its training and held-out loss.
+        The mode's metrics, the most important of them, and the curves of training loss and held-out loss.
     """
     from mobius_pipeline.comparison import records
     from mobius_pipeline.comparison.curves import thinned
@@ -56,17 +56,17 @@ def evaluate(
 
 
 def in_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics for DVC's tables: none of every clip or step."""
+    """Return the metrics for DVC's tables, without those by clip or step."""
     whole = {key: value for key, value in metrics.items() if key not in _OF_CLIPS_OR_STEPS}
     at_steps = metrics["heldout_at_steps"]
     return {**whole, "heldout_loss_at_steps": at_steps and at_steps["loss"]}
 
 
 def figures(mode: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The few figures of a mode that a person decides by: what it costs, and what it reaches.
+    """Return the main figures of a mode: its costs, losses and prompt match.
 
-    They stand below the mode's name: a column of `dvc exp show` is named by its key alone where no other file
-    has that key, and by the file's path otherwise.
+    They are nested under the mode's name, so that their keys are unique: `dvc exp show` names a column by its
+    key, but prepends the file's path if other files have the same key.
     """
     loss, at_steps = metrics["heldout_loss"], metrics["heldout_loss_at_steps"]
     return {
@@ -81,5 +81,5 @@ def figures(mode: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def curve(history: Sequence[Sequence[float]]) -> Curve:
-    """Rows of step and loss, every row with the same keys: `dvc plots` draws no others."""
+    """Return rows of step and loss; all have the same keys, as `dvc plots` requires."""
     return [{"step": step, "loss": value} for step, value, _ in history]

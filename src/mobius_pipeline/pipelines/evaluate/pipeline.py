@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.evaluate.nodes import evaluate
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Weights and samples of each mode in, its metrics, the figures that decide, and loss curves out."""
+    """Create the pipelines from weights and samples of each mode to its metrics and loss curves."""
     one = pipeline(
         [
             node(

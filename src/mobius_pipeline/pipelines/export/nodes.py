@@ -1,4 +1,4 @@
-"""The export's node: one for both modes."""
+"""Node of the `export` pipelines of both modes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mobius_pipeline.training.result import TrainingResult
 
 
 def export(trained: TrainingResult, base_model: BaseModel, work: Path) -> Path:
-    """Write a training's result with its base as one folder."""
+    """Write a trained model together with its base into one folder."""
     from mobius_pipeline.models.export import export
 
     return export(trained.folder, base_model.folder, unpublished(work / "exported" / trained.mode))

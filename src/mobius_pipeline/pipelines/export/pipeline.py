@@ -1,4 +1,4 @@
-"""The `export_serial` and `export_parallel` pipelines, which no chain runs by itself."""
+"""The `export_serial` and `export_parallel` pipelines, which run only on request."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.export.nodes import export
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """A training's weights and its base in; one folder out that holds both."""
+    """Create the pipelines that write a trained model and its base into one folder."""
     one = pipeline([node(export, ["trained", "base_model", "work"], "exported", name="export")])
     modes = [
         pipeline(one, namespace=mode, inputs={"base_model", "work"}, tags=mode)

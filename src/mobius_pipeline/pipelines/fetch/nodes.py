@@ -1,4 +1,4 @@
-"""The node that downloads an environment's public clips."""
+"""Node of the `fetch` pipeline."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ from mobius_pipeline.sources.emoji import FetchConfig, fetch
 
 
 def fetch_clips(fetch_config: FetchConfig, work: Path) -> Path:
-    """Download, verify and caption the package that `fetch.package` names."""
+    """Download, verify and caption the clips of the package `fetch.package`."""
     return fetch(fetch_config, unpublished(work / "fetch"))

@@ -1,4 +1,4 @@
-"""The `fetch` pipeline: public clips by name and pinned version, for the environments that have some."""
+"""The `fetch` pipeline: downloads public clips in a pinned version, in environments that use some."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.fetch.nodes import fetch_clips
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Nothing in, a folder of captioned clips out."""
+    """Create the pipeline that downloads a folder of captioned clips."""
     return pipeline(
         [
             node(

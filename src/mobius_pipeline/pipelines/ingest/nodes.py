@@ -1,4 +1,4 @@
-"""The ingestion's node."""
+"""Node of the `ingest` pipeline."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ from mobius_pipeline.runtime.daft_runner import EngineConfig
 def ingest_clips(
     raw_clips: Path, ingest: IngestConfig, clip: ClipFormat, engine: EngineConfig, work: Path, project: Path
 ) -> Path:
-    """Read every source of clips; what cannot be read becomes a rejected row."""
+    """Read every source of clips into a table; sources that cannot be read become rejected rows."""
     return tabulate(raw_clips, ingest, clip, work / "ingest", engine, project)

@@ -1,4 +1,4 @@
-"""The `ingest` pipeline: a folder of clips to a table of them."""
+"""The `ingest` pipeline: reads a folder of clips into a table."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.ingest.nodes import ingest_clips
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Raw clips in, a row a clip out."""
+    """Create the pipeline from raw clips to a table with one row per clip."""
     return pipeline(
         [
             node(

@@ -1,4 +1,4 @@
-"""The plan's node: a base's configuration in, predicted cost of both modes out. No weights are read."""
+"""Node of the `plan` pipeline."""
 
 import logging
 from dataclasses import replace
@@ -28,20 +28,20 @@ def plan_training(
     serial: ModelConfig,
     parallel: ModelConfig,
 ) -> dict[str, Any]:
-    """Predict memory, FLOPs and, on a device, time of both modes and of levers; print and record them.
+    """Predict memory, FLOPs and, for a device, time of both modes and of levers; print and record the plan.
 
     Args:
-        base_model: The base; no weights of it are read.
-        plan: What the plan assumes.
-        clip: The clips' size in frames and px.
+        base_model: The base; its weights are not read.
+        plan: Settings of the plan.
+        clip: Size of the clips in frames and px.
         batch_size: Clips per step, over all processes.
         parts: `train.gradient_accumulation_steps`.
-        processes: Of the training, on each machine. The plan is that of one process and its device.
-        rendezvous: The machines of the training; null: one.
-        steps: Of the training, for its hours.
-        equal_compute: Whether parallel goes on until it has spent serial's FLOPs.
-        autocast: Of the training; null or bfloat16.
-        device: Of the training; only `plan.device: here` needs it at hand.
+        processes: Training processes on each machine. The plan is for one process and its device.
+        rendezvous: Machines of the training; null: one.
+        steps: Steps of the training, to predict its hours.
+        equal_compute: Whether parallel continues until it has spent serial's FLOPs.
+        autocast: The training's autocast: null or bfloat16.
+        device: The training's device; it must be available only for `plan.device: here`.
         serial: The serial model.
         parallel: The parallel model.
     """
@@ -53,10 +53,10 @@ def plan_training(
     from mobius_pipeline.planning.record import record_plan
     from mobius_pipeline.planning.report import print_plan
 
-    size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket decides on what fits
+    size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket needs the most memory
     processes *= rendezvous["nodes"] if rendezvous else 1
     if processes > 1:
-        log.info("The plan is of one of %d processes: %d clips per step.", processes, batch_size // processes)
+        log.info("Planning one of %d processes: %d clips per step.", processes, batch_size // processes)
     scale = base_model.latent_scale
     height, width = size.height // scale, size.width // scale
     shape = StepShape(batch_size // processes, size.frames, height, width, base_model.text_tokens, parts)
@@ -80,8 +80,8 @@ def plan_training(
 
 
 def _predictable(variant: Variant) -> Variant:
-    """The model to plan: weights in 8 bits are made from real ones alone, so float32 is predicted instead."""
+    """Return the model to plan: float32 instead of int8, which can only be made from real weights."""
     if variant.spatial_dtype != "int8":
         return variant
-    log.warning("spatial_dtype: int8 cannot be predicted; the plan has float32 instead, which needs more.")
+    log.warning("spatial_dtype: int8 cannot be predicted; the plan uses float32, which needs more memory.")
     return replace(variant, spatial_dtype="float32")

@@ -1,4 +1,4 @@
-"""The `plan` pipeline: will a training fit, before anything is trained."""
+"""The `plan` pipeline: predicts the cost of both modes before training."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.plan.nodes import plan_training
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Base in, predicted cost of both modes out."""
+    """Create the pipeline from the base's configuration to the predicted cost of both modes."""
     return pipeline(
         [
             node(

@@ -1,4 +1,4 @@
-"""The registry's node."""
+"""Node of the `register` pipeline."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def register(
     latents: LatentsStore,
     register: RegisterConfig,
 ) -> dict[str, Any]:
-    """Make the comparison's better column a version in MLflow's model registry."""
+    """Register the comparison's better column as a model version in MLflow; return a record of it."""
     from mobius_pipeline.registry import register as registry
 
     found = registry.register(comparison, (serial, parallel), base_model.folder, latents.clip, register)

@@ -1,4 +1,4 @@
-"""The `register` pipeline, which no chain runs by itself."""
+"""The `register` pipeline, which runs only on request."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,6 +6,6 @@ from mobius_pipeline.pipelines.register.nodes import register
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """A comparison and its trainings in; a version in MLflow's registry and a record of it out."""
+    """Create the pipeline from a comparison to a version in MLflow's model registry and a record of it."""
     inputs = ["comparison", "serial.trained", "parallel.trained", "base_model", "latents", "params:register"]
     return pipeline([node(register, inputs, "registration", name="register", tags=["tracked", "report"])])

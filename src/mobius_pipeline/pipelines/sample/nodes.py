@@ -1,4 +1,4 @@
-"""The sampling's node: one for both modes."""
+"""Node of the `sample` pipelines of both modes."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def sample(
     clip: ClipFormat,
     work: Path,
 ) -> SampleSet:
-    """Sample videos from a training's EMA weights."""
+    """Sample videos with a training's EMA weights."""
     from mobius_pipeline.sampling.sample import sample_videos
 
     target = unpublished(work / "samples" / trained.mode)

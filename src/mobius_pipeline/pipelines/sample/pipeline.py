@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.sample.nodes import sample
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Weights of each mode and prompts in, videos out."""
+    """Create the pipelines from each mode's weights and prompts to videos."""
     one = pipeline(
         [
             node(

@@ -1,4 +1,4 @@
-"""The sample clips' node."""
+"""Node of the `sample_data` pipeline."""
 
 import logging
 from pathlib import Path
@@ -11,9 +11,9 @@ log = logging.getLogger(__name__)
 
 
 def render_sample_clips(sample_data: SampleClipsConfig, published: Path, work: Path) -> Path:
-    """Render the sample clips, unless exactly this set is published already."""
+    """Render the sample clips, unless the same set is already published."""
     if is_complete(published, sample_data):
-        log.info("%s holds these %d sample clips already.", published, sample_data.clips)
+        log.info("%s already holds these %d sample clips.", published, sample_data.clips)
         return published
     target = unpublished(work / "sample_clips")
     with whole_folder(target) as partial:

@@ -1,4 +1,4 @@
-"""The `sample_data` pipeline: the embedded default's input."""
+"""The `sample_data` pipeline: renders the default clips."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.sample_data.nodes import render_sample_clips
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Nothing in, captioned clips out."""
+    """Create the pipeline that renders captioned sample clips."""
     return pipeline(
         [
             node(

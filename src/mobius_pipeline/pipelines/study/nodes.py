@@ -1,4 +1,4 @@
-"""The study's nodes."""
+"""Nodes of the `study` pipeline."""
 
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ def run_study(
     evaluate: EvaluateConfig,
     work: Path,
 ) -> dict[str, Any]:
-    """Train every model of the study, sample from those near the front, time all, and put them side by side.
+    """Train every model of the study, sample from those near the front, time all, and compare them.
 
-    A study that was stopped goes on where it was; what was trained with the same settings is not again.
+    A stopped study continues where it stopped; trainings with the same settings are not repeated.
     """
     from mobius_pipeline.comparison.timing import paired_step_times
     from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
@@ -47,7 +47,7 @@ def run_study(
     }
     configs = {name: TrainingResult(place / TRAINED).description for name, place in places.items()}
     step_s = {SERIAL: found[SERIAL].first["step_s"]}
-    for name in list(configs)[1:]:  # each beside serial: all at once would not fit a real base
+    for name in list(configs)[1:]:  # in turns with serial only: a real base would not fit all at once
         pair = {SERIAL: configs[SERIAL], name: configs[name]}
         timers = paired_step_times(pair, latents, base_model.folder, study.paired_steps)
         step_s[name] = step_s[SERIAL] * timers[name].median_s / timers[SERIAL].median_s
@@ -55,7 +55,7 @@ def run_study(
 
 
 def draw_study(study: dict[str, Any], work: Path) -> Path:
-    """Draw the fronts."""
+    """Draw the Pareto fronts."""
     from mobius_pipeline.study.pictures import draw
 
     return draw(study, unpublished(work / "study_pictures"))

@@ -1,4 +1,4 @@
-"""The `study` pipeline, which no chain runs by itself: hours of training."""
+"""The `study` pipeline, which runs only on request, because it trains for hours."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.study.nodes import draw_study, run_study
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Latents and base in; a row a model, and the pictures of the fronts."""
+    """Create the pipeline from latents and base to the study's results and the pictures of its fronts."""
     inputs = ["latents", "base_model"]
     parameters = ["train", "study", "sample", "evaluate"]
     return pipeline(

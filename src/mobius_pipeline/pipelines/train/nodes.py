@@ -1,4 +1,4 @@
-"""The trainings' node: one for both modes."""
+"""Node of the `train` pipelines of both modes."""
 
 import logging
 from pathlib import Path
@@ -27,9 +27,9 @@ def train(
     serial: ModelConfig,
     work: Path,
 ) -> TrainingResult:
-    """Train a mode from the latents store, tracked in a run of its own.
+    """Train a mode on the latents store and track it as an MLflow run.
 
-    `serial` is the model whose compute the mode may spend.
+    With `train.equal_compute`, the mode trains for the FLOPs of the model `serial`.
     """
     from mobius_pipeline.planning.equal import with_equal_compute
     from mobius_pipeline.runtime.files import write_json
@@ -63,14 +63,16 @@ def train(
         )
         result = TrainingResult(output)
         _record_result(run, state, result, train)
-        if known.get("described") != run.id:  # else it may already say how its samples scored
+        if (
+            known.get("described") != run.id
+        ):  # otherwise keep the description: it may have the samples' scores
             _describe(run, result)
-    write_json(run_file, {"run_id": run.id, "described": run.id})  # all of it was delivered
+    write_json(run_file, {"run_id": run.id, "described": run.id})  # everything was delivered
     return result
 
 
 def _params(model: ModelConfig, train: TrainConfig, marks: "Fingerprints") -> dict[str, Any]:
-    """What a run records as its parameters."""
+    """Return the parameters to record in the run."""
     settings = {"model": model.model_dump(), "train": train.model_dump()}
     return {**settings, "base": marks.base[:20], "data": marks.data[:20]}
 
@@ -78,7 +80,7 @@ def _params(model: ModelConfig, train: TrainConfig, marks: "Fingerprints") -> di
 def _inputs(
     latents: LatentsStore, base_model: BaseModel, marks: "Fingerprints"
 ) -> "dict[str, tracking.Input]":
-    """What a run names as its inputs."""
+    """Return the inputs to record in the run."""
     from mobius_pipeline.tracking import api as tracking
 
     clips = {f"{split} clips": len(latents.clips(split)) for split in ("train", "heldout")}
@@ -89,7 +91,7 @@ def _inputs(
 
 
 def _record_result(run: Run, state: Path, result: TrainingResult, train: TrainConfig) -> None:
-    """Record what a finished training measured, and what its run lacks of its steps."""
+    """Record the metrics of a finished training, and values of steps that its run lacks."""
     from mobius_pipeline.training.layout import preview_folder
     from mobius_pipeline.training.previews import due_steps
     from mobius_pipeline.training.result import tracked_metrics
@@ -112,10 +114,7 @@ def _describe(run: Run, result: TrainingResult) -> None:
 
 
 def _by_step(state: Path, train: TrainConfig, after: int) -> dict[str, list[tuple[int, float]]]:
-    """What the newest checkpoint remembers of the steps beyond `after`, and their learning rates.
-
-    The names are those that the run has.
-    """
+    """Return the newest checkpoint's history after step `after`, with learning rates, by metric name."""
     from mobius_pipeline.training.checkpoints import saved_history
     from mobius_pipeline.training.schedule import learning_rates
 
@@ -130,7 +129,7 @@ def _by_step(state: Path, train: TrainConfig, after: int) -> dict[str, list[tupl
 
 
 def _known_run(file: Path) -> dict[str, str]:
-    """The run that a training was begun in; where that is not known, it goes on in a new one."""
+    """Read the MLflow run that the training started in; empty if unknown, and a new run is used."""
     from mobius_pipeline.runtime.errors import MobiusError
     from mobius_pipeline.runtime.files import read_document
 
@@ -138,7 +137,7 @@ def _known_run(file: Path) -> dict[str, str]:
         return {}
     try:
         return read_document(
-            file, dict[str, str], "The training goes on from its newest checkpoint in a new run."
+            file, dict[str, str], "The training continues from its newest checkpoint in a new run."
         )
     except MobiusError as error:
         log.warning("%s", error)
@@ -146,7 +145,7 @@ def _known_run(file: Path) -> dict[str, str]:
 
 
 def _callbacks(run: Run, mode: str, state: Path, rate: float) -> "Callbacks":
-    """Hand a training's figures, checkpoints and previews to its run."""
+    """Return callbacks that record a training's metrics, checkpoints and previews in its run."""
     from mobius_pipeline.tracking import api as tracking
     from mobius_pipeline.training.callbacks import Callbacks
     from mobius_pipeline.training.layout import preview_folder

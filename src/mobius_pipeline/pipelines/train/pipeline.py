@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.train.nodes import train
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Latents and base model in; weights, EMA weights and metrics of each mode out."""
+    """Create the pipelines from latents and base model to each mode's weights, EMA weights and metrics."""
     one = pipeline(
         [
             node(

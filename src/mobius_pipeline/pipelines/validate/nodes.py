@@ -1,4 +1,4 @@
-"""The validation's node."""
+"""Node of the `validate` pipeline."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def make_manifest(
 ) -> tuple[Manifest, Quarantine, Path]:
     """Return the clips that pass, the quarantine, and the folder of Data Docs.
 
-    What the manifest that an earlier run left at `earlier` trained on is not held out now.
+    Sources in the training split of the earlier manifest (`earlier`) are never held out.
     """
     found = validate_clips(clip_table.rows, validate, clip, work, trained_on(earlier))
     return Manifest(found.manifest), Quarantine(found.quarantine), found.data_docs

@@ -1,4 +1,4 @@
-"""The `validate` pipeline: which clips can be trained on, and why the others cannot."""
+"""The `validate` pipeline: selects the clips to train on, and records why the others fail."""
 
 from kedro.pipeline import Pipeline, node, pipeline
 
@@ -6,7 +6,7 @@ from mobius_pipeline.pipelines.validate.nodes import make_manifest
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """The table of clips in; the manifest, the quarantine and Data Docs out."""
+    """Create the pipeline from the clip table to manifest, quarantine and Data Docs."""
     return pipeline(
         [
             node(
