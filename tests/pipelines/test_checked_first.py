@@ -79,7 +79,7 @@ def test_a_run_that_is_gone_is_reported_first(
     mlflow.MlflowClient().delete_run(run_of(trained))
     with pytest.raises(Exception, match="nowhere"):
         evaluated(trained, tiny_store)
-    assert f"The run {run_of(trained)} of serial is not in" in caplog.text
+    assert f"The run {run_of(trained)} of serial is no longer in" in caplog.text
 
 
 def test_files_of_another_mode_are_refused(trained: Path, tiny_store: Path) -> None:

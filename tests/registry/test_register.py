@@ -29,6 +29,7 @@ from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.registry.card import UNKNOWN, licence_of
 from mobius_pipeline.registry.config import RegisterConfig
 from mobius_pipeline.registry.package import REQUIREMENTS
+from mobius_pipeline.registry.registration import Registration
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.backend import open_client
@@ -105,8 +106,8 @@ def registered(
     store: Path,
     config: RegisterConfig,
     **losses: float,
-) -> dict[str, Any]:
-    """Return the registration record of the node."""
+) -> Registration:
+    """Return what the node returns."""
     both = trained["serial"], trained["parallel"]
     return register(compared(trained, **losses), *both, BaseModel(base), LatentsStore(store), config)
 
@@ -152,7 +153,7 @@ def test_the_champion_samples_in_a_fresh_process(
     trained: Trained, tiny_base: Path, tiny_store: Path, project: Path, config: RegisterConfig
 ) -> None:
     done = registered(trained, tiny_base, tiny_store, config, serial=0.3, parallel=0.2)
-    assert (done["version"], done["column"], done["champion_moved"]) == ("1", "parallel", True)
+    assert (done.version, done.column, done.champion_moved) == ("1", "parallel", True)
     tracking.reset()
     found = json.loads(fresh(project, PREDICT, config.name, *PROMPTS))
     videos = [bytes.fromhex(video) for video in found["videos"]]
@@ -238,15 +239,15 @@ def test_a_training_is_one_version_and_the_champion_is_replaced_by_the_rule_alon
 ) -> None:
     first = registered(trained, tiny_base, tiny_store, config, serial=0.2, parallel=0.3)
     again = registered(trained, tiny_base, tiny_store, config, serial=0.2, parallel=0.3)
-    assert (again["version"], again["champion_moved"], again["why"]) == ("1", False, "it is the champion")
+    assert (again.version, again.champion_moved, again.why) == ("1", False, "it is the champion")
     worse = registered(trained, tiny_base, tiny_store, config, serial=0.5, parallel=0.4)
-    assert (worse["version"], worse["champion"], worse["champion_moved"]) == ("2", "1", False)
-    assert "0.4000 against 0.2000" in worse["why"]
+    assert (worse.version, worse.champion, worse.champion_moved) == ("2", "1", False)
+    assert "0.4000 against 0.2000" in worse.why
     mlflow = client(project)
     aliases = mlflow.get_registered_model(config.name).aliases.items()
     assert {alias: str(version) for alias, version in aliases} == {
         "candidate": "2",
-        "champion": first["version"],
+        "champion": first.version,
     }
     assert len(mlflow.search_model_versions(f"name = '{config.name}'")) == 2
 
@@ -286,7 +287,7 @@ def test_a_model_without_its_base_wants_that_base(
 
     shared = Path(shutil.copytree(tiny_base, tmp_path / "shared"))
     without = config.model_copy(update={"include_base": False})
-    uri = registered(trained, shared, tiny_store, without)["uri"]
+    uri = registered(trained, shared, tiny_store, without).uri
     assert len(mlflow.pyfunc.load_model(uri).predict(PROMPTS)) == 2
     other = Path(shutil.copytree(shared, tmp_path / "other"))
     (other / "README.md").write_text("another")

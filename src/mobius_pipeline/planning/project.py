@@ -31,7 +31,7 @@ def find_project(root: Path) -> Project | None:
         return None
     try:
         written = merged(root, GLOBALS)
-        return Project(Path(written["data"]) / "06_models/base", ClipFormat(**written["clip"]))
+        return Project(root / written["data"] / "06_models/base", ClipFormat(**written["clip"]))
     except (OmegaConfBaseException, OSError, ValidationError, KeyError, TypeError) as error:
         raise MobiusError(
             f"{file} has no valid data folder and clip format ({error}). Correct its `data` and `clip`, or "

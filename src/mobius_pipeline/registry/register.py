@@ -6,14 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.base_unet import WEIGHTS
 from mobius_pipeline.registry.card import licence_of, model_card
 from mobius_pipeline.registry.config import RegisterConfig
 from mobius_pipeline.registry.package import write_model
+from mobius_pipeline.registry.registration import Registration
 from mobius_pipeline.registry.rules import Standing, candidate, moves, why_chosen
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import sha256
@@ -26,22 +25,6 @@ CANDIDATE, CHAMPION = "candidate", "champion"
 # Tags of a version: loss and data, which the rules compare, and the weights, which identify the training.
 _LOSS, _DATA, _WEIGHTS = "heldout_loss", "data", "weights.sha256"
 _MOST_TEXT = 5000  # characters of a description that MLflow's database accepts
-
-
-class Registration(BaseModel):
-    """Content of `registration.json`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(description="name of the registered model")
-    version: str
-    column: str = Field(description="label of the comparison's column")
-    why_chosen: str
-    heldout_loss: float
-    champion: str = Field(description="version that the alias `champion` names now")
-    champion_moved: bool
-    why: str = Field(description="why the alias moved or stayed")
-    uri: str = Field(description="argument of mlflow.pyfunc.load_model")
 
 
 def register(

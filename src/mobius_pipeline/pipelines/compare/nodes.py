@@ -41,7 +41,7 @@ def choose_trainings(
             record_of(parallel, parallel_samples, parallel_metrics),
         ]
     for record in records:
-        tracking.check_run(record.metrics["run_id"], record.mode, "its page gets no later figures")
+        tracking.check_run(record.metrics["run_id"], record.mode, "its later metrics are not recorded")
     return columns(records)
 
 

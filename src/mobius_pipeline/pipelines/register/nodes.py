@@ -1,11 +1,10 @@
 """Node of the `register` pipeline."""
 
-from typing import Any
-
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.registry.config import RegisterConfig
+from mobius_pipeline.registry.registration import Registration
 from mobius_pipeline.training.result import TrainingResult
 
 
@@ -16,9 +15,8 @@ def register(
     base_model: BaseModel,
     latents: LatentsStore,
     register: RegisterConfig,
-) -> dict[str, Any]:
+) -> Registration:
     """Register the comparison's better column as a model version in MLflow; return a record of it."""
     from mobius_pipeline.registry import register as registry
 
-    found = registry.register(comparison, (serial, parallel), base_model.folder, latents.clip, register)
-    return found.model_dump()
+    return registry.register(comparison, (serial, parallel), base_model.folder, latents.clip, register)
