@@ -14,6 +14,7 @@ from comparison_example import changed, column, quality
 from mobius_pipeline.comparison import charts, curves, report, summary, ties
 from mobius_pipeline.comparison.model import Comparison, SampleVideo
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.units import size
 
 
 @pytest.fixture
@@ -206,8 +207,8 @@ def test_a_gap_of_shares_needs_samples() -> None:
 @pytest.mark.parametrize(
     ("write", "value", "text"),
     [
-        (summary.size, 3 * 2**20, "3.0 MiB"),
-        (summary.size, 5 * 2**30, "5.00 GiB"),
+        (size, 3 * 2**20, "3.0 MiB"),
+        (size, 5 * 2**30, "5.00 GiB"),
         (summary.duration, 0.0123, "12 ms"),
         (summary.duration, 45.67, "45.7 s"),
         (summary.duration, 301, "301 s"),

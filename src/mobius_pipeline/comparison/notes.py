@@ -11,6 +11,7 @@ from typing import Any
 
 from mobius_pipeline.comparison import summary
 from mobius_pipeline.comparison.model import Comparison
+from mobius_pipeline.runtime.units import size
 
 Json = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ def training_note(mode: str, metrics: Json, config: Json, quality: Json | None =
     """
     train, start, end = config["train"], metrics["heldout_loss_start"], metrics["heldout_loss"]
     lines = [
-        f"{plain(mode.capitalize())}: peak memory {summary.size(metrics['peak_memory_bytes'])}, "
+        f"{plain(mode.capitalize())}: peak memory {size(metrics['peak_memory_bytes'])}, "
         f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
         f"(untrained {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
         f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "

@@ -11,6 +11,7 @@ from mobius_pipeline.comparison import charts, summary
 from mobius_pipeline.comparison.model import Column, Comparison, Memory, Point, Quality
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.html_pages import policy
+from mobius_pipeline.runtime.units import size
 
 Columns = Mapping[str, Column]
 
@@ -215,14 +216,13 @@ def memory_bars(columns: Columns) -> list[dict[str, Any]]:
 
     def parts(memory: Memory) -> list[dict[str, Any]]:
         return [
-            {"name": part, "text": summary.size(amount), "width": 100 * amount / longest}
-            for part, amount in memory
+            {"name": part, "text": size(amount), "width": 100 * amount / longest} for part, amount in memory
         ]
 
     return [
         {
             "label": label,
-            "total": summary.size(column.peak_memory_bytes),
+            "total": size(column.peak_memory_bytes),
             "parts": parts(column.memory_breakdown_bytes),
         }
         for label, column in columns.items()

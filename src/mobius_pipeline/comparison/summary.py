@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from mobius_pipeline.comparison.model import Column, Comparison, Point, Points, Relative
 from mobius_pipeline.comparison.ties import losses_tie, matches_differ, steps_tie
+from mobius_pipeline.runtime.units import size
 
 Tie = Callable[[Column, Column], bool]
 
@@ -110,11 +111,6 @@ def _with_half(loss: float, half: float | None) -> str:
 
 def _loss(value: float) -> str:
     return f"{value:.4f}"
-
-
-def size(amount: float) -> str:
-    """Format bytes in MiB or GiB."""
-    return f"{amount / 2**30:.2f} GiB" if amount >= 2**30 else f"{amount / 2**20:.1f} MiB"
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mobius_pipeline.comparison.model import Change, Column, Fairness, Findings, Points, References
-from mobius_pipeline.comparison.summary import capitalised, change, duration, listed, percent, share, size
+from mobius_pipeline.comparison.summary import capitalised, change, duration, listed, percent, share
 from mobius_pipeline.comparison.ties import (
     clearly_higher,
     clearly_lower,
@@ -12,6 +12,7 @@ from mobius_pipeline.comparison.ties import (
     scored,
     steps_tie,
 )
+from mobius_pipeline.runtime.units import size
 
 Named = tuple[str, Column]  # a column's label and figures
 

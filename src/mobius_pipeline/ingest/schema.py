@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mobius_pipeline.runtime.files import OUTSIDE
-from mobius_pipeline.runtime.tables import Rule, Table, at_least, in_lists, inside, matching
+from mobius_pipeline.runtime.tables import Condition, Table, at_least, in_lists, inside, matching
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -94,7 +94,9 @@ CLIP_COLUMNS = pa.schema(
         ),
     ]
 )
-_FAILURES = pa.list_(pa.struct(dict.fromkeys(("column", "label", "observed", "required"), pa.string())))
+_FAILURES = pa.list_(
+    pa.struct(dict.fromkeys(("expectation", "column", "label", "observed", "required"), pa.string()))
+)
 _FOLDER = "the folder of clips"
 _SHA256 = "^[0-9a-f]{64}$"
 _EMPTY = {_TEXT: "", _INTEGER: 0, _DECIMAL: 0.0}
@@ -138,7 +140,7 @@ def _captioned(table: pa.Table) -> Any:
 # Nulls are allowed here: `validate` quarantines their clips.
 CLIPS = Table(
     pa.schema([field.with_nullable(not pa.types.is_list(field.type)) for field in CLIP_COLUMNS]),
-    rules=(Rule("path", _readable_ones_inside, f"a path inside {_FOLDER}"),),
+    rules=(Condition("path", _readable_ones_inside, f"a path inside {_FOLDER}"),),
 )
 TO_ENCODE = Table(
     pa.schema([field for field in CLIP_COLUMNS if not field.nullable]),
@@ -148,9 +150,9 @@ TO_ENCODE = Table(
         matching("source_sha256", _SHA256, "a SHA-256"),
         matching("path", ".", "a path"),
         inside("path", _FOLDER),
-        Rule("captions", _captioned, "one caption or more"),
+        Condition("captions", _captioned, "one caption or more"),
         in_lists("captions", lambda texts: pc.match_substring_regex(texts, r"\S"), "a list of captions"),
-        Rule("caption", _first_caption, "the first of the captions"),
+        Condition("caption", _first_caption, "the first of the captions"),
         matching("split", "^(train|heldout)$", "train or heldout"),
         matching("status", "^ok$", "ok"),
         *(at_least(column, 1) for column in ("model_frames", "width", "height")),

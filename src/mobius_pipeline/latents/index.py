@@ -17,7 +17,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import unusable
 from mobius_pipeline.runtime.tables import (
     CHECKSUMS,
-    Rule,
+    Condition,
     Table,
     check_table,
     in_lists,
@@ -60,21 +60,23 @@ _SCHEMA = pa.schema(
 _NAME = f"-[0-9a-f]{{{HASH_DIGITS}}}\\{SUFFIX}$"  # of a shard, after its kind
 
 
-def _of_clips(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
+def _of_clips(column: str, holds: Callable[[Any], Any], required: str) -> Condition:
     """Return a rule for every row except that of the empty caption."""
-    return Rule(column, lambda table: pc.or_(pc.equal(table["clip_id"], ""), holds(table[column])), required)
+    return Condition(
+        column, lambda table: pc.or_(pc.equal(table["clip_id"], ""), holds(table[column])), required
+    )
 
 
 def _matches(pattern: str) -> Callable[[Any], Any]:
     return lambda texts: pc.match_substring_regex(texts, pattern)
 
 
-def _one_a_caption(column: str) -> Rule:
+def _one_a_caption(column: str) -> Condition:
     def holds(table: pa.Table) -> Any:
         lengths = [pc.list_value_length(table[name]) for name in ("captions", column)]
         return pc.and_(pc.equal(*lengths), pc.greater(lengths[0], 0))
 
-    return Rule(column, holds, "one for each caption")
+    return Condition(column, holds, "one for each caption")
 
 
 _INDEX = Table(

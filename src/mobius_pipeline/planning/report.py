@@ -10,13 +10,7 @@ from rich.table import Table
 from mobius_pipeline.planning.levers import LEVERS
 from mobius_pipeline.planning.predict import Cost, StepShape
 from mobius_pipeline.planning.timing import Timing, duration, interval, money
-
-GIB = 2**30
-
-
-def size(nbytes: float) -> str:
-    """Format bytes in MiB or GiB."""
-    return f"{nbytes / GIB:.2f} GiB" if nbytes >= GIB else f"{nbytes / 2**20:.1f} MiB"
+from mobius_pipeline.runtime.units import GIB, size
 
 
 def work(flops: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from mobius_pipeline.comparison import summary
 from mobius_pipeline.comparison.model import Column, Comparison
 from mobius_pipeline.comparison.notes import plain
+from mobius_pipeline.runtime.units import size
 from mobius_pipeline.training.result import TrainingResult
 
 UNKNOWN = "not stated by the base's README.md"
@@ -43,7 +44,7 @@ def model_card(comparison: Comparison, label: str, trained: TrainingResult, lice
         f"- {column.steps} optimiser steps of {train['batch_size']} clips, seed "
         f"{', '.join(map(str, column.seeds))}, {summary.count(column.trainable_parameters)} trainable of "
         f"{summary.count(column.total_parameters)} parameters.",
-        f"- Cost: peak memory {summary.size(column.peak_memory_bytes)}, median step "
+        f"- Cost: peak memory {size(column.peak_memory_bytes)}, median step "
         f"{summary.duration(column.step_s)}, {summary.duration(column.training_s)} of training on "
         f"{plain(comparison.provenance.device)}.",
         "## Evaluation",
@@ -74,7 +75,7 @@ def _mode(column: Column) -> str:
 def _others(comparison: Comparison, label: str) -> list[str]:
     return [
         f"- For comparison, {plain(name)}: held-out loss {other.heldout_loss:.4f}, peak memory "
-        f"{summary.size(other.peak_memory_bytes)}, median step {summary.duration(other.step_s)}."
+        f"{size(other.peak_memory_bytes)}, median step {summary.duration(other.step_s)}."
         for name, other in comparison.columns.items()
         if name != label
     ]

@@ -24,7 +24,7 @@ CHECKSUMS: dict[str, Any] = {"write_page_checksum": True}  # of all writers, to 
 _LETTERS = 80  # characters of a value that an error shows
 
 
-class Rule(NamedTuple):
+class Condition(NamedTuple):
     """A condition on all rows: `holds` returns a mask of the rows, and an error shows the row's `column`."""
 
     column: str
@@ -45,7 +45,7 @@ class Table:
 
     columns: pa.Schema
     unique: tuple[str, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +167,7 @@ def _fits(found: pa.DataType, asked: pa.DataType, rows: int) -> bool:
     return bool(found == asked)
 
 
-def _filled(kind: Table) -> list[Rule]:
+def _filled(kind: Table) -> list[Condition]:
     """Return the rules of columns that are not nullable."""
     required = [field for field in kind.columns if not field.nullable]
     return [
@@ -180,20 +180,20 @@ def _filled(kind: Table) -> list[Rule]:
     ]
 
 
-def _present(column: str) -> Rule:
-    return Rule(column, lambda table: pc.is_valid(table[column]), "a value")
+def _present(column: str) -> Condition:
+    return Condition(column, lambda table: pc.is_valid(table[column]), "a value")
 
 
-def _all_different(column: str) -> Rule:
+def _all_different(column: str) -> Condition:
     def holds(table: pa.Table) -> Any:
         import pandas as pd
 
         return pa.array(~pd.Series(table[column].to_pylist(), dtype="object").duplicated().to_numpy())
 
-    return Rule(column, holds, "in one row alone")
+    return Condition(column, holds, "in one row alone")
 
 
-def in_lists(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
+def in_lists(column: str, holds: Callable[[Any], Any], required: str) -> Condition:
     """Return a rule for all elements of a column's lists."""
 
     def of_rows(table: pa.Table) -> Any:
@@ -203,23 +203,23 @@ def in_lists(column: str, holds: Callable[[Any], Any], required: str) -> Rule:
         kept[np.asarray(pc.list_parent_indices(lists).filter(bad))] = False
         return pa.array(kept)
 
-    return Rule(column, of_rows, required)
+    return Condition(column, of_rows, required)
 
 
-def matching(column: str, pattern: str, required: str) -> Rule:
+def matching(column: str, pattern: str, required: str) -> Condition:
     """Return a rule that every text matches a regular expression."""
-    return Rule(column, lambda table: pc.match_substring_regex(table[column], pattern), required)
+    return Condition(column, lambda table: pc.match_substring_regex(table[column], pattern), required)
 
 
-def inside(column: str, folder: str) -> Rule:
+def inside(column: str, folder: str) -> Condition:
     """Return a rule that no path leads out of the folder that it is relative to."""
-    return Rule(
+    return Condition(
         column,
         lambda table: pc.invert(pc.match_substring_regex(table[column], OUTSIDE)),
         f"a path inside {folder}",
     )
 
 
-def at_least(column: str, least: int) -> Rule:
+def at_least(column: str, least: int) -> Condition:
     """Return a rule that every number is at least `least`."""
-    return Rule(column, lambda table: pc.greater_equal(table[column], least), f"{least} or more")
+    return Condition(column, lambda table: pc.greater_equal(table[column], least), f"{least} or more")

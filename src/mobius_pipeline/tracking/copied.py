@@ -8,7 +8,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.locks import only_writer
 from mobius_pipeline.tracking.backend import experiment_id, open_client
 from mobius_pipeline.tracking.embedded import EmbeddedStore
-from mobius_pipeline.tracking.outbox import patiently
+from mobius_pipeline.tracking.outbox import SERVER_SECONDS, patiently
 from mobius_pipeline.tracking.run import COPIED_FROM, FLUSH_ENTRIES, MAX_PARAMS
 from mobius_pipeline.tracking.search import artifacts_of, pages_of_runs
 from mobius_pipeline.tracking.server import ServerStore
@@ -17,7 +17,6 @@ from mobius_pipeline.tracking.sink import raise_unavailable
 
 T = TypeVar("T")
 
-SERVER_SECONDS = 10.0  # to wait for the server's answer
 
 # Tags that are not copied: `create_run` sets the name, and the process of a copy is another one.
 _OWN_TAGS = ("mlflow.runName", "process.host", "process.id", "process.born")

@@ -12,6 +12,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+SERVER_SECONDS = 10.0  # time limit for the first answer of a server
 
 # What to do if an MLflow server refuses access, for messages.
 LOG_IN = (

@@ -15,14 +15,13 @@ from pathlib import Path
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking.backend import experiment_id
 from mobius_pipeline.tracking.embedded import HOST, EmbeddedStore
-from mobius_pipeline.tracking.outbox import patiently
+from mobius_pipeline.tracking.outbox import SERVER_SECONDS, patiently
 from mobius_pipeline.tracking.page import VIEW
 from mobius_pipeline.tracking.settings import Store, read_project, store_of
 from mobius_pipeline.tracking.sink import raise_unavailable
 
 PORTS_TRIED = 50
 START_SECONDS = 120.0  # the server takes 12 s on an idle machine
-SERVER_SECONDS = 10.0  # to wait for the answer of a team's server
 
 
 def serve(project: Path, port: int) -> None:

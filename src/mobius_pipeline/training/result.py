@@ -12,13 +12,13 @@ from typing_extensions import TypedDict
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
+from mobius_pipeline.runtime.units import GIB
 from mobius_pipeline.training.layout import METRICS, TRAINING
 from mobius_pipeline.training.resume_identity import Description
 
 if TYPE_CHECKING:
     from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 
-GIB = 2**30
 Number = int | float
 
 
@@ -41,10 +41,13 @@ class Metrics(TypedDict):
     steps: int
     trainable_parameters: int
     total_parameters: int
+    heldout_by_clip: dict[str, Any]
     peak_memory_bytes: Number
     memory_breakdown_bytes: dict[str, Number]
     step_s: Number
+    step_s_iqr: list[Number]
     training_s: Number
+    data_s: Number
     frames_per_s: Number
     flops_per_step: Number
 

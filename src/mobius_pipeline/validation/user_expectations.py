@@ -15,7 +15,22 @@ from mobius_pipeline.validation.expectation import Expectation, kinds
 REMEDY = "Repair or remove the clips, or change the entry in conf/base/parameters_validate.yml."
 
 
-class ClipEntry(BaseModel):
+class _Entry(BaseModel):
+    """An entry of either list; the options of its expectation are further keys."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    expect: str
+    column: str | None
+    label: str
+
+    @property
+    def expectation(self) -> Expectation:
+        """The expectation that the entry describes."""
+        return Expectation(self.expect, self.column, dict(self.model_extra or {}))
+
+
+class ClipEntry(_Entry):
     """An entry of `validate.expectations`: an expectation on each value of a column.
 
     Attributes:
@@ -26,20 +41,11 @@ class ClipEntry(BaseModel):
         label: Name of the failing clips in the log and the report.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    expect: str
     column: str
     action: Literal["quarantine", "warn", "stop"] = "quarantine"
-    label: str
-
-    @property
-    def expectation(self) -> Expectation:
-        """The expectation that the entry describes."""
-        return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
-class TableEntry(BaseModel):
+class TableEntry(_Entry):
     """An entry of `validate.table_expectations`: an expectation on the manifest as a whole.
 
     Attributes:
@@ -49,17 +55,8 @@ class TableEntry(BaseModel):
         label: Name of the failure in the log.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    expect: str
     column: str | None = None
     action: Literal["warn", "stop"] = "stop"
-    label: str
-
-    @property
-    def expectation(self) -> Expectation:
-        """The expectation that the entry describes."""
-        return Expectation(self.expect, self.column, dict(self.model_extra or {}))
 
 
 def check_entries(key: str, entries: Sequence[ClipEntry | TableEntry], known: Collection[str]) -> None:
