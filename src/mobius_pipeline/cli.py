@@ -1,4 +1,4 @@
-"""The console script `mobius`: what Kedro's own commands do not cover."""
+"""The console script `mobius`: commands that Kedro does not have."""
 
 import sys
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def ui_command_line(port: int) -> None:
 )
 @click.option("--markdown", is_flag=True, help="Print Markdown for a pull request's comment (docs/ci.md).")
 def summary_command_line(data: Path, markdown: bool) -> None:
-    """Print the comparison below `data`."""
+    """Print the comparison in the data folder `data`."""
     print_summary(data, markdown)
 
 
@@ -86,7 +86,7 @@ def export_command_line(trained: Path, base: Path, output: Path) -> None:
 @cli.command("join", help="Join a training that was started on the main machine.")
 @click.argument("job", type=LocalPath(path_type=Path))
 def join_command_line(job: Path) -> None:
-    """Run this machine's processes of the training that `job` was written for."""
+    """Run this machine's processes of the training that wrote the file `job`."""
     from mobius_pipeline.training.train_mode import join_training  # torch takes seconds to load
 
     join_training(job)

@@ -33,7 +33,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     Kedro's `find_pipelines` names one pipeline after each folder, but a folder here may define several.
     """
     with warnings.catch_warnings():
-        # `compare` reads datasets of the modes' namespaces, whose names contain a dot (`serial.weights`).
+        # `compare` reads datasets of the modes' namespaces, whose names contain a dot (`serial.trained`).
         warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
         pipelines = {
             name: _create(name)

@@ -9,7 +9,7 @@ Point = tuple[float, float]
 
 WIDTH, HEIGHT = 460.0, 270.0  # SVG user units
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 46.0  # margins for the labels
-SMOOTH_PARTS = 12  # the smoothing window is this part of a training
+SMOOTH_PARTS = 12  # the smoothing window is one of this many parts of a training
 
 
 @dataclass(frozen=True)

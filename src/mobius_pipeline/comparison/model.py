@@ -209,7 +209,7 @@ class LeftOut(Part):
 
 
 class Data(Part):
-    """The clips."""
+    """The clips that were trained on, held out and left out."""
 
     clips: Clips
     train: Clips
@@ -280,7 +280,7 @@ class Comparison(Findings):
     verdict: str = Field(description="the comparison in words")
     real: list[RealVideo] = Field(description="real clips, one for each sample of the first column")
     run_pages: dict[str, str | None] = Field(
-        description="URL of each run in MLflow's UI; null: not stored on this machine"
+        description="URL of each run in MLflow's UI; null: runs are not recorded"
     )
 
 

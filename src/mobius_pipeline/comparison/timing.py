@@ -96,7 +96,7 @@ def _obstacle(
         try:
             ModelConfig(**config["model"])
             in_one_process(config)
-        except ValidationError as error:  # of an option of another version, or a device
+        except ValidationError as error:  # an option of another version, or a missing device
             first = error.errors()[0]
             said = first["msg"].removeprefix("Value error, ")
             place = ".".join(map(str, first["loc"]))

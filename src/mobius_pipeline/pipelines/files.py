@@ -217,14 +217,14 @@ class RecordDataset(_Whole, JSONDataset):
 
 
 class PageDataset(_Whole, TextDataset):
-    """An HTML page, which must be on this machine because it plays videos beside it."""
+    """An HTML page, as a local file."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Set the path; `metadata` is as in the parent class.
 
         Redefined because Kedro records a dataset's configuration from its class's own `__init__`.
         """
-        _, path = get_protocol_and_path(local_output(filepath, "A page plays the videos beside it."))
+        _, path = get_protocol_and_path(local_output(filepath, "A page is written to this machine."))
         super().__init__(filepath=path, metadata=metadata)
 
     def _write(self, data: str, partial: Path) -> None:

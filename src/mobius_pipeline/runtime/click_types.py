@@ -16,7 +16,7 @@ class LocalPath(click.Path):
 
 
 class LocalOutput(click.Path):
-    """A path of this machine to write to."""
+    """A local path to write to."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse an address."""

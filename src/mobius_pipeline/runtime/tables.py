@@ -65,7 +65,7 @@ class StoredTable:
         """Read the table from a Parquet file.
 
         Raises:
-            MobiusError: As `read_table`.
+            MobiusError: As in `read_table`.
         """
         return cls(read_table(path, cls.holds, remedy).to_pandas())
 

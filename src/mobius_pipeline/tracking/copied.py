@@ -50,7 +50,7 @@ def copy_runs(source: Store, target: Store) -> Iterator[str]:
     """Copy the ended runs of a project's experiment to the experiment of the same name in another store.
 
     Runs that were copied before are skipped; unfinished copies are replaced. A copy has all steps of the
-    metrics, the parameters, tags, data sets, artifacts and records of checkpoints, and an id of its own.
+    metrics, the parameters, tags, data sets, artifacts and records of checkpoints, and a new id.
 
     Args:
         source: The store to copy from.
