@@ -89,9 +89,11 @@ def _scale(low: float, high: float, first: float, last: float) -> Callable[[floa
 
 def _description(title: str, curves: dict[str, list[Point]], start: float | None) -> str:
     """Return the chart's text alternative, for screen readers."""
-    said = [f"{name} from {curve[0][1]:.4f} to {curve[-1][1]:.4f}" for name, curve in curves.items() if curve]
+    changes = [
+        f"{name} from {curve[0][1]:.4f} to {curve[-1][1]:.4f}" for name, curve in curves.items() if curve
+    ]
     level = "" if start is None else f"; the untrained base is at {start:.4f}"
-    return f"{title}: {', '.join(said) or 'nothing was recorded'}{level}."
+    return f"{title}: {', '.join(changes) or 'nothing was recorded'}{level}."
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:

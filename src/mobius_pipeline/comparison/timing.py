@@ -98,9 +98,11 @@ def _obstacle(
             in_one_process(config)
         except ValidationError as error:  # an option of another version, or a missing device
             first = error.errors()[0]
-            said = first["msg"].removeprefix("Value error, ")
+            reason = first["msg"].removeprefix("Value error, ")
             place = ".".join(map(str, first["loc"]))
-            return f"{label} cannot be run here ({said if said.startswith(place) else f'{place}: {said}'})"
+            return (
+                f"{label} cannot be run here ({reason if reason.startswith(place) else f'{place}: {reason}'})"
+            )
     return ""
 
 

@@ -174,12 +174,12 @@ def _samples(first: Named, others: Sequence[Named], references: References) -> s
     shares = [(label, column.quality.prompt_match) for label, column in (first, *others)]
     if any(value is None for _, value in shares):
         return "How well samples match their prompts was not scored on this data."
-    said = listed([f"{label} {share(value)}" for label, value in shares])
+    values = listed([f"{label} {share(value)}" for label, value in shares])
     known = _references(references)
     winners = _winners(first, others)
     taken = listed([f"{column.steps} steps of {label}" for label, column in (first, *others)])
     shown = "Share of samples that show their prompt's colour, shape and motion"
-    return f"{shown}, after {taken}: {said}{known}; {winners}."
+    return f"{shown}, after {taken}: {values}{known}; {winners}."
 
 
 def _references(references: References) -> str:

@@ -113,8 +113,8 @@ def _csv_rows(path: Path) -> Numbered:
         try:
             yield from ((rows.line_num, row) for row in rows)
         except csv.Error as error:
-            begun = rows.line_num + 1  # an unclosed quote swallows all lines after it
-            raise MobiusError(f"{path}, line {begun}: damaged ({error})") from error
+            first_line = rows.line_num + 1  # an unclosed quote swallows all lines after it
+            raise MobiusError(f"{path}, line {first_line}: damaged ({error})") from error
 
 
 def _json_lines(path: Path) -> Numbered:

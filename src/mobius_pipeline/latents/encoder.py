@@ -141,13 +141,13 @@ class Encoder:
         self._model, self._retries, self._where = setting.model(device), setting.config.retries, where
         self._read = Workers(setting.read, setting.limits)
         self._threads = ThreadPoolExecutor(decoders, "decode")
-        self._begun: deque[tuple[str, Future[tuple[Pixels | None, str]]]] = deque()
+        self._pending: deque[tuple[str, Future[tuple[Pixels | None, str]]]] = deque()
         self.most = decoders + 1  # clips to begin ahead: one for the VAE, the others for the decoders
 
     @property
-    def begun(self) -> int:
-        """Number of clips that are begun and not finished."""
-        return len(self._begun)
+    def pending(self) -> int:
+        """Number of clips that are not finished."""
+        return len(self._pending)
 
     def load(self) -> None:
         """Load the VAE.
@@ -160,15 +160,15 @@ class Encoder:
     def begin(self, wanted: Wanted) -> None:
         """Start decoding a clip."""
         reading = self._threads.submit(attempt, lambda: self._read(wanted[1:]), self._retries)
-        self._begun.append((wanted.clip_id, reading))
+        self._pending.append((wanted.clip_id, reading))
 
     def finish(self) -> Encoded:
-        """Encode the clip that was begun first.
+        """Encode the first of the pending clips.
 
         Raises:
             Exception: An error that is not the fault of this clip and would recur with the next one.
         """
-        clip_id, reading = self._begun.popleft()
+        clip_id, reading = self._pending.popleft()
         pixels, error = reading.result()
         if pixels is None:
             return Encoded(clip_id, None, error, self._where)

@@ -41,8 +41,8 @@ def _alone(left: deque[Wanted], setting: Setting, device: str) -> Generator[Enco
     processes, measures = 1, is_measured(setting.config)
     pace, order = _Pace(), iter(list(left))
     with closing(Encoder(setting, device, decoders_each(1), device)) as encoder:
-        while encoder.begun or (left and processes == 1):
-            while left and processes == 1 and encoder.begun < encoder.most:
+        while encoder.pending or (left and processes == 1):
+            while left and processes == 1 and encoder.pending < encoder.most:
                 encoder.begin(left.popleft())
             yield encoder.finish()
             pace.finished(next(order))

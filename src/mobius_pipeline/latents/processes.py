@@ -69,7 +69,7 @@ class _Work:
 
     def encoded(self) -> Iterator[Encoded]:
         """Yield every clip as soon as it is encoded."""
-        while self._waiting or any(one.begun for one in self._team):
+        while self._waiting or any(one.pending for one in self._team):
             self._hand_out()
             ready = wait([one.connection for one in self._team if one.connection])
             for process in [one for one in self._team if one.connection in ready]:
@@ -78,10 +78,10 @@ class _Work:
     def _hand_out(self) -> None:
         """Assign waiting clips to processes that can work ahead on them; start those that do not run."""
         while self._waiting:
-            free = [one for one in self._team if len(one.begun) < one.most]
+            free = [one for one in self._team if len(one.pending) < one.most]
             if not free:
                 return
-            one = min(free, key=lambda one: len(one.begun))
+            one = min(free, key=lambda one: len(one.pending))
             if one.connection is None:
                 one.start(self._setting)
             one.give(self._waiting.popleft())
@@ -89,26 +89,26 @@ class _Work:
     def _from(self, process: "_Process") -> Iterator[Encoded]:
         """Handle a message from a process, or its death."""
         try:
-            said = process.receive()
+            message = process.receive()
         except (EOFError, OSError):
             yield from self._lost(process)
             return
-        if isinstance(said, _Raised):
-            raise said.error
-        if said == _READY:
+        if isinstance(message, _Raised):
+            raise message.error
+        if message == _READY:
             process.is_ready = True
             return
-        process.begun.popleft()
-        yield said
+        process.pending.popleft()
+        yield message
 
     def _lost(self, process: "_Process") -> Iterator[Encoded]:
-        how, begun = process.how_it_ended(), list(process.begun)
-        process.begun.clear()
+        how, pending = process.how_it_ended(), list(process.pending)
+        process.pending.clear()
         if not process.is_ready:
-            self._waiting.extendleft(reversed(begun))
+            self._waiting.extendleft(reversed(pending))
             self._go_on_without(process, how)
-        elif begun:
-            at = begun[0]  # the others were being decoded, in processes of their own
+        elif pending:
+            at = pending[0]  # the others were being decoded, in processes of their own
             self._deaths[at.clip_id] += 1
             log.warning(
                 "The encoding process on %s %s while encoding %s. It is restarted.",
@@ -117,9 +117,9 @@ class _Work:
                 at.path,
             )
             if self._deaths[at.clip_id] > self._setting.config.retries:
-                del begun[0]
+                del pending[0]
                 yield Encoded(at.clip_id, None, DIED, process.name)
-            self._waiting.extendleft(reversed(begun))
+            self._waiting.extendleft(reversed(pending))
 
     def _go_on_without(self, process: "_Process", how: str) -> None:
         self._team.remove(process)
@@ -144,7 +144,7 @@ class _Process:
     def __init__(self, name: str, device: str, decoders: int) -> None:
         self.name, self._device, self._decoders = name, device, decoders
         self.most = decoders + 1
-        self.begun: deque[Wanted] = deque()  # in the order in which it works on them
+        self.pending: deque[Wanted] = deque()  # in the order in which it works on them
         self.connection: Connection | None = None
         self.is_ready = False
         self._process: Any = None
@@ -162,7 +162,7 @@ class _Process:
         theirs.close()
 
     def give(self, wanted: Wanted) -> None:
-        self.begun.append(wanted)
+        self.pending.append(wanted)
         with suppress(OSError):  # it died; the next `receive` reports that
             self._open.send(wanted)
 
@@ -221,7 +221,7 @@ def _serve(setting: Setting, device: str, decoders: int, name: str, connection: 
 def _served(encoder: Encoder, connection: Connection) -> Iterator[Encoded]:
     """Yield the clips requested through a connection until it is closed; begin further ones meanwhile."""
     while True:
-        while not encoder.begun or (encoder.begun < encoder.most and connection.poll(0)):
+        while not encoder.pending or (encoder.pending < encoder.most and connection.poll(0)):
             try:
                 encoder.begin(connection.recv())
             except EOFError:

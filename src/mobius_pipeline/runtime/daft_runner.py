@@ -93,8 +93,8 @@ def _start_ray(address: str | None) -> None:
                 signal.signal(signal.SIGTERM, before)
             where = f"the cluster at engine.address ({redacted(address)})" if address else "a local cluster"
             # Ray splits the address, and would show a part of a password.
-            said = "" if "@" in (address or "") else f": {str(error).strip().partition(chr(10))[0]}"
+            reason = "" if "@" in (address or "") else f": {str(error).strip().partition(chr(10))[0]}"
             raise MobiusError(
-                f"engine.name: ray cannot use {where}{said}. Name a running cluster as host:port or "
+                f"engine.name: ray cannot use {where}{reason}. Name a running cluster as host:port or "
                 "ray://host:port, or set engine.address: null."
             ) from error

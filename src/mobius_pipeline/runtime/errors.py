@@ -26,10 +26,10 @@ def in_plain_words(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, MobiusError):
             return redacted(str(cause))
-        said = str(cause).partition("\n")[0]
+        line = str(cause).partition("\n")[0]
         for pattern, words in ((_NO_SPACE, _FULL), (_NO_RIGHT, _CLOSED)):
-            if found := pattern.search(said):
-                return words.format(redacted(said) if len(said) < _LONG else found[0])
+            if found := pattern.search(line):
+                return words.format(redacted(line) if len(line) < _LONG else found[0])
         cause = raised_from(cause)
     return None
 

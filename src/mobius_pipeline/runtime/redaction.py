@@ -71,10 +71,10 @@ def guard_logs() -> None:
 def _record(*words: Any, **more: Any) -> logging.LogRecord:
     record = logging.LogRecord(*words, **more)
     try:
-        said = record.getMessage()
+        message = record.getMessage()
     except Exception:  # a wrong number of arguments: the handler reports it
         return record
-    if (safe := redacted(said)) != said:
+    if (safe := redacted(message)) != message:
         record.msg, record.args = safe, ()
     if record.exc_info and (error := record.exc_info[1]) and (shown := redacted_traceback(error)):
         record.msg, record.args, record.exc_info = f"{record.getMessage()}\n{shown}", (), None

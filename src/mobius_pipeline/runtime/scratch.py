@@ -95,8 +95,8 @@ def remove_leftovers(folder: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             folder.rmdir()  # empty: its process ended before it took the lock
-        begun = isinstance(error, FileNotFoundError) and _lock_of(target).exists()  # by now
-        if os.path.lexists(folder) and not begun:
+        taken = isinstance(error, FileNotFoundError) and _lock_of(target).exists()  # by now
+        if os.path.lexists(folder) and not taken:
             log.warning(
                 "%s (%s) may be left by a stopped run; it is not known whether a process writes there (%s). "
                 "If none does, remove it: rm -r %s",

@@ -155,8 +155,8 @@ def training_run(
     """
     store = store_or_warning()
     with sigterm_raises():
-        begun = _patiently(lambda: _resumed(store, resume_run_id, mode))
-        run = begun or _new_run(store, mode, f"Training of the {mode} model.")
+        resumed = _patiently(lambda: _resumed(store, resume_run_id, mode))
+        run = resumed or _new_run(store, mode, f"Training of the {mode} model.")
         with _ended_with_status(run, run.end):
             run.set_tags({"mode": mode, **tags})
             run.log_params({"mode": mode, **params})

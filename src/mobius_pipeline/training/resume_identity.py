@@ -53,20 +53,20 @@ def claim(
     state.mkdir(parents=True, exist_ok=True)
     for left in state.glob(SCRATCHES):
         remove_leftovers(left)
-    begun = (state / TRAINING).is_file()
-    other = state if begun else _last_saved(path for path in earlier if path != state)
-    if other and not begun and on_mismatch == "restart" and (reason := _unreadable(other)):
+    exists = (state / TRAINING).is_file()
+    other = state if exists else _last_saved(path for path in earlier if path != state)
+    if other and not exists and on_mismatch == "restart" and (reason := _unreadable(other)):
         log.warning("Starting at step 0. %s", reason)
         other = None
     changes = _differing(_described(other), description) if other else {}
-    if begun and not changes:
+    if exists and not changes:
         return
     if other and changes and on_mismatch == "fork":
         write_json(state / TRAINING, {**description, FORKED: _fork(other, state, changes, steps)})
         return
     if other and changes:
         found = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
-        if begun or on_mismatch == "refuse":
+        if exists or on_mismatch == "refuse":
             raise MobiusError(
                 f"{found} Restore those settings to resume it. To start at step 0, name another folder or "
                 "set train.on_mismatch=restart. To start from its newest checkpoint, set "
