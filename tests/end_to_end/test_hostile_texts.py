@@ -52,7 +52,7 @@ def accepted_table() -> pd.DataFrame:
 
     def row(number: int, text: str) -> dict[str, Any]:
         name = f"{number:064x}"
-        failures = [dict.fromkeys(("column", "label", "observed", "required"), text)]
+        failures = [dict.fromkeys(("expectation", "column", "label", "observed", "required"), text)]
         texts = dict.fromkeys(("path", "caption", "codec", "container", "reason"), text)
         return clip_row(
             number,
