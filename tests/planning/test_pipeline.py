@@ -109,6 +109,14 @@ def test_parts_and_processes_of_the_training_are_planned(tmp_path: Path) -> None
         assert share["modes"][mode]["peak_bytes"] < whole["modes"][mode]["peak_bytes"]
 
 
+@pytest.mark.parametrize("changes", [{"num_processes": 3}, {"gradient_accumulation_steps": 4}])
+def test_a_batch_that_cannot_be_shared_is_refused_as_by_the_training(
+    changes: dict[str, int], tmp_path: Path
+) -> None:
+    with pytest.raises(MobiusError, match=r"train\.batch_size: 2 clips cannot be shared"):
+        planned(write_base(tmp_path), base_config(), **changes)
+
+
 @pytest.mark.parametrize("length", [None, 10**30])
 def test_a_tokenizer_without_a_length_is_named(length: int | None, tmp_path: Path) -> None:
     file = write_base(tmp_path) / "tokenizer/tokenizer_config.json"

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from mobius_pipeline.models.variant import Blocks, Mode, SpatialDtype, Variant
 from mobius_pipeline.runtime.config import Config, Seed
 from mobius_pipeline.runtime.devices import Device
+from mobius_pipeline.runtime.errors import MobiusError
 
 
 class ObjectiveConfig(Config):
@@ -93,6 +94,19 @@ _DECIDES = {
 }
 
 
+def refuse_uneven(batch_size: int, processes: int, parts: int) -> None:
+    """Refuse a batch that processes cannot share equally, each in so many parts.
+
+    Raises:
+        MobiusError: With the batch size and the number that it must be a multiple of.
+    """
+    if batch_size % (processes * parts):
+        raise MobiusError(
+            f"train.batch_size: {batch_size} clips cannot be shared by {processes} processes "
+            f"in {parts} parts each: make it a multiple of {processes * parts}"
+        )
+
+
 class TrainConfig(Config):
     """`conf/<env>/parameters_train.yml`: the same for both modes, so that the comparison is fair."""
 
@@ -145,11 +159,7 @@ class TrainConfig(Config):
                 f"train.device: {self.device} is a single device; with several processes set cuda (one GPU "
                 "each) or cpu"
             )
-        if self.batch_size % self.parts:
-            raise ValueError(
-                f"train.batch_size: {self.batch_size} clips cannot be shared by {self.processes} processes "
-                f"in {self.gradient_accumulation_steps} parts each: make it a multiple of {self.parts}"
-            )
+        refuse_uneven(self.batch_size, self.processes, self.gradient_accumulation_steps)
         return self
 
     @property

@@ -2,13 +2,16 @@
 
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.config import PlanConfig
-from mobius_pipeline.training.config import ModelConfig
+from mobius_pipeline.training.config import ModelConfig, refuse_uneven
+
+if TYPE_CHECKING:
+    from mobius_pipeline.planning.predict import StepShape
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +52,11 @@ def plan_training(
 
     from mobius_pipeline.planning.levers import Models
     from mobius_pipeline.planning.plan import Memories, Timed, make_plan
-    from mobius_pipeline.planning.predict import StepShape
     from mobius_pipeline.planning.record import record_plan
     from mobius_pipeline.planning.report import print_plan
 
-    size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket needs the most memory
     processes *= rendezvous["nodes"] if rendezvous else 1
-    if processes > 1:
-        log.info("Planning one of %d processes: %d clips per step.", processes, batch_size // processes)
-    scale = base_model.latent_scale
-    height, width = size.height // scale, size.width // scale
-    shape = StepShape(batch_size // processes, size.frames, height, width, base_model.text_tokens, parts)
+    shape = _share(base_model, clip, batch_size, parts, processes)
     timed = None
     if plan.device is not None:
         timed = Timed(plan.device, steps, equal_compute, plan.price_per_hour, device)
@@ -77,6 +74,22 @@ def plan_training(
     print_plan(report, Console())
     record_plan(report)
     return report
+
+
+def _share(
+    base_model: BaseModel, clip: ClipFormat, batch_size: int, parts: int, processes: int
+) -> "StepShape":
+    """Return the sizes of what one of the processes computes in a step."""
+    from mobius_pipeline.planning.predict import StepShape
+
+    refuse_uneven(batch_size, processes, parts)
+    batch = batch_size // processes
+    if processes > 1:
+        log.info("Planning one of %d processes: %d clips per step.", processes, batch)
+    size = max(clip.sizes, key=lambda one: one.volume)  # the largest bucket needs the most memory
+    scale = base_model.latent_scale
+    height, width = size.height // scale, size.width // scale
+    return StepShape(batch, size.frames, height, width, base_model.text_tokens, parts)
 
 
 def _predictable(variant: Variant) -> Variant:
