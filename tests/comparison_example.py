@@ -14,13 +14,10 @@ from mobius_pipeline.comparison.model import (
     Data,
     Fairness,
     HalfIntervals,
-    History,
     LeftOut,
-    Memory,
     Point,
     Points,
     Provenance,
-    Quality,
     RealVideo,
     References,
     SampleVideo,
@@ -28,7 +25,9 @@ from mobius_pipeline.comparison.model import (
 )
 from mobius_pipeline.comparison.summary import relative_percent
 from mobius_pipeline.comparison.verdict import verdict
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.training.metrics import Curves, Memory
 
 MODES = ("serial", "parallel")
 PROMPTS = (
@@ -84,10 +83,10 @@ def quality(match: float | None, motion: float | None) -> Quality:
     )  # fmt: skip
 
 
-def history(seconds: float, end: float, steps: int = 400) -> History:
+def history(seconds: float, end: float, steps: int = 400) -> Curves:
     noise = np.random.default_rng(0).normal(0, 0.03, steps)
     decay = [end + (0.2612 - end) * math.exp(-6 * step / steps) for step in range(steps)]
-    return History(
+    return Curves(
         loss=[(step, decay[step] + noise[step], step * seconds) for step in range(steps)],
         heldout=[(step, decay[min(step, steps - 1)], step * seconds) for step in range(0, steps + 1, 50)],
     )

@@ -15,6 +15,7 @@ from mobius_pipeline.comparison import charts, curves, report, summary, ties
 from mobius_pipeline.comparison.model import Comparison, SampleVideo
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.units import size
+from mobius_pipeline.training.metrics import Curves
 
 
 @pytest.fixture
@@ -260,16 +261,16 @@ def test_an_empty_history_still_draws() -> None:
 @pytest.mark.parametrize("steps", [0, 1, 299, 300, 301, 5000, 100_001])
 def test_curves_of_any_length_stay_short_and_keep_their_mean_and_ends(steps: int) -> None:
     rows = [(step, math.sin(step), 0.5 * step) for step in range(1, steps + 1)]
-    thin = curves.thinned({"loss": rows, "heldout": rows})
-    assert len(thin["loss"]) <= curves.MOST_ROWS
-    assert len(thin["heldout"]) <= curves.MOST_ROWS + 1
+    thin = curves.thinned(Curves(loss=rows, heldout=rows))
+    assert len(thin.loss) <= curves.MOST_ROWS
+    assert len(thin.heldout) <= curves.MOST_ROWS + 1
     if steps <= curves.MOST_ROWS:
-        assert thin["loss"] == thin["heldout"] == [list(row) for row in rows]
+        assert thin.loss == thin.heldout == rows
     else:
-        assert thin["heldout"][0] == list(rows[0])
-        assert thin["heldout"][-1] == list(rows[-1])
-        assert thin["loss"][-1][::2] == [rows[-1][0], rows[-1][2]]
-        mean = sum(value for _, value, _ in thin["loss"]) / len(thin["loss"])
+        assert thin.heldout[0] == rows[0]
+        assert thin.heldout[-1] == rows[-1]
+        assert thin.loss[-1][::2] == rows[-1][::2]
+        mean = sum(value for _, value, _ in thin.loss) / len(thin.loss)
         assert mean == pytest.approx(sum(value for _, value, _ in rows) / steps, abs=0.02)
 
 

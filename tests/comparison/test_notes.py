@@ -1,22 +1,12 @@
 """Test the descriptions of runs on their pages in MLflow."""
 
 import comparison_example
+import training_example
 from mobius_pipeline.comparison.notes import comparison_markdown, comparison_note, training_note
-
-METRICS = {
-    "peak_memory_bytes": 3 * 2**29,
-    "step_s": 0.25,
-    "training_s": 75.0,
-    "heldout_loss_start": 0.2,
-    "heldout_loss": 0.15,
-    "steps": 300,
-    "trainable_parameters": 1_500_000,
-}
-CONFIG = {"train": {"batch_size": 4, "seed": 7}, "devices": ["cuda"]}
 
 
 def test_a_training_says_what_it_cost_and_reached_in_its_first_words() -> None:
-    note = training_note("parallel", METRICS, CONFIG)
+    note = training_note(training_example.description(), training_example.metrics())
     cost = "Parallel: peak memory 1.50 GiB, median step 250 ms, held-out loss 0.1500 (untrained 0.2000, "
     assert note.startswith(cost)
     assert "300 steps of 4 clips, seed 7, cuda, 1.50 M trainable parameters, 75.0 s of training" in note
@@ -24,7 +14,8 @@ def test_a_training_says_what_it_cost_and_reached_in_its_first_words() -> None:
 
 
 def test_an_evaluated_training_says_how_its_samples_scored_as_far_as_they_were() -> None:
-    scored = training_note("serial", METRICS, CONFIG, {"prompt_match": 0.25, "colour": 1.0, "motion": None})
+    scores = training_example.quality(prompt_match=0.25, colour=1.0)
+    scored = training_note(training_example.description(), training_example.metrics(), scores)
     assert "all of it 25%, colour 100%, shape \N{EN DASH}, motion \N{EN DASH}" in scored
 
 
@@ -54,5 +45,5 @@ def test_texts_of_others_are_no_markdown() -> None:
     assert f"{shown} is best." in note
     assert f"| {shown} | {shown} vs serial |" in note
     assert label not in note
-    hostile = CONFIG | {"devices": ["cuda<script>"]}
-    assert "cuda&lt;script&gt;" in training_note("serial", METRICS, hostile)
+    hostile = training_example.description(devices=["cuda<script>"])
+    assert "cuda&lt;script&gt;" in training_note(hostile, training_example.metrics())

@@ -1,18 +1,23 @@
 """Test records of trainings, their grouping into columns, and the points of comparison."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import training_example
 from mobius_pipeline.comparison.columns import mean, mean_by_name, mean_of_scores
 from mobius_pipeline.comparison.comparison import fairness, heldout_change
 from mobius_pipeline.comparison.model import Change
 from mobius_pipeline.comparison.points import points
-from mobius_pipeline.comparison.records import columns, read_record, write_record
+from mobius_pipeline.comparison.records import Evaluated, columns, read_record, write_record
 from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.files import read_json, write_json
 from mobius_pipeline.sampling.sample_set import SampleSet
+from mobius_pipeline.training.description import Description
+from mobius_pipeline.training.metrics import LossByClip
 
 
 def record(
@@ -23,24 +28,29 @@ def record(
     end: int | None = None,
     **train: Any,
 ) -> Record:
-    config = {
-        "model": {"mode": mode, "width": train.pop("width", 1.0), "checkpoint_temporal": False},
-        "train": {"seed": seed, "steps": 8, "batch_size": 2, "objective": {}, "optimizer": {"state_bits": 32},
-                  "ema_decay": 0.9, "ema_warmup_power": None, "autocast": None, **train},
-        "fingerprints": {"config": f"{seed}", "base": "b" * 64, "data": data * 64},
-        "forked_at": None, "processes": 1, "devices": ["cpu"], "runtime": {"device": "cpu"},
+    settings = {
+        "seed": seed, "steps": 8, "batch_size": 2, "objective": {}, "optimizer": {"state_bits": 32},
+        "ema_decay": 0.9, "ema_warmup_power": None, "autocast": None, **train,
     }  # fmt: skip
     by_clip = {"start": {"x": 0.2, "y": 0.4}, "end": {"x": loss, "y": loss + 0.2}}
-    at_steps = {"loss": loss + 0.12, "by_clip": {"x": loss + 0.02, "y": loss + 0.22}}
-    metrics = {
-        "run_id": "r", "quality": {},
-        "heldout_loss": loss + 0.1, "heldout_loss_start": 0.3, "heldout_by_clip": by_clip,
-        "heldout_at_steps": at_steps if end else {"loss": loss + 0.1, "by_clip": by_clip["end"]},
-        "steps": end or config["train"]["steps"], "flops_per_step": 1.0 if end is None else 8 / end,
-        "history": {"heldout": [[0, 0.3, 0.0], [8, loss + 0.12, 1.0], [end or 8, loss + 0.1, 2.0]]},
-        "heldout_watched": [[0, by_clip["start"]], [8, at_steps["by_clip"]], [end or 8, by_clip["end"]]],
-    }  # fmt: skip
-    return Record(config, metrics, SampleSet(Path("samples")))
+    after_8 = {"loss": loss + 0.12, "by_timestep": {}, "by_clip": {"x": loss + 0.02, "y": loss + 0.22}}
+    metrics = training_example.metrics(
+        heldout_loss=loss + 0.1, heldout_loss_start=0.3, heldout_by_clip=by_clip,
+        heldout_at_steps=after_8 if end else after_8 | {"loss": loss + 0.1, "by_clip": by_clip["end"]},
+        steps=end or settings["steps"], flops_per_step=1.0 if end is None else 8 / end,
+        history={"loss": [], "heldout": [[0, 0.3, 0.0], [8, loss + 0.12, 1.0], [end or 8, loss + 0.1, 2.0]]},
+        heldout_watched=[[0, by_clip["start"]], [8, after_8["by_clip"]], [end or 8, by_clip["end"]]],
+    )  # fmt: skip
+    description = training_example.description(
+        model={"mode": mode, "width": settings.pop("width", 1.0), "checkpoint_temporal": False},
+        train=settings,
+        fingerprints={"config": f"{seed}", "base": "b" * 64, "data": data * 64},
+    )
+    return Record(description, metrics, "r", training_example.quality(), SampleSet(Path("samples")))
+
+
+def changed(one: Record, **metrics: Any) -> Record:
+    return replace(one, metrics=one.metrics.model_copy(update=metrics))
 
 
 def against(first: list[Record], other: list[Record], point: str = "steps") -> Change:
@@ -83,18 +93,29 @@ def test_too_few_or_too_many_columns_are_refused(number: int) -> None:
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
     write_record(tmp_path / "record", record())
-    assert read_record(tmp_path) == Record(record().config, record().metrics, SampleSet(tmp_path / "samples"))
+    found = read_record(tmp_path)
+    assert found.metrics == Evaluated(**dict(record().metrics), quality=record().quality)
+    assert replace(found, metrics=record().metrics, samples=record().samples) == record()
+    assert found.samples.folder == tmp_path / "samples"
     with pytest.raises(MobiusError, match="no record of an evaluation"):
         read_record(tmp_path / "elsewhere")
 
 
 def test_a_record_of_an_earlier_version_has_its_runtime_apart(tmp_path: Path) -> None:
-    now = record()
+    now = record().description.model_dump()
     runtime = {"device": "cuda", "keep_last": 3}
-    before = {key: value for key, value in now.config.items() if key not in ("runtime", "devices")}
-    before["train"] = {**now.config["train"], **runtime}
-    write_record(tmp_path / "record", Record(before, now.metrics, now.samples))
-    assert read_record(tmp_path).config == {**now.config, "runtime": runtime, "devices": ["cuda"]}
+    before = {key: value for key, value in now.items() if key not in ("runtime", "devices")}
+    folder = write_record(tmp_path / "record", record())
+    write_json(folder / "training.json", before | {"train": now["train"] | runtime})
+    expected = Description(**now | {"runtime": runtime, "devices": ["cuda"]})
+    assert read_record(tmp_path).description == expected
+
+
+def test_a_record_of_an_earlier_version_lacks_scores_and_has_others(tmp_path: Path) -> None:
+    folder = write_record(tmp_path / "record", record())
+    metrics = read_json(folder / "metrics.json")
+    write_json(folder / "metrics.json", metrics | {"quality": {"motion": 0.5, "older": 1}, "older": 1})
+    assert read_record(tmp_path).quality == training_example.quality(motion=0.5)
 
 
 def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:
@@ -135,7 +156,7 @@ def test_losses_are_compared_where_all_have_spent_the_same() -> None:
 def test_curves_without_clips_give_no_interval() -> None:
     """Curves of a training of version 0.1.0 have only the means."""
     serial, parallel = record(), record("parallel", loss=0.08, end=12)
-    del parallel.metrics["heldout_watched"]
+    parallel = changed(parallel, heldout_watched=[])
     change = against([serial], [parallel], "time")
     assert (change.low, change.pairs) == (None, 0)
     assert change.percent == pytest.approx(100 * (0.19 / 0.2 - 1))
@@ -144,13 +165,9 @@ def test_curves_without_clips_give_no_interval() -> None:
 def test_other_held_out_clips_give_no_interval() -> None:
     other = record("parallel", loss=0.15)
     moved = {
-        key: {f"other {clip}": loss for clip, loss in by.items()}
-        for key, by in other.metrics["heldout_by_clip"].items()
+        key: {f"other {clip}": loss for clip, loss in by.items()} for key, by in other.metrics.heldout_by_clip
     }
-    found = against(
-        [record()],
-        [Record(other.config, {**other.metrics, "heldout_by_clip": moved}, other.samples)],
-    )
+    found = against([record()], [changed(other, heldout_by_clip=LossByClip(**moved))])
     assert (found.low, found.pairs) == (None, 0)
     assert found.percent == pytest.approx(25)
 
@@ -160,8 +177,9 @@ def test_the_mean_of_runs_keeps_what_is_equal_and_says_nothing_of_what_is_missin
         1.5, 4, None, None, "a", 0.5,
     ]  # fmt: skip
     assert mean_by_name([{"a": 1.0, "b": 4}, {"a": 2.0, "c": 1}]) == {"a": 1.5}
-    scores = mean_of_scores([{"motion": 0.5, "frechet": 2.0, "older": 1}, {"motion": 1.0, "frechet": None}])
-    assert {name: score for name, score in scores.items() if score is not None} == {"motion": 0.75}
+    scores = training_example.quality
+    found = mean_of_scores([scores(motion=0.5, frechet=2.0), scores(motion=1.0)])
+    assert found == scores(motion=0.75)
 
 
 def test_other_seeds_and_other_steps_are_not_fair() -> None:

@@ -12,26 +12,28 @@ from mobius_pipeline.comparison.model import StepTime
 from mobius_pipeline.comparison.timing import move, paired_step_times, spoiled, time_in_turns
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.callbacks import Callbacks
+from mobius_pipeline.training.description import Description
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.train_mode import build_trainer, fingerprints
 
 
-def config_of(store: LatentsStore, base: Path) -> dict[str, Any]:
+def described(store: LatentsStore, base: Path) -> Description:
     model, train = tiny.model_config("parallel"), tiny.train_config()
-    marks = fingerprints(store, base, model, train)
-    return {
-        "model": model.model_dump(mode="json"),
-        "train": train.identity(),
-        "runtime": train.runtime(),
-        "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
-        "processes": 1,
-    }
+    return Description(
+        model=model.model_dump(mode="json"),
+        train=train.identity(),
+        runtime=train.runtime(),
+        fingerprints=fingerprints(store, base, model, train),
+        forked_at=None,
+        processes=1,
+        devices=["cpu"],
+    )
 
 
 def timed(
-    store: LatentsStore, base: Path, steps: int | None = 2, own_s: float = 10.0, **configs: dict[str, Any]
+    store: LatentsStore, base: Path, steps: int | None = 2, own_s: float = 10.0, **trained: Description
 ) -> tuple[dict[str, StepTime], str]:
-    found = time_in_turns(configs, dict.fromkeys(configs, own_s), store, base, steps)
+    found = time_in_turns(trained, dict.fromkeys(trained, own_s), store, base, steps)
     return found.columns, found.note
 
 
@@ -53,22 +55,23 @@ def test_what_cannot_be_run_here_is_not_timed(
     part: str, changes: dict[str, Any], reason: str, tiny_store: Path, tiny_base: Path
 ) -> None:
     store = LatentsStore(tiny_store)
-    own = config_of(store, tiny_base)
-    timers, note = timed(store, tiny_base, own=own, other=own | {part: own[part] | changes})
+    own = described(store, tiny_base)
+    changed = Description(**own.model_dump() | {part: own.model_dump()[part] | changes})
+    timers, note = timed(store, tiny_base, own=own, other=changed)
     assert timers == {}
     assert reason in note
 
 
 def test_a_machine_at_rest_times_in_turns(tiny_store: Path, tiny_base: Path) -> None:
     store = LatentsStore(tiny_store)
-    own = config_of(store, tiny_base)
+    own = described(store, tiny_base)
     timers = paired_step_times({"one": own, "other": own}, store, tiny_base, 3)
     assert {name: len(timer.seconds) for name, timer in timers.items()} == {"one": 5, "other": 5}
 
 
 def test_no_turns_where_none_are_asked_for(tiny_store: Path, tiny_base: Path) -> None:
     store = LatentsStore(tiny_store)
-    timers, note = timed(store, tiny_base, None, own=config_of(store, tiny_base))
+    timers, note = timed(store, tiny_base, None, own=described(store, tiny_base))
     assert (timers, note) == (
         {},
         "Step times are those of each training itself, because compare.paired_steps is null.",
@@ -81,7 +84,7 @@ def test_a_failure_becomes_a_note(tiny_store: Path, tiny_base: Path, monkeypatch
 
     monkeypatch.setattr(timing, "build_trainer", out_of_memory)
     store = LatentsStore(tiny_store)
-    timers, note = timed(store, tiny_base, own=config_of(store, tiny_base))
+    timers, note = timed(store, tiny_base, own=described(store, tiny_base))
     assert timers == {}
     assert note.endswith(
         "because timing them in turns failed (CUDA out of memory. Tried to allocate 25 GiB)."
@@ -92,7 +95,7 @@ def test_steps_much_slower_than_the_training_s_own_are_not_published(
     tiny_store: Path, tiny_base: Path
 ) -> None:
     store = LatentsStore(tiny_store)
-    timers, note = timed(store, tiny_base, own_s=1e-6, own=config_of(store, tiny_base))
+    timers, note = timed(store, tiny_base, own_s=1e-6, own=described(store, tiny_base))
     assert timers == {}
     assert "because the machine was busy when they were timed in turns: steps of own" in note
 

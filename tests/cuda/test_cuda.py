@@ -168,7 +168,7 @@ def nccl_job(store: Path, base: Path, folder: Path, **changes: Any) -> Job:
         config=tiny.train_config(device="cuda", **changes),
         state=folder,
         output=folder / "output",
-        notes={},
+        run_id=None,
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import comparison_example
+import training_example
 import viz
 from clip_rows import clip_row, rejected_row
 from hostile import TEXTS, watched
@@ -183,15 +184,6 @@ def test_the_report_runs_no_script_that_was_put_into_it(browser: Any, report: Pa
         assert page.locator("script").count() == 2
 
 
-METRICS = {
-    "peak_memory_bytes": 2**30,
-    "step_s": 0.25,
-    "training_s": 75.0,
-    "heldout_loss_start": 0.2,
-    "heldout_loss": 0.15,
-    "steps": 300,
-    "trainable_parameters": 1_500_000,
-}
 TABLES = {
     "clip_table": "02_intermediate/clips.parquet",
     "manifest": "03_primary/manifest.parquet",
@@ -259,13 +251,13 @@ def mlflow_runs(
     (samples / "samples.json").write_text(json.dumps([{"prompt": text} for text in TEXTS]))
     (samples / "notes.md").write_text("\n\n".join(TEXTS))
     texts = {f"column {place}": text for place, text in enumerate(TEXTS)}
-    settings = {"train": {"batch_size": 1, "seed": 0}, "devices": [TEXTS[5]]}
+    hostile = training_example.description(model={"mode": TEXTS[7]}, devices=[TEXTS[5]])
     ids = {}
     try:
         tracking.configure(config, project)
         for name, note in (
             ("comparison", comparison_note(hostile_comparison())),
-            ("training", training_note(TEXTS[7], METRICS, settings)),
+            ("training", training_note(hostile, training_example.metrics())),
         ):
             with tracking.comparison_run(name, params=texts, tags=texts, description=note) as run:
                 run.log_artifact(report)

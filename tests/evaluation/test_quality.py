@@ -20,6 +20,6 @@ def test_the_flicker_of_two_frames_is_unknown(frames: int) -> None:
     videos = np.random.default_rng(0).integers(0, 256, (4, frames, 16, 16, 3), dtype=np.uint8)
     real = torch.stack([latent_features(encode(video)) for video in videos])
     found = quality(videos, ["a cat"] * 4, real, encode, seed=0)
-    assert (found["flicker"] is None) == (frames == 2)
-    assert found["dynamic_degree"] > 0
-    assert found["prompt_match"] is None
+    assert (found.flicker is None) == (frames == 2)
+    assert found.dynamic_degree > 0
+    assert found.prompt_match is None

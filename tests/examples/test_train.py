@@ -63,7 +63,7 @@ def test_losses_and_weights_are_those_of_train_mode(
     model = tiny.model_config(mode, **({"tail": 1, "width": 3 / 8} if mode == "parallel" else {}))  # type: ignore[arg-type]
     folders = {"state": tmp_path / "state", "output": tmp_path / "trained"}
     trained = train_mode(LatentsStore(tiny_store), tiny_base, model, config, **folders)
-    assert losses == [f"{loss:.4f}" for _, loss, _ in TrainingResult(trained).metrics["history"]["loss"]]
+    assert losses == [f"{loss:.4f}" for _, loss, _ in TrainingResult(trained).metrics.history.loss]
 
     example, library = (
         trainable_parameters(MobiusTextToVideoPipeline.from_pretrained(tiny_base, folder).unet)

@@ -102,7 +102,7 @@ def test_a_training_says_what_was_lost_and_the_same_command_fills_it_in(
     for name in ("loss", "grad_norm", "learning_rate"):
         assert steps_of(whole.info.run_id, name) == list(range(1, STEPS + 1))
     assert steps_of(whole.info.run_id, "heldout_loss") == list(range(0, STEPS + 1, 5))
-    history = result.metrics["history"]["loss"]
+    history = result.metrics.history.loss
     assert whole.data.metrics["loss"] == history[-1][1]
     assert "loss of" in whole.data.tags["refilled"]
     assert "mlflow.note.content" in whole.data.tags

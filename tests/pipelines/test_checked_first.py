@@ -10,6 +10,7 @@ from kedro.io import DatasetError
 import tiny
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
+from mobius_pipeline.evaluation.evaluation import Evaluation
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.pipelines.compare.nodes import choose_trainings
 from mobius_pipeline.pipelines.evaluate.nodes import evaluate
@@ -21,6 +22,7 @@ from mobius_pipeline.runtime.files import read_json
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample_set import SampleSet
 from mobius_pipeline.training.result import TrainingResult
+from training_example import quality
 
 pytestmark = pytest.mark.slow
 
@@ -102,12 +104,10 @@ def test_a_comparison_asks_for_its_trainings_first(trained: Path, tiny_store: Pa
     store, work = LatentsStore(tiny_store), trained / "work"
     parallel = train(store, BaseModel(tiny_base), config, models["parallel"], models["serial"], work)
     serial, samples = TrainingResult(trained / "models/serial"), SampleSet(trained / "samples/serial")
-    runs: list[dict[str, Any]] = [
-        {"run_id": one.metrics["run_id"], "quality": {}} for one in (serial, parallel)
-    ]
+    runs = [Evaluation.of(one.metrics, one.run_id, quality()) for one in (serial, parallel)]
     settings = CompareConfig(paired_steps=None)
     chosen = choose_trainings(serial, samples, runs[0], parallel, samples, runs[1], settings)
     assert list(chosen) == ["serial", "parallel"]
-    of_another_mode(runs[0]["run_id"])
+    of_another_mode(runs[0].run_id)
     with pytest.raises(MobiusError, match="is of mode parallel, not serial"):
         choose_trainings(serial, samples, runs[0], parallel, samples, runs[1], settings)

@@ -95,8 +95,8 @@ def compared(trained: Trained, **losses: float) -> Comparison:
     """Return the comparison of the trainings, with the measured losses or those of a test."""
     found = comparison()
     for mode, result in trained.items():
-        loss = losses.get(mode, result.metrics["heldout_loss"])
-        found = changed(found, "columns", mode, heldout_loss=loss, run_ids=[result.metrics["run_id"]])
+        loss = losses.get(mode, result.metrics.heldout_loss)
+        found = changed(found, "columns", mode, heldout_loss=loss, run_ids=[result.metrics.run_id])
     return found
 
 
@@ -212,7 +212,7 @@ def test_a_version_has_a_card_a_signature_an_example_and_its_run(
     registered(trained, tiny_base, tiny_store, config, serial=0.2, parallel=0.3)
     mlflow = client(project)
     version = mlflow.get_model_version_by_alias(config.name, "champion")
-    assert version.run_id == trained["serial"].metrics["run_id"]
+    assert version.run_id == trained["serial"].metrics.run_id
     for said in (
         "# serial",
         "Held-out loss 0.2000",

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import tiny
+import training_example
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.runtime.errors import MobiusError
@@ -16,6 +17,7 @@ from mobius_pipeline.study import grid as run
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.config import StudyConfig
 from mobius_pipeline.study.config import name as name_of
+from mobius_pipeline.study.model import EqualPoint, ModelResult, Scores, Study
 from mobius_pipeline.study.pictures import draw
 from mobius_pipeline.study.report import chosen, front, report
 
@@ -74,13 +76,13 @@ def found(laboratory: Laboratory) -> dict[str, run.Studied]:
 
 @pytest.mark.slow
 def test_all_train_to_serials_compute(found: dict[str, run.Studied]) -> None:
-    spent = {name: one.first["flops_per_step"] * one.first["steps"] for name, one in found.items()}
+    spent = {name: one.first.flops_per_step * one.first.steps for name, one in found.items()}
     assert list(spent) == ["serial", "tail 1, width 0", "tail 1, width 0.5"]
     for name, one in found.items():
-        assert abs(spent[name] - spent["serial"]) <= one.first["flops_per_step"] / 2
+        assert abs(spent[name] - spent["serial"]) <= one.first.flops_per_step / 2
         assert one.rate == min(one.rates, key=lambda rate: one.rates[rate])
         assert list(one.seeds) == [0, 1]
-        assert one.seeds[0]["heldout_loss"] != one.seeds[1]["heldout_loss"]
+        assert one.seeds[0].heldout_loss != one.seeds[1].heldout_loss
 
 
 @pytest.mark.slow
@@ -104,28 +106,43 @@ def test_models_stand_beside_serial(
     laboratory: Laboratory, found: dict[str, run.Studied], tmp_path: Path
 ) -> None:
     step_s = {"serial": 1.0, "tail 1, width 0": 0.4, "tail 1, width 0.5": 0.6}
-    study = report(laboratory, found, step_s, {"serial": {"motion": 0.5}})
-    assert json.loads(json.dumps(study)) == study
-    serial, tail = study["models"]["serial"], study["models"]["tail 1, width 0"]
-    assert (serial["peak_ratio"], serial["equal_compute"]["ratio"]) == (1.0, 1.0)
-    assert tail["peak_ratio"] < 1
-    assert tail["equal_steps"]["steps"] == 6
-    assert tail["equal_compute"]["steps"] == round(6 * serial["flops"] / tail["flops"])
-    assert tail["equal_compute"]["against"]["over"] == "seeds"
-    by_seed = tail["equal_compute"]["ratio_by_seed"]
-    assert list(by_seed) == ["0", "1"]
-    assert min(by_seed.values()) <= tail["equal_compute"]["ratio"] <= max(by_seed.values())
-    assert study["models"]["serial"]["quality"] == {"motion": 0.5}
+    scores = Scores(**dict(training_example.quality(motion=0.5)), samples=4)
+    study = report(laboratory, found, step_s, {"serial": scores})
+    assert Study.model_validate_json(study.model_dump_json()) == study
+    serial, tail = study.models["serial"], study.models["tail 1, width 0"]
+    assert (serial.peak_ratio, serial.equal_compute.ratio) == (1.0, 1.0)
+    assert tail.peak_ratio < 1
+    assert tail.equal_steps.steps == 6
+    assert tail.equal_compute.steps == round(6 * serial.flops / tail.flops)
+    assert tail.equal_compute.against is not None
+    assert tail.equal_compute.against.over == "seeds"
+    by_seed = tail.equal_compute.ratio_by_seed
+    assert list(by_seed) == [0, 1]
+    assert min(by_seed.values()) <= tail.equal_compute.ratio <= max(by_seed.values())
+    assert (serial.quality, tail.quality) == (scores, None)
     pictures = draw(study, tmp_path / "pictures")
     assert sorted(path.name for path in pictures.iterdir()) == ["curves.png", "memory.png", "time.png"]
 
 
-def row(mode: str, peak: float, steps: float, compute: float, spread: float = 0.0) -> dict[str, Any]:
-    ratios = {
-        point: {"ratio": mean, "ratio_by_seed": {"0": mean - spread, "1": mean + spread}}
-        for point, mean in (("equal_steps", steps), ("equal_compute", compute))
-    }
-    return {"model": {"mode": mode}, "seeds": [0, 1], "peak_ratio": peak, **ratios}
+def row(
+    mode: Mode,
+    peak: float,
+    steps: float,
+    compute: float,
+    spread: float = 0.0,
+    seeds: tuple[int, ...] = (0, 1),
+) -> ModelResult:
+    equal_steps, equal_compute = (
+        EqualPoint.model_construct(ratio=mean, ratio_by_seed={0: mean - spread, 1: mean + spread})
+        for mean in (steps, compute)
+    )
+    return ModelResult.model_construct(
+        model=tiny.variant(mode),
+        seeds=list(seeds),
+        peak_ratio=peak,
+        equal_steps=equal_steps,
+        equal_compute=equal_compute,
+    )
 
 
 def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
@@ -134,7 +151,7 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
         "slow": row("parallel", 0.2, 1.10, 0.99),
         "worse": row("parallel", 0.3, 1.02, 1.01),
         "lucky": row("parallel", 0.35, 1.02, 0.90, spread=0.02),
-        "one seed": row("parallel", 0.38, 1.00, 0.95) | {"seeds": [0]},
+        "one seed": row("parallel", 0.38, 1.00, 0.95, seeds=(0,)),
         "same memory": row("parallel", 0.35, 1.10, 0.95),
         "small": row("parallel", 0.4, 1.02, 0.98),
         "large": row("parallel", 0.6, 0.98, 0.90),
@@ -148,14 +165,17 @@ def test_the_rule_takes_the_least_memory_that_is_as_good() -> None:
 
 def test_a_loss_is_read_where_a_budget_is_spent() -> None:
     history = [(0, 1.0, 0.0), (4, 0.8, 0.0), (8, 0.6, 0.0)]
-    metrics = {"flops_per_step": 10.0, "steps": 10, "heldout_loss": 0.5, "history": {"heldout": history}}
+    curves = {"loss": [], "heldout": history}
+    metrics = training_example.metrics(flops_per_step=10.0, steps=10, heldout_loss=0.5, history=curves)
     assert run.loss_within(metrics, 60.0) == pytest.approx(0.7)
     assert run.loss_within(metrics, 95.0) == 0.5  # rounded to whole steps, it is the end
 
 
 def test_more_seeds_are_for_what_no_other_beats_by_much() -> None:
     def studied(mode: Mode, peak: int, loss: float) -> run.Studied:
-        return run.Studied(tiny.variant(mode), 1e-3, {}, {0: {"peak_memory_bytes": peak}}, loss)
+        return run.Studied(
+            tiny.variant(mode), 1e-3, {}, {0: training_example.metrics(peak_memory_bytes=peak)}, loss
+        )
 
     found = {
         "serial": studied("serial", 100, 0.70),

@@ -134,7 +134,7 @@ def test_a_training_outlives_its_server(
     made = train(LatentsStore(tiny_store), BaseModel(tiny_base), config, model, model, tmp_path / "work")
     assert "MLflow cannot be reached" in caplog.text
     client = open_client(served)
-    run = client.get_run(made.metrics["run_id"])
+    run = client.get_run(made.metrics.run_id)
     assert run.info.status == "FINISHED"
     assert sorted(m.step for m in client.get_metric_history(run.info.run_id, "loss")) == steps
     models = client.search_logged_models([run.info.experiment_id])

@@ -15,7 +15,7 @@ from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.training.callbacks import Callbacks
-from mobius_pipeline.training.train_mode import build_trainer, training_metrics
+from mobius_pipeline.training.train_mode import build_trainer, training_costs
 from mobius_pipeline.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_trains_on_all_buckets_that_fill_a_batch(
     measured = one.evaluator.measure(one.model, clips=one.evaluator.clips)
     assert list(measured.by_clip) == [clip.clip_id for clip in one.evaluator.clips]
     assert {clip.size for clip in one.evaluator.clips} == {SQUARE, WIDE}
-    frames = training_metrics(one)["frames_per_s"] * one.meter.timer.median_s / one.config.batch_size
+    frames = training_costs(one).frames_per_s * one.meter.timer.median_s / one.config.batch_size
     assert 4 < frames < 6
 
 

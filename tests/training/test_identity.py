@@ -10,6 +10,7 @@ from pydantic import BaseModel
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.metrics import Metrics
 from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
@@ -72,7 +73,7 @@ def test_what_decides_nothing_is_the_same_training(key: str) -> None:
 def test_a_training_goes_on_with_other_settings_of_the_runtime(
     tiny_store: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def train(**changes: Any) -> dict[str, Any]:
+    def train(**changes: Any) -> Metrics:
         output = train_mode(
             LatentsStore(tiny_store),
             tiny_base,
@@ -88,5 +89,5 @@ def test_a_training_goes_on_with_other_settings_of_the_runtime(
     again = train(device="cpu:0", checkpoint_every=1, keep_last=5, keep_every=2, timer_warmup=0)
     assert "Resuming from step 6 of 6" in caplog.text
     assert "Started on cpu, resumed on cpu:0" in caplog.text
-    assert again["history"] == first["history"]
-    assert again["step_s"] != first["step_s"]  # one more step is counted
+    assert again.history == first.history
+    assert again.step_s != first.step_s  # one more step is counted

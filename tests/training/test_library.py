@@ -25,7 +25,7 @@ def test_resume_state_of_another_training_is_refused(
         train_mode(store, tiny_base, model, faster, **folders)
     train_mode(store, tiny_base, model, config, **folders)  # resumed: there is nothing left to do
     after = TrainingResult(tmp_path / "output").metrics
-    assert after["heldout_by_clip"] == before["heldout_by_clip"]
+    assert after.heldout_by_clip == before.heldout_by_clip
 
 
 def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_forked(
@@ -34,14 +34,15 @@ def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_fork
     store, model = LatentsStore(tiny_store), tiny.model_config("parallel")
     config = tiny.train_config(steps=4, checkpoint_every=2, last_step=8)
     first = train_mode(store, tiny_base, model, config, state=tmp_path / "one", output=tmp_path / "first")
-    at_steps = TrainingResult(first).metrics["heldout_at_steps"]
-    assert at_steps["step"] == 4
-    assert at_steps["loss"] != TrainingResult(first).metrics["heldout_loss"]
+    metrics = TrainingResult(first).metrics
+    assert metrics.heldout_at_steps is not None
+    assert metrics.heldout_at_steps.loss != metrics.heldout_loss
 
     fork = {"on_mismatch": "fork", "checkpoint_every": 2}
-    for steps, measured in ((10, 10), (6, None)):  # after the fork's first step, and before it
+    for steps, measured in ((10, True), (6, False)):  # after the fork's first step, and before it
         longer = tiny.train_config(steps=steps, last_step=12, **fork)
         folders = {"state": tmp_path / f"to {steps}", "output": tmp_path / f"forked to {steps}"}
         forked = train_mode(store, tiny_base, model, longer, earlier=[tmp_path / "one"], **folders)
-        found = TrainingResult(forked).metrics["heldout_at_steps"]
-        assert (found and found["step"]) == measured
+        found = TrainingResult(forked).metrics.heldout_at_steps
+        assert (found is not None) == measured
+        assert found is None or found.loss != metrics.heldout_at_steps.loss

@@ -20,6 +20,7 @@ from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.launch import Job, launch
+from mobius_pipeline.training.metrics import Metrics
 from mobius_pipeline.training.processes import ALONE, Processes
 from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
@@ -49,7 +50,7 @@ def job(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> Any:
             config=tiny.train_config(**BATCH | changes),
             state=tmp_path / name / "state",
             output=tmp_path / name / "output",
-            notes={},
+            run_id=None,
         )
 
     return make
@@ -126,7 +127,7 @@ def test_stopped_in_two_it_goes_on_in_one(
             if step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    def run(folder: str, callbacks: Callbacks | None = None, **changes: Any) -> dict[str, Any]:
+    def run(folder: str, callbacks: Callbacks | None = None, **changes: Any) -> Metrics:
         long = {"batch_size": 4, "steps": 60, "checkpoint_every": 60, "evaluate_every": 60}
         folders = {"state": tmp_path / folder / "state", "output": tmp_path / folder / "output"}
         config = tiny.train_config(**long | changes)
@@ -144,7 +145,7 @@ def test_stopped_in_two_it_goes_on_in_one(
 
     resumed, straight = run("broken"), run("straight")
     assert "It was saved by 2 processes and is resumed by 1" in caplog.text
-    losses = [[row[1] for row in one["history"]["loss"]] for one in (resumed, straight)]
+    losses = [[row[1] for row in one.history.loss] for one in (resumed, straight)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
@@ -168,7 +169,7 @@ def test_a_machine_joins(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> N
     output = train_mode(store, tiny_base, model, config, state=state, output=tmp_path / "output")
     other.join(60)
     assert ended  # or its thread has raised what it printed
-    assert TrainingResult(output).metrics["steps"] == 4
+    assert TrainingResult(output).metrics.steps == 4
     assert json.loads((output / "training.json").read_text())["processes"] == 2
 
 

@@ -27,4 +27,4 @@ def test_the_largest_of_both_trains(tiny_store: Path, tiny_base: Path, tmp_path:
     config = tiny.train_config(steps=3, timer_warmup=1, seed=2**63 - 1)
     store, model = LatentsStore(tiny_store), tiny.model_config("serial")
     output = train_mode(store, tiny_base, model, config, state=tmp_path / "state", output=tmp_path / "out")
-    assert TrainingResult(output).metrics["step_s"] > 0
+    assert TrainingResult(output).metrics.step_s > 0

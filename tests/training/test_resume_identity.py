@@ -12,27 +12,32 @@ import torch
 from leaving import killed_while_writing
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from mobius_pipeline.training.description import Identity
 from mobius_pipeline.training.resume_identity import claim, forked_at
 
 
-def description(**changes: Any) -> dict[str, Any]:
-    return {
-        "model": {"width": 1.0},
-        "train": {"rate": 0.1},
-        "fingerprints": {"base": "a", "data": "b"},
-    } | changes
+def identity(**changes: Any) -> Identity:
+    return Identity(
+        **{
+            "model": {"width": 1.0},
+            "train": {"rate": 0.1},
+            "fingerprints": {"config": "c", "base": "a", "data": "b"},
+            "forked_at": None,
+        }
+        | changes
+    )
 
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> Path:
     """A training that was stopped after step 4."""
     folder = tmp_path / "earlier"
-    claim(folder, description(), 10, "restart", [])
+    claim(folder, identity(), 10, "restart", [])
     save_checkpoint(folder, Checkpoint(4, {"x": torch.ones(1)}, {"at": 4}), keep_last=1)
     return folder
 
 
-SLOWER = description(train={"rate": 0.05})
+SLOWER = identity(train={"rate": 0.05})
 
 
 def test_starts_again_beside_it(earlier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -62,7 +67,7 @@ def test_forks_the_newest_checkpoint(place: str, earlier: Path, tmp_path: Path) 
 
 def test_the_training_saved_last_counts(earlier: Path, tmp_path: Path) -> None:
     later = tmp_path / "later"
-    claim(later, description(train={"rate": 0.2}), 10, "restart", [])
+    claim(later, identity(train={"rate": 0.2}), 10, "restart", [])
     save_checkpoint(later, Checkpoint(7, {"x": torch.ones(1)}, {}), keep_last=1)
     claim(tmp_path / "new", SLOWER, 10, "fork", [earlier, later])
     assert forked_at(tmp_path / "new") == 7
@@ -72,7 +77,7 @@ def test_the_training_saved_last_counts(earlier: Path, tmp_path: Path) -> None:
     ("changes", "steps", "reason"),
     [
         ({"model": {"width": 0.5}}, 10, r"would not fit: model\.width is 0\.5 and was 1\.0"),
-        ({"fingerprints": {"base": "z", "data": "b"}}, 10, r"fingerprints\.base is 'z'"),
+        ({"fingerprints": {"config": "c", "base": "z", "data": "b"}}, 10, r"fingerprints\.base is 'z'"),
         ({"train": {"rate": 1}}, 4, r"is of step 4, and this training ends at 4"),
     ],
 )
@@ -80,7 +85,7 @@ def test_what_cannot_be_forked(
     changes: dict[str, Any], steps: int, reason: str, earlier: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(MobiusError, match=reason):
-        claim(tmp_path / "new", description(**changes), steps, "fork", [earlier])
+        claim(tmp_path / "new", identity(**changes), steps, "fork", [earlier])
 
 
 def test_a_folder_of_another_training_is_not_started_again(earlier: Path) -> None:
@@ -95,10 +100,10 @@ DAMAGED = ("", "[]", "{}", '{"model": 1, "train": {}, "fingerprints": {}, "forke
 def test_a_damaged_description_is_named_and_the_command_helps(earlier: Path, text: str) -> None:
     (earlier / "training.json").write_text(text)
     with pytest.raises(MobiusError, match=r"training\.json cannot be used") as reported:
-        claim(earlier, description(), 10, "restart", [])
+        claim(earlier, identity(), 10, "restart", [])
     (command,) = re.findall("`(rm .*?)`", str(reported.value))
     subprocess.run(command, shell=True, check=True)
-    claim(earlier, description(), 10, "restart", [])
+    claim(earlier, identity(), 10, "restart", [])
     checkpoint = newest_checkpoint(earlier)
     assert checkpoint is not None
     assert checkpoint.step == 4
@@ -120,6 +125,6 @@ def test_an_earlier_damaged_description_stops_only_what_needs_it(
 
 def test_what_a_killed_run_left_of_a_checkpoint_goes(earlier: Path) -> None:
     killed_while_writing(earlier / "step-00000006")
-    claim(earlier, description(), 10, "restart", [])
+    claim(earlier, identity(), 10, "restart", [])
     assert not list(earlier.glob(".*"))
     assert newest_checkpoint(earlier) is not None

@@ -26,7 +26,7 @@ from mobius_pipeline.training.train_mode import (
     build_trainer,
     fingerprints,
     start_heldout_loss,
-    training_metrics,
+    training_costs,
 )
 from mobius_pipeline.training.trainer import Trainer
 
@@ -145,12 +145,12 @@ def test_both_modes_see_the_same_draws(tiny_store: Path, tiny_base: Path, tmp_pa
 def test_metrics_are_measured(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     one = trainer("parallel", tiny_store, tiny_base, tmp_path)
     one.train()
-    metrics = training_metrics(one)
+    costs = training_costs(one)
     trainable = sum(parameter.numel() for parameter in one.optimization.trained.values())
-    assert metrics["memory_breakdown_bytes"]["optimizer"] >= 2 * 4 * trainable  # AdamW's two moments
-    assert sum(metrics["memory_breakdown_bytes"].values()) == metrics["peak_memory_bytes"]
-    assert len(one.meter.timer.seconds) == metrics["steps"] - 1  # the instrumented step is not timed
-    assert metrics["flops_per_step"] > 0
+    assert costs.memory_breakdown_bytes.optimizer >= 2 * 4 * trainable  # AdamW's two moments
+    assert sum(size for _, size in costs.memory_breakdown_bytes) == costs.peak_memory_bytes
+    assert len(one.meter.timer.seconds) == costs.steps - 1  # the instrumented step is not timed
+    assert costs.flops_per_step > 0
 
 
 def test_not_a_number_stops_before_the_update(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def video_base(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempP
     train_mode(store, tiny_base, model, config, state=folder / "state", output=folder / "serial")
     base = export(folder / "serial", tiny_base, folder / "base")
     exported = start_heldout_loss(store, base, config)
-    assert exported.loss == pytest.approx(TrainingResult(folder / "serial").metrics["heldout_loss"], rel=1e-5)
+    assert exported.loss == pytest.approx(TrainingResult(folder / "serial").metrics.heldout_loss, rel=1e-5)
     return base
 
 
@@ -51,9 +51,9 @@ def test_both_modes_start_as_the_video_model_and_learn(
         other_clips, video_base, model, config, state=tmp_path / "state", output=tmp_path / mode
     )
     metrics = TrainingResult(folder).metrics
-    first = metrics["history"]["heldout"][0][1]
-    assert first == pytest.approx(metrics["heldout_loss_start"], rel=1e-5)
-    assert metrics["heldout_loss"] < metrics["heldout_loss_start"]
+    first = metrics.history.heldout[0][1]
+    assert first == pytest.approx(metrics.heldout_loss_start, rel=1e-5)
+    assert metrics.heldout_loss < metrics.heldout_loss_start
     pipe = MobiusTextToVideoPipeline.from_pretrained(video_base, folder)
     pipe.set_progress_bar_config(disable=True)
     frames = pipe("a red circle falling", num_frames=4, num_inference_steps=2, output_type="np").frames

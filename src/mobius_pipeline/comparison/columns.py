@@ -1,7 +1,7 @@
 """Build a column of the comparison from the records of trainings that differ only in their seed."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,27 +9,21 @@ from typing import Any
 import numpy as np
 
 from mobius_pipeline.comparison.curves import thinned
-from mobius_pipeline.comparison.model import (
-    Column,
-    HalfIntervals,
-    History,
-    Memory,
-    Number,
-    Quality,
-    SampleVideo,
-    StepTime,
-)
-from mobius_pipeline.comparison.trainings import Record
+from mobius_pipeline.comparison.model import Column, HalfIntervals, SampleVideo, StepTime
+from mobius_pipeline.comparison.trainings import Record, Training
 from mobius_pipeline.comparison.uncertainty import ci_half_width
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.sampling.sample_set import SampleSet
+from mobius_pipeline.training.metrics import Curves, Memory, Number, Row
 
-# The figures of metrics.json that are single numbers.
+# The figures of `Metrics` whose means a column has under the same name.
 _FIGURES = (
     "steps",
     "trainable_parameters",
     "total_parameters",
     "peak_memory_bytes",
     "training_s",
+    "data_s",
     "frames_per_s",
     "flops_per_step",
     "heldout_loss",
@@ -46,42 +40,37 @@ def column(records: Sequence[Record], times: StepTime | None, media: Path) -> Co
         media: Folder that the paths of videos are relative to.
     """
     first, metrics = records[0], [record.metrics for record in records]
-
-    def values(name: str) -> list[Any]:
-        return [one[name] for one in metrics]
-
+    description, watched = first.description, metrics[0].heldout_watched
     own = own_step_time(records)
     times = times or own
-    watched = metrics[0].get("heldout_watched")
-    at_steps = [one.get("heldout_at_steps") for one in metrics]
     return Column(
-        **{name: mean(values(name)) for name in _FIGURES},
-        mode=first.config["model"]["mode"],
-        schedule=first.config["train"]["optimizer"].get("schedule", "constant"),
-        train_head=bool(first.config["model"].get("train_head", False)),
+        **{name: mean([getattr(one, name) for one in metrics]) for name in _FIGURES},
+        mode=description.mode,
+        schedule=description.train["optimizer"].get("schedule", "constant"),
+        train_head=bool(description.model.get("train_head", False)),
         seeds=[record.seed for record in records],
-        run_ids=values("run_id"),
-        memory_breakdown_bytes=Memory(**mean_by_name(values("memory_breakdown_bytes"))),
+        run_ids=[record.run_id for record in records],
+        memory_breakdown_bytes=Memory(**mean_by_name([dict(one.memory_breakdown_bytes) for one in metrics])),
         step_s=times.median_s,
         step_s_iqr=times.iqr_s,
         training_step_s=own.median_s,
-        data_s=mean([one.get("data_s") for one in metrics]),
-        heldout_loss_by_timestep=mean_by_name(values("heldout_loss_by_timestep")),
-        heldout_loss_at_steps=mean([one and one["loss"] for one in at_steps]),
+        heldout_loss_by_timestep=mean_by_name([one.heldout_loss_by_timestep for one in metrics]),
+        heldout_loss_at_steps=mean([at and at.loss for at in (one.heldout_at_steps for one in metrics)]),
         ci95_half=HalfIntervals(
-            heldout_loss=ci_half_width(values("heldout_loss")), training_s=ci_half_width(values("training_s"))
+            heldout_loss=ci_half_width([one.heldout_loss for one in metrics]),
+            training_s=ci_half_width([one.training_s for one in metrics]),
         ),
         watched=len(watched[0][1]) if watched else None,
-        quality=Quality(**mean_of_scores(values("quality"))),
-        history=History(**thinned(_mean_history(values("history")))),
+        quality=mean_of_scores([record.quality for record in records]),
+        history=thinned(_mean_curves([one.history for one in metrics])),
         samples=_samples(first.samples, media),
     )
 
 
-def own_step_time(records: Sequence[Record]) -> StepTime:
+def own_step_time(trainings: Sequence[Training]) -> StepTime:
     """Return the mean of the step times that the trainings measured themselves."""
-    median = mean([record.metrics["step_s"] for record in records])
-    return StepTime(median_s=median, iqr_s=_mean_row([record.metrics["step_s_iqr"] for record in records]))
+    median = mean([one.metrics.step_s for one in trainings])
+    return StepTime(median_s=median, iqr_s=_mean_row([one.metrics.step_s_iqr for one in trainings]))
 
 
 def mean(values: Sequence[Any]) -> Any:
@@ -100,21 +89,22 @@ def mean_by_name(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: mean([one[name] for one in figures]) for name in shared}
 
 
-def mean_of_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each score that `Quality` has."""
-    return {name: mean([one.get(name) for one in scores]) for name in Quality.model_fields}
+def mean_of_scores(scores: Sequence[Quality]) -> Quality:
+    """Return the mean of each score."""
+    return Quality(**{name: mean([getattr(one, name) for one in scores]) for name in Quality.model_fields})
 
 
-def _mean_history(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _mean_curves(curves: Sequence[Curves]) -> Curves:
     """Return the mean curves, cut to the shortest."""
-    return {
-        name: [_mean_row(rows) for rows in zip(*(one[name] for one in histories), strict=False)]
-        for name in History.model_fields
-    }
+
+    def means(rows: Iterable[Sequence[Row]]) -> list[Any]:
+        return [_mean_row(at) for at in zip(*rows, strict=False)]
+
+    return Curves(loss=means(one.loss for one in curves), heldout=means(one.heldout for one in curves))
 
 
-def _mean_row(rows: Sequence[Sequence[float]]) -> list[Any]:
-    return [mean(entries) for entries in zip(*rows, strict=True)]
+def _mean_row(rows: Sequence[Sequence[float]]) -> Any:
+    return tuple(mean(entries) for entries in zip(*rows, strict=True))
 
 
 def _samples(found: SampleSet, media: Path) -> list[SampleVideo]:

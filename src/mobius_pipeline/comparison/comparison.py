@@ -23,16 +23,15 @@ from mobius_pipeline.comparison.model import (
 )
 from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.summary import relative_percent
-from mobius_pipeline.comparison.trainings import Columns, Record
+from mobius_pipeline.comparison.trainings import Columns, Training
 from mobius_pipeline.comparison.uncertainty import paired_change
-from mobius_pipeline.training.resume_identity import FORKED
 
-# What must be the same in all columns for a fair comparison: name in the report -> keys of training.json.
+# What must be the same in all columns for a fair comparison: name in the report -> keys of `Description`.
 _FAIR = {
     "same_base": ["fingerprints.base"],
     "same_data": ["fingerprints.data"],
     "same_draws": ["train.batch_size", "train.objective"],
-    "same_steps": ["train.steps", FORKED],
+    "same_steps": ["train.steps", "forked_at"],
     "same_optimizer": ["train.optimizer", "train.ema_decay", "train.ema_warmup_power"],
     "same_precision": ["train.autocast", "train.optimizer.state_bits"],
     "same_device": ["devices", "processes"],
@@ -75,7 +74,7 @@ def compare_trainings(
         },
         data=data,
         fairness=fairness(trainings),
-        provenance=Provenance(**provenance, **_environment(trainings[first][0].config["devices"][-1])),
+        provenance=Provenance(**provenance, **_environment(trainings[first][0].description.devices[-1])),
     )
 
 
@@ -93,21 +92,19 @@ def costs(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def heldout_change(records: Sequence[Record]) -> Change:
+def heldout_change(trainings: Sequence[Training]) -> Change:
     """Return the change of the held-out loss in training, paired by seed if several, otherwise by clip."""
-    if len(records) > 1:
-        starts, ends = (
-            {str(index): record.metrics[key] for index, record in enumerate(records)}
-            for key in ("heldout_loss_start", "heldout_loss")
-        )
+    metrics = [one.metrics for one in trainings]
+    if len(metrics) > 1:
+        starts = {str(index): one.heldout_loss_start for index, one in enumerate(metrics)}
+        ends = {str(index): one.heldout_loss for index, one in enumerate(metrics)}
         return paired_change(starts, ends, over="seeds")
-    by_clip = records[0].metrics["heldout_by_clip"]
-    return paired_change(by_clip["start"], by_clip["end"], over="clips")
+    return paired_change(metrics[0].heldout_by_clip.start, metrics[0].heldout_by_clip.end, over="clips")
 
 
 def fairness(trainings: Columns) -> Fairness:
-    """Return which of the settings in `_FAIR` are the same in all columns' `training.json`."""
-    first, *others = (records[0].config for records in trainings.values())
+    """Return which of the settings in `_FAIR` are the same in all columns."""
+    first, *others = (records[0].description.model_dump() for records in trainings.values())
     agree = {
         name: all(_at(first, key) == _at(other, key) for other in others for key in keys)
         for name, keys in _FAIR.items()

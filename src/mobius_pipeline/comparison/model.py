@@ -10,12 +10,13 @@ several training seeds are means over them.
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.runtime.document import Document
+from mobius_pipeline.training.metrics import Curves, Memory, Number
 
-Number = int | float  # an integer, or a mean of different integers
-Row = tuple[Number, float, float]
 Bytes = Annotated[Number, Field(description="bytes")]
 Parameters = Annotated[Number, Field(description="number of parameters")]
 Clips = Annotated[int, Field(description="number of clips")]
@@ -24,13 +25,7 @@ Percent = Annotated[
 ]
 
 
-class Part(BaseModel):
-    """Base of the comparison's models: immutable, without unknown keys; NaN and infinity are kept in JSON."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
-
-
-class Change(Part):
+class Change(Document):
     """Difference between two losses, paired by clip or by training seed, with a 95% interval."""
 
     percent: float = Field(description="mean difference, in per cent of the reference loss")
@@ -40,7 +35,7 @@ class Change(Part):
     over: Literal["seeds", "clips"] = Field(description="unit of the pairs")
 
 
-class Point(Part):
+class Point(Document):
     """Point at which all columns have spent the same steps, compute or time: the smallest total of all."""
 
     steps: dict[str, int] = Field(description="optimiser steps of each column up to the point")
@@ -53,7 +48,7 @@ class Point(Part):
     against: dict[str, Change] = Field(description="change of the other columns' loss from the first's")
 
 
-class Points(Part):
+class Points(Document):
     """The three points at which losses are compared."""
 
     steps: Point = Field(description="at equal optimiser steps")
@@ -61,26 +56,7 @@ class Points(Part):
     time: Point = Field(description="at equal training time")
 
 
-class Quality(Part):
-    """Scores of a set of videos."""
-
-    colour: float | None = Field(description="share of videos that show their prompt's colour, 0 to 1")
-    shape: float | None = Field(description="share that show its shape, 0 to 1")
-    motion: float | None = Field(description="share that show its motion, 0 to 1")
-    prompt_match: float | None = Field(
-        description="share that show all three, 0 to 1; null: the prompts cannot be scored"
-    )
-    frechet: float | None = Field(description="Fréchet distance to real clips; null: too few clips")
-    frechet_real: float | None = Field(description="Fréchet distance of real clips to other real clips")
-    frechet_videos: Number | None = Field(description="videos in each set of the Fréchet distance")
-    frechet_extractor: str | None = Field(description="name of the Fréchet distance's feature extractor")
-    flicker: float | None = Field(
-        description="mean absolute second difference of frames in 0..1; null: fewer than 3 frames"
-    )
-    dynamic_degree: float | None = Field(description="mean absolute difference of frames in 0..1")
-
-
-class References(Part):
+class References(Document):
     """Scores of reference videos for the first column's prompts; null: no prompt has a real clip."""
 
     real: Quality | None = Field(default=None, description="the prompts' own real clips")
@@ -88,31 +64,14 @@ class References(Part):
     random: Quality | None = Field(default=None, description="real clips drawn at random")
 
 
-class Memory(Part):
-    """Parts of the peak memory, bytes."""
-
-    weights: Bytes
-    gradients: Bytes
-    optimizer: Bytes
-    activations: Bytes
-    other: Bytes
-
-
-class HalfIntervals(Part):
+class HalfIntervals(Document):
     """Half the 95% interval over training seeds of a column's figures; null: one seed."""
 
     heldout_loss: float | None = Field(description="mean squared error")
     training_s: float | None = Field(description="s")
 
 
-class History(Part):
-    """A column's curves, thinned to a few hundred rows each."""
-
-    loss: list[Row] = Field(description="step, training loss, seconds of training; means over neighbours")
-    heldout: list[Row] = Field(description="step, held-out loss, seconds of training")
-
-
-class SampleVideo(Part):
+class SampleVideo(Document):
     """A sampled video."""
 
     prompt: str
@@ -122,14 +81,14 @@ class SampleVideo(Part):
     clip: str | None = Field(description="path of the prompt's real clip, relative to the clip folder")
 
 
-class RealVideo(Part):
+class RealVideo(Document):
     """The real clip of a sample's prompt."""
 
     prompt: str
     mp4: str | None = Field(description="path, relative to the folder of all samples; null: no real clip")
 
 
-class Column(Part):
+class Column(Document):
     """Trainings that differ only in their seed."""
 
     mode: Mode
@@ -160,25 +119,25 @@ class Column(Part):
     ci95_half: HalfIntervals
     watched: int | None = Field(description="held-out clips that the curve covers; null: not recorded")
     quality: Quality
-    history: History
+    history: Curves = Field(description="thinned to a few hundred rows each; training losses averaged")
     samples: list[SampleVideo] = Field(description="samples of the first training seed")
 
 
-class StepTime(Part):
+class StepTime(Document):
     """Times of a column's optimiser steps."""
 
     median_s: float = Field(description="s")
     iqr_s: tuple[float, float] = Field(description="s; lower and upper quartile")
 
 
-class StepTimes(Part):
+class StepTimes(Document):
     """Step times of all columns, measured in turns in one process."""
 
     columns: dict[str, StepTime] = Field(description="empty if they could not be measured")
     note: str = Field(description="reason why they could not be measured; empty if they were")
 
 
-class Relative(Part):
+class Relative(Document):
     """Change of a column relative to the first: 100 * (other / first - 1)."""
 
     trainable_parameters: Percent
@@ -192,13 +151,13 @@ class Relative(Part):
     prompt_match: Percent
 
 
-class Start(Part):
+class Start(Document):
     """The untrained base."""
 
     heldout_loss: float = Field(description="over all held-out clips, from the first column's training")
 
 
-class LeftOut(Part):
+class LeftOut(Document):
     """A check that clips failed."""
 
     label: str
@@ -208,7 +167,7 @@ class LeftOut(Part):
     observed: str
 
 
-class Data(Part):
+class Data(Document):
     """The clips that were trained on, held out and left out."""
 
     clips: Clips
@@ -219,7 +178,7 @@ class Data(Part):
     digest: str = Field(description="SHA-256 (hex) of encoder, clips, captions and splits")
 
 
-class Fairness(Part):
+class Fairness(Document):
     """What is the same in all columns; a fair comparison needs all of it."""
 
     same_base: bool
@@ -236,7 +195,7 @@ class Fairness(Part):
         return [name.removeprefix("same_") for name, same in self if not same]
 
 
-class Provenance(Part):
+class Provenance(Document):
     """Origin of code, data and figures; package versions and DVC's hashes are further keys."""
 
     model_config = ConfigDict(extra="allow")
@@ -248,7 +207,7 @@ class Provenance(Part):
     created: str = Field(description="ISO 8601, UTC")
 
 
-class Findings(Part):
+class Findings(Document):
     """What was measured and compared; the verdict follows from it."""
 
     start: Start

@@ -5,39 +5,31 @@ HTML, so settings and labels are escaped.
 """
 
 import re
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from mobius_pipeline.comparison import summary
 from mobius_pipeline.comparison.model import Comparison
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.runtime.units import size
+from mobius_pipeline.training.description import Description
+from mobius_pipeline.training.metrics import Metrics
 
-Json = Mapping[str, Any]
 
-
-def training_note(mode: str, metrics: Json, config: Json, quality: Json | None = None) -> str:
-    """Describe a finished training.
-
-    Args:
-        mode: Name of the training.
-        metrics: Content of its `metrics.json`.
-        config: Content of its `training.json`.
-        quality: Scores of its samples; None before the evaluation.
-    """
-    train, start, end = config["train"], metrics["heldout_loss_start"], metrics["heldout_loss"]
+def training_note(description: Description, metrics: Metrics, quality: Quality | None = None) -> str:
+    """Describe a finished training; `quality` has the scores of its samples, None before the evaluation."""
+    train, start, end = description.train, metrics.heldout_loss_start, metrics.heldout_loss
     lines = [
-        f"{plain(mode.capitalize())}: peak memory {size(metrics['peak_memory_bytes'])}, "
-        f"median step {summary.duration(metrics['step_s'])}, held-out loss {end:.4f} "
+        f"{plain(description.mode.capitalize())}: peak memory {size(metrics.peak_memory_bytes)}, "
+        f"median step {summary.duration(metrics.step_s)}, held-out loss {end:.4f} "
         f"(untrained {start:.4f}, {summary.percent(100 * (end / start - 1))}). "
-        f"{metrics['steps']} steps of {train['batch_size']} clips, seed {train['seed']}, "
-        f"{plain(' then '.join(config['devices']))}, "
-        f"{summary.count(metrics['trainable_parameters'])} trainable parameters, "
-        f"{summary.duration(metrics['training_s'])} of training."
+        f"{metrics.steps} steps of {train['batch_size']} clips, seed {train['seed']}, "
+        f"{plain(' then '.join(description.devices))}, "
+        f"{summary.count(metrics.trainable_parameters)} trainable parameters, "
+        f"{summary.duration(metrics.training_s)} of training."
     ]
     if quality is not None:
         names = {"prompt_match": "all of it", "colour": "colour", "shape": "shape", "motion": "motion"}
-        scores = [f"{word} {summary.share(quality.get(name))}" for name, word in names.items()]
+        scores = [f"{word} {summary.share(getattr(quality, name))}" for name, word in names.items()]
         lines.append(f"Samples that show their prompt: {', '.join(scores)}. Artifacts: `samples/`.")
     return "\n\n".join(lines)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mobius_pipeline.comparison.model import Change, Point, Points
-from mobius_pipeline.comparison.trainings import Columns, Record
+from mobius_pipeline.comparison.trainings import Training, Trainings
 from mobius_pipeline.comparison.uncertainty import ci_half_width, paired_change
 
 
@@ -18,7 +18,7 @@ class Reached:
     by_clip: Mapping[str, float] | None = None
 
 
-def points(columns: Columns, step_s: Mapping[str, float]) -> Points:
+def points(columns: Trainings, step_s: Mapping[str, float]) -> Points:
     """Compare every column with the first at equal steps, compute and time, up to the smallest amount spent.
 
     If every training has a loss over all held-out clips at that point, these are compared. Otherwise all
@@ -28,7 +28,7 @@ def points(columns: Columns, step_s: Mapping[str, float]) -> Points:
         columns: Trainings by column; those of one column differ only in their seed.
         step_s: Seconds per step of each column.
     """
-    flops = {label: float(records[0].metrics["flops_per_step"]) for label, records in columns.items()}
+    flops = {label: float(records[0].metrics.flops_per_step) for label, records in columns.items()}
 
     def point(rate: Mapping[str, float]) -> Point:
         return _point(columns, rate, step_s, flops)
@@ -37,10 +37,10 @@ def points(columns: Columns, step_s: Mapping[str, float]) -> Points:
 
 
 def _point(
-    columns: Columns, rate: Mapping[str, float], step_s: Mapping[str, float], flops: Mapping[str, float]
+    columns: Trainings, rate: Mapping[str, float], step_s: Mapping[str, float], flops: Mapping[str, float]
 ) -> Point:
     """Compare where all columns have spent the same amount; `rate` is the amount per step of each."""
-    most = {label: rate[label] * records[0].metrics["steps"] for label, records in columns.items()}
+    most = {label: rate[label] * records[0].metrics.steps for label, records in columns.items()}
     budget = min(most.values())
     steps = {label: budget / rate[label] for label in columns}
     exact = all(at(record, steps[label]) for label, records in columns.items() for record in records)
@@ -61,25 +61,24 @@ def _point(
     )
 
 
-def at(record: Record, step: float) -> Reached | None:
+def at(record: Training, step: float) -> Reached | None:
     """Return the loss over all held-out clips measured at `step`, give or take one step; None without one."""
     metrics = record.metrics
-    if abs(step - metrics["steps"]) <= 1:
-        return Reached(metrics["heldout_loss"], metrics["heldout_by_clip"]["end"])
-    at_steps = metrics.get("heldout_at_steps")
-    if at_steps and abs(step - record.config["train"]["steps"]) <= 1:
-        return Reached(at_steps["loss"], at_steps["by_clip"])
+    if abs(step - metrics.steps) <= 1:
+        return Reached(metrics.heldout_loss, metrics.heldout_by_clip.end)
+    at_steps = metrics.heldout_at_steps
+    if at_steps and abs(step - record.description.train["steps"]) <= 1:
+        return Reached(at_steps.loss, at_steps.by_clip)
     return None
 
 
-def read_off(record: Record, step: float) -> Reached:
+def read_off(record: Training, step: float) -> Reached:
     """Return the loss at `step`, interpolated linearly on the curve of the held-out loss.
 
     The loss of each clip is included, unless the training's version recorded only the means.
     """
-    history = record.metrics["history"]["heldout"]
-    steps, losses = [point[0] for point in history], [point[1] for point in history]
-    watched = record.metrics.get("heldout_watched", [])
+    curve, watched = record.metrics.history.heldout, record.metrics.heldout_watched
+    steps, losses = [point[0] for point in curve], [point[1] for point in curve]
     by_clip = None
     if [point[0] for point in watched] == steps:
         clips = watched[0][1]
@@ -88,9 +87,9 @@ def read_off(record: Record, step: float) -> Reached:
 
 
 def against(
-    first: Sequence[Record],
+    first: Sequence[Training],
     first_reached: Sequence[Reached],
-    other: Sequence[Record],
+    other: Sequence[Training],
     other_reached: Sequence[Reached],
 ) -> Change:
     """Return how the losses of `other` differ from those of `first`.

@@ -3,20 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict
+from pydantic import BeforeValidator
 
-from mobius_pipeline.comparison.trainings import Columns, Record
+from mobius_pipeline.comparison.trainings import Columns, Record, Training
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.sampling.sample_set import SampleSet
-from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.description import Description
 from mobius_pipeline.training.layout import METRICS, TRAINING
-from mobius_pipeline.training.result import Trained, TrainingResult
-from mobius_pipeline.training.resume_identity import FORKED
+from mobius_pipeline.training.metrics import Metrics
+from mobius_pipeline.training.result import TrainingResult
 
 FOLDER, SAMPLES = "record", "samples"  # folders in a run's artifacts
 _FOLLOWS = "train.last_step"  # with `train.equal_compute` it follows from the model
@@ -27,24 +27,29 @@ _RECORDED = (
 MOST_COLUMNS = 8  # as many as the report has colours for
 
 
-@with_config(ConfigDict(extra="allow"))
-class Evaluated(TypedDict):
-    """Metrics of an evaluated training: the keys that must be there."""
+def _of_today(scores: Any) -> Any:
+    """Return the scores that this version knows; those that an earlier version did not measure are None."""
+    return {name: scores.get(name) for name in Quality.model_fields} if isinstance(scores, dict) else scores
+
+
+class Evaluated(Metrics):
+    """Contents of a record's `metrics.json`."""
 
     run_id: str
-    quality: dict[str, Any]
+    quality: Annotated[Quality, BeforeValidator(_of_today)]
 
 
-def record_of(trained: TrainingResult, samples: SampleSet, metrics: Mapping[str, Any]) -> Record:
-    """Return the record of a finished training, with the metrics of its evaluation."""
-    return Record(_of_today(trained.description), {**trained.metrics, **metrics}, samples)
+def record_of(trained: TrainingResult, samples: SampleSet, run_id: str, quality: Quality) -> Record:
+    """Return the record of a finished training in `data/`, with the run and the scores of its evaluation."""
+    return Record(trained.description, trained.metrics, run_id, quality, samples)
 
 
 def write_record(folder: Path, record: Record) -> Path:
     """Write a record for `read_record`, without the samples."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / TRAINING, record.config)
-    write_json(folder / METRICS, record.metrics)
+    metrics = Evaluated(**dict(record.metrics) | {"run_id": record.run_id, "quality": record.quality})
+    write_json(folder / TRAINING, record.description.model_dump(mode="json"))
+    write_json(folder / METRICS, metrics.model_dump(mode="json"))
     return folder
 
 
@@ -57,19 +62,11 @@ def read_record(artifacts: Path) -> Record:
     folder, remedy = artifacts / FOLDER, _RECORDED
     if not (folder / TRAINING).is_file():
         raise MobiusError(f"There is no record of an evaluation in {artifacts}. {remedy}")
-    config = read_document(folder / TRAINING, Trained, remedy)
+    description = read_document(folder / TRAINING, Description, remedy)
     metrics = read_document(folder / METRICS, Evaluated, remedy)
-    return Record(_of_today(config), metrics, SampleSet(artifacts / SAMPLES, remedy))
-
-
-def _of_today(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a `training.json` in today's form; earlier versions kept the runtime settings in `train`."""
-    if "runtime" in config:
-        return dict(config)
-    of_runtime = TrainConfig.runtime_keys() & config["train"].keys()
-    train = {key: value for key, value in config["train"].items() if key not in of_runtime}
-    runtime = {key: config["train"][key] for key in of_runtime}
-    return {**config, "train": train, "runtime": runtime, "devices": [runtime["device"]]}
+    return Record(
+        description, metrics, metrics.run_id, metrics.quality, SampleSet(artifacts / SAMPLES, remedy)
+    )
 
 
 def columns(records: Sequence[Record]) -> Columns:
@@ -98,12 +95,12 @@ def columns(records: Sequence[Record]) -> Columns:
     }
 
 
-def _settings(record: Record) -> dict[str, Any]:
+def _settings(training: Training) -> dict[str, Any]:
     """Return everything that a training depends on, except its seed."""
-    found = {name: dict(record.config[name]) for name in ("model", "train", "fingerprints")}
+    found = training.description.model_dump(exclude={"devices", "runtime"})
     del found["train"]["seed"]
     del found["fingerprints"]["config"]  # a digest of model and train, the seed included
-    return {**found, FORKED: record.config[FORKED], "processes": record.config["processes"]}
+    return found
 
 
 def _label(setting: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:

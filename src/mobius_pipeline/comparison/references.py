@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobius_pipeline.comparison.model import Quality, RealVideo, References
+from mobius_pipeline.comparison.model import RealVideo, References
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.evaluation.quality import load_videos, reference_features, references, vae_encoder
 from mobius_pipeline.latents.store import LatentsStore
@@ -36,7 +36,7 @@ def measure_references(
         return References()
     prompts, paths = [prompt for prompt, _ in with_clip], [clip for _, clip in with_clip]
     drawn = _drawn(_long_enough(store), len(paths), config.seed)
-    scores = references(
+    scored = references(
         load_videos(raw_clips, paths, store.clip, "compare: prompts' clips"),
         load_videos(raw_clips, drawn, store.clip, "compare: random clips"),
         prompts,
@@ -44,7 +44,7 @@ def measure_references(
         vae_encoder(base),
         config.seed,
     )
-    return References(**{name: Quality(**quality) for name, quality in scores.items()})
+    return References(**scored)
 
 
 def write_real_videos(

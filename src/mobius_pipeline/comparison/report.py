@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.comparison import charts, summary
-from mobius_pipeline.comparison.model import Column, Comparison, Memory, Point, Quality
+from mobius_pipeline.comparison.model import Column, Comparison, Point
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.html_pages import policy
 from mobius_pipeline.runtime.units import size
+from mobius_pipeline.training.metrics import Memory
 
 Columns = Mapping[str, Column]
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,6 +15,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.description import Description
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.train_mode import build_trainer
 from mobius_pipeline.training.trainer import Trainer
@@ -29,13 +29,13 @@ SCATTER = 0.5  # allowed interquartile range over the median; 0.02 to 0.2 on a q
 
 def time_columns(columns: Columns, store: LatentsStore, base: Path, steps: int | None) -> StepTimes:
     """Time the steps of the first training of each column in turns, as `time_in_turns` does."""
-    configs = {label: records[0].config for label, records in columns.items()}
+    descriptions = {label: records[0].description for label, records in columns.items()}
     own_s = {label: own_step_time(records).median_s for label, records in columns.items()}
-    return time_in_turns(configs, own_s, store, base, steps)
+    return time_in_turns(descriptions, own_s, store, base, steps)
 
 
 def time_in_turns(
-    configs: Mapping[str, Mapping[str, Any]],
+    descriptions: Mapping[str, Description],
     own_s: Mapping[str, float],
     store: LatentsStore,
     base: Path,
@@ -46,7 +46,7 @@ def time_in_turns(
     A failure becomes a note instead of an error, because the trainings themselves have succeeded.
 
     Args:
-        configs: Each training's `training.json`.
+        descriptions: The trainings.
         own_s: Median step time (s) that each training measured itself.
         store: The latents.
         base: The base model.
@@ -56,8 +56,8 @@ def time_in_turns(
         The times of all trainings, or none and a note with the reason.
     """
     try:
-        why = _obstacle(configs, store, base, steps)
-        timers = {} if why or steps is None else paired_step_times(configs, store, base, steps)
+        why = _obstacle(descriptions, store, base, steps)
+        timers = {} if why or steps is None else paired_step_times(descriptions, store, base, steps)
     except Exception as error:  # out of memory, a driver's or a library's error
         log.warning("Timing the trainings in turns failed.", exc_info=True)
         timers, why = {}, f"timing them in turns failed ({(str(error) or repr(error)).splitlines()[0]})"
@@ -83,19 +83,19 @@ def spoiled(timer: StepTimer, own_s: float) -> bool:
 
 
 def _obstacle(
-    configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path, steps: int | None
+    descriptions: Mapping[str, Description], store: LatentsStore, base: Path, steps: int | None
 ) -> str:
     """Return why the trainings cannot run here for a few steps; "" if they can."""
     if steps is None:
         return "compare.paired_steps is null"
     here = {"base": base_fingerprint(base), "data": store.digest}
-    for label, config in configs.items():
+    for label, one in descriptions.items():
         for part, found in here.items():
-            if config["fingerprints"][part] != found:
+            if getattr(one.fingerprints, part) != found:
                 return f"{label} was trained with another {part} than the one here"
         try:
-            ModelConfig(**config["model"])
-            in_one_process(config)
+            ModelConfig(**one.model)
+            in_one_process(one)
         except ValidationError as error:  # an option of another version, or a missing device
             first = error.errors()[0]
             reason = first["msg"].removeprefix("Value error, ")
@@ -107,23 +107,23 @@ def _obstacle(
 
 
 def paired_step_times(
-    configs: Mapping[str, Mapping[str, Any]], store: LatentsStore, base: Path, steps: int
+    descriptions: Mapping[str, Description], store: LatentsStore, base: Path, steps: int
 ) -> dict[str, StepTimer]:
     """Run a few first steps of each training, one step of each in turn, and time every step.
 
     On an accelerator, only the training whose step runs is on the device; the others are in host memory.
 
     Args:
-        configs: Each training's `training.json`.
+        descriptions: The trainings.
         store: The latents.
         base: The base model.
         steps: Timed steps of each training, after the warm-up.
     """
     trainers, timers = {}, {}
-    for name, config in configs.items():
+    for name, one in descriptions.items():
         state = Path(name)  # only for error messages: these steps save nothing
-        train = in_one_process(config)
-        trainers[name] = build_trainer(store, base, ModelConfig(**config["model"]), train, state, Callbacks())
+        train = in_one_process(one)
+        trainers[name] = build_trainer(store, base, ModelConfig(**one.model), train, state, Callbacks())
         timers[name] = StepTimer(warmup=WARMUP, device=trainers[name].meter.timer.device)
         move(trainers[name], "cpu")
     with stage("compare: step times", WARMUP + steps, "rounds") as bar:
@@ -147,9 +147,9 @@ def move(trainer: Trainer, device: str) -> None:
         state.update({key: value.to(device) for key, value in state.items() if key != "step"})
 
 
-def in_one_process(config: Mapping[str, Any]) -> TrainConfig:
-    """Return the settings of a `training.json` for one process, with more gradient accumulation instead."""
-    parts = config["train"]["gradient_accumulation_steps"] * config["processes"]
+def in_one_process(trained: Description) -> TrainConfig:
+    """Return the settings of a training for one process, with more gradient accumulation instead."""
+    parts = trained.train["gradient_accumulation_steps"] * trained.processes
     here = {"num_processes": 1, "rendezvous": None, "previews": None, "on_mismatch": "refuse"}
-    settings = config["train"] | config["runtime"] | here
+    settings = trained.train | trained.runtime | here
     return TrainConfig(**settings | {"gradient_accumulation_steps": parts})

@@ -1,38 +1,38 @@
-"""Evaluated trainings, grouped by column."""
+"""Trainings to compare, grouped by column."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.sampling.sample_set import SampleSet
+from mobius_pipeline.training.description import Description
+from mobius_pipeline.training.metrics import Metrics
 
 
 @dataclass(frozen=True)
-class Record:
-    """An evaluated training.
+class Training:
+    """A finished training: its settings, and what it measured."""
 
-    Attributes:
-        config: Its `training.json`: model, train, fingerprints.
-        metrics: Metrics of training and evaluation, with the history and the loss of each clip.
-        samples: Its sampled videos.
-    """
-
-    config: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    samples: SampleSet
-
-    @property
-    def mode(self) -> str:
-        """Mode of the model: serial, parallel or sum."""
-        return str(self.config["model"]["mode"])
+    description: Description
+    metrics: Metrics
 
     @property
     def seed(self) -> int:
         """Seed of the training."""
-        return int(self.config["train"]["seed"])
+        return self.description.seed
 
 
-Columns = Mapping[str, Sequence[Record]]  # by label; the records of a column differ only in their seed
+@dataclass(frozen=True)
+class Record(Training):
+    """An evaluated training: also its MLflow run, its sampled videos and their scores."""
+
+    run_id: str
+    quality: Quality
+    samples: SampleSet
+
+
+Trainings = Mapping[str, Sequence[Training]]  # by label; those of a column differ only in their seed
+Columns = Mapping[str, Sequence[Record]]
 
 
 def first_samples(columns: Columns) -> SampleSet:

@@ -5,7 +5,6 @@ Videos are uint8 (N, F, H, W, 3).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.evaluation.attributes import scores
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.evaluation.video_metrics import (
     Encode,
     Pixels,
@@ -60,9 +60,7 @@ def reference_features(store: LatentsStore, limit: int) -> Tensor:
     return torch.stack(features) if features else torch.empty(0, 0)
 
 
-def quality(
-    videos: Pixels, prompts: Sequence[str], real: Tensor, encode: Encode, seed: int
-) -> dict[str, Any]:
+def quality(videos: Pixels, prompts: Sequence[str], real: Tensor, encode: Encode, seed: int) -> Quality:
     """Measure the quality of a set of videos.
 
     Args:
@@ -71,27 +69,22 @@ def quality(
         real: Features of real clips, (M, D).
         encode: The extractor of these features.
         seed: Seed for drawing the real clips of the Fréchet distance.
-
-    Returns:
-        Shares of videos that show their prompt's colour, shape, motion and all of them (None if the prompts
-        are not captions of sample clips), Fréchet distance with its real-to-real reference, flicker (None for
-        fewer than 3 frames), dynamic degree.
     """
     frechet = compare_to_real(video_features(videos, encode), real, seed=seed)
-    return {
+    return Quality(
         **scores(list(videos), list(prompts)),
-        "frechet": frechet.distance if frechet else None,
-        "frechet_real": frechet.reference if frechet else None,
-        "frechet_videos": frechet.videos if frechet else 0,
-        "frechet_extractor": frechet.extractor if frechet else None,
-        "flicker": flicker(videos) if videos.shape[1] > 2 else None,
-        "dynamic_degree": dynamic_degree(videos),
-    }
+        frechet=frechet.distance if frechet else None,
+        frechet_real=frechet.reference if frechet else None,
+        frechet_videos=frechet.videos if frechet else 0,
+        frechet_extractor=frechet.extractor if frechet else None,
+        flicker=flicker(videos) if videos.shape[1] > 2 else None,
+        dynamic_degree=dynamic_degree(videos),
+    )
 
 
 def references(
     real: Pixels, others: Pixels, prompts: Sequence[str], features: Tensor, encode: Encode, seed: int
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Quality]:
     """Measure the reference videos of prompts: real clips, their first frames repeated, unrelated clips."""
     still = np.repeat(real[:, :1], real.shape[1], axis=1)
     sets = {"real": real, "still": still, "random": others}

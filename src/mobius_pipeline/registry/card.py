@@ -33,14 +33,14 @@ def model_card(comparison: Comparison, label: str, trained: TrainingResult, lice
         licence: The licence of the base.
     """
     column, data = comparison.columns[label], comparison.data
-    train, prints = trained.description["train"], trained.description["fingerprints"]
+    train, prints = trained.description.train, trained.description.fingerprints
     paragraphs = [
         f"# {plain(label)}: a text-to-video model",
         f"{_mode(column)} It takes prompts and returns H.264 videos.",
         "## Training",
         f"- Data: {data.train} captioned clips, {data.heldout} held out, {data.quarantined} left out by the "
-        f"validation. Digest of clips, captions and splits: `{prints['data'][:20]}`.",
-        f"- Base: fingerprint `{prints['base'][:20]}`, licence: {plain(licence)}.",
+        f"validation. Digest of clips, captions and splits: `{prints.data[:20]}`.",
+        f"- Base: fingerprint `{prints.base[:20]}`, licence: {plain(licence)}.",
         f"- {column.steps} optimiser steps of {train['batch_size']} clips, seed "
         f"{', '.join(map(str, column.seeds))}, {summary.count(column.trainable_parameters)} trainable of "
         f"{summary.count(column.total_parameters)} parameters.",

@@ -42,7 +42,7 @@ def write_model(
         parts = _parts(Path(folder), trained, base, config, card)
         settings = {
             "base": None if config.include_base else str(base.resolve()),
-            "trained_over": trained.description["fingerprints"]["base"][:20],
+            "trained_over": trained.description.fingerprints.base[:20],
             "clip": clip.model_dump(),
             "batch_size": 1,
             "device": None,

@@ -79,7 +79,7 @@ def register(
 def _training_of(comparison: Comparison, label: str, trainings: Sequence[TrainingResult]) -> TrainingResult:
     """Return the training of a column, of several seeds the first whose weights are available."""
     ids = comparison.columns[label].run_ids
-    here = {str(one.metrics["run_id"]): one for one in trainings}
+    here = {one.run_id: one for one in trainings}
     found = next((here[run] for run in ids if run in here), None)
     if found is None:
         raise MobiusError(
@@ -108,19 +108,19 @@ def _new_version(
     config: RegisterConfig,
 ) -> str:
     """Write the model, log it with the run of its training, and make it a version."""
-    column, prints = comparison.columns[label], trained.description["fingerprints"]
+    column, prints = comparison.columns[label], trained.description.fingerprints
     card = model_card(comparison, label, trained, licence_of(base, config.base_licence))
     tags = {
         _LOSS: repr(column.heldout_loss),
-        _DATA: prints["data"],
+        _DATA: prints.data,
         _WEIGHTS: sha256(trained.folder / WEIGHTS),
         "mode": trained.mode,
-        "base": prints["base"],
+        "base": prints.base,
     }
     with TemporaryDirectory() as folder:
         written = Path(folder) / "model"
         write_model(written, trained, base, clip, config, card)
-        model = models.log_model(written, config.name, str(trained.metrics["run_id"]), trained.mode, tags)
+        model = models.log_model(written, config.name, trained.run_id, trained.mode, tags)
     _make_registered_model(registry, config.name)
     version = registry.create_model_version(
         config.name,

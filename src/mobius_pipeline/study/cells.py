@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest
 from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.description import Fingerprints
 from mobius_pipeline.training.layout import named_by
+from mobius_pipeline.training.metrics import Metrics
 from mobius_pipeline.training.result import TrainingResult
-from mobius_pipeline.training.train_mode import Fingerprints, fingerprints, train_mode
+from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +90,14 @@ class Laboratory:
         """Return the folder of a training, named by a digest of model, settings, base and data."""
         model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
         config = digest({"model": model.model_dump(), "train": settings.identity()})
-        return named_by(self.folder, replace(self._marks, config=config).whole)
+        return named_by(self.folder, self._marks.model_copy(update={"config": config}).whole)
 
     @cached_property
     def _marks(self) -> Fingerprints:
         """Fingerprints of base and data, which are hashed once."""
         return fingerprints(self.store, self.base, ModelConfig(**asdict(SERIAL)), self.train)
 
-    def metrics(self, cell: Cell) -> dict[str, Any]:
+    def metrics(self, cell: Cell) -> Metrics:
         """Return the metrics of a training; train or resume it if it is not finished.
 
         Raises:

@@ -3,17 +3,15 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.config import StudyConfig
+from mobius_pipeline.training.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-Metrics = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,8 @@ def study(laboratory: Laboratory, config: StudyConfig) -> dict[str, Studied]:
     for name, model in config.models().items():
         cells = {rate: Cell(model, rate, first) for rate in config.rates}
         metrics = {rate: laboratory.metrics(cell) for rate, cell in cells.items()}
-        budget = budget or float(
-            metrics[config.rates[0]]["flops_per_step"] * metrics[config.rates[0]]["steps"]
-        )
+        whole = metrics[config.rates[0]]
+        budget = budget or float(whole.flops_per_step * whole.steps)
         losses = {rate: loss_within(one, budget) for rate, one in metrics.items()}
         best = min(losses, key=lambda rate: losses[rate])
         found[name] = Studied(model, best, losses, {first: metrics[best]}, losses[best])
@@ -65,11 +62,11 @@ def study(laboratory: Laboratory, config: StudyConfig) -> dict[str, Studied]:
 
 def loss_within(metrics: Metrics, budget: float) -> float:
     """Return the held-out loss after `budget` FLOPs, or at the end of a training that spent fewer."""
-    steps = budget / metrics["flops_per_step"]
-    if steps >= metrics["steps"] - 1:
-        return float(metrics["heldout_loss"])
-    history = metrics["history"]["heldout"]
-    return float(np.interp(steps, [point[0] for point in history], [point[1] for point in history]))
+    steps = budget / metrics.flops_per_step
+    if steps >= metrics.steps - 1:
+        return metrics.heldout_loss
+    curve = metrics.history.heldout
+    return float(np.interp(steps, [point[0] for point in curve], [point[1] for point in curve]))
 
 
 def near_front(found: Mapping[str, Studied], near: float) -> list[str]:
@@ -77,7 +74,7 @@ def near_front(found: Mapping[str, Studied], near: float) -> list[str]:
 
     def beaten(one: Studied) -> bool:
         return any(
-            other.first["peak_memory_bytes"] <= one.first["peak_memory_bytes"]
+            other.first.peak_memory_bytes <= one.first.peak_memory_bytes
             and other.loss * (1 + near) < one.loss
             for other in found.values()
         )

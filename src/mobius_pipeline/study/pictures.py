@@ -1,11 +1,13 @@
 """Plots of a study: loss against memory, loss against time, and loss curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.study.model import ModelResult, Study
+from mobius_pipeline.study.report import Cost
 
 _MARKERS = "soD^vP*X"  # one for serial, and one per tail
 _SIZE = (7.5, 5.2)  # inches
@@ -17,29 +19,27 @@ _MARK = 8  # px; width and height of a marker
 _CURVES = 6  # more cannot be distinguished
 
 
-def draw(study: Mapping[str, Any], target: Path) -> Path:
+def draw(study: Study, target: Path) -> Path:
     """Write `memory.png`, `time.png` and `curves.png` of a study's report into a folder."""
     import matplotlib
 
     matplotlib.use("Agg")
     with whole_folder(target) as partial:
-        _scatter(
-            study, "peak_ratio", "Peak memory / serial's", study["fronts"]["memory"], partial / "memory.png"
-        )
-        _scatter(study, "step_ratio", "Step time / serial's", study["fronts"]["time"], partial / "time.png")
+        _scatter(study, "peak_ratio", "Peak memory / serial's", study.fronts.memory, partial / "memory.png")
+        _scatter(study, "step_ratio", "Step time / serial's", study.fronts.time, partial / "time.png")
         _curves(study, partial / "curves.png")
     return target
 
 
-def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[str], file: Path) -> None:
+def _scatter(study: Study, cost: Cost, title: str, front: Sequence[str], file: Path) -> None:
     """Plot every model's loss at equal compute against a cost, both as shares of serial's."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=_SIZE, layout="constrained")
-    rows = study["models"]
+    rows = study.models
     families = dict.fromkeys(_family(name) for name in rows)
     markers = dict(zip(families, cycle(_MARKERS)))
-    points = {name: (float(row[cost]), float(row["equal_compute"]["ratio"])) for name, row in rows.items()}
+    points = {name: (float(getattr(row, cost)), row.equal_compute.ratio) for name, row in rows.items()}
     for name, row in rows.items():
         family, (x, y) = _family(name), points[name]
         axes.errorbar(
@@ -49,8 +49,8 @@ def _scatter(study: Mapping[str, Any], cost: str, title: str, front: Sequence[st
         axes.plot([], [], marker=marker, color="grey", linestyle="none", label=family)
     axes.legend()
     axes.plot(
-        [rows[name][cost] for name in front],
-        [rows[name]["equal_compute"]["ratio"] for name in front],
+        [points[name][0] for name in front],
+        [points[name][1] for name in front],
         color="grey",
         linewidth=0.8,
         zorder=0,
@@ -85,11 +85,11 @@ def _label(axes: Any, names: Sequence[tuple[str, tuple[float, float], Any]]) -> 
         taken.append(box)
 
 
-def _colour(row: Mapping[str, Any]) -> Any:
+def _colour(row: ModelResult) -> Any:
     """Return the colour of a model: the wider its stream, the lighter."""
     from matplotlib import pyplot
 
-    return pyplot.get_cmap("viridis")(min(0.85, 1.6 * row["model"]["width"]))
+    return pyplot.get_cmap("viridis")(min(0.85, 1.6 * row.model.width))
 
 
 def _family(name: str) -> str:
@@ -97,25 +97,25 @@ def _family(name: str) -> str:
     return name.split(",")[0]
 
 
-def _error(row: Mapping[str, Any]) -> list[list[float]] | None:
+def _error(row: ModelResult) -> list[list[float]] | None:
     """Return a model's interval against serial as distances below and above, if there is one."""
-    found = row["equal_compute"]["against"]
-    if found is None or found["low"] is None:
+    found = row.equal_compute.against
+    if found is None or found.low is None or found.high is None:
         return None
-    return [[(found["percent"] - found["low"]) / 100], [(found["high"] - found["percent"]) / 100]]
+    return [[(found.percent - found.low) / 100], [(found.high - found.percent) / 100]]
 
 
-def _curves(study: Mapping[str, Any], file: Path) -> None:
+def _curves(study: Study, file: Path) -> None:
     """Plot the held-out loss against training time, with step times measured in turns."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=_SIZE, layout="constrained")
-    names = dict.fromkeys(["serial", *study["fronts"]["memory"]])
+    names = dict.fromkeys(["serial", *study.fronts.memory])
     for name in list(names)[:_CURVES]:
-        row = study["models"][name]
+        row = study.models[name]
         axes.plot(
-            [step * row["step_s"] for step, _ in row["curve"]],
-            [loss for _, loss in row["curve"]],
+            [step * row.step_s for step, _ in row.curve],
+            [loss for _, loss in row.curve],
             marker="o",
             markersize=3,
             label=name,

@@ -1,16 +1,15 @@
-"""The result of a study as plain data: a row per model, the fronts, and the model that the rule selects."""
+"""Compare the models of a study with serial: a result per model, the fronts, and the selected model."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import Literal
 
-from mobius_pipeline.comparison.model import Point, Points
+from mobius_pipeline.comparison.model import Change, Point, Points
 from mobius_pipeline.comparison.points import points
-from mobius_pipeline.comparison.trainings import Record
+from mobius_pipeline.comparison.trainings import Training
 from mobius_pipeline.comparison.uncertainty import paired_change
-from mobius_pipeline.sampling.sample_set import SampleSet
-from mobius_pipeline.study.cells import SAMPLES, TRAINED, Cell, Laboratory
+from mobius_pipeline.study.cells import TRAINED, Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
+from mobius_pipeline.study.model import EqualPoint, Fronts, ModelResult, Scores, Study
 from mobius_pipeline.training.result import TrainingResult
 
 SERIAL = "serial"
@@ -21,86 +20,103 @@ RULE = (
     "not above it at equal compute"
 )
 
-Row = dict[str, Any]
+Cost = Literal["peak_ratio", "step_ratio"]
 
 
 def report(
     laboratory: Laboratory,
     found: Mapping[str, Studied],
     step_s: Mapping[str, float],
-    quality: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+    quality: Mapping[str, Scores],
+) -> Study:
     """Compare the models of a study with serial.
 
     Args:
         laboratory: Data and settings of the trainings.
         found: The trained models, by name.
         step_s: Seconds per step of each model, measured in turns.
-        quality: Measures of the samples of some models.
+        quality: Scores of the samples of some models.
     """
-    serial = found[SERIAL]
-    records = {name: _records(laboratory, one) for name, one in found.items()}
-    rows: dict[str, Row] = {
-        name: {
-            "model": asdict(one.model),
-            "rate": one.rate,
-            "loss_by_rate": {f"{rate:g}": loss for rate, loss in one.rates.items()},
-            "seeds": list(one.seeds),
-            "trainable": one.first["trainable_parameters"],
-            "peak_bytes": one.first["peak_memory_bytes"],
-            "peak_ratio": one.first["peak_memory_bytes"] / serial.first["peak_memory_bytes"],
-            "flops": one.first["flops_per_step"],
-            "flops_ratio": one.first["flops_per_step"] / serial.first["flops_per_step"],
-            "step_s": step_s[name],
-            "step_ratio": step_s[name] / step_s[SERIAL],
-            "loss_by_timestep": one.first["heldout_loss_by_timestep"],
-            "curve": [[step, loss] for step, loss, _ in one.first["history"]["heldout"]],
-            "quality": quality.get(name),
-            **_compared(records, step_s, name),
-        }
-        for name, one in found.items()
+    trainings = {name: _trainings(laboratory, one) for name, one in found.items()}
+    models = {
+        name: _result(name, found, step_s, _equal(trainings, step_s, name), quality.get(name))
+        for name in found
     }
-    return {
-        "start_loss": serial.first["heldout_loss_start"],
-        "heldout_clips": len(laboratory.store.clips("heldout")),
-        "train_clips": len(laboratory.store.clips("train")),
-        "models": rows,
-        "fronts": {"memory": front(rows, "peak_ratio"), "time": front(rows, "step_ratio")},
-        "rule": RULE,
-        "chosen": chosen(rows),
-    }
+    return Study(
+        start_loss=found[SERIAL].first.heldout_loss_start,
+        heldout_clips=len(laboratory.store.clips("heldout")),
+        train_clips=len(laboratory.store.clips("train")),
+        models=models,
+        fronts=Fronts(memory=front(models, "peak_ratio"), time=front(models, "step_ratio")),
+        rule=RULE,
+        chosen=chosen(models),
+    )
 
 
-def _records(laboratory: Laboratory, one: Studied) -> list[Record]:
+def _result(
+    name: str,
+    found: Mapping[str, Studied],
+    step_s: Mapping[str, float],
+    equal: Mapping[str, EqualPoint],
+    quality: Scores | None,
+) -> ModelResult:
+    one, own, serial = found[name], found[name].first, found[SERIAL].first
+    return ModelResult(
+        model=one.model,
+        rate=one.rate,
+        loss_by_rate={f"{rate:g}": loss for rate, loss in one.rates.items()},
+        seeds=list(one.seeds),
+        trainable=own.trainable_parameters,
+        peak_bytes=own.peak_memory_bytes,
+        peak_ratio=own.peak_memory_bytes / serial.peak_memory_bytes,
+        flops=own.flops_per_step,
+        flops_ratio=own.flops_per_step / serial.flops_per_step,
+        step_s=step_s[name],
+        step_ratio=step_s[name] / step_s[SERIAL],
+        loss_by_timestep=own.heldout_loss_by_timestep,
+        curve=[(int(step), loss) for step, loss, _ in own.history.heldout],
+        quality=quality,
+        change=_change(one),
+        **equal,
+    )
+
+
+def _trainings(laboratory: Laboratory, one: Studied) -> list[Training]:
     places = {seed: laboratory.place(Cell(one.model, one.rate, seed)) for seed in one.seeds}
     return [
-        Record(TrainingResult(place / TRAINED).description, one.seeds[seed], SampleSet(place / SAMPLES))
+        Training(TrainingResult(place / TRAINED).description, one.seeds[seed])
         for seed, place in places.items()
     ]
 
 
-def _compared(records: Mapping[str, list[Record]], step_s: Mapping[str, float], name: str) -> Row:
+def _equal(
+    trainings: Mapping[str, list[Training]], step_s: Mapping[str, float], name: str
+) -> dict[str, EqualPoint]:
     """Return the losses where the model and serial have spent the same, over the seeds that both have."""
-    own, seeds = records[name], {record.seed for record in records[name]}
-    serial = [record for record in records[SERIAL] if record.seed in seeds]
+    own, seeds = trainings[name], {one.seed for one in trainings[name]}
+    serial = [one for one in trainings[SERIAL] if one.seed in seeds]
     found = _points(serial, own, step_s, name)
     alone = {one.seed: _points([first], [one], step_s, name) for first, one in zip(serial, own, strict=True)}
-    losses = {}
-    for point in Points.model_fields:
-        reached: Point = getattr(found, point)
-        change = reached.against.get(name)
-        losses[f"equal_{point}"] = {
-            "steps": reached.steps[name],
-            "loss": reached.losses[name],
-            "half_interval": reached.ci95_half[name],
-            "ratio": _ratio(reached, name),
-            "ratio_by_seed": {str(seed): _ratio(getattr(one, point), name) for seed, one in alone.items()},
-            "against": change and change.model_dump(),
-        }
-    return {**losses, "change": _change(own)}
+    return {
+        f"equal_{point}": _at(
+            reached, name, {seed: _ratio(getattr(one, point), name) for seed, one in alone.items()}
+        )
+        for point, reached in found
+    }
 
 
-def _points(serial: list[Record], own: list[Record], step_s: Mapping[str, float], name: str) -> Points:
+def _at(reached: Point, name: str, ratio_by_seed: dict[int, float]) -> EqualPoint:
+    return EqualPoint(
+        steps=reached.steps[name],
+        loss=reached.losses[name],
+        half_interval=reached.ci95_half[name],
+        ratio=_ratio(reached, name),
+        ratio_by_seed=ratio_by_seed,
+        against=reached.against.get(name),
+    )
+
+
+def _points(serial: list[Training], own: list[Training], step_s: Mapping[str, float], name: str) -> Points:
     columns = {SERIAL: serial, name: own}
     return points(columns, {label: step_s[label] for label in columns})
 
@@ -109,37 +125,35 @@ def _ratio(reached: Point, name: str) -> float:
     return reached.losses[name] / reached.losses[SERIAL]
 
 
-def _change(records: list[Record]) -> dict[str, Any]:
+def _change(one: Studied) -> Change:
     """Return the change of the held-out loss from the start, over the clips, with the first seed."""
-    by_clip = records[0].metrics["heldout_by_clip"]
-    return paired_change(by_clip["start"], by_clip["end"], over="clips").model_dump(exclude={"over"})
+    by_clip = one.first.heldout_by_clip
+    return paired_change(by_clip.start, by_clip.end, over="clips")
 
 
-def front(rows: Mapping[str, Row], cost: str) -> list[str]:
+def front(models: Mapping[str, ModelResult], cost: Cost) -> list[str]:
     """Return the models that no other beats in both cost and loss at equal compute, cheapest first."""
 
-    def beaten(row: Row) -> bool:
-        return any(
-            other is not row
-            and other[cost] <= row[cost]
-            and other["equal_compute"]["ratio"] < row["equal_compute"]["ratio"]
-            for other in rows.values()
-        )
+    def of(name: str) -> tuple[float, float]:
+        return getattr(models[name], cost), models[name].equal_compute.ratio
 
-    return sorted(
-        (name for name, row in rows.items() if not beaten(row)), key=lambda name: float(rows[name][cost])
-    )
+    def beaten(name: str) -> bool:
+        own_cost, own_loss = of(name)
+        others = (of(other) for other in models if other != name)
+        return any(other_cost <= own_cost and other_loss < own_loss for other_cost, other_loss in others)
+
+    return sorted((name for name in models if not beaten(name)), key=lambda name: of(name)[0])
 
 
-def chosen(rows: Mapping[str, Row]) -> str | None:
+def chosen(models: Mapping[str, ModelResult]) -> str | None:
     """Return the model that `RULE` selects, or None."""
-    most = max(len(row["seeds"]) for row in rows.values())
+    most = max(len(one.seeds) for one in models.values())
     fit = [
         name
-        for name, row in rows.items()
-        if row["model"]["mode"] == "parallel"
-        and len(row["seeds"]) == most
-        and max(row["equal_steps"]["ratio_by_seed"].values()) <= MOST_AT_EQUAL_STEPS
-        and max(row["equal_compute"]["ratio_by_seed"].values()) <= 1
+        for name, one in models.items()
+        if one.model.mode == "parallel"
+        and len(one.seeds) == most
+        and max(one.equal_steps.ratio_by_seed.values()) <= MOST_AT_EQUAL_STEPS
+        and max(one.equal_compute.ratio_by_seed.values()) <= 1
     ]
-    return min(fit, key=lambda name: float(rows[name]["peak_ratio"]), default=None)
+    return min(fit, key=lambda name: models[name].peak_ratio, default=None)

@@ -1,23 +1,26 @@
 """Samples of a study's models, and their measures."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from torch import Tensor
+
+from mobius_pipeline.comparison.columns import mean_of_scores
 from mobius_pipeline.evaluation.quality import quality
+from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample import sample_videos
 from mobius_pipeline.study.cells import SAMPLES, TRAINED, Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
+from mobius_pipeline.study.model import Scores
 from mobius_pipeline.training.result import TrainingResult
 
 
 def scores(
-    laboratory: Laboratory, one: Studied, config: SampleConfig, features: Any, encode: Encode, seed: int
-) -> dict[str, Any]:
-    """Measure a model's samples, averaged over its seeds; existing measures are read.
+    laboratory: Laboratory, one: Studied, config: SampleConfig, features: Tensor, encode: Encode, seed: int
+) -> Scores:
+    """Score a model's samples, averaged over its seeds; existing scores are read.
 
     Args:
         laboratory: Data and settings of the trainings.
@@ -31,14 +34,13 @@ def scores(
         _scores(laboratory, Cell(one.model, one.rate, training), config, features, encode, seed)
         for training in one.seeds
     ]
-    numbers = {key for key, value in found[0].items() if isinstance(value, int | float)}
-    means = {key: sum(one[key] for one in found) / len(found) for key in sorted(numbers)}
-    return {**means, "samples": sum(one["frechet_videos"] for one in found)}
+    videos = sum(int(one.frechet_videos or 0) for one in found)
+    return Scores(**dict(mean_of_scores(found)), samples=videos)
 
 
 def _scores(
-    laboratory: Laboratory, cell: Cell, config: SampleConfig, features: Any, encode: Encode, seed: int
-) -> Mapping[str, Any]:
+    laboratory: Laboratory, cell: Cell, config: SampleConfig, features: Tensor, encode: Encode, seed: int
+) -> Quality:
     place: Path = laboratory.place(cell)
     given = [config.model_dump(), digest(features.tolist()), seed]
     file = place / f"quality-{digest(given)[:12]}.json"
@@ -51,7 +53,6 @@ def _scores(
             place / SAMPLES,
         )
         videos: Pixels = samples.frames.numpy()
-        write_json(file, quality(videos, samples.prompts, features, encode, seed))
-    return read_document(
-        file, dict[str, Any], f"Delete it (`rm '{file}'`) and run `kedro run --pipelines=study`."
-    )
+        scored = quality(videos, samples.prompts, features, encode, seed)
+        write_json(file, scored.model_dump(mode="json"))
+    return read_document(file, Quality, f"Delete it (`rm '{file}'`) and run `kedro run --pipelines=study`.")

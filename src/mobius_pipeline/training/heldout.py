@@ -1,7 +1,6 @@
 """Held-out loss: held-out clips on a fixed grid of timesteps with fixed noise."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import Any, cast
@@ -13,24 +12,10 @@ from mobius_pipeline.latents.store import Clip, LatentsStore, of_one_size
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.runtime.rng import generator
 from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.metrics import HeldOutLoss, LossAtStep
 from mobius_pipeline.training.processes import ALONE, Processes
 
 TIMESTEP_BINS = 4
-
-
-@dataclass(frozen=True)
-class HeldOutLoss:
-    """Unweighted mean squared error of the prediction.
-
-    Attributes:
-        loss: Mean over clips and timesteps.
-        by_timestep: Mean over each range of timesteps, by its name (`bin_name`).
-        by_clip: Mean over the timestep grid for each clip, by `clip_id`.
-    """
-
-    loss: float
-    by_timestep: dict[str, float]
-    by_clip: dict[str, float]
 
 
 def timestep_bin(timestep: int, timesteps: int) -> int:
@@ -106,7 +91,7 @@ class HeldOutEvaluator:
         clips: All held-out clips.
         losses: Rows of (step, loss, seconds of training so far), over the watched clips.
         by_clip: Rows of (step, loss by `clip_id`), over the watched clips.
-        at_steps: The step `train.steps` and the loss over all clips there, if the training continues.
+        at_steps: The loss over all clips at the step `train.steps`, if the training continues.
     """
 
     def __init__(
@@ -121,7 +106,7 @@ class HeldOutEvaluator:
         self.clips = store.clips("heldout")
         self.losses: list[tuple[int, float, float]] = []
         self.by_clip: list[tuple[int, dict[str, float]]] = []
-        self.at_steps: dict[str, Any] | None = None
+        self.at_steps: LossAtStep | None = None
         self._config, self._watched = config, self.clips[: config.evaluate_clips]
         self._whole: tuple[int, HeldOutLoss] | None = None  # step and loss of the last evaluation
         self.measure = partial(
@@ -161,20 +146,21 @@ class HeldOutEvaluator:
 
     def evaluate_at_steps(self, model: nn.Module, step: int) -> None:
         """Record the loss over all clips at `train.steps`."""
-        self.at_steps = {"step": step, **asdict(self.whole(model, step))}
+        self.at_steps = LossAtStep(step=step, **dict(self.whole(model, step)))
 
-    def _at_steps_of_config(self) -> dict[str, Any] | None:
+    def _at_steps_of_config(self) -> LossAtStep | None:
         found = self.at_steps
-        return found if found and found["step"] == self._config.steps else None
+        return found if found and found.step == self._config.steps else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measurements as JSON values."""
-        return {"heldout": self.losses, "watched": self.by_clip, "at_steps": self.at_steps}
+        at_steps = self.at_steps and self.at_steps.model_dump()
+        return {"heldout": self.losses, "watched": self.by_clip, "at_steps": at_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.losses, self.by_clip = list(state["heldout"]), list(state["watched"])
-        self.at_steps = state["at_steps"]
+        self.at_steps = state["at_steps"] and LossAtStep(**state["at_steps"])
         self.at_steps = self._at_steps_of_config()
 
 

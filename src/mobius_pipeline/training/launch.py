@@ -47,7 +47,7 @@ class Job(Config):
     config: TrainConfig
     state: Path
     output: Path
-    notes: dict[str, Any] = Field(description="added to the result's metrics.json")
+    run_id: str | None = Field(description="MLflow run that records it")
 
 
 Work = Callable[[Job, Callbacks, Processes], None]

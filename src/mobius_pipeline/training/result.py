@@ -1,55 +1,19 @@
 """The result of a finished training, as later stages read it (see `layout` for its files)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
-
-from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING, Self, get_args
 
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
-from mobius_pipeline.runtime.units import GIB
+from mobius_pipeline.training.description import Description
 from mobius_pipeline.training.layout import METRICS, TRAINING
-from mobius_pipeline.training.resume_identity import Description
+from mobius_pipeline.training.metrics import Metrics
 
 if TYPE_CHECKING:
     from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
-
-Number = int | float
-
-
-@with_config(ConfigDict(extra="allow"))
-class Trained(Description):
-    """Contents of a finished training's `training.json`."""
-
-    processes: int
-
-
-@with_config(ConfigDict(extra="allow"))
-class Metrics(TypedDict):
-    """Contents of a finished training's `metrics.json`: `training_metrics`, and the final losses."""
-
-    heldout_loss: Number
-    heldout_loss_start: Number
-    heldout_loss_by_timestep: dict[str, Number]
-    heldout_at_steps: dict[str, Any] | None
-    history: dict[str, list[Any]]
-    steps: int
-    trainable_parameters: int
-    total_parameters: int
-    heldout_by_clip: dict[str, Any]
-    peak_memory_bytes: Number
-    memory_breakdown_bytes: dict[str, Number]
-    step_s: Number
-    step_s_iqr: list[Number]
-    training_s: Number
-    data_s: Number
-    frames_per_s: Number
-    flops_per_step: Number
 
 
 @dataclass(frozen=True)
@@ -73,27 +37,41 @@ class TrainingResult:
         return found
 
     @cached_property
-    def description(self) -> Trained:
+    def description(self) -> Description:
         """Settings and fingerprints of the training.
 
         Raises:
             MobiusError: If the file is missing or damaged.
         """
-        return read_document(self.folder / TRAINING, Trained, _written_again(self.folder))
+        return read_document(self.folder / TRAINING, Description, _written_again(self.folder))
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """Losses and measurements of the training.
 
         Raises:
             MobiusError: If the file is missing or damaged.
         """
-        return dict(read_document(self.folder / METRICS, Metrics, _written_again(self.folder)))
+        return read_document(self.folder / METRICS, Metrics, _written_again(self.folder))
 
     @property
     def mode(self) -> str:
         """The mode: serial, parallel or sum."""
-        return str(self.description["model"].get("mode"))
+        return self.description.mode
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run that records the training.
+
+        Raises:
+            MobiusError: If there is none.
+        """
+        if self.metrics.run_id is None:
+            raise MobiusError(
+                f"{self.folder} names no MLflow run: it was trained as a library. Train it with "
+                f"`kedro run --pipelines=train_{self.mode}`, which records it."
+            )
+        return self.metrics.run_id
 
     def pipeline(self, base: Path) -> "MobiusTextToVideoPipeline":
         """Load the EMA weights over the base model, with DDIM (Song et al. 2021).
@@ -104,7 +82,7 @@ class TrainingResult:
         from mobius_pipeline.base_model.load import base_fingerprint, quiet_loading
         from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 
-        if self.description["fingerprints"]["base"] != base_fingerprint(base):
+        if self.description.fingerprints.base != base_fingerprint(base):
             raise MobiusError(
                 f"{self.folder} was trained on another base model than {base}. "
                 "Run its training again, or restore that base."
@@ -121,25 +99,3 @@ def _written_again(folder: Path) -> str:
     return (
         f"Run {pipeline} with the same settings: it resumes from the newest checkpoint and writes it again."
     )
-
-
-def tracked_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics of a finished training under their names in MLflow (GiB, seconds)."""
-    breakdown, at_steps = metrics["memory_breakdown_bytes"], metrics["heldout_at_steps"]
-    return {
-        **({} if at_steps is None else {"eval/loss_at_steps": at_steps["loss"]}),
-        "eval/loss": metrics["heldout_loss"],
-        "eval/loss_start": metrics["heldout_loss_start"],
-        **{f"eval/loss_{bucket}": value for bucket, value in metrics["heldout_loss_by_timestep"].items()},
-        "memory/peak_gib": metrics["peak_memory_bytes"] / GIB,
-        **{f"memory/{name}_gib": value / GIB for name, value in breakdown.items()},
-        "time/step_s": metrics["step_s"],
-        "time/step_alone_s": metrics["step_s"],  # kept when a comparison times the step again
-        "time/training_s": metrics["training_s"],
-        "time/data_s": metrics["data_s"],
-        "throughput/frames_per_s": metrics["frames_per_s"],
-        "flops/step": metrics["flops_per_step"],
-        "flops/training": metrics["flops_per_step"] * metrics["steps"],
-        "parameters/trainable": metrics["trainable_parameters"],
-        "parameters/total": metrics["total_parameters"],
-    }

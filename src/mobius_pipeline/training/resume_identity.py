@@ -4,10 +4,6 @@ import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import ConfigDict, with_config
-from typing_extensions import TypedDict
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, whole_folder, write_json
@@ -15,32 +11,22 @@ from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.scratch import SCRATCHES, remove_leftovers
 from mobius_pipeline.training.checkpoints import newest, newest_whole
 from mobius_pipeline.training.config import OnMismatch
+from mobius_pipeline.training.description import Identity
 from mobius_pipeline.training.layout import TRAINING, step_of
 
 log = logging.getLogger(__name__)
 
-FORKED = "forked_at"
 _SHAPE = ("model.", "fingerprints.base")  # keys that the shapes of a checkpoint depend on
 
 
-@with_config(ConfigDict(extra="allow"))
-class Description(TypedDict):
-    """Contents of `training.json`: which training a folder belongs to, and the step that it was forked at."""
-
-    model: dict[str, Any]
-    train: dict[str, Any]
-    fingerprints: dict[str, str]
-    forked_at: int | None
-
-
 def claim(
-    state: Path, description: Mapping[str, Any], steps: int, on_mismatch: OnMismatch, earlier: Iterable[Path]
+    state: Path, identity: Identity, steps: int, on_mismatch: OnMismatch, earlier: Iterable[Path]
 ) -> None:
     """Record in `state` which training it belongs to, and apply `on_mismatch` to an earlier training.
 
     Args:
         state: The state folder.
-        description: Settings and fingerprints, nested.
+        identity: The training.
         steps: Number of steps of the whole training.
         on_mismatch: What to do if an earlier training has other settings: "restart" leaves it alone, "refuse"
             raises an error, "fork" starts from its newest checkpoint.
@@ -58,11 +44,11 @@ def claim(
     if other and not exists and on_mismatch == "restart" and (reason := _unreadable(other)):
         log.warning("Starting at step 0. %s", reason)
         other = None
-    changes = _differing(_described(other), description) if other else {}
+    changes = _differing(_identity(other), identity) if other else {}
     if exists and not changes:
         return
     if other and changes and on_mismatch == "fork":
-        write_json(state / TRAINING, {**description, FORKED: _fork(other, state, changes, steps)})
+        _write(state, identity, _fork(other, state, changes, steps))
         return
     if other and changes:
         found = f"{other} holds the resume state of another training: {'; '.join(changes.values())}."
@@ -73,15 +59,19 @@ def claim(
                 "train.on_mismatch=fork."
             )
         log.info("Starting at step 0. %s", found)
-    write_json(state / TRAINING, {**description, FORKED: None})
+    _write(state, identity, None)
+
+
+def _write(state: Path, identity: Identity, forked_at: int | None) -> None:
+    write_json(state / TRAINING, identity.model_dump(mode="json") | {"forked_at": forked_at})
 
 
 def forked_at(state: Path) -> int | None:
     """Return the step of another training's checkpoint that this one was forked at, or None."""
-    return _described(state)["forked_at"]
+    return _identity(state).forked_at
 
 
-def _described(state: Path) -> Description:
+def _identity(state: Path) -> Identity:
     """Read which training a folder belongs to."""
     path = state / TRAINING
     remedy = (
@@ -89,13 +79,13 @@ def _described(state: Path) -> Description:
         f"(`rm '{path}'`) and run the same command again: the training resumes from its newest checkpoint "
         "(a fork loses its mark). Otherwise delete the folder to start at step 0."
     )
-    return read_document(path, Description, remedy)
+    return read_document(path, Identity, remedy)
 
 
 def _unreadable(state: Path) -> str | None:
     """Return why the folder's training cannot be identified, or None."""
     try:
-        _described(state)
+        _identity(state)
     except MobiusError as error:
         return str(error)
     return None
@@ -108,10 +98,10 @@ def _last_saved(folders: Iterable[Path]) -> Path | None:
     return next((folder for folder in latest_first if newest_whole(folder) is not None), None)
 
 
-def _differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
-    """Return the differences of two descriptions by key, without digests that follow from other keys."""
-    old, new = (dict(flatten(one)) for one in (there, here))
-    keys = sorted((old | new).keys() - {FORKED, "fingerprints.config"})
+def _differing(there: Identity, here: Identity) -> dict[str, str]:
+    """Return the differences of two trainings by key, without digests that follow from other keys."""
+    old, new = (dict(flatten(one.model_dump(exclude={"forked_at"}))) for one in (there, here))
+    keys = sorted((old | new).keys() - {"fingerprints.config"})
     return {
         key: f"{key} is {new.get(key)!r} and was {old.get(key)!r}"
         for key in keys

@@ -1,11 +1,9 @@
 """Training of one mode from stored latents and a base model, without Kedro and MLflow."""
 
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 
@@ -20,27 +18,15 @@ from mobius_pipeline.runtime.files import digest, whole_folder, write_json
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import ModelConfig, TrainConfig
-from mobius_pipeline.training.heldout import HeldOutLoss, heldout_loss
+from mobius_pipeline.training.description import Description, Fingerprints, Identity
+from mobius_pipeline.training.heldout import heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
 from mobius_pipeline.training.layout import LAST_WEIGHTS, METRICS, TRAINING
+from mobius_pipeline.training.metrics import Costs, Curves, HeldOutLoss, LossByClip, Memory, Metrics
 from mobius_pipeline.training.previews import sample_previews
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.resume_identity import FORKED, claim, forked_at
+from mobius_pipeline.training.resume_identity import claim, forked_at
 from mobius_pipeline.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Fingerprints:
-    """Digests of what a training depends on: configuration, base model, data."""
-
-    config: str
-    base: str
-    data: str
-
-    @property
-    def whole(self) -> str:
-        """One digest of all three."""
-        return digest([self.config, self.base, self.data])
 
 
 def fingerprints(store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig) -> Fingerprints:
@@ -117,7 +103,7 @@ def train_mode(
     state: Path,
     output: Path,
     callbacks: Callbacks | None = None,
-    notes: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
     earlier: Iterable[Path] = (),
 ) -> Path:
     """Train a mode, or resume its training, and write the result.
@@ -130,7 +116,7 @@ def train_mode(
         state: Folder of the resume state; a training with the same folder resumes exactly.
         output: Folder for weights and metrics; replaced.
         callbacks: Called with metrics, previews and checkpoints.
-        notes: Values to add to `metrics.json`, as JSON values.
+        run_id: MLflow run that records the training.
         earlier: Folders of resume state of earlier trainings; see `train.on_mismatch`.
 
     Returns:
@@ -148,10 +134,10 @@ def train_mode(
         config=config,
         state=state,
         output=output,
-        notes=dict(notes or {}),
+        run_id=run_id,
     )
     marks = fingerprints(store, base, model, config)
-    claim(state, _description(model, config, marks), config.end, config.on_mismatch, earlier)
+    claim(state, _identity(model, config, marks), config.end, config.on_mismatch, earlier)
     if config.processes > 1:
         launch(train_here, job, callbacks or Callbacks())
     else:
@@ -172,75 +158,62 @@ def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
     start = start_heldout_loss(store, job.base, job.config, processes)
     end = trainer.evaluate_all()
     if processes.is_main_process:
+        at_steps = trainer.evaluator.at_steps if job.config.end != job.config.steps else end
+        metrics = Metrics(
+            **dict(training_costs(trainer)),
+            history=Curves(loss=trainer.losses, heldout=trainer.evaluator.losses),
+            heldout_loss=end.loss,
+            heldout_loss_start=start.loss,
+            heldout_loss_by_timestep=end.by_timestep,
+            heldout_by_clip=LossByClip(start=start.by_clip, end=end.by_clip),
+            heldout_watched=trainer.evaluator.by_clip,
+            heldout_at_steps=at_steps,
+            run_id=job.run_id,
+        )
         marks = fingerprints(store, job.base, job.model, job.config)
-        results = {
-            "heldout_loss": end.loss,
-            "heldout_loss_start": start.loss,
-            "heldout_loss_by_timestep": end.by_timestep,
-            "heldout_by_clip": {"start": start.by_clip, "end": end.by_clip},
-            "heldout_watched": trainer.history.watched,
-            "heldout_at_steps": asdict(end)
-            if job.config.end == job.config.steps
-            else trainer.evaluator.at_steps,
-            **job.notes,
-        }
-        write_result(trainer, job.output, job.base, job.model, marks, results)
+        write_result(trainer, job.output, job.base, _identity(job.model, job.config, marks), metrics)
     processes.barrier()
 
 
-def _description(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -> dict[str, Any]:
-    return {
-        "model": model.model_dump(mode="json"),
-        "train": config.identity(),
-        "fingerprints": {"config": marks.config, "base": marks.base, "data": marks.data},
-    }
+def _identity(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -> Identity:
+    return Identity(
+        model=model.model_dump(mode="json"), train=config.identity(), fingerprints=marks, forked_at=None
+    )
 
 
-def training_metrics(trainer: Trainer) -> dict[str, Any]:
-    """Return the measurements under the names and in the units of the comparison (bytes, seconds)."""
-    history, timer, config = trainer.history, trainer.meter.timer, trainer.config
+def training_costs(trainer: Trainer) -> Costs:
+    """Return the size of the model, and the memory and time of its training."""
+    timer, config, memory = trainer.meter.timer, trainer.config, trainer.meter.memory
     frames = statistics.mean(clip.frames for bucket in trainer.buckets for clip in bucket)
-    memory = dict(history.memory)
-    return {
-        "trainable_parameters": sum(parameter.numel() for parameter in trainer.optimization.trained.values()),
-        "total_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "peak_memory_bytes": memory["peak_bytes"],
-        "memory_breakdown_bytes": memory["breakdown"],
-        "step_s": timer.median_s,
-        "step_s_iqr": list(timer.iqr_s),
-        "training_s": timer.total_s,
-        "data_s": statistics.median(trainer.loader.waited),
-        "frames_per_s": config.batch_size * frames / timer.median_s,
-        "flops_per_step": history.flops,
-        "steps": trainer.step,
-        "history": {"loss": history.loss, "heldout": history.heldout},
-    }
+    return Costs(
+        steps=trainer.step,
+        trainable_parameters=sum(one.numel() for one in trainer.optimization.trained.values()),
+        total_parameters=sum(one.numel() for one in trainer.model.parameters()),
+        peak_memory_bytes=memory["peak_bytes"],
+        memory_breakdown_bytes=Memory(**memory["breakdown"]),
+        step_s=timer.median_s,
+        step_s_iqr=timer.iqr_s,
+        training_s=timer.total_s,
+        data_s=statistics.median(trainer.loader.waited),
+        frames_per_s=config.batch_size * frames / timer.median_s,
+        flops_per_step=trainer.meter.flops,
+    )
 
 
-def write_result(
-    trainer: Trainer,
-    folder: Path,
-    base: Path,
-    model: ModelConfig,
-    marks: Fingerprints,
-    extra: dict[str, Any],
-) -> Path:
-    """Write the EMA weights for `load_trained`, the weights of the last step, and the metrics."""
+def write_result(trainer: Trainer, folder: Path, base: Path, identity: Identity, metrics: Metrics) -> Path:
+    """Write the EMA weights for `load_trained`, the weights of the last step, metrics and description."""
+    optimization = trainer.optimization
+    description = Description(
+        **dict(identity) | {"forked_at": forked_at(trainer.folder)},
+        processes=trainer.processes.count,
+        devices=trainer.meter.devices,
+        runtime=trainer.config.runtime(),
+    )
     with whole_folder(folder) as partial:
-        names = list(trainer.optimization.trained)
-        save_file(
-            {name: trainer.optimization.trained[name].detach().contiguous().cpu() for name in names},
-            partial / LAST_WEIGHTS,
-        )
-        shadows = dict(zip(names, trainer.optimization.ema.shadow_params, strict=True))
-        save_trained(trainer.model, partial, base, shadows)
-        write_json(partial / METRICS, {**training_metrics(trainer), **extra})
-        description = _description(model, trainer.config, marks)
-        ran = {
-            FORKED: forked_at(trainer.folder),
-            "processes": trainer.processes.count,
-            "devices": trainer.history.devices,
-            "runtime": trainer.config.runtime(),
-        }
-        write_json(partial / TRAINING, {**description, **ran})
+        last = {name: one.detach().contiguous().cpu() for name, one in optimization.trained.items()}
+        save_file(last, partial / LAST_WEIGHTS)
+        averages = dict(zip(optimization.trained, optimization.ema.shadow_params, strict=True))
+        save_trained(trainer.model, partial, base, averages)
+        write_json(partial / METRICS, metrics.model_dump(mode="json"))
+        write_json(partial / TRAINING, description.model_dump(mode="json"))
     return folder

@@ -19,11 +19,9 @@ from mobius_pipeline.training.callbacks import Callbacks, History, note
 from mobius_pipeline.training.checkpoints import Checkpoint, Checkpointer
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import Batches
-from mobius_pipeline.training.heldout import (
-    HeldOutEvaluator,
-    HeldOutLoss,
-)
+from mobius_pipeline.training.heldout import HeldOutEvaluator
 from mobius_pipeline.training.loader import Loader
+from mobius_pipeline.training.metrics import HeldOutLoss
 from mobius_pipeline.training.optimization import NotFiniteError, Optimization
 from mobius_pipeline.training.previews import Preview, Previewer
 from mobius_pipeline.training.processes import ALONE, Processes

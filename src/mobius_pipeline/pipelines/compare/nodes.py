@@ -7,6 +7,7 @@ from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import Comparison, Data, References, StepTimes
 from mobius_pipeline.comparison.trainings import Columns, first_samples
 from mobius_pipeline.evaluation.config import CompareConfig, EvaluateConfig
+from mobius_pipeline.evaluation.evaluation import Evaluation
 from mobius_pipeline.ingest.clip_table import Manifest, Quarantine
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.scratch import unpublished
@@ -17,10 +18,10 @@ from mobius_pipeline.training.result import TrainingResult
 def choose_trainings(
     serial: TrainingResult,
     serial_samples: SampleSet,
-    serial_metrics: dict[str, Any],
+    serial_metrics: Evaluation,
     parallel: TrainingResult,
     parallel_samples: SampleSet,
-    parallel_metrics: dict[str, Any],
+    parallel_metrics: Evaluation,
     compare: CompareConfig,
 ) -> Columns:
     """Return the trainings to compare, in columns: those in `data/`, or those that `compare` chooses.
@@ -37,11 +38,11 @@ def choose_trainings(
             SampleSet.load(record.samples.folder)
     else:
         records = [
-            record_of(serial, serial_samples, serial_metrics),
-            record_of(parallel, parallel_samples, parallel_metrics),
+            record_of(serial, serial_samples, serial_metrics.run_id, serial_metrics.quality),
+            record_of(parallel, parallel_samples, parallel_metrics.run_id, parallel_metrics.quality),
         ]
     for record in records:
-        tracking.check_run(record.metrics["run_id"], record.mode, "its later metrics are not recorded")
+        tracking.check_run(record.run_id, record.description.mode, "its later metrics are not recorded")
     return columns(records)
 
 
@@ -84,7 +85,7 @@ def summarize_data(trainings: Columns, manifest: Manifest, quarantine: Quarantin
     from mobius_pipeline.comparison.quarantine_summary import data_summary
 
     (first, *_), *_ = trainings.values()
-    return data_summary(manifest.rows, quarantine.rows, first.config["fingerprints"]["data"])
+    return data_summary(manifest.rows, quarantine.rows, first.description.fingerprints.data)
 
 
 def compare(

@@ -1,7 +1,6 @@
 """Nodes of the `study` pipeline."""
 
 from pathlib import Path
-from typing import Any
 
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.evaluation.config import EvaluateConfig
@@ -9,6 +8,7 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.study.config import StudyConfig
+from mobius_pipeline.study.model import Study
 from mobius_pipeline.training.config import TrainConfig
 
 
@@ -20,7 +20,7 @@ def run_study(
     sample: SampleConfig,
     evaluate: EvaluateConfig,
     work: Path,
-) -> dict[str, Any]:
+) -> Study:
     """Train every model of the study, sample from those near the front, time all, and compare them.
 
     A stopped study continues where it stopped; trainings with the same settings are not repeated.
@@ -45,16 +45,16 @@ def run_study(
     places = {
         name: laboratory.place(Cell(one.model, one.rate, study.seeds[0])) for name, one in found.items()
     }
-    configs = {name: TrainingResult(place / TRAINED).description for name, place in places.items()}
-    step_s = {SERIAL: found[SERIAL].first["step_s"]}
-    for name in list(configs)[1:]:  # in turns with serial only: a real base would not fit all at once
-        pair = {SERIAL: configs[SERIAL], name: configs[name]}
+    trained = {name: TrainingResult(place / TRAINED).description for name, place in places.items()}
+    step_s = {SERIAL: found[SERIAL].first.step_s}
+    for name in list(trained)[1:]:  # in turns with serial only: a real base would not fit all at once
+        pair = {SERIAL: trained[SERIAL], name: trained[name]}
         timers = paired_step_times(pair, latents, base_model.folder, study.paired_steps)
         step_s[name] = step_s[SERIAL] * timers[name].median_s / timers[SERIAL].median_s
     return report(laboratory, found, step_s, quality)
 
 
-def draw_study(study: dict[str, Any], work: Path) -> Path:
+def draw_study(study: Study, work: Path) -> Path:
     """Draw the Pareto fronts."""
     from mobius_pipeline.study.pictures import draw
 

@@ -14,7 +14,7 @@ from mobius_pipeline.training.result import TrainingResult
 if TYPE_CHECKING:
     from mobius_pipeline.tracking import api as tracking
     from mobius_pipeline.training.callbacks import Callbacks
-    from mobius_pipeline.training.train_mode import Fingerprints
+    from mobius_pipeline.training.description import Fingerprints
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def train(
             state=state,
             output=unpublished(work / "trained" / model.mode),
             callbacks=_callbacks(run, model.mode, state, latents.clip.rate),
-            notes={"run_id": run.id},
+            run_id=run.id,
             earlier=state_folders(work, model.mode),
         )
         result = TrainingResult(output)
@@ -93,8 +93,8 @@ def _inputs(
 def _record_result(run: Run, state: Path, result: TrainingResult, train: TrainConfig) -> None:
     """Record the metrics of a finished training, and values of steps that its run lacks."""
     from mobius_pipeline.training.layout import preview_folder
+    from mobius_pipeline.training.metrics import tracked_metrics
     from mobius_pipeline.training.previews import due_steps
-    from mobius_pipeline.training.result import tracked_metrics
     from mobius_pipeline.training.resume_identity import forked_at
 
     first = forked_at(state)
@@ -110,7 +110,7 @@ def _record_result(run: Run, state: Path, result: TrainingResult, train: TrainCo
 def _describe(run: Run, result: TrainingResult) -> None:
     from mobius_pipeline.comparison.notes import training_note
 
-    run.describe(training_note(result.mode, result.metrics, result.description))
+    run.describe(training_note(result.description, result.metrics))
 
 
 def _by_step(state: Path, train: TrainConfig, after: int) -> dict[str, list[tuple[int, float]]]:

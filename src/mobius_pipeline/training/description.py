@@ -1,0 +1,77 @@
+"""Which training a folder belongs to: the models of `training.json`.
+
+Settings are kept as they were recorded, since another version of this package may have had other ones:
+`ModelConfig` and `TrainConfig` check them where a training runs.
+"""
+
+from typing import Any
+
+from pydantic import model_validator
+
+from mobius_pipeline.runtime.files import digest
+from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.metrics import Recorded
+
+
+class Fingerprints(Recorded):
+    """Digests (SHA-256, hex) of what a training depends on: configuration, base model, data."""
+
+    config: str
+    base: str
+    data: str
+
+    @property
+    def whole(self) -> str:
+        """One digest of all three."""
+        return digest([self.config, self.base, self.data])
+
+
+class Identity(Recorded):
+    """The settings that determine the result of a training.
+
+    Attributes:
+        model: The settings of `ModelConfig`.
+        train: The settings of `TrainConfig` that change the result.
+        fingerprints: Digests of all settings, the base and the data.
+        forked_at: The step of another training's checkpoint that it started from; None: from step 0.
+    """
+
+    model: dict[str, Any]
+    train: dict[str, Any]
+    fingerprints: Fingerprints
+    forked_at: int | None
+
+    @property
+    def mode(self) -> str:
+        """Mode of the model: serial, parallel or sum."""
+        return str(self.model.get("mode"))
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        return int(self.train["seed"])
+
+
+class Description(Identity):
+    """A finished training.
+
+    Attributes:
+        processes: Number of its processes.
+        devices: Devices that it ran on, in order.
+        runtime: The settings of `TrainConfig` that do not change the result.
+    """
+
+    processes: int
+    devices: list[str]
+    runtime: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_today(cls, found: Any) -> Any:
+        """Move the runtime settings out of `train`, where earlier versions kept them."""
+        if not isinstance(found, dict) or "runtime" in found or not isinstance(found.get("train"), dict):
+            return found
+        of_runtime = TrainConfig.runtime_keys() & found["train"].keys()
+        train = {key: value for key, value in found["train"].items() if key not in of_runtime}
+        runtime = {key: found["train"][key] for key in of_runtime}
+        return {**found, "train": train, "runtime": runtime, "devices": [runtime.get("device")]}
