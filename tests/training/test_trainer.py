@@ -20,6 +20,7 @@ from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.history import History
 from mobius_pipeline.training.optimization import moving_average
 from mobius_pipeline.training.previews import Preview, picture
 from mobius_pipeline.training.train_mode import (
@@ -328,3 +329,36 @@ def test_previews_are_the_same_prompts_from_the_same_noise(
         again = one.previewer.sample(one.model, 5)
     assert (again[0].frames == shown[5][0].frames).all()
     assert picture(again).shape == (64, 4 * 64 + 3 * GAP, 3)
+
+
+def test_an_interrupted_preview_is_sampled_when_the_training_resumes(
+    tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = {"every": 2, "prompts": ["a red ring"], "count": 1, "steps": 1, "guidance_scale": 1, "seed": 3}
+    shown: list[int] = []
+
+    def make() -> Trainer:
+        callbacks = Callbacks(preview=lambda _, step: shown.append(step))
+        folder = tmp_path / "state"
+        return trainer("parallel", tiny_store, tiny_base, folder, callbacks, steps=5, previews=settings)
+
+    def interrupt(_: torch.nn.Module) -> list[Preview]:
+        raise KeyboardInterrupt
+
+    one = make()
+    assert one.previewer is not None
+    one.previewer._sample = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        one.train()
+    assert one.checkpointer.saved_step == 2
+    make().train()
+    assert shown == [2, 4, 5]
+    make().train()  # finished: nothing is sampled again
+    assert shown == [2, 4, 5]
+
+
+def test_each_part_keeps_its_keys_of_the_history(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
+    settings = {"every": 2, "prompts": ["a red ring"], "count": 1, "steps": 1, "guidance_scale": 1, "seed": 3}
+    one = trainer("parallel", tiny_store, tiny_base, tmp_path, previews=settings)
+    keys = [key for part in one._parts for key in part.state_dict()]
+    assert sorted(keys) == sorted(History.model_fields)

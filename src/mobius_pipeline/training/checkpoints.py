@@ -12,6 +12,7 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, sha256, sync, whole_folder, write_json
 from mobius_pipeline.runtime.signals import signals_wait
 from mobius_pipeline.training.config import TrainConfig
+from mobius_pipeline.training.history import History
 from mobius_pipeline.training.layout import MANIFEST, META, STATE, step_folder, step_folders, step_of
 
 if TYPE_CHECKING:
@@ -138,11 +139,10 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
 
 
-def saved_history(folder: Path) -> dict[str, Any]:
-    """Return the history in the newest intact checkpoint, by the names of `History`; empty without one."""
+def saved_history(folder: Path) -> History:
+    """Return the history in the newest intact checkpoint; empty without one."""
     path = newest_whole(folder)
-    history: dict[str, Any] = _read(path / META, dict[str, Any])["history"] if path else {}
-    return history
+    return History(**_read(path / META, dict[str, Any])["history"]) if path else History()
 
 
 def newest(folder: Path) -> Path | None:

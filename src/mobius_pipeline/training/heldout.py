@@ -1,6 +1,6 @@
 """Held-out loss: held-out clips on a fixed grid of timesteps with fixed noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Any, cast
@@ -153,14 +153,13 @@ class HeldOutEvaluator:
         return found if found and found.step == self._config.steps else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the measurements as JSON values."""
-        at_steps = self.at_steps and self.at_steps.model_dump()
-        return {"heldout": self.losses, "watched": self.by_clip, "at_steps": at_steps}
+        """Return the losses under their names in `History`."""
+        return {"heldout": self.losses, "watched": self.by_clip, "at_steps": self.at_steps}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.losses, self.by_clip = list(state["heldout"]), list(state["watched"])
-        self.at_steps = state["at_steps"] and LossAtStep(**state["at_steps"])
+        self.at_steps = state["at_steps"]
         self.at_steps = self._at_steps_of_config()
 
 

@@ -1,9 +1,10 @@
 """Batches of a training in order; the next one is drawn while a step runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Any
 
 from mobius_pipeline.training.batches import Batch
 
@@ -22,7 +23,7 @@ class Loader:
         self._draw = draw
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
-        self.waited: list[float] = []  # seconds that each step waited for its batch
+        self.waited: list[float] = []  # s; wait of each step for its batch
 
     @contextmanager
     def ahead(self) -> Iterator[None]:
@@ -46,3 +47,11 @@ class Loader:
         if more and self._thread is not None:
             self._ahead = step + 1, self._thread.submit(self._draw, step + 1)
         return parts
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the waits under their name in `History`."""
+        return {"waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.waited = list(state["waited"])

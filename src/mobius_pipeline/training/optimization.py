@@ -6,7 +6,7 @@ Shapes: `b` clips in a part of a batch; see `Batch` for its tensors.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -34,6 +34,13 @@ def moving_average(weights: Iterable[nn.Parameter], config: TrainConfig) -> EMAM
     power = config.ema_warmup_power
     warmup = {} if power is None else {"use_ema_warmup": True, "power": power}
     return EMAModel(weights, decay=config.ema_decay, foreach=True, **warmup)
+
+
+class OptimizationState(NamedTuple):
+    """Weights, EMA and optimiser states by name, and the number of steps of the EMA."""
+
+    tensors: dict[str, Tensor]
+    ema_steps: int
 
 
 class Optimization:
@@ -126,15 +133,16 @@ class Optimization:
         finally:
             self.ema.restore(self.trained.values())
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return weights, EMA and optimiser states by name, on the CPU."""
-        return tensors_of(self.trained, self.ema, self.optimizer)
+    def state_dict(self) -> OptimizationState:
+        """Return weights, EMA and optimiser states, on the CPU."""
+        tensors = tensors_of(self.trained, self.ema, self.optimizer)
+        return OptimizationState(tensors, self.ema.optimization_step)
 
-    def load_tensors(self, tensors: dict[str, Tensor], ema_steps: int, complaint: str) -> None:
-        """Restore what `tensors` returned, and the number of steps of the EMA.
+    def load_state_dict(self, state: OptimizationState, complaint: str) -> None:
+        """Restore what `state_dict` returned.
 
         Raises:
             MobiusError: If the tensors do not fit, with `complaint` and their names.
         """
-        load_tensors(tensors, self.trained, self.ema, self.optimizer, complaint)
-        self.ema.optimization_step = ema_steps
+        load_tensors(state.tensors, self.trained, self.ema, self.optimizer, complaint)
+        self.ema.optimization_step = state.ema_steps

@@ -3,9 +3,10 @@
 Shapes: `F` frames, `C` latent channels, `h w` latent size, `H W` size in pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +47,17 @@ class Previewer:
 
     def sample(self, model: nn.Module, step: int) -> list[Preview]:
         """Sample after a step, with the model's current weights."""
+        previews = self._sample(model)
         self.shown_step = step
-        return self._sample(model)
+        return previews
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step of the last preview under its name in `History`."""
+        return {"shown": self.shown_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.shown_step = state["shown"]
 
 
 def sample_previews(

@@ -1,7 +1,7 @@
 """Costs of a training's steps: seconds of each, and once their memory and FLOPs."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -78,7 +78,7 @@ class StepMeter:
         return results[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the measurements as JSON values."""
+        """Return the measurements under their names in `History`."""
         return {
             "seconds": self.timer.seconds,
             "memory": self.memory,
@@ -86,7 +86,7 @@ class StepMeter:
             "devices": self.devices,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.timer.seconds = list(state["seconds"])
         self.memory, self.flops, self.devices = state["memory"], state["flops"], list(state["devices"])

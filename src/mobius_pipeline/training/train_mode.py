@@ -161,7 +161,7 @@ def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
         at_steps = trainer.evaluator.at_steps if job.config.end != job.config.steps else end
         metrics = Metrics(
             **dict(training_costs(trainer)),
-            history=Curves(loss=trainer.losses, heldout=trainer.evaluator.losses),
+            history=Curves(loss=trainer.recorder.losses, heldout=trainer.evaluator.losses),
             heldout_loss=end.loss,
             heldout_loss_start=start.loss,
             heldout_loss_by_timestep=end.by_timestep,

@@ -1,10 +1,10 @@
 """The training loop, the same for both modes."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,21 +15,31 @@ from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.runtime.signals import Terminated, noted_signal, signals_wait
 from mobius_pipeline.training.batches import Batch, BatchSource, by_size
-from mobius_pipeline.training.callbacks import Callbacks, History, note
+from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import Checkpoint, Checkpointer
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import Batches
 from mobius_pipeline.training.heldout import HeldOutEvaluator
+from mobius_pipeline.training.history import History
 from mobius_pipeline.training.loader import Loader
 from mobius_pipeline.training.metrics import HeldOutLoss
-from mobius_pipeline.training.optimization import NotFiniteError, Optimization
+from mobius_pipeline.training.optimization import NotFiniteError, Optimization, OptimizationState
 from mobius_pipeline.training.previews import Preview, Previewer
 from mobius_pipeline.training.processes import ALONE, Processes
+from mobius_pipeline.training.recorder import Recorder
 from mobius_pipeline.training.step_meter import StepMeter
 
 log = logging.getLogger(__name__)
 
 FIRST_MEASURED = 1  # the optimiser's states exist from the second step on
+
+
+class _Part(Protocol):
+    """A part of the trainer that keeps a part of its history, under the names in `History`."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 class Trainer:
@@ -82,9 +92,8 @@ class Trainer:
         )
         self.checkpointer = Checkpointer(folder, config, processes)
         self.previewer = _previewer(preview, config) if processes.is_main_process else None
+        self.recorder = Recorder(callbacks.metrics)
         self.step = 0
-        self.losses: list[tuple[int, float, float]] = []  # step, loss, seconds of training so far
-        self.further: dict[str, list[tuple[int, float]]] = {}  # other metrics, by name
 
     def train(self) -> None:
         """Train to the last step, starting from the newest checkpoint if there is one."""
@@ -198,8 +207,8 @@ class Trainer:
         )
         rate = self.optimization.learning_rate(self.step)
         self.step += 1
-        self.losses.append((self.step, measured["loss"], self.meter.timer.total_s))
-        self._tell({**measured, "learning_rate": rate})
+        self.recorder.loss(self.step, measured["loss"], self.meter.timer.total_s)
+        self.recorder.metrics(self.step, {**measured, "learning_rate": rate})
         return measured["loss"]
 
     def _first_of_the_largest(self) -> int:
@@ -212,11 +221,7 @@ class Trainer:
         with self.optimization.ema_weights():
             result = self.evaluator.evaluate(self.model, self.step, self.meter.timer.total_s)
         parts = {f"heldout_loss/{name}": value for name, value in result.by_timestep.items()}
-        self._tell({"heldout_loss": result.loss, **parts})
-
-    def _tell(self, metrics: dict[str, float]) -> None:
-        note(self.further, metrics, self.step)
-        self.callbacks.metrics(metrics, self.step)
+        self.recorder.metrics(self.step, {"heldout_loss": result.loss, **parts})
 
     def _save(self) -> None:
         if not self.processes.is_main_process:
@@ -231,24 +236,25 @@ class Trainer:
             self.load_state_dict(checkpoint)
 
     @property
+    def _parts(self) -> list[_Part]:
+        """The parts of the trainer that keep a part of its history."""
+        parts: list[_Part] = [self.recorder, self.loader, self.meter, self.evaluator]
+        return [*parts, self.previewer] if self.previewer else parts
+
+    @property
     def history(self) -> History:
         """Losses and measurements so far."""
-        return History(
-            loss=self.losses,
-            further=self.further,
-            waited=self.loader.waited,
-            **self.meter.state_dict(),
-            **self.evaluator.state_dict(),
-        )
+        return History(**{key: value for part in self._parts for key, value in part.state_dict().items()})
 
     def state_dict(self) -> Checkpoint:
         """Return everything that a training needs to resume."""
+        optimization = self.optimization.state_dict()
         meta = {
-            "history": asdict(self.history),
-            "ema_steps": self.optimization.ema.optimization_step,
+            "history": self.history.model_dump(mode="json"),
+            "ema_steps": optimization.ema_steps,
             "processes": self.processes.count,
         }
-        return Checkpoint(self.step, self.optimization.tensors(), meta)
+        return Checkpoint(self.step, optimization.tensors, meta)
 
     def load_state_dict(self, state: Checkpoint) -> None:
         """Restore what `state_dict` returned.
@@ -260,15 +266,12 @@ class Trainer:
             f"The checkpoint of step {state.step} in {self.folder} does not fit the model. Delete its folder "
             "to resume from the one before, or the whole folder to start at step 0"
         )
-        self.optimization.load_tensors(state.tensors, state.meta["ema_steps"], complaint)
-        history = state.meta["history"]
-        self.losses, self.loader.waited = history["loss"], history["waited"]
-        self.further = history.get("further", {})
-        self.meter.load_state_dict(history)
-        self.evaluator.load_state_dict(history)
+        optimization = OptimizationState(state.tensors, state.meta["ema_steps"])
+        self.optimization.load_state_dict(optimization, complaint)
+        history = dict(History(**state.meta["history"]))
+        for part in self._parts:
+            part.load_state_dict(history)
         self.step = state.step
-        if self.previewer:
-            self.previewer.shown_step = state.step
 
 
 def _previewer(sample: Callable[[nn.Module], list[Preview]] | None, config: TrainConfig) -> Previewer | None:

@@ -119,11 +119,11 @@ def _by_step(state: Path, train: TrainConfig, after: int) -> dict[str, list[tupl
     from mobius_pipeline.training.schedule import learning_rates
 
     history, rate = saved_history(state), learning_rates(train.optimizer, train.end, train.batch_size)
-    rows = {
-        **history.get("further", {}),
-        "loss": [row[:2] for row in history.get("loss", ())],
-        "heldout_loss": [row[:2] for row in history.get("heldout", ())],
-        "learning_rate": [(step, rate(step - 1)) for step, *_ in history.get("loss", ())],
+    rows: dict[str, list[tuple[int, float]]] = {
+        **history.further,
+        "loss": [(step, value) for step, value, _ in history.loss],
+        "heldout_loss": [(step, value) for step, value, _ in history.heldout],
+        "learning_rate": [(step, rate(step - 1)) for step, _, _ in history.loss],
     }
     return {key: [(step, value) for step, value in some if step > after] for key, some in rows.items()}
 
