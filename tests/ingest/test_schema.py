@@ -21,6 +21,7 @@ from mobius_pipeline.ingest.schema import (
     unit_of,
 )
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.runtime.tables import CHECKSUMS
 from tiny import CLIP
 
 PAGE = Path(__file__).parents[2] / "docs/clip_table.md"
@@ -74,6 +75,9 @@ def test_a_clip_table_without_a_column_is_refused(column: str, tmp_path: Path) -
     table = pd.DataFrame([clip_row(0)])
     ClipTable(table).save(tmp_path / "clips.parquet")
     assert len(ClipTable.load(tmp_path / "clips.parquet", "Run it.").rows) == 1
-    ClipTable(table.drop(columns=column)).save(tmp_path / "clips.parquet")
+    lacking = table.drop(columns=column)
+    with pytest.raises(MobiusError, match=rf"The ClipTable cannot be used: the column {column} is.* node"):
+        ClipTable(lacking).save(tmp_path / "clips.parquet")
+    lacking.to_parquet(tmp_path / "clips.parquet", **CHECKSUMS)
     with pytest.raises(MobiusError, match=f"the column {column} is missing"):
         ClipTable.load(tmp_path / "clips.parquet", "Run it.")

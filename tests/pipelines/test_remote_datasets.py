@@ -163,7 +163,13 @@ def test_what_was_trained_on_is_read_where_the_manifest_is(server: S3) -> None:
     at = {"filepath": "s3://team/manifest.parquet", "credentials": server.credentials}
     earlier = EarlierTableDataset(**at)
     assert trained_on(earlier.load()) == set()
-    rows = pd.DataFrame([clip_row(0) | {"split": "train"}, clip_row(1) | {"split": "heldout"}])
+    ids = ("clip_id", "source_sha256")
+    rows = pd.DataFrame(
+        [
+            clip_row(number, split=split, warnings=[], **dict.fromkeys(ids, f"{number}" * 64))
+            for number, split in enumerate(("train", "heldout"))
+        ]
+    )
     manifest = TableDataset(**at, holds=HOLDS)
     manifest.save(Manifest(rows))
     assert trained_on(earlier.load()) == {rows["source_sha256"][0]}

@@ -55,7 +55,7 @@ BAD_ROWS = [
         {"duration_s": 4000.0},
     ),
     (
-        "split 'test' is neither 'train' nor 'heldout'",
+        "split 'test' is not train or heldout",
         "expect_column_values_to_be_in_set split",
         {"split": "test"},
     ),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.frame_statistics import FrameStatistics
-from mobius_pipeline.ingest.schema import Rows, rejected
+from mobius_pipeline.ingest.schema import OK, Rows, rejected
 from mobius_pipeline.ingest.segments import SceneCuts, Span, spans
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.decode import Media, end_of, open_media
@@ -20,7 +20,7 @@ from mobius_pipeline.media.open_source import open_bytes
 
 log = logging.getLogger(__name__)
 
-_READ = {"status": "ok", "reason": ""}
+_READ = {"status": OK, "reason": ""}
 
 
 class KnownSource(NamedTuple):

@@ -9,12 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mobius_pipeline.ingest.split import SPLITS
 from mobius_pipeline.runtime.files import OUTSIDE
-from mobius_pipeline.runtime.tables import Condition, Table, at_least, in_lists, inside, matching
+from mobius_pipeline.runtime.tables import Condition, Table, at_least, in_lists, inside, matching, one_of
 
 Row = dict[str, Any]
 Rows = list[Row]
 
+OK, REJECTED = "ok", "rejected"  # values of `status`
 _TEXT, _INTEGER, _DECIMAL = pa.string(), pa.int64(), pa.float64()
 _ABOUT, _UNIT = b"about", b"unit"  # keys of a column's metadata
 
@@ -120,13 +122,13 @@ def unit_of(column: str) -> str:
 def rejected(source: str, reason: str, **known: Any) -> Row:
     """Return the row of a rejected source; `known` gives further columns."""
     empty = {field.name: _EMPTY[field.type] for field in SOURCE_COLUMNS}
-    return {**empty, "source": source, "path": source, "status": "rejected", "reason": reason, **known}
+    return {**empty, "source": source, "path": source, "status": REJECTED, "reason": reason, **known}
 
 
 def _readable_ones_inside(table: pa.Table) -> Any:
     """Allow paths outside the folder in rejected rows only: a listing may name such a source."""
     outside = pc.match_substring_regex(table["path"], OUTSIDE)
-    return pc.invert(pc.and_(pc.equal(table["status"], "ok"), outside))
+    return pc.invert(pc.and_(pc.equal(table["status"], OK), outside))
 
 
 def _first_caption(table: pa.Table) -> Any:
@@ -153,8 +155,8 @@ TO_ENCODE = Table(
         Condition("captions", _captioned, "one caption or more"),
         in_lists("captions", lambda texts: pc.match_substring_regex(texts, r"\S"), "a list of captions"),
         Condition("caption", _first_caption, "the first of the captions"),
-        matching("split", "^(train|heldout)$", "train or heldout"),
-        matching("status", "^ok$", "ok"),
+        one_of("split", SPLITS),
+        one_of("status", [OK]),
         *(at_least(column, 1) for column in ("model_frames", "width", "height")),
     ),
 )

@@ -2,6 +2,8 @@
 
 import hashlib
 
+TRAIN, HELDOUT = SPLITS = ("train", "heldout")
+
 
 def place_of(name: str) -> float:
     """Hash the name of a group, or the SHA-256 of a source, to its place in the split's order, 0 to 1."""
@@ -10,4 +12,4 @@ def place_of(name: str) -> float:
 
 def split_of(name: str, heldout_share: float) -> str:
     """Return the split of a group or a source; it does not change when other clips are added or removed."""
-    return "heldout" if place_of(name) < heldout_share else "train"
+    return HELDOUT if place_of(name) < heldout_share else TRAIN

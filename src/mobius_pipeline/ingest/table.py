@@ -15,7 +15,7 @@ from mobius_pipeline.ingest.captions import Captions
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.links import Allowed
 from mobius_pipeline.ingest.read import read_sources
-from mobius_pipeline.ingest.schema import CLIP_COLUMNS, Row, Rows, in_file
+from mobius_pipeline.ingest.schema import CLIP_COLUMNS, OK, Row, Rows, in_file
 from mobius_pipeline.ingest.sources import find_media
 from mobius_pipeline.ingest.split import split_of
 from mobius_pipeline.media.clip import steps_within
@@ -119,7 +119,7 @@ def _log_summary(table: Path, folder: Path) -> None:
     """Log how many clips were read, and which were rejected."""
     rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", "rejected")])
     uncaptioned = pq.read_table(
-        table, columns=[], filters=[("status", "=", "ok"), ("caption", "=", "")]
+        table, columns=[], filters=[("status", "=", OK), ("caption", "=", "")]
     ).num_rows
     clips = pq.read_metadata(table).num_rows
     log.info(

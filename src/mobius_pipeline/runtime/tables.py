@@ -3,7 +3,7 @@
 pandas is imported where it is used: decoding processes import this module and do not need it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -70,7 +70,14 @@ class StoredTable:
         return cls(read_table(path, cls.holds, remedy).to_pandas())
 
     def save(self, path: Path) -> None:
-        """Write the table as Parquet."""
+        """Write the table as Parquet.
+
+        Raises:
+            MobiusError: If it lacks the required content, which the next stage would refuse.
+        """
+        check_frame(
+            self.rows, self.holds, f"The {type(self).__name__}", "The node that returned it is wrong."
+        )
         self.rows.to_parquet(path, **CHECKSUMS)
 
 
@@ -209,6 +216,11 @@ def in_lists(column: str, holds: Callable[[Any], Any], required: str) -> Conditi
 def matching(column: str, pattern: str, required: str) -> Condition:
     """Return a rule that every text matches a regular expression."""
     return Condition(column, lambda table: pc.match_substring_regex(table[column], pattern), required)
+
+
+def one_of(column: str, values: Sequence[str]) -> Condition:
+    """Return a rule that every text is one of `values`."""
+    return Condition(column, lambda table: pc.is_in(table[column], pa.array(values)), " or ".join(values))
 
 
 def inside(column: str, folder: str) -> Condition:

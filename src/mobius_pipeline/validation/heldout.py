@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mobius_pipeline.ingest.split import place_of
+from mobius_pipeline.ingest.split import HELDOUT, TRAIN, place_of
 from mobius_pipeline.runtime.remote_files import Readable
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def trained_on(manifest: Readable) -> set[str]:
     try:
         with manifest.open("rb") as file:
             rows = pq.read_table(file, columns=["source_sha256", "group", "split"]).to_pandas()
-        rows = rows[rows["split"] == "train"]
+        rows = rows[rows["split"] == TRAIN]
         return {*rows["source_sha256"], *rows.get("group", ())} - {""}
     except (pa.ArrowException, OSError, KeyError) as error:
         log.warning("%s cannot be read (%s): its training clips may be held out now.", manifest, error)
@@ -46,7 +46,7 @@ def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
         The manifest with an updated column `split`.
     """
     names = _names(manifest)
-    held = set(names[manifest["split"] == "heldout"])
+    held = set(names[manifest["split"] == HELDOUT])
     if manifest.empty or len(held) >= FEWEST:
         return manifest
     others = sorted(set(names) - held, key=place_of)
@@ -54,7 +54,7 @@ def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
     free = [name for name in others if name not in known]
     taken = free[: max(0, min(FEWEST - len(held), len(others) - 1))]
     _log_summary(taken, len(held), manifest.groupby(names)["path"].first(), bool(known))
-    return manifest.assign(split=manifest["split"].mask(names.isin(taken), "heldout"))
+    return manifest.assign(split=manifest["split"].mask(names.isin(taken), HELDOUT))
 
 
 def _names(manifest: pd.DataFrame) -> "pd.Series[str]":

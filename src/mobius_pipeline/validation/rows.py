@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from mobius_pipeline.ingest.schema import OK
 from mobius_pipeline.validation.checker import Checker, Outcome
 from mobius_pipeline.validation.near_duplicates import first_alike
 from mobius_pipeline.validation.rules import NEAR_DUPLICATE, READABLE, UNIQUE, Rule
@@ -27,7 +28,7 @@ def split_rows(
     earlier clip that looks nearly the same, for clips that pass all other rules. Rows that pass have
     `warnings`: the failed entries that do not quarantine, in the format of `failures`.
     """
-    readable = table[table["status"] == "ok"].reset_index(drop=True)
+    readable = table[table["status"] == OK].reset_index(drop=True)
     outcomes = checker.check("2 readable clips", readable, (*rules, *warnings, UNIQUE))
     fails = {rule: _failing_rows(rule, readable, outcomes[rule]) for rule in (*rules, *warnings)}
     readable = readable.assign(**_decisions(readable, fails))
@@ -38,7 +39,7 @@ def split_rows(
     bad = [row for row in readable.index if failed[row]]
     manifest = readable.assign(warnings=_failures(readable, warned)).drop(index=bad)
     quarantine = _explained(readable.loc[bad], [failed[row] for row in bad])
-    rejected = _rejected(table[table["status"] != "ok"])
+    rejected = _rejected(table[table["status"] != OK])
     both = quarantine if rejected.empty else pd.concat([quarantine, rejected])
     return _as_stored(manifest), _as_stored(both)
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from mobius_pipeline.ingest.schema import CLIP_COLUMNS, unit_of
+from mobius_pipeline.ingest.schema import CLIP_COLUMNS, OK, unit_of
+from mobius_pipeline.ingest.split import SPLITS
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.validation.config import Range, ValidateConfig
 from mobius_pipeline.validation.expectation import Expectation
@@ -63,7 +64,7 @@ class Rule:
 
 
 READABLE = Rule(
-    Expectation("expect_column_values_to_be_in_set", "status", {"value_set": ["ok"]}),
+    Expectation("expect_column_values_to_be_in_set", "status", {"value_set": [OK]}),
     lambda row: str(row["reason"]),
     label="rejected",
     required="a readable file",
@@ -108,10 +109,10 @@ def row_rules(config: ValidateConfig, clip: ClipFormat) -> list[Rule]:
         ),
         *(_within(column, getattr(config, column), least[column]) for column in _LIMITED),
         Rule(
-            Expectation("expect_column_values_to_be_in_set", "split", {"value_set": ["train", "heldout"]}),
-            lambda row: f"split {row['split']!r} is neither 'train' nor 'heldout'",
+            Expectation("expect_column_values_to_be_in_set", "split", {"value_set": list(SPLITS)}),
+            lambda row: f"split {row['split']!r} is not {' or '.join(SPLITS)}",
             label="unknown split",
-            required="train or heldout",
+            required=" or ".join(SPLITS),
         ),
         *users_rules(config, "quarantine"),
     ]
@@ -191,7 +192,7 @@ def rejected_share(config: ValidateConfig) -> Rule:
     """Return the rule that limits the share of files that cannot be read."""
     most = config.max_rejected_share
     return Rule(
-        Expectation(READABLE.expectation.kind, "status", {"value_set": ["ok"], "mostly": 1 - most}),
+        Expectation(READABLE.expectation.kind, "status", {"value_set": [OK], "mostly": 1 - most}),
         lambda result: (
             f"{result['unexpected_percent']:.3g} % of the rows are rejected, "
             f"at most {100 * most:.3g} % are allowed"
@@ -220,7 +221,7 @@ def quarantined_share(config: ValidateConfig) -> Rule:
 
 def enough(config: ValidateConfig) -> list[Rule]:
     """Return the built-in rules for the manifest."""
-    least, both = {"min_value": config.min_clips}, {"value_set": ["train", "heldout"]}
+    least, both = {"min_value": config.min_clips}, {"value_set": list(SPLITS)}
     return [
         Rule(
             Expectation("expect_table_row_count_to_be_between", None, least),
