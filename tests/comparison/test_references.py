@@ -16,7 +16,7 @@ from mobius_pipeline.media.decode import open_media
 from mobius_pipeline.runtime.files import write_json
 from mobius_pipeline.sampling.sample_set import FRAMES, LISTING, Sample, SampleSet
 
-EVALUATE = EvaluateConfig(seed=0, reference_clips=8)
+EVALUATE = EvaluateConfig(seed=0, reference_clips=8, device="cpu")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 import several
 import tiny
 from mobius_pipeline.base_model.load import TextEncoder, load_vae
+from mobius_pipeline.evaluation.quality import vae_encoder
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.models.factory import build_model, trainable_parameters
@@ -243,13 +245,20 @@ def test_text_is_that_of_the_cpu(tiny_base: Path) -> None:
     assert next(load_vae(tiny_base).to("cuda").parameters()).is_cuda
 
 
+def test_features_of_videos_are_those_of_the_cpu(tiny_base: Path) -> None:
+    video = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    here, there = (vae_encoder(tiny_base, device)(video) for device in ("cpu", "cuda"))
+    assert (here.device, there.device) == (torch.device("cpu"),) * 2
+    assert torch.allclose(here, there, atol=1e-3, rtol=ROUNDING)
+
+
 def test_the_whole_chain(tmp_path: Path, mlflow_template: Path) -> None:
     """All stages on the GPU, their report, what MLflow records, and what a resumed project leaves alone."""
     import mlflow
 
     folder = tmp_path / "project"
     make_project(folder, mlflow_template)
-    for name in ("base", "encode", "train", "sample"):
+    for name in ("base", "encode", "train", "sample", "evaluate"):
         change(folder / f"conf/base/parameters_{name}.yml", {name: {"device": "cuda"}})
     change(folder / "conf/base/tracking.yml", {"system_metrics_every": 0.2})
     run(folder, "git", "init", "-q", "-b", "main")

@@ -27,7 +27,7 @@ from training_example import quality
 pytestmark = pytest.mark.slow
 
 NOWHERE = Path("/nowhere")
-EVALUATE = EvaluateConfig(seed=0, reference_clips=4)
+EVALUATE = EvaluateConfig(seed=0, reference_clips=4, device="cpu")
 SAMPLE = SampleConfig(
     count=2, split="heldout", prompts=None, seed=0, steps=1, guidance_scale=1.0, batch_size=2, magnify=1,
     device="cpu",

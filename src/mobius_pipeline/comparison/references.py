@@ -26,7 +26,7 @@ def measure_references(
         store: Latents of the clips, with the clip format; the Fréchet distance is computed on their features.
         raw_clips: Folder of the clips.
         base: Base model, whose VAE is the feature extractor.
-        config: Seed and size of the reference set.
+        config: Seed and size of the reference set, and the VAE's device.
 
     Raises:
         MobiusError: If a clip cannot be read.
@@ -41,7 +41,7 @@ def measure_references(
         load_videos(raw_clips, drawn, store.clip, "compare: random clips"),
         prompts,
         reference_features(store, config.reference_clips),
-        vae_encoder(base),
+        vae_encoder(base, config.device),
         config.seed,
     )
     return References(**scored)

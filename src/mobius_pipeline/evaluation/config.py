@@ -5,6 +5,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from mobius_pipeline.runtime.config import Config, Seed
+from mobius_pipeline.runtime.devices import Device
 
 
 class EvaluateConfig(Config):
@@ -12,6 +13,7 @@ class EvaluateConfig(Config):
 
     seed: Seed = Field(description="seed for drawing reference clips")
     reference_clips: int = Field(gt=3, description="real clips that the Fréchet distance draws from")
+    device: Device = Field(description="where the VAE computes the features of the Fréchet distance")
 
 
 class CompareConfig(Config):

@@ -28,12 +28,13 @@ from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.progress import track
 
 
-def vae_encoder(base: Path) -> Encode:
+def vae_encoder(base: Path, device: str) -> Encode:
     """Build the feature extractor of the Fréchet distance: the base model's own VAE, frame by frame."""
-    vae = load_vae(base)
+    vae = load_vae(base).to(device)
 
     def encode(frames: Pixels) -> Tensor:
-        return posterior_moments(vae, to_unit(torch.from_numpy(np.ascontiguousarray(frames))))[0]
+        unit = to_unit(torch.from_numpy(np.ascontiguousarray(frames)).to(device))
+        return posterior_moments(vae, unit)[0].cpu()
 
     return encode
 

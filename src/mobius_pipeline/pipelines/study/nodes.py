@@ -36,7 +36,7 @@ def run_study(
     laboratory = Laboratory(latents, base_model.folder, base_model.unet_config, train, work / "study")
     found = run.study(laboratory, study)
 
-    encode = vae_encoder(base_model.folder)
+    encode = vae_encoder(base_model.folder, evaluate.device)
     features = reference_features(latents, evaluate.reference_clips)
     quality = {
         name: scores(laboratory, found[name], sample, features, encode, evaluate.seed)
