@@ -231,8 +231,8 @@ def test_queued_experiments(running: Path) -> None:
     """Queue experiments with two widths; DVC compares them, and MLflow has their runs in the project."""
     import mlflow
 
-    nodes = running / "src/mobius_pipeline/pipelines/train/nodes.py"
-    nodes.write_text(nodes.read_text().replace("tags={", 'tags={"edited": "yes", '))
+    recording = running / "src/mobius_pipeline/pipelines/train/recording.py"
+    recording.write_text(recording.read_text().replace("tags={", 'tags={"edited": "yes", '))
     width = "conf/base/parameters_train.yml:parallel.model.width=1.0,0.125"
     short = "conf/base/parameters_train.yml:train.equal_compute=false"
     quietly(running, "dvc", "exp", "run", "--queue", "-S", width, "-S", short, "evaluate@parallel")
