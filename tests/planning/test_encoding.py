@@ -1,6 +1,5 @@
 """Test the plan of an encoding against the bytes of a real store and the operations of a real VAE."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,13 @@ from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip_format import ClipSize
 from mobius_pipeline.planning.devices import known_device
 from mobius_pipeline.planning.encoding import StoreFormat, list_captions, list_clip, store_bytes
-from mobius_pipeline.planning.encoding_plan import Prices, Speed, encoding_report, encoding_table
+from mobius_pipeline.planning.encoding_plan import (
+    EncodingPlan,
+    Prices,
+    Speed,
+    encoding_report,
+    encoding_table,
+)
 from mobius_pipeline.planning.operations import Operations
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import count_flops
@@ -88,16 +93,17 @@ def test_hours_and_cost(decode_rate: float | None, hours: float) -> None:
     clips = 36_000
     stored = store_bytes(clips, FORM)
     report = encoding_report(clips, FORM, stored, speed, Prices(2.0, 0.02))
-    assert report["hours"]["encode"] == pytest.approx(3.0)
-    assert report["hours"]["all"] == pytest.approx(hours)
-    assert report["cost"] == pytest.approx(report["hours"]["all"] * 10 * 2.0)
-    assert report["cost_per_month"] == pytest.approx(stored.total / 1e9 * 0.02)
-    assert json.loads(json.dumps(report)) == report
+    assert report.hours is not None
+    assert report.hours.encode == pytest.approx(3.0)
+    assert report.hours.all == pytest.approx(hours)
+    assert report.cost == pytest.approx(report.hours.all * 10 * 2.0)
+    assert report.cost_per_month == pytest.approx(stored.total / 1e9 * 0.02)
+    assert EncodingPlan.model_validate_json(report.model_dump_json()) == report
     encoding_table(report)
 
 
 def test_without_a_device_there_are_bytes_alone() -> None:
     report = encoding_report(5, FORM, store_bytes(5, FORM), None, Prices(None, None))
-    assert "hours" not in report
-    assert report["cost_per_month"] is None
+    assert (report.speed, report.hours, report.cost) == (None, None, None)
+    assert report.cost_per_month is None
     assert encoding_table(report).row_count == 4

@@ -14,6 +14,8 @@ from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.plan import create_pipeline
 from mobius_pipeline.planning.config import PlanConfig
+from mobius_pipeline.planning.model import Plan
+from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 
 UNET = {
@@ -57,7 +59,7 @@ def base_config() -> PlanConfig:
     return PlanConfig(**yaml.safe_load(Path("conf/base/parameters_plan.yml").read_text())["plan"])
 
 
-def planned(base: Path, plan: PlanConfig, **train: Any) -> dict[str, Any]:
+def planned(base: Path, plan: PlanConfig, **train: Any) -> Plan:
     """Run the pipeline for clips of 3 frames of 32 x 64 px; return the plan."""
     inputs = {
         "base_model": BaseModel(base),
@@ -68,7 +70,7 @@ def planned(base: Path, plan: PlanConfig, **train: Any) -> dict[str, Any]:
         "params:parallel.model": tiny.model_config("parallel"),
     }
     catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
-    found: dict[str, Any] = SequentialRunner().run(create_pipeline(), catalog)["plan"].load()
+    found: Plan = SequentialRunner().run(create_pipeline(), catalog)["plan"].load()
     return found
 
 
@@ -76,20 +78,22 @@ def planned(base: Path, plan: PlanConfig, **train: Any) -> dict[str, Any]:
 def test_plan_from_a_folder_of_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     on_a_gpu = base_config().model_copy(update={"device": "L40S", "price_per_hour": 2.0})
     plan = planned(write_base(tmp_path), on_a_gpu)
-    assert plan["step"] == {"batch": 2, "frames": 3, "height": 8, "width": 16, "tokens": 16, "parts": 1}
-    assert set(plan["modes"]) == {"serial", "parallel"}
-    assert plan["modes"]["parallel"]["fits_gib"]["8"]
-    assert json.loads(json.dumps(plan)) == plan
-    (lever,) = plan["levers"].values()
-    assert lever["peak_bytes"] < plan["modes"]["parallel"]["peak_bytes"]
-    assert "largest" not in plan
-    serial, parallel = (plan["modes"][mode] for mode in ("serial", "parallel"))
-    assert serial["steps"] == 300
-    assert parallel["steps"] == round(300 * serial["flops"] / parallel["flops"]) > 300
+    assert plan.step == StepShape(batch=2, frames=3, height=8, width=16, tokens=16, parts=1)
+    assert set(plan.modes) == {"serial", "parallel"}
+    assert plan.modes["parallel"].fits_gib[8]
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    (lever,) = plan.levers.values()
+    assert lever.peak_bytes < plan.modes["parallel"].peak_bytes
+    assert plan.largest is None
+    serial, parallel = plan.modes["serial"], plan.modes["parallel"]
+    steps = round(300 * serial.flops / parallel.flops)
+    assert [mode.time and mode.time.steps for mode in (serial, parallel)] == [300, steps]
+    assert steps > 300
     for mode in (serial, parallel, lever):
-        assert mode["hours"] == pytest.approx(mode["step_s"] * mode["steps"] / 3600)
-        assert mode["cost"] == pytest.approx(2.0 * mode["hours"])
-        assert mode["fits_device"]
+        assert mode.time is not None
+        assert mode.time.hours == pytest.approx(mode.time.step_s * mode.time.steps / 3600)
+        assert mode.time.cost == pytest.approx(2.0 * mode.time.hours)
+        assert mode.time.fits_device
     shown = capsys.readouterr().out
     for words in ("8 GiB or more", "time per step", "cost at 2 per hour", "fits its 48 GiB", "L40S"):
         assert words in shown
@@ -103,10 +107,10 @@ def test_parts_and_processes_of_the_training_are_planned(tmp_path: Path) -> None
     nodes = {"endpoint": "leader:1", "nodes": 2}
     shared = {"batch_size": 16, "num_processes": 2, "rendezvous": nodes, "gradient_accumulation_steps": 2}
     share = planned(base, modes_alone, **shared)
-    assert (share["step"]["batch"], share["step"]["parts"]) == (4, 2)
-    for mode in ("serial", "parallel"):
-        assert share["modes"][mode]["flops"] == whole["modes"][mode]["flops"]
-        assert share["modes"][mode]["peak_bytes"] < whole["modes"][mode]["peak_bytes"]
+    assert (share.step.batch, share.step.parts) == (4, 2)
+    for mode, one in share.modes.items():
+        assert one.flops == whole.modes[mode].flops
+        assert one.peak_bytes < whole.modes[mode].peak_bytes
 
 
 @pytest.mark.parametrize("changes", [{"num_processes": 3}, {"gradient_accumulation_steps": 4}])

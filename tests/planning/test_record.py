@@ -25,8 +25,10 @@ def test_hours_and_cost_are_metrics_and_in_the_note(tracked_project: Path) -> No
     client = MlflowClient(f"sqlite:///{tracked_project}/mlruns/mlflow.db")
     experiments = [one.experiment_id for one in client.search_experiments()]
     (run,) = client.search_runs(experiments)
+    time = report.modes["parallel"].time
+    assert time is not None
     for key in ("step_s", "hours", "cost"):
-        assert run.data.metrics[f"predicted/parallel_{key}"] == report["modes"]["parallel"][key]
+        assert run.data.metrics[f"predicted/parallel_{key}"] == getattr(time, key)
     assert run.data.metrics["ratio/hours"] == 1.0
     assert (
         "serial takes 2.05 min for 1,000 steps on L40S, which costs" in run.data.tags["mlflow.note.content"]

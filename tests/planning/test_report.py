@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mobius_pipeline.base_model.unet_config import latent_scale
 from mobius_pipeline.planning.devices import Attained, Datasheet, from_datasheet
+from mobius_pipeline.planning.model import Largest, LeverCost, Plan, Sizes
 from mobius_pipeline.planning.predict import Cost, StepShape
 from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, print_plan, smallest_fit
 from mobius_pipeline.planning.roofline import Operation
@@ -34,10 +35,11 @@ def test_the_reserve_counts() -> None:
 def test_report_is_json_and_compares() -> None:
     shape = StepShape(2, 8, 16, 16, 77)
     report = plan_report({"serial": cost(20), "parallel": cost(10)}, shape, (8, 16), 1.0)
-    assert json.loads(json.dumps(report)) == report
-    assert report["parallel_over_serial"] == {"peak": 0.5, "flops": 0.5, "trainable": 1.0}
-    assert report["modes"]["serial"]["fits_gib"] == {"8": False, "16": False}
-    assert report["modes"]["parallel"]["fits_gib"] == {"8": False, "16": True}
+    assert Plan.model_validate_json(report.model_dump_json()) == report
+    assert report.parallel_over_serial.model_dump() == {"peak": 0.5, "flops": 0.5, "trainable": 1.0}
+    assert report.modes["serial"].fits_gib == {8: False, 16: False}
+    assert report.modes["parallel"].fits_gib == {8: False, 16: True}
+    assert report.model_dump().keys() == {"step", "reserve_gib", "modes", "parallel_over_serial", "levers"}
 
 
 def test_table_shows_both_modes() -> None:
@@ -62,14 +64,14 @@ def test_times_and_cost_are_shown_and_kept() -> None:
     costs = {"serial": serial, "parallel": parallel}
     levers = {"serial autocast": serial}
     report = plan_report(costs, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0, levers, timing)
-    assert json.loads(json.dumps(report)) == report
-    assert report["modes"]["serial"]["hours"] == pytest.approx(1.0)
-    assert report["modes"]["serial"]["cost"] == pytest.approx(3.0)
-    assert report["modes"]["parallel"]["hours"] == pytest.approx(0.5)
-    assert [report["modes"][mode]["fits_device"] for mode in costs] == [False, True]
-    assert report["parallel_over_serial"]["hours"] == pytest.approx(0.5)
-    longer = Timing(device, steps=1000, equal_compute=True).of(parallel, serial, "parallel")
-    assert (longer["steps"], longer["cost"]) == (2000, None)
+    assert Plan.model_validate_json(report.model_dump_json()) == report
+    times = [report.modes[mode].time for mode in costs]
+    assert [time and time.hours for time in times] == pytest.approx([1.0, 0.5])
+    assert [time and time.cost for time in times] == pytest.approx([3.0, 1.5])
+    assert [time and time.fits_device for time in times] == [False, True]
+    assert report.parallel_over_serial.hours == pytest.approx(0.5)
+    longer = Timing(device, steps=1000, equal_compute=True).of(parallel, serial, "parallel", 1.0)
+    assert (longer.steps, longer.cost) == (2000, None)
     console = Console(width=100)
     with console.capture() as capture:
         print_plan(report, console)
@@ -98,21 +100,25 @@ def test_durations_are_in_plain_units(hours: float, shown: str) -> None:
 def test_levers_fit_a_narrow_terminal() -> None:
     modes = {"serial": cost(20), "parallel": cost(10)}
     report = plan_report(modes, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0)
-    lever = {**report["modes"]["serial"], "activation_bytes": 19 * GIB, "smallest_fit_gib": None}
+    long = "parallel checkpoint_temporal, half width"
+    sizes = {"static_bytes": GIB, "activation_bytes": 19 * GIB, "peak_bytes": 20 * GIB}
+    lever = LeverCost(parameters=1000, trainable=400, flops=2e13, **sizes)
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(lever_table({**report, "levers": {"parallel checkpoint_temporal, half width": lever}}))
+        console.print(lever_table(report.model_copy(update={"levers": {long: lever}})))
     assert "…" not in capture.get()
     assert "20.00" in capture.get()
 
 
 def test_where_nothing_fits_it_says_so() -> None:
     shape = StepShape(2, 8, 16, 16, 77)
-    report = plan_report({"serial": cost(20), "parallel": cost(10)}, shape, (8, 16), 1.0)
-    modes = {"serial": {"batch": 0, "frames": 0}, "parallel": {"batch": 4, "frames": 16}}
+    sizes = {"serial": Sizes(batch=0, frames=0), "parallel": Sizes(batch=4, frames=16)}
+    largest = Largest(memory_gib=4, modes=sizes)
+    costs = {"serial": cost(20), "parallel": cost(10)}
+    report = plan_report(costs, shape, (8, 16), 1.0, largest=largest)
     console = Console(width=120)
     with console.capture() as capture:
-        print_plan({**report, "largest": {"memory_gib": 4, "modes": modes}}, console)
+        print_plan(report, console)
     assert "serial in 4 GiB: no clip of 8 frames, nor 2 clips of one" in capture.get()
     assert "parallel in 4 GiB: up to 4 clips of 8 frames, or 2 clips of up to 16 frames" in capture.get()
 

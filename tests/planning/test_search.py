@@ -45,7 +45,7 @@ def test_the_found_sizes_fit_a_real_prediction() -> None:
     def fits(shape: StepShape) -> bool:
         return predict(shape).peak_bytes <= budget
 
-    for axis, count in most.items():
+    for axis, count in most:
         assert count > getattr(SHAPE, axis)
         assert fits(replace(SHAPE, **{axis: count}))
         assert not fits(replace(SHAPE, **{axis: count + 1}))

@@ -10,9 +10,14 @@ import yaml
 
 import tiny
 import training_example
+from mobius_pipeline.base_model.base_model import BaseModel
+from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode, Variant
+from mobius_pipeline.pipelines.files import RecordDataset
+from mobius_pipeline.pipelines.study.nodes import draw_study, run_study
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.study import grid as run
 from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.config import StudyConfig
@@ -60,18 +65,24 @@ def test_an_option_that_no_model_has_is_refused() -> None:
         config(more=[{"widht": 0.5}])
 
 
+FEW = config(tails=[1], widths=[0, 0.5], more=[], rates=[1e-3, 2e-3], seeds=[0, 1], near=0.5, paired_steps=2)
+SAMPLE = SampleConfig(
+    count=2, split="heldout", prompts=None, seed=0, steps=1, guidance_scale=1.0, batch_size=2, magnify=1,
+    device="cpu",
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def laboratory(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
     unet = json.loads((tiny_base / "unet/config.json").read_text())
     train = tiny.train_config(steps=6, checkpoint_every=100)
-    folder = tmp_path_factory.mktemp("study")
+    folder = tmp_path_factory.mktemp("work") / "study"
     return Laboratory(LatentsStore(tiny_store), tiny_base, unet, train, folder)
 
 
 @pytest.fixture(scope="module")
 def found(laboratory: Laboratory) -> dict[str, run.Studied]:
-    few = config(tails=[1], widths=[0, 0.5], more=[], rates=[1e-3, 2e-3], seeds=[0, 1], near=0.5)
-    return run.study(laboratory, few)
+    return run.study(laboratory, FEW)
 
 
 @pytest.mark.slow
@@ -122,6 +133,30 @@ def test_models_stand_beside_serial(
     assert (serial.quality, tail.quality) == (scores, None)
     pictures = draw(study, tmp_path / "pictures")
     assert sorted(path.name for path in pictures.iterdir()) == ["curves.png", "memory.png", "time.png"]
+
+
+@pytest.mark.slow
+def test_the_pipelines_nodes_sample_time_and_draw_what_was_trained(
+    laboratory: Laboratory, found: dict[str, run.Studied], tmp_path: Path
+) -> None:
+    work, evaluate = laboratory.folder.parent, EvaluateConfig(seed=0, reference_clips=4, device="cpu")
+    base = BaseModel(laboratory.base)
+    study = run_study(laboratory.store, base, laboratory.train, FEW, SAMPLE, evaluate, work)
+    assert list(study.models) == list(found)
+    for name, one in study.models.items():
+        assert one.loss_by_rate.keys() == {"0.001", "0.002"}
+        assert one.step_s > 0
+        assert one.quality is not None, name  # all are near the front
+        assert one.quality.dynamic_degree is not None
+        assert one.quality.dynamic_degree > 0
+    again = run_study(laboratory.store, base, laboratory.train, FEW, SAMPLE, evaluate, work)
+    assert {name: one.quality for name, one in again.models.items()} == {
+        name: one.quality for name, one in study.models.items()
+    }
+    dataset = RecordDataset(filepath=str(tmp_path / "study.json"), holds="mobius_pipeline.study.model.Study")
+    dataset.save(study)
+    assert dataset.load() == study
+    assert len(list(draw_study(study, tmp_path / "work").iterdir())) == 3
 
 
 def row(

@@ -23,6 +23,7 @@ from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.record import record_plan
 from mobius_pipeline.planning.report import print_plan
 from mobius_pipeline.planning.roofline import seconds
+from mobius_pipeline.runtime.document import Document
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import write_json
 
@@ -109,12 +110,12 @@ def plan_base(
         timed = Timed(device, steps, price_per_hour=price_per_hour, here=_here())
     memories = Memories(MEMORY_GIB, RESERVE_GIB, largest_in_gib=memory)
     processes = min(os.cpu_count() or 1, MOST_PROCESSES)
-    report = make_plan(config, USUAL, shape, memories, timed=timed, processes=processes)
-    print_plan(report, console)
+    plan = make_plan(config, USUAL, shape, memories, timed=timed, processes=processes)
+    print_plan(plan, console)
     if device is None:
         console.print("To predict hours and cost, name a device: --device, --steps, --price-per-hour.")
-    _write(output, report, console)
-    record_plan(report)
+    _write(output, plan, console)
+    record_plan(plan)
 
 
 def plan_encoding(
@@ -155,9 +156,9 @@ def plan_encoding(
         rate = measured_decode_rate(workers.sample_clip, ClipFormat(**size.model_dump(), fps=planned.fps))
         workers = replace(workers, decode_rate=rate)
     speed = None if device is None else _speed(planned.source, size, tokens, device, workers)
-    report = encoding_report(clips, form, store_bytes(clips, form), speed, prices)
-    print_encoding(report, console)
-    _write(output, report, console)
+    plan = encoding_report(clips, form, store_bytes(clips, form), speed, prices)
+    print_encoding(plan, console)
+    _write(output, plan, console)
 
 
 def _speed(source: Path, size: ClipSize, tokens: int, choice: str | Datasheet, workers: Workers) -> Speed:
@@ -215,7 +216,7 @@ def _check_output(output: Path | None) -> None:
         raise MobiusError(f"There is no folder {output.parent} for the plan. Make it, or change --output.")
 
 
-def _write(output: Path | None, report: dict[str, object], console: Console) -> None:
+def _write(output: Path | None, plan: Document, console: Console) -> None:
     if output is not None:
-        write_json(output, report)
+        write_json(output, plan.model_dump(mode="json"))
         console.print(f"Plan     {output}", soft_wrap=True, markup=False)

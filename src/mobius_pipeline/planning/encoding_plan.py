@@ -1,17 +1,25 @@
 """The plan of an encoding (bytes, hours and cost), as JSON and as a table."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from mobius_pipeline.planning.encoding import StoreBytes, StoreFormat
 from mobius_pipeline.planning.roofline import Device
 from mobius_pipeline.planning.timing import HOUR_S, duration, interval, money
+from mobius_pipeline.runtime.document import Document
 
 GB = 1e9  # the unit in which cloud providers bill storage
+
+
+class Hours(Document):
+    """Hours of an encoding."""
+
+    encode: float = Field(description="h; on the devices")
+    decode: float | None = Field(description="h; on the CPU cores; null: not counted")
+    all: float = Field(description="h; the longer of both, which run in parallel")
 
 
 @dataclass(frozen=True)
@@ -34,13 +42,13 @@ class Speed:
     cores: int
     devices: int
 
-    def hours(self, clips: int, captions: float) -> dict[str, float | None]:
-        """Return the hours of encoding (devices), of decoding (CPU cores), and of all: the longer of both."""
+    def hours(self, clips: int, captions: float) -> Hours:
+        """Return the hours of encoding this many clips and captions."""
         encode = (clips * self.clip_s + captions * self.caption_s) / self.devices / HOUR_S
         decode = None
         if self.decode_rate is not None:
             decode = clips / (self.decode_rate * self.cores * self.devices) / HOUR_S
-        return {"encode": encode, "decode": decode, "all": max(encode, decode or 0.0)}
+        return Hours(encode=encode, decode=decode, all=max(encode, decode or 0.0))
 
 
 @dataclass(frozen=True)
@@ -51,81 +59,92 @@ class Prices:
     per_gb_month: float | None
 
 
+class StoredBytes(Document):
+    """Bytes of a latents store, and its number of shards."""
+
+    latents: int
+    captions: int
+    overhead: int = Field(description="headers and index")
+    total: int
+    shards: int
+
+
+class EncodingPlan(Document):
+    """The size of a latents store, and the time and cost of encoding it."""
+
+    clips: int
+    format: StoreFormat
+    bytes: StoredBytes
+    prices: Prices
+    cost_per_month: float | None = Field(description="cost of storage; null: no price")
+    speed: Speed | None = Field(description="null: no device was named")
+    hours: Hours | None = Field(description="null: no device was named")
+    cost: float | None = Field(description="cost of encoding; null: no device or no price")
+
+
 def encoding_report(
     clips: int, form: StoreFormat, stored: StoreBytes, speed: Speed | None, prices: Prices
-) -> dict[str, Any]:
-    """Return the plan as a JSON-serialisable dictionary; without `speed` it has no hours."""
-    report: dict[str, Any] = {
-        "clips": clips,
-        "format": asdict(form) | {"size": form.size.model_dump()},
-        "bytes": asdict(stored) | {"total": stored.total},
-        "prices": asdict(prices),
-        "cost_per_month": None,
-    }
-    if prices.per_gb_month is not None:
-        report["cost_per_month"] = stored.total / GB * prices.per_gb_month
+) -> EncodingPlan:
+    """Return the plan of an encoding; without `speed` it has no hours."""
+    hours = cost = None
     if speed is not None:
         hours = speed.hours(clips, clips * form.captions_per_clip)
-        paid = None if prices.per_hour is None else _total(hours) * speed.devices * prices.per_hour
-        report |= {"speed": asdict(speed), "hours": hours, "cost": paid}
-    return report
+        cost = None if prices.per_hour is None else hours.all * speed.devices * prices.per_hour
+    return EncodingPlan(
+        clips=clips,
+        format=form,
+        bytes=StoredBytes(**asdict(stored), total=stored.total),
+        prices=prices,
+        cost_per_month=None if prices.per_gb_month is None else stored.total / GB * prices.per_gb_month,
+        speed=speed,
+        hours=hours,
+        cost=cost,
+    )
 
 
-def _total(hours: Mapping[str, float | None]) -> float:
-    return hours["all"] or 0.0
-
-
-def encoding_table(report: Mapping[str, Any]) -> Table:
+def encoding_table(plan: EncodingPlan) -> Table:
     """Return the plan as a table with three columns: quantity, value, and how the value comes about."""
-    form, size = report["format"], report["format"]["size"]
-    clips = f"{report['clips']:,} clips of {size['frames']} frames, {size['height']} x {size['width']} px"
+    form, size, stored = plan.format, plan.format.size, plan.bytes
+    clips = f"{plan.clips:,} clips of {size.frames} frames, {size.height} x {size.width} px"
     table = Table("", "", "", title=f"Encoding {clips}", show_header=False)
     table.columns[1].justify = "right"
-    stored, shards = report["bytes"], report["bytes"]["shards"]
-    latents, captions = stored["latents"] / report["clips"], 2 * form["tokens"] * form["text_width"]
-    table.add_row(
-        "latents", decimal(stored["latents"]), f"{decimal(latents)} per clip: mean and log-variance, float16"
-    )
-    each = f"{decimal(captions)} per caption: {form['tokens']} x {form['text_width']} float16"
-    table.add_row("captions", decimal(stored["captions"]), f"{each}, {form['captions_per_clip']:g} per clip")
-    table.add_row("index, headers", decimal(stored["overhead"]), f"{shards:,} files")
-    table.add_row("store", decimal(stored["total"]), "all of these", style="bold")
-    if report["cost_per_month"] is not None:
-        price = report["prices"]["per_gb_month"]
-        table.add_row(
-            "cost per month", money(report["cost_per_month"]), f"storage, at {price:g} per GB and month"
-        )
-    if "speed" in report:
-        _add_speed(table, report)
+    each = f"{decimal(form.latents_bytes)} per clip: mean and log-variance, float16"
+    table.add_row("latents", decimal(stored.latents), each)
+    each = f"{decimal(form.caption_bytes)} per caption: {form.tokens} x {form.text_width} float16"
+    table.add_row("captions", decimal(stored.captions), f"{each}, {form.captions_per_clip:g} per clip")
+    table.add_row("index, headers", decimal(stored.overhead), f"{stored.shards:,} files")
+    table.add_row("store", decimal(stored.total), "all of these", style="bold")
+    if plan.cost_per_month is not None:
+        price = f"storage, at {plan.prices.per_gb_month:g} per GB and month"
+        table.add_row("cost per month", money(plan.cost_per_month), price)
+    if plan.speed is not None and plan.hours is not None:
+        _add_speed(table, plan.speed, plan.hours)
+    if plan.cost is not None:
+        price = f"of the encoding, at {plan.prices.per_hour:g} per device and hour"
+        table.add_row("cost", money(plan.cost), price, style="bold")
     return table
 
 
-def _add_speed(table: Table, report: Mapping[str, Any]) -> None:
-    speed, hours = report["speed"], report["hours"]
-    many = f"{speed['devices']} x {speed['device']['name']}"
-    table.add_row(
-        "encode", duration(hours["encode"]), f"{many}, each takes {interval(speed['clip_s'])} per clip"
-    )
-    if hours["decode"] is None:
+def _add_speed(table: Table, speed: Speed, hours: Hours) -> None:
+    each = f"{speed.devices} x {speed.device.name}, each takes {interval(speed.clip_s)} per clip"
+    table.add_row("encode", duration(hours.encode), each)
+    if hours.decode is None:
         table.add_row("decode", "not counted", "give --decode-rate or --sample-clip")
     else:
-        cores = f"{speed['decode_rate']:.3g} clips/s per core, {speed['cores']} cores per device"
-        table.add_row("decode", duration(hours["decode"]), cores)
-    slower = "decode" if (hours["decode"] or 0.0) > hours["encode"] else "encode"
-    table.add_row("time", duration(hours["all"]), f"both in parallel; {slower} takes longer", style="bold")
-    if report["cost"] is not None:
-        price = f"{report['prices']['per_hour']:g} per device and hour"
-        table.add_row("cost", money(report["cost"]), f"of the encoding, at {price}", style="bold")
+        cores = f"{speed.decode_rate:.3g} clips/s per core, {speed.cores} cores per device"
+        table.add_row("decode", duration(hours.decode), cores)
+    slower = "decode" if (hours.decode or 0.0) > hours.encode else "encode"
+    table.add_row("time", duration(hours.all), f"both in parallel; {slower} takes longer", style="bold")
 
 
-def print_encoding(report: Mapping[str, Any], console: Console) -> None:
+def print_encoding(plan: EncodingPlan, console: Console) -> None:
     """Print the plan."""
-    console.print(encoding_table(report))
-    if "speed" in report:
-        basis = report["speed"]["device"]["basis"]
-        console.print(f"Times are based on {basis}. They do not include file access.", soft_wrap=False)
-    else:
+    console.print(encoding_table(plan))
+    if plan.speed is None:
         console.print("To predict hours and cost, name a device: --device, --gpus, --price-per-hour.")
+        return
+    basis = plan.speed.device.basis
+    console.print(f"Times are based on {basis}. They do not include file access.", soft_wrap=False)
 
 
 def decimal(nbytes: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from mobius_pipeline.planning.calibrate import training_device
 from mobius_pipeline.planning.devices import Datasheet
 from mobius_pipeline.planning.levers import LEVERS, Models, Recipe
+from mobius_pipeline.planning.model import Largest, Plan, Sizes
 from mobius_pipeline.planning.predict import Cost, StepShape, predictor
 from mobius_pipeline.planning.report import plan_report
 from mobius_pipeline.planning.search import largest_fit
@@ -68,7 +69,7 @@ class Answer:
     """A step's cost, and the largest batch and frame count; None without a budget."""
 
     cost: Cost
-    largest: dict[str, int] | None
+    largest: Sizes | None
 
 
 def make_plan(
@@ -81,7 +82,7 @@ def make_plan(
     timed: Timed | None = None,
     autocast: bool = False,
     processes: int = 1,
-) -> dict[str, Any]:
+) -> Plan:
     """Predict a training step of both modes and of levers.
 
     Args:
@@ -109,13 +110,13 @@ def make_plan(
     with _each(processes) as each:
         answers = list(track(each(answer, questions), "plan", len(questions), "models"))
     modes = dict(zip(models, answers, strict=False))  # the levers' answers follow
-    costs = {str(name): mode.cost for name, mode in modes.items()}
+    costs = {name: mode.cost for name, mode in modes.items()}
     more = {name: lever.cost for name, lever in zip(levers, answers[len(models) :], strict=True)}
-    report = plan_report(costs, shape, memories.gib, memories.reserve_gib, more, timing)
+    most = None
     if memories.largest_in_gib is not None:
-        largest = {name: mode.largest for name, mode in modes.items()}
-        report["largest"] = {"memory_gib": memories.largest_in_gib, "modes": largest}
-    return report
+        sizes = {name: mode.largest for name, mode in modes.items()}
+        most = Largest(memory_gib=memories.largest_in_gib, modes=sizes)
+    return plan_report(costs, shape, memories.gib, memories.reserve_gib, more, timing, most)
 
 
 def _timing(
@@ -147,7 +148,7 @@ def answer(question: Question) -> Answer:
     return Answer(cost, None if question.budget is None else largest(predict, shape, cost, question.budget))
 
 
-def largest(predict: Predict, shape: StepShape, cost: Cost, budget: int) -> dict[str, int]:
+def largest(predict: Predict, shape: StepShape, cost: Cost, budget: int) -> Sizes:
     """Return the largest batch at `shape`'s frame count, and the largest frame count at `shape`'s batch.
 
     Both fit into `budget` bytes; 0 if not even one clip or frame does. `largest_fit` explains how exact they
@@ -162,4 +163,4 @@ def largest(predict: Predict, shape: StepShape, cost: Cost, budget: int) -> dict
         return largest_fit(peak, budget, first=getattr(shape, axis), floor=cost.static_bytes)
 
     batch = along("batch")
-    return {"batch": batch - batch % shape.parts, "frames": along("frames")}
+    return Sizes(batch=batch - batch % shape.parts, frames=along("frames"))

@@ -1,10 +1,11 @@
 """Compute the hours and the cost of a training from the time of one step on a device."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
+from mobius_pipeline.planning.model import Time, TimedOn
 from mobius_pipeline.planning.predict import Cost
 from mobius_pipeline.planning.roofline import Device, seconds
+from mobius_pipeline.runtime.units import GIB
 
 HOUR_S = 3600
 
@@ -25,29 +26,32 @@ class Timing:
     equal_compute: bool = False
     price_per_hour: float | None = None
 
-    def of(self, cost: Cost, serial: Cost, mode: str) -> dict[str, Any]:
-        """Return seconds per step, steps, hours and cost of training `mode`; `serial` is the reference."""
+    def of(self, cost: Cost, serial: Cost, mode: str, reserve_gib: float) -> Time:
+        """Return the time and the cost of training `mode`, and whether it fits the device.
+
+        Args:
+            cost: Cost of the mode's step, with its operations.
+            serial: Cost of serial's step, the reference of `equal_compute`.
+            mode: The mode.
+            reserve_gib: Memory that the device needs in addition to live tensors.
+        """
         longer = self.equal_compute and mode != "serial"
         steps = max(self.steps, round(self.steps * serial.flops / cost.flops)) if longer else self.steps
         step_s = seconds(cost.operations, self.device)
         hours = step_s * steps / HOUR_S
-        price = self.price_per_hour
-        return {
-            "step_s": step_s,
-            "steps": steps,
-            "hours": hours,
-            "cost": None if price is None else hours * price,
-        }
+        price, memory = self.price_per_hour, self.device.memory_bytes
+        return Time(
+            step_s=step_s,
+            steps=steps,
+            hours=hours,
+            cost=None if price is None else hours * price,
+            fits_device=None if memory is None else cost.peak_bytes <= memory - reserve_gib * GIB,
+        )
 
     @property
-    def about(self) -> dict[str, Any]:
-        """The settings as a dictionary, for the report."""
-        return {
-            "device": asdict(self.device),
-            "steps": self.steps,
-            "equal_compute": self.equal_compute,
-            "price_per_hour": self.price_per_hour,
-        }
+    def about(self) -> TimedOn:
+        """The device and the settings, for the plan."""
+        return TimedOn(**vars(self))
 
 
 def duration(hours: float) -> str:

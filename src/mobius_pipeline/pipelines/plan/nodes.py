@@ -11,6 +11,7 @@ from mobius_pipeline.planning.config import PlanConfig
 from mobius_pipeline.training.config import ModelConfig, refuse_uneven
 
 if TYPE_CHECKING:
+    from mobius_pipeline.planning.model import Plan
     from mobius_pipeline.planning.predict import StepShape
 
 log = logging.getLogger(__name__)
@@ -30,23 +31,13 @@ def plan_training(
     device: str,
     serial: ModelConfig,
     parallel: ModelConfig,
-) -> dict[str, Any]:
+) -> "Plan":
     """Predict memory, FLOPs and, for a device, time of both modes and of levers; print and record the plan.
 
-    Args:
-        base_model: The base; its weights are not read.
-        plan: Settings of the plan.
-        clip: Size of the clips in frames and px.
-        batch_size: Clips per step, over all processes.
-        parts: `train.gradient_accumulation_steps`.
-        processes: Training processes on each machine. The plan is for one process and its device.
-        rendezvous: Machines of the training; null: one.
-        steps: Steps of the training, to predict its hours.
-        equal_compute: Whether parallel continues until it has spent serial's FLOPs.
-        autocast: The training's autocast: null or bfloat16.
-        device: The training's device; it must be available only for `plan.device: here`.
-        serial: The serial model.
-        parallel: The parallel model.
+    The plan is for one process of the training and its device. `parts` is the training's
+    `gradient_accumulation_steps`, `processes` its `num_processes`, `rendezvous` its machines (None: one); the
+    other arguments have the names of its settings. `device` matters only for `plan.device: here`. The base's
+    weights are not read.
     """
     from rich.console import Console
 
@@ -62,7 +53,7 @@ def plan_training(
         timed = Timed(plan.device, steps, equal_compute, plan.price_per_hour, device)
     models: Models = {"serial": serial.variant, "parallel": _predictable(parallel.variant)}
     memories = Memories(plan.memory_gib, plan.reserve_gib, plan.largest_in_gib)
-    report = make_plan(
+    predicted = make_plan(
         base_model.unet_config,
         models,
         shape,
@@ -71,9 +62,9 @@ def plan_training(
         timed=timed,
         autocast=autocast is not None,
     )
-    print_plan(report, Console())
-    record_plan(report)
-    return report
+    print_plan(predicted, Console())
+    record_plan(predicted)
+    return predicted
 
 
 def _share(
