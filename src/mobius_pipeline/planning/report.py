@@ -117,12 +117,10 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 
 def _print_largest(largest: Largest, step: StepShape, console: Console) -> None:
-    batch, frames = step.batch, step.frames
+    frames, clips = step.frames, f"{step.batch} {'clip' if step.batch == 1 else 'clips'}"
     for mode, most in largest.modes.items():
         many = f"up to {most.batch} clips" if most.batch else "no clip"
-        long = (
-            f"or {batch} clips of up to {most.frames} frames" if most.frames else f"nor {batch} clips of one"
-        )
+        long = f"or {clips} of up to {most.frames} frames" if most.frames else f"nor {clips} of one"
         console.print(f"{mode} in {largest.memory_gib:g} GiB: {many} of {frames} frames, {long}")
 
 
