@@ -29,13 +29,8 @@ from torch import Tensor
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.levers import USUAL
-from mobius_pipeline.planning.predict import (
-    StepShape,
-    TrainingStep,
-    model_inputs,
-    predict_training,
-    training_step,
-)
+from mobius_pipeline.planning.predict import TrainingStep, model_inputs, predict_training, training_step
+from mobius_pipeline.planning.step_shape import StepShape
 
 GIB = 2**30
 _LEVELS = ("CrossAttn", "CrossAttn", "CrossAttn", "")

@@ -37,7 +37,6 @@ from mobius_pipeline.planning.command import measured_decode_rate
 from mobius_pipeline.planning.encoding import list_captions, list_clip
 from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.predict import (
-    StepShape,
     TrainingStep,
     model_inputs,
     predict_training,
@@ -45,6 +44,7 @@ from mobius_pipeline.planning.predict import (
     training_step,
 )
 from mobius_pipeline.planning.roofline import Device, seconds
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.sources.sample_clips import SampleClipsConfig, write_set
 
 SERIAL, PARALLEL = USUAL["serial"], USUAL["parallel"]

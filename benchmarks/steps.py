@@ -25,13 +25,8 @@ from rich.table import Table
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.levers import USUAL
-from mobius_pipeline.planning.predict import (
-    StepShape,
-    TrainingStep,
-    measure_training,
-    model_inputs,
-    training_step,
-)
+from mobius_pipeline.planning.predict import TrainingStep, measure_training, model_inputs, training_step
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 
 # The ModelScope layout at a fifth of its width. Weights grow with the square of the width, activations with

@@ -21,7 +21,8 @@ from diffusers import UNet2DConditionModel
 
 from mobius_pipeline.models.factory import build_model
 from mobius_pipeline.planning.levers import USUAL
-from mobius_pipeline.planning.predict import StepShape, model_inputs, training_step
+from mobius_pipeline.planning.predict import model_inputs, training_step
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.run import FLUSH_SECONDS, Run
 

@@ -19,8 +19,9 @@ from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.planning.calibrate import training_device
 from mobius_pipeline.planning.levers import Recipe
-from mobius_pipeline.planning.predict import StepShape, model_inputs, predict_training, training_step
+from mobius_pipeline.planning.predict import model_inputs, predict_training, training_step
 from mobius_pipeline.planning.roofline import seconds
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.config import ModelConfig

@@ -1,7 +1,8 @@
 """Test that catalog, pipelines and dvc.yaml name the same files."""
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -74,6 +75,29 @@ def test_every_pipeline_of_the_chain_is_a_stage() -> None:
     assert list(stages()) == list(CHAIN)
     for name, stage in stages().items():
         assert stage["cmd"] == f"kedro run --env=base --pipelines={name}"
+
+
+def test_nodes_take_and_give_the_classes_that_the_catalog_holds(catalog: DataCatalog) -> None:
+    """Kedro reads the hints, too: it checks no parameter of a node whose hints it cannot resolve."""
+    nodes = {node.name: node for one in pipelines.values() for node in one.nodes}
+    assert len(nodes) > 20
+    for node in nodes.values():
+        hints = get_type_hints(node.func)
+        given = hints.pop("return")
+        gives = get_args(given) if get_origin(given) is tuple else (given,)
+        arguments = [hints[name] for name in inspect.signature(node.func).parameters]
+        for name, kind in zip(node.inputs, arguments, strict=True):
+            assert kind is (held_by(catalog, name) or kind), (node.name, name)
+        for name, kind in zip(node.outputs, gives, strict=True):  # a table may be larger than memory
+            assert kind in (held_by(catalog, name) or kind, Path), (node.name, name)
+
+
+def held_by(catalog: DataCatalog, name: str) -> type | None:
+    """Return the class that a dataset loads, if the catalog names one."""
+    if name.startswith("params:") or name in IN_MEMORY:
+        return None
+    held = getattr(catalog.get(name), "_holds", None)
+    return None if held is None else load_obj(held)
 
 
 def test_artifacts_are_what_stages_make() -> None:

@@ -15,7 +15,7 @@ from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.pipelines.plan import create_pipeline
 from mobius_pipeline.planning.config import PlanConfig
 from mobius_pipeline.planning.model import Plan
-from mobius_pipeline.planning.predict import StepShape
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 
 UNET = {

@@ -20,7 +20,6 @@ from mobius_pipeline.planning.equal import with_equal_compute
 from mobius_pipeline.planning.levers import Recipe
 from mobius_pipeline.planning.predict import (
     Cost,
-    StepShape,
     TrainingStep,
     measure_training,
     model_inputs,
@@ -28,6 +27,7 @@ from mobius_pipeline.planning.predict import (
     predict_training,
     training_step,
 )
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import CPU_ATTENTION, count_flops
 

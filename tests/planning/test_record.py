@@ -8,10 +8,10 @@ from mlflow import MlflowClient
 from test_report import cost
 
 from mobius_pipeline.planning.devices import known_device
-from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.record import record_plan
 from mobius_pipeline.planning.report import plan_report
 from mobius_pipeline.planning.roofline import Operation
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing
 
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from mobius_pipeline.base_model.unet_config import latent_scale
 from mobius_pipeline.planning.devices import Attained, Datasheet, from_datasheet
 from mobius_pipeline.planning.model import Largest, LeverCost, Plan, Sizes
-from mobius_pipeline.planning.predict import Cost, StepShape
+from mobius_pipeline.planning.predict import Cost
 from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, print_plan, smallest_fit
 from mobius_pipeline.planning.roofline import Operation
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing, duration
 from mobius_pipeline.runtime.errors import MobiusError
 

@@ -9,8 +9,9 @@ from test_predict import SHAPE
 
 import tiny
 from mobius_pipeline.planning.plan import largest
-from mobius_pipeline.planning.predict import StepShape, predictor
+from mobius_pipeline.planning.predict import predictor
 from mobius_pipeline.planning.search import largest_fit
+from mobius_pipeline.planning.step_shape import StepShape
 
 PEAKS: dict[str, Callable[[int], int]] = {
     "a line": lambda count: 100 + 7 * count,

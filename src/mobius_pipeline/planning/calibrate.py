@@ -21,8 +21,9 @@ from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.devices import HERE, ON_H200, Datasheet, from_datasheet, known_device
 from mobius_pipeline.planning.levers import Recipe
 from mobius_pipeline.planning.operations import Operations
-from mobius_pipeline.planning.predict import StepShape, model_inputs, predictor, training_step
+from mobius_pipeline.planning.predict import model_inputs, predictor, training_step
 from mobius_pipeline.planning.roofline import Device, Kind, Operation
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.devices import usable
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import StepTimer

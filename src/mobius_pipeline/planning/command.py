@@ -19,10 +19,10 @@ from mobius_pipeline.planning.encoding import StoreFormat, list_captions, list_c
 from mobius_pipeline.planning.encoding_plan import Prices, Speed, encoding_report, print_encoding
 from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.plan import Memories, Timed, make_plan
-from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.record import record_plan
 from mobius_pipeline.planning.report import print_plan
 from mobius_pipeline.planning.roofline import seconds
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.document import Document
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import write_json

@@ -62,17 +62,17 @@ class Prices:
 class StoredBytes(Document):
     """Bytes of a latents store, and its number of shards."""
 
-    latents: int
-    captions: int
-    overhead: int = Field(description="headers and index")
-    total: int
-    shards: int
+    latents: int = Field(description="bytes; mean and log-variance of all clips")
+    captions: int = Field(description="bytes; text embeddings")
+    overhead: int = Field(description="bytes; headers and index")
+    total: int = Field(description="bytes of all files")
+    shards: int = Field(description="number of shards")
 
 
 class EncodingPlan(Document):
     """The size of a latents store, and the time and cost of encoding it."""
 
-    clips: int
+    clips: int = Field(description="number of clips")
     format: StoreFormat
     bytes: StoredBytes
     prices: Prices

@@ -6,7 +6,8 @@ from typing import Any
 
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
-from mobius_pipeline.planning.predict import StepShape, predict_flops
+from mobius_pipeline.planning.predict import predict_flops
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.batches import by_size
 from mobius_pipeline.training.config import TrainConfig

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from mobius_pipeline.planning.levers import PlannedMode
-from mobius_pipeline.planning.predict import StepShape
 from mobius_pipeline.planning.roofline import Device
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.document import Document
 
 
@@ -63,11 +63,11 @@ class ModeCost(_Sparse):
 class Ratios(_Sparse):
     """Parallel's cost as a multiple of serial's."""
 
-    peak: float
-    flops: float
-    trainable: float
-    step_s: float | None = None
-    hours: float | None = None
+    peak: float = Field(description="ratio of the peaks of live tensors")
+    flops: float = Field(description="ratio of the FLOPs of a step")
+    trainable: float = Field(description="ratio of the numbers of trained parameters")
+    step_s: float | None = Field(default=None, description="ratio of the times of a step")
+    hours: float | None = Field(default=None, description="ratio of the times of all steps")
 
 
 class TimedOn(_Sparse):
@@ -76,7 +76,7 @@ class TimedOn(_Sparse):
     device: Device
     steps: int = Field(description="optimiser steps of serial")
     equal_compute: bool = Field(description="whether parallel trains until it has spent serial's FLOPs")
-    price_per_hour: float | None = None
+    price_per_hour: float | None = Field(default=None, description="of the device; absent: no cost")
 
 
 class Sizes(Document):

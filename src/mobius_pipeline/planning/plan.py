@@ -11,9 +11,10 @@ from mobius_pipeline.planning.calibrate import training_device
 from mobius_pipeline.planning.devices import Datasheet
 from mobius_pipeline.planning.levers import LEVERS, Models, Recipe
 from mobius_pipeline.planning.model import Largest, Plan, Sizes
-from mobius_pipeline.planning.predict import Cost, StepShape, predictor
+from mobius_pipeline.planning.predict import Cost, predictor
 from mobius_pipeline.planning.report import plan_report
 from mobius_pipeline.planning.search import largest_fit
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing
 from mobius_pipeline.runtime.progress import track
 from mobius_pipeline.runtime.units import GIB

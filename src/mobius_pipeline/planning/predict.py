@@ -16,6 +16,7 @@ from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.autocast import use_cudas_autocast
 from mobius_pipeline.planning.operations import Operations
 from mobius_pipeline.planning.roofline import Operation
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.meters import (
     Category,
@@ -26,21 +27,6 @@ from mobius_pipeline.training.meters import (
 from mobius_pipeline.training.optimizer import build_optimizer, optimizer_tensors
 
 _TENSORS_A_PART = 4  # that `model_inputs` returns per part
-
-
-@dataclass(frozen=True)
-class StepShape:
-    """Sizes of a training step: `batch` clips of `frames` latents of `height` x `width`, `tokens` of text.
-
-    With gradient accumulation, the batch is computed in `parts` of `batch // parts` clips, one after another.
-    """
-
-    batch: int
-    frames: int
-    height: int
-    width: int
-    tokens: int
-    parts: int = 1
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from rich.table import Table
 
 from mobius_pipeline.planning.levers import LEVERS, PlannedMode
 from mobius_pipeline.planning.model import Largest, LeverCost, ModeCost, Plan, Ratios, Time, TimedOn
-from mobius_pipeline.planning.predict import Cost, StepShape
+from mobius_pipeline.planning.predict import Cost
 from mobius_pipeline.planning.roofline import Device
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing, duration, interval, money
 from mobius_pipeline.runtime.units import GIB, size
 

@@ -2,17 +2,15 @@
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.config import PlanConfig
+from mobius_pipeline.planning.model import Plan
+from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.training.config import ModelConfig, refuse_uneven
-
-if TYPE_CHECKING:
-    from mobius_pipeline.planning.model import Plan
-    from mobius_pipeline.planning.predict import StepShape
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +29,7 @@ def plan_training(
     device: str,
     serial: ModelConfig,
     parallel: ModelConfig,
-) -> "Plan":
+) -> Plan:
     """Predict memory, FLOPs and, for a device, time of both modes and of levers; print and record the plan.
 
     The plan is for one process of the training and its device. `parts` is the training's
@@ -67,12 +65,8 @@ def plan_training(
     return predicted
 
 
-def _share(
-    base_model: BaseModel, clip: ClipFormat, batch_size: int, parts: int, processes: int
-) -> "StepShape":
+def _share(base_model: BaseModel, clip: ClipFormat, batch_size: int, parts: int, processes: int) -> StepShape:
     """Return the sizes of what one of the processes computes in a step."""
-    from mobius_pipeline.planning.predict import StepShape
-
     refuse_uneven(batch_size, processes, parts)
     batch = batch_size // processes
     if processes > 1:
