@@ -13,6 +13,8 @@ from mobius_pipeline.comparison.model import Change
 from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.records import Evaluated, columns, read_record, write_record
 from mobius_pipeline.comparison.trainings import Record
+from mobius_pipeline.evaluation.evaluation import Evaluation
+from mobius_pipeline.pipelines.files import RecordDataset
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json, write_json
 from mobius_pipeline.sampling.sample_set import SampleSet
@@ -116,6 +118,14 @@ def test_a_record_of_an_earlier_version_lacks_scores_and_has_others(tmp_path: Pa
     metrics = read_json(folder / "metrics.json")
     write_json(folder / "metrics.json", metrics | {"quality": {"motion": 0.5, "older": 1}, "older": 1})
     assert read_record(tmp_path).quality == training_example.quality(motion=0.5)
+    evaluation = Evaluation.of(record().metrics, "r", record().quality).model_dump() | {
+        "quality": {"shape": 1}
+    }
+    write_json(tmp_path / "metrics.json", evaluation)
+    dataset = RecordDataset(
+        filepath=str(tmp_path / "metrics.json"), holds="mobius_pipeline.evaluation.evaluation.Evaluation"
+    )
+    assert dataset.load().quality == training_example.quality(shape=1)
 
 
 def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:

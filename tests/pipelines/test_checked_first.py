@@ -90,6 +90,25 @@ def test_files_of_another_mode_are_refused(trained: Path, tiny_store: Path) -> N
         evaluated(trained, tiny_store, "parallel")
 
 
+def test_a_mode_in_the_place_of_parallel_goes_through(
+    tracked_project: Path, tiny_store: Path, tiny_base: Path
+) -> None:
+    """As docs/compare.md says of the sum ablation."""
+    config, models = tiny.train_config(), {mode: tiny.model_config(mode) for mode in ("serial", "sum")}
+    store, base, work = LatentsStore(tiny_store), BaseModel(tiny_base), tracked_project / "work"
+    made = train(store, base, config, models["sum"], models["serial"], work)
+    shutil.copytree(made.folder, tracked_project / "models/parallel")
+    found = load("training.result.TrainingResult", tracked_project / "models/parallel")
+    assert found.mode == "sum"
+    samples = sample(found, base, store, SAMPLE, store.clip, work)
+    evaluation, shown, _, _ = evaluate(found, samples, store, base, EVALUATE, work)
+    assert evaluation.run_id == found.run_id
+    assert list(shown) == ["sum"]
+    (tracked_project / "models/parallel").rename(tracked_project / "models/serial")
+    with pytest.raises(DatasetError, match="holds a training of mode sum, not serial"):
+        load("training.result.TrainingResult", tracked_project / "models/serial")
+
+
 def test_a_damaged_training_or_missing_samples_stop_an_evaluation(trained: Path, tiny_store: Path) -> None:
     (trained / "models/serial/metrics.json").write_text("{")
     with pytest.raises(MobiusError, match=r"metrics\.json cannot be used"):

@@ -3,12 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator
+from typing import Any
 
 from mobius_pipeline.comparison.trainings import Columns, Record, Training
-from mobius_pipeline.evaluation.scores import Quality
+from mobius_pipeline.evaluation.scores import Quality, RecordedQuality
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.runtime.mappings import flatten
@@ -27,16 +25,11 @@ _RECORDED = (
 MOST_COLUMNS = 8  # as many as the report has colours for
 
 
-def _of_today(scores: Any) -> Any:
-    """Return the scores that this version knows; those that an earlier version did not measure are None."""
-    return {name: scores.get(name) for name in Quality.model_fields} if isinstance(scores, dict) else scores
-
-
 class Evaluated(Metrics):
     """Contents of a record's `metrics.json`."""
 
     run_id: str
-    quality: Annotated[Quality, BeforeValidator(_of_today)]
+    quality: RecordedQuality
 
 
 def record_of(trained: TrainingResult, samples: SampleSet, run_id: str, quality: Quality) -> Record:

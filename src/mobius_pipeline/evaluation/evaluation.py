@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field
 
-from mobius_pipeline.evaluation.scores import Quality
+from mobius_pipeline.evaluation.scores import Quality, RecordedQuality
 from mobius_pipeline.training.metrics import Figures, Metrics
 
 
@@ -12,7 +12,7 @@ class Evaluation(Figures):
     """Figures and scores of a training: contents of `data/08_reporting/<mode>/metrics.json`."""
 
     run_id: str = Field(description="MLflow run")
-    quality: Quality
+    quality: RecordedQuality
     heldout_loss_at_steps: float | None = Field(
         description="loss at `train.steps`; null: the training did not reach it"
     )

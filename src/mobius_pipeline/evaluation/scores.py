@@ -1,6 +1,8 @@
 """Scores of a set of videos."""
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from mobius_pipeline.runtime.document import Document
 
@@ -22,3 +24,11 @@ class Quality(Document):
         description="mean absolute second difference of frames in 0..1; null: fewer than 3 frames"
     )
     dynamic_degree: float | None = Field(description="mean absolute difference of frames in 0..1")
+
+
+def _of_today(scores: Any) -> Any:
+    """Return the scores that this version knows; those that an earlier version did not measure are None."""
+    return {name: scores.get(name) for name in Quality.model_fields} if isinstance(scores, dict) else scores
+
+
+RecordedQuality = Annotated[Quality, BeforeValidator(_of_today)]  # in a file of any version

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mobius_pipeline.comparison.columns import mean_of_scores
 from mobius_pipeline.evaluation.quality import quality
-from mobius_pipeline.evaluation.scores import Quality
+from mobius_pipeline.evaluation.scores import Quality, RecordedQuality
 from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
@@ -55,4 +55,7 @@ def _scores(
         videos: Pixels = samples.frames.numpy()
         scored = quality(videos, samples.prompts, features, encode, seed)
         write_json(file, scored.model_dump(mode="json"))
-    return read_document(file, Quality, f"Delete it (`rm '{file}'`) and run `kedro run --pipelines=study`.")
+    found: Quality = read_document(
+        file, RecordedQuality, f"Delete it (`rm '{file}'`) and run `kedro run --pipelines=study`."
+    )
+    return found

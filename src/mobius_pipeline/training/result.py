@@ -24,13 +24,13 @@ class TrainingResult:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Open the result in a folder that is named by its mode.
+        """Open the result in the folder `serial` or `parallel`; `parallel` may hold any other mode as well.
 
         Raises:
-            MobiusError: If it has another mode, or its description is missing or damaged.
+            MobiusError: If one holds what belongs to the other, or the description is missing or damaged.
         """
         found = cls(folder)
-        if found.mode != folder.name:
+        if (found.mode == "serial") != (folder.name == "serial"):
             raise MobiusError(
                 f"{folder} holds a training of mode {found.mode}, not {folder.name}. {_written_again(folder)}"
             )
