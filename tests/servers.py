@@ -14,7 +14,7 @@ from pathlib import Path
 
 from werkzeug.security import generate_password_hash
 
-from mobius_pipeline.tracking.ui import free_port
+from ports import free_port
 
 USER, PASSWORD = "admin", "correct horse battery staple"
 START_SECONDS = 120.0

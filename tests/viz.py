@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking import ui
+from ports import free_port
 
 # Kedro-Viz asks PyPI for its newest version when it starts; the tests use no network.
 NO_WAY_OUT = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": tracking.HOST}
@@ -21,7 +22,7 @@ FONTS = ("https://fonts.googleapis.com", "https://fonts.gstatic.com")  # of its 
 @contextmanager
 def serving(project: Path) -> Iterator[str]:
     """Run the server, and yield its address."""
-    port = ui.free_port(4141)
+    port = free_port(4141)
     address = f"http://{tracking.HOST}:{port}"
     options = ["--no-browser", f"--host={tracking.HOST}", f"--port={port}"]
     words = [sys.executable, "-m", "kedro", "viz", "run", *options]

@@ -27,6 +27,7 @@ from mobius_pipeline.tracking import ui
 from mobius_pipeline.tracking.backend import page_of
 from mobius_pipeline.validation.config import ValidateConfig
 from mobius_pipeline.validation.expectations import validate_clips
+from ports import free_port
 from project import make_project
 
 CLIP = ClipFormat(frames=8, height=32, width=32, fps=8)
@@ -265,7 +266,7 @@ def mlflow_runs(
                 ids[name] = run.id
     finally:
         tracking.reset()
-    port = ui.free_port(5700)
+    port = free_port(5700)
     with ui.running_server(ui.ui_command(store, port), ui.ui_environment()) as server:
         ui.wait_until_up(server, port)
         experiment = tracking.experiment_id(store)

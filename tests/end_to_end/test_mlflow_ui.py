@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from mobius_pipeline.tracking import api as tracking
-from mobius_pipeline.tracking.ui import free_port
+from ports import free_port
 
 MODES = ("serial", "parallel")
 COLUMNS = ("memory/peak_gib", "time/step_s", "eval/loss_start", "eval/loss", "quality/prompt_match")

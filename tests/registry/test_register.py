@@ -33,8 +33,9 @@ from mobius_pipeline.registry.registration import Registration
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.backend import open_client
-from mobius_pipeline.tracking.ui import free_port, running_server
+from mobius_pipeline.tracking.ui import running_server
 from mobius_pipeline.training.result import TrainingResult
+from ports import free_port
 
 pytestmark = pytest.mark.slow
 PROMPTS = ["a red circle", "a blue ring"]

@@ -151,7 +151,7 @@ def test_stopped_in_two_it_goes_on_in_one(
 
 def test_a_machine_joins(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     """Two machines, both this one: `mobius join`, and the training that it joins."""
-    from mobius_pipeline.tracking.ui import free_port
+    from ports import free_port
 
     meeting = {"endpoint": f"127.0.0.1:{free_port(29500)}", "nodes": 2}
     config = tiny.train_config(**BATCH, rendezvous=meeting)
