@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kedro.io import DatasetError
 
 import training_example
 from mobius_pipeline.comparison.columns import mean, mean_by_name, mean_of_scores
@@ -126,6 +127,9 @@ def test_a_record_of_an_earlier_version_lacks_scores_and_has_others(tmp_path: Pa
         filepath=str(tmp_path / "metrics.json"), holds="mobius_pipeline.evaluation.evaluation.Evaluation"
     )
     assert dataset.load().quality == training_example.quality(shape=1)
+    write_json(tmp_path / "metrics.json", evaluation | {"quality": {"mtion": 1}})
+    with pytest.raises(DatasetError, match=r"quality\.colour: Field required"):
+        dataset.load()
 
 
 def test_several_seeds_are_compared_by_seed_and_one_by_clip() -> None:

@@ -104,9 +104,11 @@ def test_a_mode_in_the_place_of_parallel_goes_through(
     evaluation, shown, _, _ = evaluate(found, samples, store, base, EVALUATE, work)
     assert evaluation.run_id == found.run_id
     assert list(shown) == ["sum"]
-    (tracked_project / "models/parallel").rename(tracked_project / "models/serial")
-    with pytest.raises(DatasetError, match="holds a training of mode sum, not serial"):
-        load("training.result.TrainingResult", tracked_project / "models/serial")
+    before = tracked_project / "models/parallel"
+    for name in ("serial", "other"):
+        before = before.rename(tracked_project / "models" / name)
+        with pytest.raises(DatasetError, match=f"holds a training of mode sum, not {name}"):
+            load("training.result.TrainingResult", before)
 
 
 def test_a_damaged_training_or_missing_samples_stop_an_evaluation(trained: Path, tiny_store: Path) -> None:

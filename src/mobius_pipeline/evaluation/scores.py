@@ -27,8 +27,13 @@ class Quality(Document):
 
 
 def _of_today(scores: Any) -> Any:
-    """Return the scores that this version knows; those that an earlier version did not measure are None."""
-    return {name: scores.get(name) for name in Quality.model_fields} if isinstance(scores, dict) else scores
+    """Return the scores that this version knows; those that an earlier version did not measure are None.
+
+    What has no known score is returned as it is, and refused.
+    """
+    if not isinstance(scores, dict) or not scores.keys() & Quality.model_fields.keys():
+        return scores
+    return {name: scores.get(name) for name in Quality.model_fields}
 
 
 RecordedQuality = Annotated[Quality, BeforeValidator(_of_today)]  # in a file of any version

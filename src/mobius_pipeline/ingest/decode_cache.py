@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mobius_pipeline.ingest.config import IngestConfig
-from mobius_pipeline.ingest.schema import Rows
+from mobius_pipeline.ingest.schema import REJECTED, Rows
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.files import digest
 
@@ -73,7 +73,7 @@ class DecodeCache:
 
     def add(self, source: str, rows: Rows) -> None:
         """Store the rows of a source. A rejected source is not stored, so the next run reads it again."""
-        if any(row["status"] == "rejected" for row in rows):
+        if any(row["status"] == REJECTED for row in rows):
             return
         of_bytes = [{**row, "source": "", "path": row["path"].removeprefix(source)} for row in rows]
         self._sources.execute(

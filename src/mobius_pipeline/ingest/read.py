@@ -9,7 +9,7 @@ from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.dataflow import Unread, each
 from mobius_pipeline.ingest.decode_cache import DecodeCache
 from mobius_pipeline.ingest.describe import KnownSource, describe
-from mobius_pipeline.ingest.schema import SOURCE_COLUMNS, Rows, rejected
+from mobius_pipeline.ingest.schema import REJECTED, SOURCE_COLUMNS, Rows, rejected
 from mobius_pipeline.ingest.sources import Sources
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.daft_runner import EngineConfig
@@ -67,7 +67,7 @@ def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator
 def check_hash(source: str, rows: Rows, promised: Sequence[str]) -> Rows:
     """Return the rows of a source, or a rejected row if a listing gives another SHA-256 for it."""
     about = {name: rows[0][name] for name in ("source_sha256", "bytes")}
-    if rows[0]["status"] == "rejected" or all(one == about["source_sha256"] for one in promised):
+    if rows[0]["status"] == REJECTED or all(one == about["source_sha256"] for one in promised):
         return rows
     reason = f"its SHA-256 is {about['source_sha256']}, but the listing gives {' and '.join(promised)}"
     return [rejected(source, reason, **about)]

@@ -15,7 +15,7 @@ from mobius_pipeline.ingest.captions import Captions
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.links import Allowed
 from mobius_pipeline.ingest.read import read_sources
-from mobius_pipeline.ingest.schema import CLIP_COLUMNS, OK, Row, Rows, in_file
+from mobius_pipeline.ingest.schema import CLIP_COLUMNS, OK, REJECTED, Row, Rows, in_file
 from mobius_pipeline.ingest.sources import find_media
 from mobius_pipeline.ingest.split import split_of
 from mobius_pipeline.media.clip import steps_within
@@ -117,7 +117,7 @@ def clip_id(source_sha256: str, start_frame: int, end_frame: int) -> str:
 
 def _log_summary(table: Path, folder: Path) -> None:
     """Log how many clips were read, and which were rejected."""
-    rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", "rejected")])
+    rejected = pq.read_table(table, columns=["path", "reason"], filters=[("status", "=", REJECTED)])
     uncaptioned = pq.read_table(
         table, columns=[], filters=[("status", "=", OK), ("caption", "=", "")]
     ).num_rows

@@ -1,4 +1,4 @@
-"""The catalog's file datasets, which write files whole or not at all and check them when loading.
+"""The catalog's file datasets, which write files whole or not at all and check their content.
 
 `preview` returns what Kedro-Viz shows of a dataset; its return annotation selects the kind of preview.
 """
@@ -89,10 +89,11 @@ def _replaced(place: Path | RemoteFile) -> AbstractContextManager[Path]:
 
 
 class TableDataset(_Whole, ParquetDataset):
-    """A table of the project as a Parquet file, checked when loading.
+    """A table of the project as a Parquet file, checked when saving and loading.
 
     Loading returns an object of the class that `holds` names. A node returns such an object or, if the table
-    may be larger than memory, the path of a file below the work directory, which is moved into place.
+    may be larger than memory, the path of a file below the work directory, which is moved into place as
+    it is.
     """
 
     def __init__(

@@ -41,7 +41,8 @@ class LeverCost(_Sparse):
     peak_bytes: int = Field(description="bytes; peak of live tensors")
     flops: float = Field(description="FLOPs, forward and backward")
     smallest_fit_gib: int | None = Field(
-        default=None, description="GiB; smallest of `plan.memory_gib` that holds the peak and the reserve"
+        default=None,
+        description="GiB; smallest of `plan.memory_gib` that holds the peak and the reserve; absent: none",
     )
     time: Time | None = Field(default=None, description="absent: no device was named")
 

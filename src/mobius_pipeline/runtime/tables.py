@@ -1,4 +1,4 @@
-"""The project's Parquet tables: written with checksums, and validated when they are read.
+"""The project's Parquet tables: written with checksums, and validated when they are written and read.
 
 pandas is imported where it is used: decoding processes import this module and do not need it.
 """

@@ -21,7 +21,7 @@ class EqualPoint(Document):
     loss: float = Field(description="held-out loss")
     half_interval: float | None = Field(description="half the 95% interval over seeds; null: one seed")
     ratio: float = Field(description="loss as a multiple of serial's")
-    ratio_by_seed: dict[int, float]
+    ratio_by_seed: dict[int, float] = Field(description="ratio by training seed")
     against: Change | None = Field(description="change from serial's loss; null: serial itself")
 
 
@@ -37,7 +37,7 @@ class ModelResult(Document):
     peak_ratio: float = Field(description="peak memory as a multiple of serial's")
     flops: float = Field(description="FLOPs of a step, forward and backward")
     flops_ratio: float = Field(description="FLOPs as a multiple of serial's")
-    step_s: float = Field(description="s; step time, measured in turns with serial")
+    step_s: float = Field(description="s; serial's own median, times the ratio measured in turns with serial")
     step_ratio: float = Field(description="step time as a multiple of serial's")
     loss_by_timestep: dict[str, float] = Field(description="held-out loss by range of timesteps")
     curve: list[tuple[int, float]] = Field(description="step, held-out loss")
@@ -59,8 +59,8 @@ class Study(Document):
     """The models of a study, and the one that the rule selects."""
 
     start_loss: float = Field(description="held-out loss before the first step")
-    heldout_clips: int
-    train_clips: int
+    heldout_clips: int = Field(description="number of held-out clips")
+    train_clips: int = Field(description="number of training clips")
     models: dict[str, ModelResult]
     fronts: Fronts
     rule: str

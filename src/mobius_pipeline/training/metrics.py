@@ -45,7 +45,7 @@ class HeldOutLoss(Recorded):
 class LossAtStep(HeldOutLoss):
     """The held-out loss after a step."""
 
-    step: int
+    step: int = Field(description="optimiser steps")
 
 
 class LossByClip(Recorded):
@@ -59,13 +59,15 @@ class Costs(Recorded):
     """Size, memory and time of a training."""
 
     steps: int = Field(description="optimiser steps")
-    trainable_parameters: int
-    total_parameters: int
+    trainable_parameters: int = Field(description="number of trained parameters")
+    total_parameters: int = Field(description="number of parameters, frozen ones included")
     peak_memory_bytes: int = Field(description="bytes; the peak over a whole optimiser step")
     memory_breakdown_bytes: Memory
     step_s: float = Field(description="s; median step time")
     step_s_iqr: tuple[float, float] = Field(description="s; lower and upper quartile of step times")
-    training_s: float = Field(description="s; sum of step times")
+    training_s: float = Field(
+        description="s; sum of the timed steps; the one whose memory is measured is not timed"
+    )
     data_s: float | None = Field(default=None, description="s; median wait of a step for its batch")
     frames_per_s: float = Field(description="trained frames per second")
     flops_per_step: Number = Field(description="FLOPs of a step, forward and backward")
@@ -76,7 +78,7 @@ class Figures(Costs):
 
     heldout_loss: float = Field(description="over all held-out clips at the end, EMA weights")
     heldout_loss_start: float = Field(description="over all held-out clips before the first step")
-    heldout_loss_by_timestep: dict[str, float] = Field(description="see `HeldOutLoss.by_timestep`")
+    heldout_loss_by_timestep: dict[str, float] = Field(description="mean over each range of timesteps")
     run_id: str | None = Field(default=None, description="MLflow run; null: not recorded")
 
 
@@ -88,8 +90,10 @@ class Metrics(Figures):
     heldout_watched: list[tuple[int, dict[str, float]]] = Field(
         default=[], description="step, and loss of each clip that the curve covers; empty: not recorded"
     )
-    heldout_at_steps: HeldOutLoss | None = Field(
-        default=None, description="over all held-out clips at `train.steps`, if the training reached it"
+    heldout_at_steps: LossAtStep | HeldOutLoss | None = Field(
+        default=None,
+        description="over all held-out clips at `train.steps`, if the training reached it; earlier versions "
+        "named the step only if the training continued",
     )
 
     @property

@@ -34,22 +34,27 @@ class Preview:
 
 
 class Previewer:
-    """Samples previews after the steps that are due."""
+    """Samples and reports previews after the steps that are due."""
 
-    def __init__(self, sample: Callable[[nn.Module], list[Preview]], every: int, end: int) -> None:
-        """Call `sample` every `every` steps, and after step `end`."""
-        self._sample, self._every, self._end = sample, every, end
+    def __init__(
+        self,
+        sample: Callable[[nn.Module], list[Preview]],
+        report: Callable[[list[Preview], int], None],
+        every: int,
+        end: int,
+    ) -> None:
+        """Call `sample`, and `report` with its previews, every `every` steps and after step `end`."""
+        self._sample, self._report, self._every, self._end = sample, report, every, end
         self.shown_step: int | None = None
 
     def due(self, step: int) -> bool:
         """Return whether to sample after a step: it is due and not done yet."""
         return step > 0 and self.shown_step != step and (step == self._end or step % self._every == 0)
 
-    def sample(self, model: nn.Module, step: int) -> list[Preview]:
-        """Sample after a step, with the model's current weights."""
-        previews = self._sample(model)
+    def show(self, model: nn.Module, step: int) -> None:
+        """Sample after a step with the model's current weights, and report."""
+        self._report(self._sample(model), step)
         self.shown_step = step
-        return previews
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step of the last preview under its name in `History`."""

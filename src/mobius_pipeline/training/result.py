@@ -24,13 +24,14 @@ class TrainingResult:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Open the result in the folder `serial` or `parallel`; `parallel` may hold any other mode as well.
+        """Open the result in a folder that is named by its mode; `parallel` may hold any mode but serial.
 
         Raises:
-            MobiusError: If one holds what belongs to the other, or the description is missing or damaged.
+            MobiusError: If it holds another mode, or the description is missing or damaged.
         """
         found = cls(folder)
-        if (found.mode == "serial") != (folder.name == "serial"):
+        replaces_parallel = folder.name == "parallel" and found.mode != "serial"
+        if found.mode != folder.name and not replaces_parallel:
             raise MobiusError(
                 f"{folder} holds a training of mode {found.mode}, not {folder.name}. {_written_again(folder)}"
             )
@@ -67,9 +68,10 @@ class TrainingResult:
             MobiusError: If there is none.
         """
         if self.metrics.run_id is None:
+            pipeline = "train_serial" if self.mode == "serial" else "train_parallel"
             raise MobiusError(
-                f"{self.folder} names no MLflow run: it was trained as a library. Train it with "
-                f"`kedro run --pipelines=train_{self.mode}`, which records it."
+                f"{self.folder} names no MLflow run: `train_mode` was called without one. Train it with "
+                f"`kedro run --pipelines={pipeline}`, which records it."
             )
         return self.metrics.run_id
 

@@ -22,7 +22,15 @@ from mobius_pipeline.training.description import Description, Fingerprints, Iden
 from mobius_pipeline.training.heldout import heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
 from mobius_pipeline.training.layout import LAST_WEIGHTS, METRICS, TRAINING
-from mobius_pipeline.training.metrics import Costs, Curves, HeldOutLoss, LossByClip, Memory, Metrics
+from mobius_pipeline.training.metrics import (
+    Costs,
+    Curves,
+    HeldOutLoss,
+    LossAtStep,
+    LossByClip,
+    Memory,
+    Metrics,
+)
 from mobius_pipeline.training.previews import sample_previews
 from mobius_pipeline.training.processes import ALONE, Processes
 from mobius_pipeline.training.resume_identity import claim, forked_at
@@ -158,7 +166,9 @@ def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
     start = start_heldout_loss(store, job.base, job.config, processes)
     end = trainer.evaluate_all()
     if processes.is_main_process:
-        at_steps = trainer.evaluator.at_steps if job.config.end != job.config.steps else end
+        at_steps = trainer.evaluator.at_steps
+        if job.config.end == job.config.steps:
+            at_steps = LossAtStep(step=job.config.steps, **dict(end))
         metrics = Metrics(
             **dict(training_costs(trainer)),
             history=Curves(loss=trainer.recorder.losses, heldout=trainer.evaluator.losses),

@@ -91,7 +91,9 @@ class Trainer:
             device=config.device, warmup=config.timer_warmup, measured_step=self._measured_step
         )
         self.checkpointer = Checkpointer(folder, config, processes)
-        self.previewer = _previewer(preview, config) if processes.is_main_process else None
+        self.previewer = None
+        if processes.is_main_process and preview and config.previews:
+            self.previewer = Previewer(preview, callbacks.preview, config.previews.every, config.end)
         self.recorder = Recorder(callbacks.metrics)
         self.step = 0
 
@@ -128,7 +130,7 @@ class Trainer:
                 self.evaluator.evaluate_at_steps(self.model, step)
         if self.previewer and self.previewer.due(step):
             with self.optimization.ema_weights():
-                self.callbacks.preview(self.previewer.sample(self.model, step), step)
+                self.previewer.show(self.model, step)
         if self.checkpointer.due(step):
             self._save()
 
@@ -268,14 +270,11 @@ class Trainer:
         )
         optimization = OptimizationState(state.tensors, state.meta["ema_steps"])
         self.optimization.load_state_dict(optimization, complaint)
-        history = dict(History(**state.meta["history"]))
+        # Earlier versions did not keep `shown`: they counted the preview of a saved step as shown.
+        history = dict(History(**{"shown": state.step} | state.meta["history"]))
         for part in self._parts:
             part.load_state_dict(history)
         self.step = state.step
-
-
-def _previewer(sample: Callable[[nn.Module], list[Preview]] | None, config: TrainConfig) -> Previewer | None:
-    return Previewer(sample, config.previews.every, config.end) if sample and config.previews else None
 
 
 def _too_few(train: int, heldout: int, batch: int) -> MobiusError:
