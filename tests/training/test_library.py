@@ -27,6 +27,8 @@ def test_resume_state_of_another_training_is_refused(
     train_mode(store, tiny_base, model, config, **folders)  # resumed: there is nothing left to do
     after = TrainingResult(tmp_path / "output").metrics
     assert after.heldout_by_clip == before.heldout_by_clip
+    with pytest.raises(MobiusError, match=r"names no MLflow run: .*train_parallel"):
+        _ = TrainingResult(tmp_path / "output").run_id
 
 
 def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_forked(
