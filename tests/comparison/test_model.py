@@ -9,6 +9,7 @@ import pytest
 from kedro.io import DatasetError
 
 import comparison_example
+from damaged_json import write_damaged
 from mobius_pipeline.comparison.model import Comparison, References, schema
 from mobius_pipeline.pipelines.files import RecordDataset
 
@@ -74,16 +75,7 @@ def test_no_references_are_saved_too(tmp_path: Path) -> None:
 def test_a_damaged_file_names_the_place_and_what_makes_it_again(
     place: tuple[str, ...], value: Any, what: str, tmp_path: Path
 ) -> None:
-    document = comparison_example.comparison().model_dump(mode="json")
-    part = document
-    for name in place[:-1]:
-        part = part[name]
-    if value is None:
-        del part[place[-1]]
-    else:
-        part[place[-1]] = value
-    file = tmp_path / "comparison.json"
-    file.write_text(json.dumps(document))
+    file = write_damaged(tmp_path / "comparison.json", comparison_example.comparison(), place, value)
     with pytest.raises(DatasetError) as raised:
         dataset(file).load()
     said = str(raised.value.__cause__)  # Kedro's command prints this

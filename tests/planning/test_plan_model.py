@@ -9,6 +9,7 @@ import pytest
 from kedro.io import DatasetError
 from test_report import cost
 
+from damaged_json import write_damaged
 from mobius_pipeline.pipelines.files import RecordDataset
 from mobius_pipeline.planning.devices import known_device
 from mobius_pipeline.planning.model import Largest, Plan, Sizes
@@ -72,15 +73,7 @@ def test_a_plan_has_the_keys_of_what_was_asked_and_comes_back_from_its_file(
 def test_a_damaged_file_names_the_place_and_what_makes_it_again(
     place: tuple[str, ...], value: Any, what: str, tmp_path: Path
 ) -> None:
-    document = part = example(KNOWN).model_dump(mode="json")
-    for name in place[:-1]:
-        part = part[name]
-    if value is None:
-        del part[place[-1]]
-    else:
-        part[place[-1]] = value
-    file = tmp_path / "plan.json"
-    file.write_text(json.dumps(document))
+    file = write_damaged(tmp_path / "plan.json", example(KNOWN), place, value)
     with pytest.raises(DatasetError) as raised:
         dataset(file).load()
     said = str(raised.value.__cause__)

@@ -31,34 +31,33 @@ class Time(_Sparse):
     fits_device: bool | None = Field(default=None, description="absent: the device's memory is not known")
 
 
-class LeverCost(_Sparse):
-    """Cost of a step with a memory lever."""
+class StepCost(_Sparse):
+    """Cost of a step, and the time of a training of such steps."""
 
     parameters: int = Field(description="number of parameters, frozen ones included")
     trainable: int = Field(description="number of trained parameters")
     static_bytes: int = Field(description="bytes; weights, their averages and optimiser states")
-    activation_bytes: int = Field(description="bytes; activations at the peak")
     peak_bytes: int = Field(description="bytes; peak of live tensors")
     flops: float = Field(description="FLOPs, forward and backward")
+    time: Time | None = Field(default=None, description="absent: no device was named")
+
+
+class LeverCost(StepCost):
+    """Cost of a step with a memory lever."""
+
+    activation_bytes: int = Field(description="bytes; activations at the peak")
     smallest_fit_gib: int | None = Field(
         default=None,
         description="GiB; smallest of `plan.memory_gib` that holds the peak and the reserve; absent: none",
     )
-    time: Time | None = Field(default=None, description="absent: no device was named")
 
 
-class ModeCost(_Sparse):
+class ModeCost(StepCost):
     """Cost of a mode's step."""
 
-    parameters: int = Field(description="number of parameters, frozen ones included")
-    trainable: int = Field(description="number of trained parameters")
-    static_bytes: int = Field(description="bytes; weights, their averages and optimiser states")
-    peak_bytes: int = Field(description="bytes; peak of live tensors")
     breakdown: dict[str, int] = Field(description="bytes; parts of the peak")
-    flops: float = Field(description="FLOPs, forward and backward")
     predicted_peak_gib: float = Field(description="GiB; `peak_bytes`")
     fits_gib: dict[int, bool] = Field(description="whether the peak and the reserve fit, by memory in GiB")
-    time: Time | None = Field(default=None, description="absent: no device was named")
 
 
 class Ratios(_Sparse):

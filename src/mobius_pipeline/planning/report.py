@@ -1,12 +1,13 @@
 """Make a plan from predicted costs, and format it as tables for the terminal."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from mobius_pipeline.planning.levers import LEVERS, PlannedMode
-from mobius_pipeline.planning.model import Largest, LeverCost, ModeCost, Plan, Ratios, Time, TimedOn
+from mobius_pipeline.planning.model import Largest, LeverCost, ModeCost, Plan, Ratios, StepCost, Time, TimedOn
 from mobius_pipeline.planning.predict import Cost
 from mobius_pipeline.planning.roofline import Device
 from mobius_pipeline.planning.step_shape import StepShape
@@ -76,30 +77,23 @@ def ratios(parallel: ModeCost, serial: ModeCost) -> Ratios:
 
 def _mode(cost: Cost, fit: int | None, memory_gib: Sequence[int], time: Time | None) -> ModeCost:
     return ModeCost(
-        parameters=cost.parameters,
-        trainable=cost.trainable,
-        static_bytes=cost.static_bytes,
-        peak_bytes=cost.peak_bytes,
+        **_figures(cost),
+        time=time,
         breakdown=cost.breakdown,
-        flops=cost.flops,
         predicted_peak_gib=cost.peak_bytes / GIB,
         fits_gib={size: fit is not None and size >= fit for size in memory_gib},
-        time=time,
     )
 
 
 def _lever(cost: Cost, fit: int | None, time: Time | None) -> LeverCost:
     """Return a lever's cost without details, so that DVC's table of metrics stays readable."""
-    return LeverCost(
-        parameters=cost.parameters,
-        trainable=cost.trainable,
-        static_bytes=cost.static_bytes,
-        activation_bytes=cost.breakdown["activations"],
-        peak_bytes=cost.peak_bytes,
-        flops=cost.flops,
-        smallest_fit_gib=fit,
-        time=time,
-    )
+    activations = cost.breakdown["activations"]
+    return LeverCost(**_figures(cost), time=time, activation_bytes=activations, smallest_fit_gib=fit)
+
+
+def _figures(cost: Cost) -> dict[str, Any]:
+    """Return the figures that `StepCost` has."""
+    return {name: value for name, value in vars(cost).items() if name in StepCost.model_fields}
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -176,7 +170,7 @@ def _time_cells(time: Time) -> list[str]:
 def _as_lever(mode: ModeCost) -> LeverCost:
     fitting = [gib for gib, enough in mode.fits_gib.items() if enough]
     return LeverCost(
-        **mode.model_dump(include=LeverCost.model_fields.keys() & ModeCost.model_fields.keys()),
+        **mode.model_dump(include=set(StepCost.model_fields)),
         activation_bytes=mode.breakdown["activations"],
         smallest_fit_gib=min(fitting, default=None),
     )

@@ -91,11 +91,15 @@ class Trainer:
             device=config.device, warmup=config.timer_warmup, measured_step=self._measured_step
         )
         self.checkpointer = Checkpointer(folder, config, processes)
-        self.previewer = None
-        if processes.is_main_process and preview and config.previews:
-            self.previewer = Previewer(preview, callbacks.preview, config.previews.every, config.end)
+        self.previewer = self._previewer(preview) if processes.is_main_process else None
         self.recorder = Recorder(callbacks.metrics)
         self.step = 0
+
+    def _previewer(self, sample: Callable[[nn.Module], list[Preview]] | None) -> Previewer | None:
+        previews = self.config.previews
+        if sample is None or previews is None:
+            return None
+        return Previewer(sample, self.callbacks.preview, previews.every, self.config.end)
 
     def train(self) -> None:
         """Train to the last step, starting from the newest checkpoint if there is one."""
