@@ -1,14 +1,14 @@
-"""Write a trained model as a folder for MLflow: code, weights, requirements, signature, example, card."""
+"""Collect the parts of a registered model: code, weights, requirements, settings, example, card."""
 
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import mobius_pipeline
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.base_unet import CONFIG, WEIGHTS
 from mobius_pipeline.registry.config import RegisterConfig
+from mobius_pipeline.tracking.models import ModelFiles
 from mobius_pipeline.training.layout import METRICS, TRAINING
 from mobius_pipeline.training.result import TrainingResult
 
@@ -23,42 +23,36 @@ REQUIREMENTS = (
 _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
-def write_model(
-    target: Path, trained: TrainingResult, base: Path, clip: ClipFormat, config: RegisterConfig, card: str
-) -> None:
-    """Write a model in MLflow's format; MLflow samples the input example once, as a check.
+def model_files(
+    folder: Path, trained: TrainingResult, base: Path, clip: ClipFormat, config: RegisterConfig, card: str
+) -> ModelFiles:
+    """Return the parts of a registered model.
 
     Args:
-        target: The folder to write.
+        folder: An empty folder for copies; it must exist until the model is logged.
         trained: The training.
         base: The base of the training.
         clip: The format of sampled clips.
         config: The settings of the registry.
         card: The model card.
     """
-    import mlflow
-
-    with TemporaryDirectory() as folder:
-        parts = _parts(Path(folder), trained, base, config, card)
-        settings = {
+    return ModelFiles(
+        code=CODE,
+        package=_package(folder),
+        requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        artifacts=_artifacts(folder, trained, base, config, card),
+        settings={
             "base": None if config.include_base else str(base.resolve()),
             "trained_over": trained.description.fingerprints.base[:20],
             "clip": clip.model_dump(),
             "batch_size": 1,
             "device": None,
-        }
-        mlflow.pyfunc.save_model(
-            str(target),
-            python_model=str(CODE),
-            artifacts={name: str(path) for name, path in parts.items()},
-            code_paths=[str(_code(Path(folder)))],
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-            input_example=([config.prompt], config.sampling.model_dump()),
-            model_config=settings,
-        )
+        },
+        example=([config.prompt], config.sampling.model_dump()),
+    )
 
 
-def _parts(
+def _artifacts(
     folder: Path, trained: TrainingResult, base: Path, config: RegisterConfig, card: str
 ) -> dict[str, Path]:
     """Return the model's files by name; those of the training are copied as far as sampling reads them."""
@@ -71,7 +65,7 @@ def _parts(
     return {"trained": weights, "card": written, **({"base": base} if config.include_base else {})}
 
 
-def _code(folder: Path) -> Path:
+def _package(folder: Path) -> Path:
     """Copy this package without compiled files, and return the copy."""
     package = Path(mobius_pipeline.__file__).parent
     return Path(shutil.copytree(package, folder / "code" / package.name, ignore=_NOT_CODE))

@@ -11,7 +11,7 @@ from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.base_unet import WEIGHTS
 from mobius_pipeline.registry.card import licence_of, model_card
 from mobius_pipeline.registry.config import RegisterConfig
-from mobius_pipeline.registry.package import write_model
+from mobius_pipeline.registry.package import model_files
 from mobius_pipeline.registry.registration import Registration
 from mobius_pipeline.registry.rules import Standing, candidate, moves, why_chosen
 from mobius_pipeline.runtime.errors import MobiusError
@@ -107,7 +107,7 @@ def _new_version(
     clip: ClipFormat,
     config: RegisterConfig,
 ) -> str:
-    """Write the model, log it with the run of its training, and make it a version."""
+    """Log the model with the run of its training, and make it a version."""
     column, prints = comparison.columns[label], trained.description.fingerprints
     card = model_card(comparison, label, trained, licence_of(base, config.base_licence))
     tags = {
@@ -118,10 +118,9 @@ def _new_version(
         "base": prints.base,
     }
     with TemporaryDirectory() as folder:
-        written = Path(folder) / "model"
-        write_model(written, trained, base, clip, config, card)
-        model = models.log_model(written, config.name, trained.run_id, trained.mode, tags)
-    _make_registered_model(registry, config.name)
+        files = model_files(Path(folder), trained, base, clip, config, card)
+        model = models.log_model(files, config.name, trained.run_id, trained.mode, tags)
+    models.make_registered_model(registry, config.name)
     version = registry.create_model_version(
         config.name,
         source=model.artifact_location,
@@ -131,17 +130,6 @@ def _new_version(
         model_id=model.model_id,
     )
     return str(version.version)
-
-
-def _make_registered_model(registry: Any, name: str) -> None:
-    """Create a registered model unless it exists; another process may create it at the same time."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        registry.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def _champion(registry: Any, name: str) -> Standing | None:
