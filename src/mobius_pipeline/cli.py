@@ -13,6 +13,7 @@ from mobius_pipeline.runtime.click_types import LocalOutput, LocalPath
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.redaction import guard_logs, redacted_traceback
 from mobius_pipeline.runtime.signals import sigterm_unwinds
+from mobius_pipeline.runtime.threads import spin_briefly
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.copied import copy_project_runs
 from mobius_pipeline.tracking.ui import recorded_store, serve
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Kedro also finds `cli` in a module of this name, and lists its commands with its own.
     """
     telemetry.silence()
+    spin_briefly()
     guard_logs()
     sigterm_unwinds()
     try:

@@ -29,13 +29,16 @@ from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.redaction import guard_logs, redacted, redacted_traceback
 from mobius_pipeline.runtime.scratch import SCRATCHES, discard_unpublished, remove_leftovers, scratch_of
 from mobius_pipeline.runtime.signals import end_with_orchestrator, sigterm_unwinds
+from mobius_pipeline.runtime.threads import spin_briefly
 from mobius_pipeline.tracking import api as tracking
 
 log = logging.getLogger(__name__)
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
-telemetry.silence()  # settings.py imports this module before Kedro imports any pipeline
+# settings.py imports this module before Kedro imports any pipeline, and torch with it.
+telemetry.silence()
+spin_briefly()
 
 
 def _plain_excepthook(
