@@ -14,6 +14,7 @@ from mobius_pipeline.base_model.autoencoder import train_autoencoder
 from mobius_pipeline.base_model.config import BaseConfig
 from mobius_pipeline.base_model.load import TextEncoder, posterior_moments, quiet_loading
 from mobius_pipeline.base_model.text_to_image import build_scheduler, train_text_to_image
+from mobius_pipeline.ingest.split import TRAIN
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.errors import MobiusError
@@ -41,7 +42,7 @@ def train_base(
         MediaError: If a clip is missing, damaged or too short.
     """
     long_enough = manifest["model_frames"] >= clip.frames  # other clips are in shorter buckets
-    rows = manifest[(manifest["split"] == "train") & long_enough]
+    rows = manifest[(manifest["split"] == TRAIN) & long_enough]
     if rows.empty:
         raise MobiusError(
             f"No training clip has {clip.frames} frames at {clip.rate:g} per second to train the base "

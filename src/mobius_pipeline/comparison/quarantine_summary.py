@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mobius_pipeline.comparison.model import Data, LeftOut
+from mobius_pipeline.ingest.split import HELDOUT, TRAIN
 
 _EXAMPLES, _LENGTH = 3, 70  # observed texts per line, and characters of each
 
@@ -22,8 +23,8 @@ def data_summary(manifest: pd.DataFrame, quarantine: pd.DataFrame, digest: str) 
     splits = Counter(manifest["split"])
     return Data(
         clips=len(manifest),
-        train=splits["train"],
-        heldout=splits["heldout"],
+        train=splits[TRAIN],
+        heldout=splits[HELDOUT],
         quarantined=len(quarantine),
         left_out=left_out(quarantine, manifest),
         digest=digest,

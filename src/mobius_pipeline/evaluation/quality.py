@@ -22,6 +22,7 @@ from mobius_pipeline.evaluation.video_metrics import (
     latent_features,
     video_features,
 )
+from mobius_pipeline.ingest.split import HELDOUT, TRAIN
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
@@ -55,7 +56,7 @@ def reference_features(store: LatentsStore, limit: int) -> Tensor:
         store: The latents store; clips with fewer frames than samples are left out.
         limit: Maximal number of clips: held-out clips first, then training clips.
     """
-    clips = [*store.clips("heldout"), *store.clips("train")]
+    clips = [*store.clips(HELDOUT), *store.clips(TRAIN)]
     long_enough = [clip for clip in clips if clip.frames >= store.clip.frames][:limit]
     features = [latent_features(store.moments(clip)[0].transpose(0, 1)) for clip in long_enough]
     return torch.stack(features) if features else torch.empty(0, 0)

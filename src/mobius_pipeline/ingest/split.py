@@ -1,8 +1,12 @@
 """Assign sources to train or held-out by hash, independently of other sources."""
 
 import hashlib
+from typing import Final, Literal, get_args
 
-TRAIN, HELDOUT = SPLITS = ("train", "heldout")
+Split = Literal["train", "heldout"]
+TRAIN: Final = "train"
+HELDOUT: Final = "heldout"
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def place_of(name: str) -> float:
@@ -10,6 +14,6 @@ def place_of(name: str) -> float:
     return int(hashlib.sha256(f"split:{name}".encode()).hexdigest()[:8], 16) / 16**8
 
 
-def split_of(name: str, heldout_share: float) -> str:
+def split_of(name: str, heldout_share: float) -> Split:
     """Return the split of a group or a source; it does not change when other clips are added or removed."""
     return HELDOUT if place_of(name) < heldout_share else TRAIN

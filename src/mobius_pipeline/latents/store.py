@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, Field
 
+from mobius_pipeline.ingest.split import Split
 from mobius_pipeline.latents.index import INDEX, read_index
 from mobius_pipeline.latents.shards import HASH_DIGITS, REMEDY, mapped, row_names
 from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
@@ -99,7 +100,7 @@ class LatentsStore:
         """Open a store."""
         return cls(root)
 
-    def clips(self, split: str) -> list[Clip]:
+    def clips(self, split: Split) -> list[Clip]:
         """Return the clips of a split, sorted by clip id."""
         index = self.index
         rows = index[(index["split"] == split) & (index["clip_id"] != "")].sort_values("clip_id")

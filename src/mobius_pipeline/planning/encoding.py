@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mobius_pipeline.base_model.load import posterior_moments
+from mobius_pipeline.ingest.split import TRAIN
 from mobius_pipeline.latents.index import CLIPS, TEXTS, placed, write_index
 from mobius_pipeline.latents.shard_builder import BATCHES_PER_SHARD
 from mobius_pipeline.latents.shards import write_shard
@@ -124,7 +125,7 @@ def _index_bytes(folder: Path, clips: int, form: StoreFormat) -> int:
         {
             "clip_id": ids,
             "path": [f"clips/{number:08}.mp4" for number in range(clips)],
-            "split": "train",
+            "split": TRAIN,
             "captions": [[caption] for caption in captions],
             **form.size.model_dump(),
         }

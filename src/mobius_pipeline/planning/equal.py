@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mobius_pipeline.ingest.split import TRAIN
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.predict import predict_flops
@@ -37,7 +38,7 @@ def with_equal_compute(
     """
     if not config.equal_compute or variant == reference:
         return config
-    buckets = by_size(store.clips("train"), config.batch_size)
+    buckets = by_size(store.clips(TRAIN), config.batch_size)
     if not buckets:
         raise MobiusError(f"No {config.batch_size} clips of one size fill a batch. Lower train.batch_size.")
     clip = max((bucket[0] for bucket in buckets), key=lambda clip: clip.size.volume)

@@ -1,9 +1,8 @@
 """Configuration of sampling."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
+from mobius_pipeline.ingest.split import Split
 from mobius_pipeline.runtime.config import Config, Seed
 from mobius_pipeline.runtime.devices import Device
 
@@ -12,7 +11,7 @@ class SampleConfig(Config):
     """`conf/<env>/parameters_sample.yml`: the same prompts and seeds for both modes."""
 
     prompts: list[str] | None = Field(description="null: the captions of `count` clips of `split`")
-    split: Literal["heldout", "train"]
+    split: Split
     count: int = Field(gt=0)
     seed: Seed = Field(description="sample i is sampled with seed + i")
     steps: int = Field(gt=0, description="DDIM steps")

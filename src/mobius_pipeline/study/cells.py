@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.equal import with_equal_compute
@@ -65,7 +66,7 @@ class Laboratory:
                 "equal_compute": True,
                 "last_step": self._end(cell.model),
                 "evaluate_every": -(-self.train.steps // _EVALUATIONS),
-                "evaluate_clips": len(self.store.clips("heldout")),
+                "evaluate_clips": len(self.store.clips(HELDOUT)),
                 "previews": None,
             }
         )

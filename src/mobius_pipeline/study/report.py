@@ -7,6 +7,7 @@ from mobius_pipeline.comparison.model import Change, Point, Points
 from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.trainings import Training
 from mobius_pipeline.comparison.uncertainty import paired_change
+from mobius_pipeline.ingest.split import HELDOUT, TRAIN
 from mobius_pipeline.study.cells import TRAINED, Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
 from mobius_pipeline.study.model import EqualPoint, Fronts, ModelResult, Scores, Study
@@ -44,8 +45,8 @@ def report(
     }
     return Study(
         start_loss=found[SERIAL].first.heldout_loss_start,
-        heldout_clips=len(laboratory.store.clips("heldout")),
-        train_clips=len(laboratory.store.clips("train")),
+        heldout_clips=len(laboratory.store.clips(HELDOUT)),
+        train_clips=len(laboratory.store.clips(TRAIN)),
         models=models,
         fronts=Fronts(memory=front(models, "peak_ratio"), time=front(models, "step_ratio")),
         rule=RULE,

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import Clip, LatentsStore, of_one_size
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.runtime.rng import generator
@@ -103,7 +104,7 @@ class HeldOutEvaluator:
         processes: Processes,
     ) -> None:
         """Evaluate as `config` specifies, together with the other processes."""
-        self.clips = store.clips("heldout")
+        self.clips = store.clips(HELDOUT)
         self.losses: list[tuple[int, float, float]] = []
         self.by_clip: list[tuple[int, dict[str, float]]] = []
         self.at_steps: LossAtStep | None = None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from torch import nn
 
 from mobius_pipeline.base_model.load import quiet_loading
+from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_mp4
@@ -73,7 +74,7 @@ def sample_previews(
     VAE and text encoder are loaded for each call and freed after it, so training does not hold them.
     """
     quiet_loading()
-    prompts = config.prompts or [clip.caption for clip in store.clips("heldout")[: config.count]]
+    prompts = config.prompts or [clip.caption for clip in store.clips(HELDOUT)[: config.count]]
     pipe = MobiusTextToVideoPipeline.around(model, base).to(device)
     (videos,) = sample_frames(
         pipe,

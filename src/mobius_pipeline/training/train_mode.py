@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from mobius_pipeline.base_model.load import base_fingerprint, load_scheduler
 from mobius_pipeline.base_model.settings import scaling_factor
+from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.factory import start_of
@@ -92,7 +93,7 @@ def start_heldout_loss(
     return heldout_loss(
         start_of(load_base(base)).to(config.device),
         store,
-        store.clips("heldout"),
+        store.clips(HELDOUT),
         build_objective(base, config),
         points=config.evaluate_timesteps,
         scaling=scaling_factor(base),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from mobius_pipeline.ingest.split import TRAIN
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.runtime.errors import MobiusError
@@ -77,7 +78,7 @@ class Trainer:
         self.model = model.to(config.device).train()
         self.store, self.objective, self.config = store, objective, config
         self.folder, self.callbacks, self.processes = folder, callbacks, processes
-        clips = store.clips("train")
+        clips = store.clips(TRAIN)
         self.evaluator = HeldOutEvaluator(store, objective, config, scaling, processes)
         self.buckets = by_size(clips, config.batch_size)
         if not self.buckets or not self.evaluator.clips:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.notes import training_note
+from mobius_pipeline.ingest.split import SPLITS
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, write_json
@@ -59,7 +60,7 @@ def _params(model: ModelConfig, train: TrainConfig, marks: Fingerprints) -> dict
 
 def _inputs(latents: LatentsStore, base_model: BaseModel, marks: Fingerprints) -> dict[str, tracking.Input]:
     """Return the inputs to record in the run."""
-    clips = {f"{split} clips": len(latents.clips(split)) for split in ("train", "heldout")}
+    clips = {f"{split} clips": len(latents.clips(split)) for split in SPLITS}
     return {
         "latents": tracking.Input(marks.data, tracking.within_project(latents.root), profile=clips),
         "base": tracking.Input(marks.base, tracking.within_project(base_model.folder), context="T2I base"),
