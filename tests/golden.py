@@ -60,7 +60,7 @@ def machine() -> str:
 def losses(mode: Mode, store: Path, base: Path, folder: Path) -> list[float]:
     """Train 20 steps and return their losses."""
     config = tiny.train_config(steps=STEPS, evaluate_every=STEPS, checkpoint_every=STEPS)
-    trainer = build_trainer(LatentsStore(store), base, tiny.model_config(mode), config, folder, Callbacks())
+    trainer = build_trainer(LatentsStore(store), base, tiny.variant(mode), config, folder, Callbacks())
     trainer.train()
     return [loss for _, loss, _ in trainer.history.loss]
 

@@ -1,6 +1,6 @@
 """Tiny models, clips and configurations, which run in seconds."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mobius_pipeline.latents.config import EncodeConfig
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.models.variant import Mode, Variant
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.config import TrainConfig
 
 PARALLEL = Variant("parallel", tail=1, width=0.5)
 CLIP = ClipFormat(frames=4, height=16, width=16, fps=8)
@@ -130,7 +130,3 @@ def train_config(**changes: Any) -> TrainConfig:
 def variant(mode: Mode, **options: Any) -> Variant:
     """Return a model of a mode; parallel has a tail and a stream."""
     return replace(PARALLEL if mode == "parallel" else Variant(mode), **options)
-
-
-def model_config(mode: Mode, **options: Any) -> ModelConfig:
-    return ModelConfig(**asdict(variant(mode, **options)))

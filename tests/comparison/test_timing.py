@@ -1,5 +1,6 @@
 """Test which trainings can be timed in turns here, and when the times are rejected."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from mobius_pipeline.training.train_mode import build_trainer, fingerprints
 
 
 def described(store: LatentsStore, base: Path) -> Description:
-    model, train = tiny.model_config("parallel"), tiny.train_config()
+    model, train = tiny.variant("parallel"), tiny.train_config()
     return Description(
-        model=model.model_dump(mode="json"),
+        model=asdict(model),
         train=train.identity(),
         runtime=train.runtime(),
         fingerprints=fingerprints(store, base, model, train),
@@ -43,7 +44,7 @@ def timed(
         (
             "model",
             {"stream_spatial": True},
-            "other cannot be run here (stream_spatial: Extra",
+            "other cannot be run here (stream_spatial: Unexpected",
         ),  # of version 0.1.0
         ("train", {"batch_size": 0}, "other cannot be run here (batch_size: Input"),
         ("runtime", {"device": "cuda:9"}, "other cannot be run here (device: cuda:9"),
@@ -117,7 +118,7 @@ def test_a_waiting_training_leaves_nothing_on_its_device(tiny_store: Path, tiny_
     trainer = build_trainer(
         LatentsStore(tiny_store),
         tiny_base,
-        tiny.model_config("parallel"),
+        tiny.variant("parallel"),
         tiny.train_config(),
         Path("state"),
         Callbacks(),

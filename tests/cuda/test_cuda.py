@@ -16,7 +16,7 @@ from mobius_pipeline.evaluation.quality import vae_encoder
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.models.factory import build_model, trainable_parameters
-from mobius_pipeline.models.variant import Mode
+from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.planning.calibrate import training_device
 from mobius_pipeline.planning.levers import Recipe
 from mobius_pipeline.planning.predict import model_inputs, predict_training, training_step
@@ -24,7 +24,6 @@ from mobius_pipeline.planning.roofline import seconds
 from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.training.callbacks import Callbacks
-from mobius_pipeline.training.config import ModelConfig
 from mobius_pipeline.training.launch import Job, launch
 from mobius_pipeline.training.meters import StepTimer, tensor_bytes
 from mobius_pipeline.training.processes import processes_of_torchrun
@@ -42,7 +41,7 @@ def _needs_a_gpu() -> None:
     assert torch.cuda.is_available(), "torch finds no CUDA device here"
 
 
-def trainer(model: ModelConfig, store: Path, base: Path, folder: Path, **changes: Any) -> Trainer:
+def trainer(model: Variant, store: Path, base: Path, folder: Path, **changes: Any) -> Trainer:
     config = tiny.train_config(**{"device": "cuda", **changes})
     return build_trainer(LatentsStore(store), base, model, config, folder, Callbacks())
 
@@ -60,9 +59,7 @@ def moved(one: Trainer, before: dict[str, torch.Tensor]) -> set[str]:
 def test_trains_as_on_the_cpu(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     found = {}
     for device in ("cpu", "cuda"):
-        one = trainer(
-            tiny.model_config(mode), tiny_store, tiny_base, tmp_path / device, device=device, steps=20
-        )
+        one = trainer(tiny.variant(mode), tiny_store, tiny_base, tmp_path / device, device=device, steps=20)
         one.train()
         found[device] = losses(one)
     assert found["cuda"] == pytest.approx(found["cpu"], rel=ROUNDING)
@@ -70,7 +67,7 @@ def test_trains_as_on_the_cpu(mode: Mode, tiny_store: Path, tiny_base: Path, tmp
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_peak_is_the_allocators(mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
-    one = trainer(tiny.model_config(mode), tiny_store, tiny_base, tmp_path)
+    one = trainer(tiny.variant(mode), tiny_store, tiny_base, tmp_path)
     one.train()
     memory = one.meter.memory
     resident = tensor_bytes([*one.model.parameters(), *one.optimization.ema.shadow_params])
@@ -91,13 +88,13 @@ def test_goes_on_from_a_checkpoint(
 ) -> None:
     optimizer = tiny.train_config().optimizer.model_dump() | {"state_bits": state_bits}
     changes = {"optimizer": optimizer, "steps": 6}
-    straight = trainer(tiny.model_config(mode), tiny_store, tiny_base, tmp_path / "straight", **changes)
+    straight = trainer(tiny.variant(mode), tiny_store, tiny_base, tmp_path / "straight", **changes)
     straight.train()
 
     class BrokenError(Exception):
         pass
 
-    broken = trainer(tiny.model_config(mode), tiny_store, tiny_base, tmp_path / "broken", **changes)
+    broken = trainer(tiny.variant(mode), tiny_store, tiny_base, tmp_path / "broken", **changes)
 
     def break_at_five(_: dict[str, float], step: int) -> None:
         if step == 5:
@@ -106,7 +103,7 @@ def test_goes_on_from_a_checkpoint(
     broken.callbacks = Callbacks(metrics=break_at_five)
     with pytest.raises(BrokenError):
         broken.train()
-    resumed = trainer(tiny.model_config(mode), tiny_store, tiny_base, tmp_path / "broken", **changes)
+    resumed = trainer(tiny.variant(mode), tiny_store, tiny_base, tmp_path / "broken", **changes)
     resumed.train()
     assert losses(resumed)[:4] == losses(broken)[:4]
     assert losses(resumed) == pytest.approx(losses(straight), rel=ROUNDING)
@@ -117,7 +114,7 @@ def test_goes_on_from_a_checkpoint_of_another_device(
     there: str, tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     here = "cuda" if there == "cpu" else "cpu"
-    model = tiny.model_config("parallel")
+    model = tiny.variant("parallel")
     straight = trainer(model, tiny_store, tiny_base, tmp_path / "straight", device=here)
     straight.train()
     first = trainer(model, tiny_store, tiny_base, tmp_path / "moved", device=there)
@@ -154,9 +151,9 @@ def test_every_lever_trains_every_parameter(
     lever: str, mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     options, changes = LEVERS[lever]
-    plain = trainer(tiny.model_config(mode), tiny_store, tiny_base, tmp_path / "plain")
+    plain = trainer(tiny.variant(mode), tiny_store, tiny_base, tmp_path / "plain")
     plain.train()
-    one = trainer(tiny.model_config(mode, **options), tiny_store, tiny_base, tmp_path / "lever", **changes)
+    one = trainer(tiny.variant(mode, **options), tiny_store, tiny_base, tmp_path / "lever", **changes)
     before = {name: value.detach().cpu().clone() for name, value in one.optimization.trained.items()}
     one.train()
     assert moved(one, before) == set(before)
@@ -167,7 +164,7 @@ def nccl_job(store: Path, base: Path, folder: Path, **changes: Any) -> Job:
     return Job(
         latents=store,
         base=base,
-        model=tiny.model_config("parallel"),
+        model=tiny.variant("parallel"),
         config=tiny.train_config(device="cuda", **changes),
         state=folder,
         output=folder / "output",

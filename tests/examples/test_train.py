@@ -60,7 +60,7 @@ def test_losses_and_weights_are_those_of_train_mode(
         steps=STEPS, evaluate_every=STEPS, checkpoint_every=STEPS, batch_size=4, ema_decay=0.98,
         optimizer=optimizer, objective=objective,
     )  # fmt: skip
-    model = tiny.model_config(mode, **({"tail": 1, "width": 3 / 8} if mode == "parallel" else {}))  # type: ignore[arg-type]
+    model = tiny.variant(mode, **({"tail": 1, "width": 3 / 8} if mode == "parallel" else {}))  # type: ignore[arg-type]
     folders = {"state": tmp_path / "state", "output": tmp_path / "trained"}
     trained = train_mode(LatentsStore(tiny_store), tiny_base, model, config, **folders)
     assert losses == [f"{loss:.4f}" for _, loss, _ in TrainingResult(trained).metrics.history.loss]

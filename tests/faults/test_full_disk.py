@@ -73,7 +73,7 @@ def test_a_training_says_what_was_lost_and_the_same_command_fills_it_in(
 ) -> None:
     work = tracked_project / "data/.work"
     config = tiny.train_config(steps=STEPS, evaluate_every=5, checkpoint_every=5)
-    model = tiny.model_config("serial")
+    model = tiny.variant("serial")
 
     def run() -> TrainingResult:
         return train(LatentsStore(tiny_store), BaseModel(tiny_base), config, model, model, work)

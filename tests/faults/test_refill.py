@@ -43,7 +43,7 @@ def project(tracked_project: Path, tiny_store: Path, tiny_base: Path) -> Path:
 def trained(project: Path, store: Path, base: Path) -> None:
     previews = {"every": 2, "count": 1, "prompts": None, "seed": 0, "steps": 1, "guidance_scale": 1.0}
     config = tiny.train_config(steps=STEPS, evaluate_every=2, checkpoint_every=2, previews=previews)
-    model = tiny.model_config("serial")
+    model = tiny.variant("serial")
     train(LatentsStore(store), BaseModel(base), config, model, model, project / "data/.work")
 
 

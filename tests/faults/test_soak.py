@@ -24,7 +24,7 @@ LEAST_SEEN = 40  # moments
 
 def test_five_thousand_steps(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     config = tiny.train_config(steps=STEPS, checkpoint_every=250, evaluate_every=500)
-    model = tiny.model_config("parallel")
+    model = tiny.variant("parallel")
     trainer = build_trainer(LatentsStore(tiny_store), tiny_base, model, config, tmp_path, Callbacks())
     seen = soak.followed(trainer.train)
     assert trainer.step == STEPS

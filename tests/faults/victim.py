@@ -76,7 +76,7 @@ def state_hashes(trainer: Trainer) -> dict[str, str]:
 def train(mode: Mode, store: Path, base: Path, folder: Path, deadly: int | None) -> None:
     """Train to the end or the deadly call; at the end, write the state's hashes and the number of calls."""
     torch.set_num_threads(1)
-    config, model = tiny.train_config(**SETTINGS), tiny.model_config(mode)
+    config, model = tiny.train_config(**SETTINGS), tiny.variant(mode)
     trainer = build_trainer(LatentsStore(store), base, model, config, folder, Callbacks())
     trainer.__class__ = WatchedTrainer
     assert isinstance(trainer, WatchedTrainer)

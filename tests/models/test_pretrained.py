@@ -209,8 +209,9 @@ def test_a_serial_model_of_the_first_release_loads_and_a_parallel_one_is_refused
         ({"mode": "serial", "spatial_dtype": "bfloat16"}, "gradients cross the spatial layers"),
         ({"mode": "sum", "compile_spatial": True}, "gradients cross the spatial layers"),
         ({"mode": "parallel"}, "no temporal layer to train"),
-        ({"mode": "parallel", "width": 1.5}, "width must be from 0 to 1"),
-        ({"mode": "parallel", "tail": -1}, "tail must be 0 or more"),
+        ({"mode": "parallel", "width": 1.5}, "width\n  Input should be less than or equal to 1 "),
+        ({"mode": "parallel", "tail": -1}, "tail\n  Input should be greater than or equal to 0 "),
+        ({"mode": "parallel", "tail": 1, "tial": 2}, "tial\n  Unexpected keyword argument "),
         ({"mode": "parallel", "tail": 1, "blocks": "attention"}, "needs a stream"),
     ],
 )

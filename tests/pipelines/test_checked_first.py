@@ -37,7 +37,7 @@ SAMPLE = SampleConfig(
 @pytest.fixture
 def trained(tracked_project: Path, tiny_store: Path, tiny_base: Path) -> Path:
     """A project with a serial training and its samples."""
-    config, model = tiny.train_config(), tiny.model_config("serial")
+    config, model = tiny.train_config(), tiny.variant("serial")
     store, work = LatentsStore(tiny_store), tracked_project / "work"
     made = train(store, BaseModel(tiny_base), config, model, model, work)
     shutil.copytree(made.folder, tracked_project / "models/serial")
@@ -94,7 +94,7 @@ def test_a_mode_in_the_place_of_parallel_goes_through(
     tracked_project: Path, tiny_store: Path, tiny_base: Path
 ) -> None:
     """As docs/compare.md says of the sum ablation."""
-    config, models = tiny.train_config(), {mode: tiny.model_config(mode) for mode in ("serial", "sum")}
+    config, models = tiny.train_config(), {mode: tiny.variant(mode) for mode in ("serial", "sum")}
     store, base, work = LatentsStore(tiny_store), BaseModel(tiny_base), tracked_project / "work"
     made = train(store, base, config, models["sum"], models["serial"], work)
     shutil.copytree(made.folder, tracked_project / "models/parallel")
@@ -121,7 +121,7 @@ def test_a_damaged_training_or_missing_samples_stop_an_evaluation(trained: Path,
 
 
 def test_a_comparison_asks_for_its_trainings_first(trained: Path, tiny_store: Path, tiny_base: Path) -> None:
-    config, models = tiny.train_config(), {mode: tiny.model_config(mode) for mode in ("serial", "parallel")}
+    config, models = tiny.train_config(), {mode: tiny.variant(mode) for mode in ("serial", "parallel")}
     store, work = LatentsStore(tiny_store), trained / "work"
     parallel = train(store, BaseModel(tiny_base), config, models["parallel"], models["serial"], work)
     serial, samples = TrainingResult(trained / "models/serial"), SampleSet(trained / "samples/serial")

@@ -13,13 +13,13 @@ from kedro.io import DataCatalog
 from kedro.utils import load_obj
 
 from mobius_pipeline.hooks import refuse_missing_steps
+from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.pipeline_registry import CHAIN, MODES
 from mobius_pipeline.pipelines.files import EarlierTableDataset, RecordDataset, TableDataset
 from mobius_pipeline.pipelines.folders import FolderDataset, PlaceDataset
 from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.tables import StoredTable
-from mobius_pipeline.training.config import ModelConfig
 
 if TYPE_CHECKING:
     import grimp
@@ -237,4 +237,6 @@ def test_modes_share_their_memory_levers() -> None:
 
 def test_usual_models_are_those_of_the_configuration() -> None:
     parameters = yaml.safe_load((ROOT / "conf/base/parameters_train.yml").read_text())
-    assert {mode: ModelConfig(**parameters[mode]["model"]).variant for mode in USUAL} == USUAL
+    assert {mode: Variant(**parameters[mode]["model"]) for mode in USUAL} == USUAL
+    for mode in USUAL:  # a reader of the file finds every option there
+        assert parameters[mode]["model"].keys() == Variant.__annotations__.keys()

@@ -66,8 +66,8 @@ def planned(base: Path, plan: PlanConfig, **train: Any) -> Plan:
         "params:plan": plan,
         "params:clip": ClipFormat(frames=3, height=32, width=64, fps=8),
         **{f"params:train.{name}": value for name, value in (TRAIN | train).items()},
-        "params:serial.model": tiny.model_config("serial"),
-        "params:parallel.model": tiny.model_config("parallel"),
+        "params:serial.model": tiny.variant("serial"),
+        "params:parallel.model": tiny.variant("parallel"),
     }
     catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in inputs.items()})
     found: Plan = SequentialRunner().run(create_pipeline(), catalog)["plan"].load()

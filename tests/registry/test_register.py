@@ -76,10 +76,10 @@ def configure(project: Path) -> None:
 def trained(project: Path, tiny_store: Path, tiny_base: Path) -> Trained:
     """A training of each mode, recorded in the project's MLflow."""
     configure(project)
-    store, serial = LatentsStore(tiny_store), tiny.model_config("serial")
+    store, serial = LatentsStore(tiny_store), tiny.variant("serial")
     made = {}
     for mode in ("serial", "parallel"):
-        model = tiny.model_config(mode)
+        model = tiny.variant(mode)
         result = train(store, BaseModel(tiny_base), tiny.train_config(), model, serial, project / "work")
         shutil.copytree(result.folder, project / "models" / mode)
         made[mode] = TrainingResult(project / "models" / mode)

@@ -130,7 +130,7 @@ def test_a_training_outlives_its_server(
 
     monkeypatch.setattr("mobius_pipeline.tracking.run.Run.log_metrics", killing)
     config = tiny.train_config(steps=STEPS, checkpoint_every=3, keep_last=9)
-    model = tiny.model_config("serial")
+    model = tiny.variant("serial")
     made = train(LatentsStore(tiny_store), BaseModel(tiny_base), config, model, model, tmp_path / "work")
     assert "MLflow cannot be reached" in caplog.text
     client = open_client(served)
@@ -245,23 +245,30 @@ def test_runs_from_before_the_server_are_copied_once_and_found_by_their_old_name
     assert client.get_run(copy.info.run_id).data.metrics["quality/frechet"] == 0.5
 
 
-def test_a_model_is_logged_and_found_by_its_alias(served: tracking.Store, tmp_path: Path) -> None:
+def test_a_model_is_logged_and_found_by_its_alias(
+    served: tracking.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
-    code = tmp_path / "code.py"
+    code = tmp_path / "model.py"
     code.write_text(
-        "import mlflow\n\n"
+        "import loud, mlflow\n\n"
         "class Shout(mlflow.pyfunc.PythonModel):\n"
-        "    def predict(self, context, model_input: list[str]) -> list[str]:\n"
-        "        return [text.upper() for text in model_input]\n\n"
+        "    def predict(self, context, model_input: list[str], params=None) -> list[str]:\n"
+        "        return [loud.shouted(text) for text in model_input]\n\n"
         "mlflow.models.set_model(Shout())\n"
     )
-    mlflow.pyfunc.save_model(str(tmp_path / "model"), python_model=str(code), pip_requirements=["mlflow"])
+    (tmp_path / "loud").mkdir()
+    (tmp_path / "loud/__init__.py").write_text("shouted = str.upper\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    example = (["a ring"], {"pitch": 1})
+    files = models.ModelFiles(code, tmp_path / "loud", ["mlflow"], artifacts={}, settings={}, example=example)
     with tracking.training_run("serial", **NOTHING) as run:
         pass
     with models.registry() as registry:
-        logged = models.log_model(tmp_path / "model", "shout", run.id, "serial", {"mode": "serial"})
-        registry.create_registered_model(served.name)
+        logged = models.log_model(files, "shout", run.id, "serial", {"mode": "serial"})
+        for _ in range(2):  # it may exist
+            models.make_registered_model(registry, served.name)
         registry.create_model_version(served.name, logged.artifact_location, run.id, model_id=logged.model_id)
         registry.set_registered_model_alias(served.name, "champion", "1")
     loaded = mlflow.pyfunc.load_model(f"models:/{served.name}@champion")

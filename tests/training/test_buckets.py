@@ -43,7 +43,7 @@ def trainer(
     store: LatentsStore, base: Path, folder: Path, mode: Mode = "parallel", **changes: Any
 ) -> Trainer:
     config = tiny.train_config(**changes)
-    return build_trainer(store, base, tiny.model_config(mode), config, folder, Callbacks())
+    return build_trainer(store, base, tiny.variant(mode), config, folder, Callbacks())
 
 
 def test_each_clip_is_encoded_at_its_size(store: LatentsStore, tiny_base: Path, sample_clips: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_training_goes_on_with_other_settings_of_the_runtime(
         output = train_mode(
             LatentsStore(tiny_store),
             tiny_base,
-            tiny.model_config("parallel"),
+            tiny.variant("parallel"),
             tiny.train_config(**changes),
             state=tmp_path / "state",
             output=tmp_path / "trained",

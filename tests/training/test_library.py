@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def test_resume_state_of_another_training_is_refused(
     tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    store, model, config = LatentsStore(tiny_store), tiny.model_config("parallel"), tiny.train_config()
+    store, model, config = LatentsStore(tiny_store), tiny.variant("parallel"), tiny.train_config()
     folders = {"state": tmp_path / "state", "output": tmp_path / "output"}
     train_mode(store, tiny_base, model, config, **folders)
     before = TrainingResult(tmp_path / "output").metrics
@@ -34,7 +34,7 @@ def test_resume_state_of_another_training_is_refused(
 def test_the_loss_at_equal_steps_is_that_of_this_training_not_of_the_one_it_forked(
     tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    store, model = LatentsStore(tiny_store), tiny.model_config("parallel")
+    store, model = LatentsStore(tiny_store), tiny.variant("parallel")
     config = tiny.train_config(steps=4, checkpoint_every=2, last_step=8)
     first = train_mode(store, tiny_base, model, config, state=tmp_path / "one", output=tmp_path / "first")
     metrics = TrainingResult(first).metrics

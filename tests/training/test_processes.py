@@ -46,7 +46,7 @@ def job(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> Any:
         return Job(
             latents=tiny_store,
             base=tiny_base,
-            model=tiny.model_config(mode, checkpoint_temporal=changes.pop("checkpoint_temporal", False)),
+            model=tiny.variant(mode, checkpoint_temporal=changes.pop("checkpoint_temporal", False)),
             config=tiny.train_config(**BATCH | changes),
             state=tmp_path / name / "state",
             output=tmp_path / name / "output",
@@ -118,7 +118,7 @@ def test_the_end_of_one_ends_all(job: Any) -> None:
 def test_stopped_in_two_it_goes_on_in_one(
     tiny_store: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store, model = LatentsStore(tiny_store), tiny.model_config("parallel")
+    store, model = LatentsStore(tiny_store), tiny.variant("parallel")
     heard: list[int] = []
 
     def stop_at_three(metrics: dict[str, float], step: int) -> None:
@@ -165,7 +165,7 @@ def test_a_machine_joins(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> N
     ended: list[str] = []
     other = threading.Thread(target=lambda: ended.append(join()), daemon=True)
     other.start()
-    store, model = LatentsStore(tiny_store), tiny.model_config("parallel")
+    store, model = LatentsStore(tiny_store), tiny.variant("parallel")
     output = train_mode(store, tiny_base, model, config, state=state, output=tmp_path / "output")
     other.join(60)
     assert ended  # or its thread has raised what it printed

@@ -25,6 +25,6 @@ def test_a_warmup_that_leaves_no_step_to_time_is_refused(warmup: int) -> None:
 
 def test_the_largest_of_both_trains(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     config = tiny.train_config(steps=3, timer_warmup=1, seed=2**63 - 1)
-    store, model = LatentsStore(tiny_store), tiny.model_config("serial")
+    store, model = LatentsStore(tiny_store), tiny.variant("serial")
     output = train_mode(store, tiny_base, model, config, state=tmp_path / "state", output=tmp_path / "out")
     assert TrainingResult(output).metrics.step_s > 0

@@ -41,7 +41,7 @@ def trainer(
 ) -> Trainer:
     config = tiny.train_config(**changes)
     return build_trainer(
-        LatentsStore(store), base, tiny.model_config(mode), config, folder, callbacks or Callbacks()
+        LatentsStore(store), base, tiny.variant(mode), config, folder, callbacks or Callbacks()
     )
 
 
@@ -169,12 +169,12 @@ def test_too_few_clips(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> Non
 
 
 def test_fingerprints_follow_what_they_name(tiny_store: Path, tiny_base: Path) -> None:
-    store, config, model = LatentsStore(tiny_store), tiny.train_config(), tiny.model_config("serial")
+    store, config, model = LatentsStore(tiny_store), tiny.train_config(), tiny.variant("serial")
     marks = fingerprints(store, tiny_base, model, config)
     other: TrainConfig = tiny.train_config(steps=7)
     assert fingerprints(store, tiny_base, model, config) == marks
     assert fingerprints(store, tiny_base, model, other).whole != marks.whole
-    assert fingerprints(store, tiny_base, tiny.model_config("parallel"), config).whole != marks.whole
+    assert fingerprints(store, tiny_base, tiny.variant("parallel"), config).whole != marks.whole
 
 
 @pytest.mark.parametrize(

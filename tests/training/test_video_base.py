@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 def video_base(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("video")
     config = tiny.train_config(steps=30, evaluate_every=30, checkpoint_every=30)
-    model, store = tiny.model_config("serial"), LatentsStore(tiny_store)
+    model, store = tiny.variant("serial"), LatentsStore(tiny_store)
     train_mode(store, tiny_base, model, config, state=folder / "state", output=folder / "serial")
     base = export(folder / "serial", tiny_base, folder / "base")
     exported = start_heldout_loss(store, base, config)
@@ -46,7 +46,7 @@ def test_both_modes_start_as_the_video_model_and_learn(
     mode: Mode, other_clips: LatentsStore, video_base: Path, tmp_path: Path
 ) -> None:
     config = tiny.train_config(steps=30, evaluate_every=30, evaluate_clips=99, checkpoint_every=30)
-    model = tiny.model_config(mode)
+    model = tiny.variant(mode)
     folder = train_mode(
         other_clips, video_base, model, config, state=tmp_path / "state", output=tmp_path / mode
     )

@@ -12,9 +12,10 @@ from mobius_pipeline.comparison.model import StepTime, StepTimes
 from mobius_pipeline.comparison.summary import listed
 from mobius_pipeline.comparison.trainings import Columns
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.training.callbacks import Callbacks
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.description import Description
 from mobius_pipeline.training.meters import StepTimer
 from mobius_pipeline.training.train_mode import build_trainer
@@ -94,7 +95,7 @@ def _obstacle(
             if getattr(one.fingerprints, part) != found:
                 return f"{label} was trained with another {part} than the one here"
         try:
-            ModelConfig(**one.model)
+            Variant(**one.model)
             in_one_process(one)
         except ValidationError as error:  # an option of another version, or a missing device
             first = error.errors()[0]
@@ -123,7 +124,7 @@ def paired_step_times(
     for name, one in descriptions.items():
         state = Path(name)  # only for error messages: these steps save nothing
         train = in_one_process(one)
-        trainers[name] = build_trainer(store, base, ModelConfig(**one.model), train, state, Callbacks())
+        trainers[name] = build_trainer(store, base, Variant(**one.model), train, state, Callbacks())
         timers[name] = StepTimer(warmup=WARMUP, device=trainers[name].meter.timer.device)
         move(trainers[name], "cpu")
     with stage("compare: step times", WARMUP + steps, "rounds") as bar:

@@ -1,7 +1,11 @@
 """A mode and its memory levers: one value that describes a model completely."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from mobius_pipeline.runtime.config import STRICT
 
 Mode = Literal["serial", "parallel", "sum"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -9,9 +13,9 @@ Blocks = Literal["resnet", "attention"]
 SpatialDtype = Literal["float32", "bfloat16", "float16", "int8"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Variant:
-    """A mode and its options.
+    """A mode and its options: `serial.model` and `parallel.model` of `conf/<env>/parameters_train.yml`.
 
     Attributes:
         mode: `parallel` (a frozen base, a trained stream beside it, and a tail), `serial` (diffusers'
@@ -30,14 +34,12 @@ class Variant:
         compile_spatial: Run the base through `torch.compile`, up to the tail.
 
     Raises:
-        ValueError: If an option cannot be combined with the mode, with the reason.
+        ValidationError: If an option is unknown, out of range, or cannot be combined with the mode.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}  # for `TypeAdapter(Variant)`
-
     mode: Mode
-    tail: int = 0
-    width: float = 0.0
+    tail: Annotated[int, Field(ge=0)] = 0
+    width: Annotated[float, Field(ge=0, le=1)] = 0.0
     blocks: Blocks = "resnet"
     train_head: bool = False
     checkpoint_temporal: bool = False
@@ -45,15 +47,11 @@ class Variant:
     channels_last: bool = False
     compile_spatial: bool = False
 
-    def __post_init__(self) -> None:
-        """Refuse options that cannot be combined."""
-        if not 0 <= self.width <= 1:
-            raise ValueError(f"width must be from 0 to 1, not {self.width}")
-        if self.tail < 0:
-            raise ValueError(f"tail must be 0 or more, not {self.tail}")
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
         if self.mode == "parallel":
             self._check_parallel()
-            return
+            return self
         for name, plain, reason in _NEEDS_A_FROZEN_FRONT:
             value = getattr(self, name)
             if value != plain:
@@ -61,6 +59,7 @@ class Variant:
                     f"{name}: {value} cannot work with mode: {self.mode}: {reason}. "
                     f"Set {name}: {plain}, or mode: parallel"
                 )
+        return self
 
     def _check_parallel(self) -> None:
         if not self.tail and not self.width:

@@ -1,20 +1,21 @@
-"""Base class of the configuration models: unknown keys are errors, and values are immutable."""
+"""What the configuration models share: unknown keys are errors, and values are immutable."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# pydantic would print the input, which may contain secrets: errors name only the key and the rule.
+STRICT = ConfigDict(
+    extra="forbid",
+    hide_input_in_errors=True,
+    allow_inf_nan=False,  # no value would exceed a limit of NaN
+)
+
 
 class Config(BaseModel):
     """A section of `conf/<env>/parameters_<pipeline>.yml`; Kedro validates it before any node runs."""
 
-    # pydantic would print the input, which may contain secrets: errors name only the key and the rule.
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,  # no value would exceed a limit of NaN
-    )
+    model_config = ConfigDict(**STRICT, frozen=True)
 
 
 # Limits of a watched process; the upper bounds are what the system can wait for and count.

@@ -14,7 +14,7 @@ from mobius_pipeline.planning.equal import with_equal_compute
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import digest
 from mobius_pipeline.training.capabilities import refuse_impossible
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.description import Fingerprints
 from mobius_pipeline.training.layout import named_by
 from mobius_pipeline.training.metrics import Metrics
@@ -89,14 +89,14 @@ class Laboratory:
 
     def place(self, cell: Cell) -> Path:
         """Return the folder of a training, named by a digest of model, settings, base and data."""
-        model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
-        config = digest({"model": model.model_dump(), "train": settings.identity()})
+        settings = self.settings(cell)
+        config = digest({"model": asdict(cell.model), "train": settings.identity()})
         return named_by(self.folder, self._marks.model_copy(update={"config": config}).whole)
 
     @cached_property
     def _marks(self) -> Fingerprints:
         """Fingerprints of base and data, which are hashed once."""
-        return fingerprints(self.store, self.base, ModelConfig(**asdict(SERIAL)), self.train)
+        return fingerprints(self.store, self.base, SERIAL, self.train)
 
     def metrics(self, cell: Cell) -> Metrics:
         """Return the metrics of a training; train or resume it if it is not finished.
@@ -107,8 +107,10 @@ class Laboratory:
         """
         place = self.place(cell)
         if not _is_whole(place / TRAINED):
-            model, settings = ModelConfig(**asdict(cell.model)), self.settings(cell)
-            train_mode(self.store, self.base, model, settings, state=place / STATE, output=place / TRAINED)
+            settings = self.settings(cell)
+            train_mode(
+                self.store, self.base, cell.model, settings, state=place / STATE, output=place / TRAINED
+            )
         return TrainingResult(place / TRAINED).metrics
 
 

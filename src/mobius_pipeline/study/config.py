@@ -2,12 +2,10 @@
 
 from typing import Any, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.config import Config, Seed
-
-_VARIANT = TypeAdapter(Variant)
 
 
 class StudyConfig(Config):
@@ -72,7 +70,7 @@ def variant(changes: dict[str, Any]) -> Variant:
     Raises:
         ValidationError: If an option is unknown, or the options cannot be combined.
     """
-    return _VARIANT.validate_python({"mode": "parallel", **changes})
+    return Variant(**{"mode": "parallel", **changes})
 
 
 def name(model: Variant) -> str:

@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mobius_pipeline.models.variant import Blocks, Mode, SpatialDtype, Variant
 from mobius_pipeline.runtime.config import Config, Seed
 from mobius_pipeline.runtime.devices import Device
 from mobius_pipeline.runtime.errors import MobiusError
@@ -189,27 +188,3 @@ class TrainConfig(Config):
     def runtime(self) -> dict[str, Any]:
         """Return the settings of `runtime_keys`, as JSON values."""
         return self.model_dump(mode="json", include=self.runtime_keys())
-
-
-class ModelConfig(Config):
-    """Options of a model: `serial.model` and `parallel.model` in the same file; see `Variant`."""
-
-    mode: Mode
-    tail: int = Field(ge=0, description="last decoder layers that run on the fused state, with gradients")
-    width: float = Field(ge=0, le=1, description="the stream's share of the base's channels; 0: no stream")
-    blocks: Blocks
-    train_head: bool
-    checkpoint_temporal: bool
-    spatial_dtype: SpatialDtype
-    channels_last: bool
-    compile_spatial: bool
-
-    @model_validator(mode="after")
-    def _possible(self) -> "ModelConfig":
-        _ = self.variant  # raises if options cannot be combined
-        return self
-
-    @property
-    def variant(self) -> Variant:
-        """The options as a `Variant`."""
-        return Variant(**self.model_dump())

@@ -1,7 +1,7 @@
 """Which training a folder belongs to: the models of `training.json`.
 
 Settings are kept as they were recorded, since another version of this package may have had other ones:
-`ModelConfig` and `TrainConfig` check them where a training runs.
+`Variant` and `TrainConfig` check them where a training runs.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ class Identity(Recorded):
     """The settings that determine the result of a training.
 
     Attributes:
-        model: The settings of `ModelConfig`.
+        model: The settings of `Variant`.
         train: The settings of `TrainConfig` that change the result.
         fingerprints: Digests of all settings, the base and the data.
         forked_at: The step of another training's checkpoint that it started from; None: from step 0.

@@ -18,13 +18,14 @@ from uuid import uuid4
 
 from pydantic import Field
 
+from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, write_json
 from mobius_pipeline.runtime.redaction import guard_logs
 from mobius_pipeline.runtime.signals import Terminated, signals_noted
 from mobius_pipeline.training.callbacks import Callbacks
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.layout import JOB
 from mobius_pipeline.training.processes import Processes, processes_of_torchrun
 
@@ -43,7 +44,7 @@ class Job(Config):
 
     latents: Path
     base: Path
-    model: ModelConfig
+    model: Variant
     config: TrainConfig
     state: Path
     output: Path

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.factory import start_of
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
+from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.files import digest, whole_folder, write_json
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.capabilities import refuse_impossible
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.description import Description, Fingerprints, Identity
 from mobius_pipeline.training.heldout import heldout_loss
 from mobius_pipeline.training.launch import Job, join, launch
@@ -38,10 +40,10 @@ from mobius_pipeline.training.resume_identity import claim, forked_at
 from mobius_pipeline.training.trainer import Trainer
 
 
-def fingerprints(store: LatentsStore, base: Path, model: ModelConfig, config: TrainConfig) -> Fingerprints:
+def fingerprints(store: LatentsStore, base: Path, model: Variant, config: TrainConfig) -> Fingerprints:
     """Compute the digests of what a training depends on; they name its state folder."""
     return Fingerprints(
-        config=digest({"model": model.model_dump(), "train": config.identity()}),
+        config=digest({"model": asdict(model), "train": config.identity()}),
         base=base_fingerprint(base),
         data=store.digest,
     )
@@ -59,7 +61,7 @@ def build_objective(base: Path, config: TrainConfig) -> Objective:
 def build_trainer(
     store: LatentsStore,
     base: Path,
-    model: ModelConfig,
+    model: Variant,
     config: TrainConfig,
     state: Path,
     callbacks: Callbacks,
@@ -70,9 +72,9 @@ def build_trainer(
     Raises:
         MobiusError: If the base, the data or a lever cannot be used on this machine.
     """
-    refuse_impossible(model.variant, config.autocast, config.device)
+    refuse_impossible(model, config.autocast, config.device)
     return Trainer(
-        build_from_base(model.variant, base, seed=config.seed),
+        build_from_base(model, base, seed=config.seed),
         store,
         build_objective(base, config),
         config,
@@ -106,7 +108,7 @@ def start_heldout_loss(
 def train_mode(
     store: LatentsStore,
     base: Path,
-    model: ModelConfig,
+    model: Variant,
     config: TrainConfig,
     *,
     state: Path,
@@ -186,10 +188,8 @@ def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
     processes.barrier()
 
 
-def _identity(model: ModelConfig, config: TrainConfig, marks: Fingerprints) -> Identity:
-    return Identity(
-        model=model.model_dump(mode="json"), train=config.identity(), fingerprints=marks, forked_at=None
-    )
+def _identity(model: Variant, config: TrainConfig, marks: Fingerprints) -> Identity:
+    return Identity(model=asdict(model), train=config.identity(), fingerprints=marks, forked_at=None)
 
 
 def training_costs(trainer: Trainer) -> Costs:

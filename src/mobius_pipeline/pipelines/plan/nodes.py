@@ -10,7 +10,7 @@ from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.planning.config import PlanConfig
 from mobius_pipeline.planning.model import Plan
 from mobius_pipeline.planning.step_shape import StepShape
-from mobius_pipeline.training.config import ModelConfig, refuse_uneven
+from mobius_pipeline.training.config import refuse_uneven
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ def plan_training(
     equal_compute: bool,
     autocast: str | None,
     device: str,
-    serial: ModelConfig,
-    parallel: ModelConfig,
+    serial: Variant,
+    parallel: Variant,
 ) -> Plan:
     """Predict memory, FLOPs and, for a device, time of both modes and of levers; print and record the plan.
 
@@ -49,7 +49,7 @@ def plan_training(
     timed = None
     if plan.device is not None:
         timed = Timed(plan.device, steps, equal_compute, plan.price_per_hour, device)
-    models: Models = {"serial": serial.variant, "parallel": _predictable(parallel.variant)}
+    models: Models = {"serial": serial, "parallel": _predictable(parallel)}
     memories = Memories(plan.memory_gib, plan.reserve_gib, plan.largest_in_gib)
     predicted = make_plan(
         base_model.unet_config,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.scratch import unpublished
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.result import TrainingResult
 
 
@@ -13,8 +14,8 @@ def train(
     latents: LatentsStore,
     base_model: BaseModel,
     train: TrainConfig,
-    model: ModelConfig,
-    serial: ModelConfig,
+    model: Variant,
+    serial: Variant,
     work: Path,
 ) -> TrainingResult:
     """Train a mode on the latents store and track it as an MLflow run.
@@ -26,7 +27,7 @@ def train(
     from mobius_pipeline.training.layout import state_folder, state_folders
     from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
-    train = with_equal_compute(train, model.variant, serial.variant, base_model.unet_config, latents)
+    train = with_equal_compute(train, model, serial, base_model.unet_config, latents)
     marks = fingerprints(latents, base_model.folder, model, train)
     state = state_folder(work, marks.whole, model.mode)
     with recording.training_run(state, model, train, marks, latents, base_model) as run:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.notes import training_note
 from mobius_pipeline.ingest.split import SPLITS
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document, write_json
 from mobius_pipeline.tracking import api as tracking
 from mobius_pipeline.tracking.run import Run
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.checkpoints import saved_history
-from mobius_pipeline.training.config import ModelConfig, TrainConfig
+from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.description import Fingerprints
 from mobius_pipeline.training.layout import RUN, preview_folder
 from mobius_pipeline.training.metrics import tracked_metrics
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 @contextmanager
 def training_run(
     state: Path,
-    model: ModelConfig,
+    model: Variant,
     train: TrainConfig,
     marks: Fingerprints,
     latents: LatentsStore,
@@ -52,9 +54,9 @@ def training_run(
     write_json(file, {"run_id": run.id, "described": run.id})  # everything was delivered
 
 
-def _params(model: ModelConfig, train: TrainConfig, marks: Fingerprints) -> dict[str, Any]:
+def _params(model: Variant, train: TrainConfig, marks: Fingerprints) -> dict[str, Any]:
     """Return the parameters to record in the run."""
-    settings = {"model": model.model_dump(), "train": train.model_dump()}
+    settings = {"model": asdict(model), "train": train.model_dump()}
     return {**settings, "base": marks.base[:20], "data": marks.data[:20]}
 
 
