@@ -1,12 +1,12 @@
 """At least two sources are held out, but none that was trained on."""
 
-import logging
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from mobius_pipeline.ingest.split import place_of, split_of
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.validation.heldout import hold_out, trained_on
 
 SHARE = 0.1
@@ -116,17 +116,19 @@ def test_a_source_that_joins_a_group_was_still_trained_on() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no table", None])
-def test_a_damaged_manifest_is_reported_and_stops_nothing(
-    content: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_manifest_is_an_error(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "manifest.parquet"
     if content is None:
         pd.DataFrame({"other": [1]}).to_parquet(path)
     else:
         path.write_bytes(content)
+    with pytest.raises(MobiusError, match=rf"{path} cannot be read .*Restore it"):
+        trained_on(path)
+    path.unlink()
     assert trained_on(path) == set()
-    assert "cannot be read" in caplog.text
-    with caplog.at_level(logging.WARNING):
-        caplog.clear()
-        assert trained_on(tmp_path / "none.parquet") == set()
-    assert caplog.text == ""
+
+
+def test_a_manifest_of_an_earlier_version_has_no_groups(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    pd.DataFrame({"source_sha256": ["a", "b"], "split": ["train", "heldout"]}).to_parquet(path)
+    assert trained_on(path) == {"a"}

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mobius_pipeline.ingest.split import HELDOUT, TRAIN, place_of
+from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.remote_files import Readable
 
 log = logging.getLogger(__name__)
@@ -18,18 +19,23 @@ FEWEST = 2  # minimum number of held-out sources
 def trained_on(manifest: Readable) -> set[str]:
     """Return the sources (by SHA-256) and groups that an earlier manifest assigns to training.
 
-    A missing or unreadable manifest gives none: it is about to be replaced.
+    Raises:
+        MobiusError: If the manifest exists and cannot be read: training clips might be held out.
     """
     if not manifest.exists():
         return set()
     try:
         with manifest.open("rb") as file:
-            rows = pq.read_table(file, columns=["source_sha256", "group", "split"]).to_pandas()
+            table = pq.ParquetFile(file)
+            named = [name for name in ("source_sha256", "group", "split") if name in table.schema_arrow.names]
+            rows = table.read(columns=named).to_pandas()
         rows = rows[rows["split"] == TRAIN]
-        return {*rows["source_sha256"], *rows.get("group", ())} - {""}
+        return {*rows["source_sha256"], *rows.get("group", ())} - {""}  # earlier versions had no groups
     except (pa.ArrowException, OSError, KeyError) as error:
-        log.warning("%s cannot be read (%s): its training clips may be held out now.", manifest, error)
-        return set()
+        raise MobiusError(
+            f"{manifest} cannot be read ({error}), and it names the clips that must not be held out, because "
+            "a model was trained on them. Restore it (`dvc checkout`), or remove it to split all clips again."
+        ) from error
 
 
 def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
