@@ -24,6 +24,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from rich.console import Console
 from rich.table import Table
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.train import write_text_encoder
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.ingest.table import tabulate
@@ -174,7 +175,7 @@ def further_clip(root: Path, manifest: pd.DataFrame, turn: int) -> float:
     for clips in (FEW, MANY):
         began = perf_counter()
         store = root / f"store-{turn}-{clips}"
-        update_store(store, manifest.head(clips), root / "clips", root / "base", CLIP, config)
+        update_store(store, manifest.head(clips), root / "clips", BaseModel(root / "base"), CLIP, config)
         taken.append(perf_counter() - began)
     return (taken[1] - taken[0]) / (MANY - FEW)
 

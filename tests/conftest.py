@@ -14,6 +14,7 @@ import pytest
 import comparison_example
 import forked
 import warm
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.runtime import telemetry
 from once import Once, once_in
 
@@ -170,6 +171,8 @@ def tiny_store(once: Once, tiny_base: Path, sample_clips: Path, sample_table: "p
     from mobius_pipeline.latents.update import update_store
 
     def make(folder: Path) -> None:
-        update_store(folder, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
+        update_store(
+            folder, sample_table, sample_clips, BaseModel(tiny_base), tiny.CLIP, tiny.encode_config()
+        )
 
     return once("latents", make)

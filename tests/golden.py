@@ -17,6 +17,7 @@ import torch
 
 import tiny
 from ingested import ingested
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
@@ -60,7 +61,9 @@ def machine() -> str:
 def losses(mode: Mode, store: Path, base: Path, folder: Path) -> list[float]:
     """Train 20 steps and return their losses."""
     config = tiny.train_config(steps=STEPS, evaluate_every=STEPS, checkpoint_every=STEPS)
-    trainer = build_trainer(LatentsStore(store), base, tiny.variant(mode), config, folder, Callbacks())
+    trainer = build_trainer(
+        LatentsStore(store), BaseModel(base), tiny.variant(mode), config, folder, Callbacks()
+    )
     trainer.train()
     return [loss for _, loss, _ in trainer.history.loss]
 
@@ -77,7 +80,7 @@ def main() -> None:
             folder / "latents",
             table,
             folder / "clips",
-            base,
+            BaseModel(base),
             tiny.CLIP,
             tiny.encode_config(),
         )

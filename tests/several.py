@@ -9,6 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.launch import Job
@@ -21,7 +22,7 @@ def in_float64(job: Job, callbacks: Callbacks, processes: Processes) -> Trainer:
     """Train in float64, where the order of sums hardly matters, and write the results to compare."""
     torch.set_num_threads(1)
     store = LatentsStore(job.latents)
-    one = build_trainer(store, job.base, job.model, job.config, job.state, callbacks, processes)
+    one = build_trainer(store, BaseModel(job.base), job.model, job.config, job.state, callbacks, processes)
     one.model.double()
     one = Trainer(
         one.model,
@@ -57,7 +58,7 @@ def write(one: Trainer, folder: Path) -> None:
 def killed_at_three(job: Job, callbacks: Callbacks, processes: Processes) -> None:
     """Train; the last process dies of SIGKILL in its third step."""
     trainer = build_trainer(
-        LatentsStore(job.latents), job.base, job.model, job.config, job.state, callbacks, processes
+        LatentsStore(job.latents), BaseModel(job.base), job.model, job.config, job.state, callbacks, processes
     )
     if processes.rank == processes.count - 1:
         update = trainer.train_step
@@ -88,7 +89,7 @@ def under_nccl(job: Job, callbacks: Callbacks, processes: Processes) -> Trainer:
     assert (distributed.get_backend(), mean.tolist(), gathered) == ("nccl", [1.0, 2.0], ["here"])
     assert processes == Processes(0, 1, is_main_process=True)
     one = build_trainer(
-        LatentsStore(job.latents), job.base, job.model, job.config, job.state, callbacks, _Alone()
+        LatentsStore(job.latents), BaseModel(job.base), job.model, job.config, job.state, callbacks, _Alone()
     )
     one.train()
     return one

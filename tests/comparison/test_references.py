@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import RealVideo, References
 from mobius_pipeline.comparison.references import measure_references, real_videos, write_real_videos
 from mobius_pipeline.evaluation.config import EvaluateConfig
@@ -37,13 +38,13 @@ def test_real_still_and_random_clips_are_scored(
     tmp_path: Path, store: LatentsStore, sample_clips: Path, tiny_base: Path
 ) -> None:
     samples = write_samples(tmp_path / "serial", [*store.paths[:3], None, "gone.mp4"])
-    found = measure_references(samples, store, sample_clips, tiny_base, EVALUATE)
+    found = measure_references(samples, store, sample_clips, BaseModel(tiny_base), EVALUATE)
     assert found.real is not None
     assert found.still is not None
     assert found.random is not None
     assert found.still.dynamic_degree == 0 != found.real.dynamic_degree
     assert found.random.dynamic_degree != found.real.dynamic_degree
-    assert found == measure_references(samples, store, sample_clips, tiny_base, EVALUATE)
+    assert found == measure_references(samples, store, sample_clips, BaseModel(tiny_base), EVALUATE)
 
 
 def test_random_clips_are_as_long_as_samples(
@@ -58,14 +59,17 @@ def test_random_clips_are_as_long_as_samples(
     samples = write_samples(tmp_path / "serial", [one])
     for seed in range(5):
         config = EVALUATE.model_copy(update={"seed": seed})
-        assert measure_references(samples, store, tmp_path / "clips", tiny_base, config).random is not None
+        assert (
+            measure_references(samples, store, tmp_path / "clips", BaseModel(tiny_base), config).random
+            is not None
+        )
 
 
 def test_prompts_without_a_clip_have_no_references(
     tmp_path: Path, store: LatentsStore, sample_clips: Path, tiny_base: Path
 ) -> None:
     samples = write_samples(tmp_path / "serial", [None, "gone.mp4"])
-    assert measure_references(samples, store, sample_clips, tiny_base, EVALUATE) == References()
+    assert measure_references(samples, store, sample_clips, BaseModel(tiny_base), EVALUATE) == References()
 
 
 def test_real_videos_lie_beside_the_samples_wherever_their_folder_is(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison import timing
 from mobius_pipeline.comparison.model import StepTime
 from mobius_pipeline.comparison.timing import move, paired_step_times, spoiled, time_in_turns
@@ -24,7 +25,7 @@ def described(store: LatentsStore, base: Path) -> Description:
         model=asdict(model),
         train=train.identity(),
         runtime=train.runtime(),
-        fingerprints=fingerprints(store, base, model, train),
+        fingerprints=fingerprints(store, BaseModel(base), model, train),
         forked_at=None,
         processes=1,
         devices=["cpu"],
@@ -34,7 +35,7 @@ def described(store: LatentsStore, base: Path) -> Description:
 def timed(
     store: LatentsStore, base: Path, steps: int | None = 2, own_s: float = 10.0, **trained: Description
 ) -> tuple[dict[str, StepTime], str]:
-    found = time_in_turns(trained, dict.fromkeys(trained, own_s), store, base, steps)
+    found = time_in_turns(trained, dict.fromkeys(trained, own_s), store, BaseModel(base), steps)
     return found.columns, found.note
 
 
@@ -66,7 +67,7 @@ def test_what_cannot_be_run_here_is_not_timed(
 def test_a_machine_at_rest_times_in_turns(tiny_store: Path, tiny_base: Path) -> None:
     store = LatentsStore(tiny_store)
     own = described(store, tiny_base)
-    timers = paired_step_times({"one": own, "other": own}, store, tiny_base, 3)
+    timers = paired_step_times({"one": own, "other": own}, store, BaseModel(tiny_base), 3)
     assert {name: len(timer.seconds) for name, timer in timers.items()} == {"one": 5, "other": 5}
 
 
@@ -117,7 +118,7 @@ def test_a_busy_machine_is_recognised(seconds: list[float], own_s: float, busy: 
 def test_a_waiting_training_leaves_nothing_on_its_device(tiny_store: Path, tiny_base: Path) -> None:
     trainer = build_trainer(
         LatentsStore(tiny_store),
-        tiny_base,
+        BaseModel(tiny_base),
         tiny.variant("parallel"),
         tiny.train_config(),
         Path("state"),

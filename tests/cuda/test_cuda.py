@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import several
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import TextEncoder, load_vae
 from mobius_pipeline.evaluation.quality import vae_encoder
 from mobius_pipeline.latents.store import LatentsStore
@@ -43,7 +44,7 @@ def _needs_a_gpu() -> None:
 
 def trainer(model: Variant, store: Path, base: Path, folder: Path, **changes: Any) -> Trainer:
     config = tiny.train_config(**{"device": "cuda", **changes})
-    return build_trainer(LatentsStore(store), base, model, config, folder, Callbacks())
+    return build_trainer(LatentsStore(store), BaseModel(base), model, config, folder, Callbacks())
 
 
 def losses(one: Trainer) -> list[float]:
@@ -203,7 +204,12 @@ def test_latents_are_those_of_the_cpu(
     sample_table: Any, sample_clips: Path, tiny_base: Path, tiny_store: Path, tmp_path: Path
 ) -> None:
     update_store(
-        tmp_path, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config(device="cuda")
+        tmp_path,
+        sample_table,
+        sample_clips,
+        BaseModel(tiny_base),
+        tiny.CLIP,
+        tiny.encode_config(device="cuda"),
     )
     here, there = LatentsStore(tiny_store), LatentsStore(tmp_path)
     clips, own = here.clips("heldout"), {clip.clip_id: clip for clip in there.clips("heldout")}
@@ -222,7 +228,7 @@ def test_processes_and_gpus_write_the_same_latents(
     stores = {}
     for name, chosen in (("one", {}), ("several", settings)):
         config = tiny.encode_config(device="cuda", **chosen)
-        update_store(tmp_path / name, sample_table, sample_clips, tiny_base, tiny.CLIP, config)
+        update_store(tmp_path / name, sample_table, sample_clips, BaseModel(tiny_base), tiny.CLIP, config)
         stores[name] = {path.name for path in (tmp_path / name).rglob("shard-*.safetensors")}
     assert stores["one"] == stores["several"]  # named by their bytes' hash
 
@@ -233,7 +239,7 @@ def test_more_gpus_than_there_are_do_not_encode(
     here = torch.cuda.device_count()
     config = tiny.encode_config(device="cuda", gpus=here + 1)
     with pytest.raises(MobiusError, match=rf"encode\.gpus is {here + 1}, and this machine has {here} GPUs"):
-        update_store(tmp_path, sample_table, sample_clips, tiny_base, tiny.CLIP, config)
+        update_store(tmp_path, sample_table, sample_clips, BaseModel(tiny_base), tiny.CLIP, config)
 
 
 def test_text_is_that_of_the_cpu(tiny_base: Path) -> None:
@@ -245,7 +251,7 @@ def test_text_is_that_of_the_cpu(tiny_base: Path) -> None:
 
 def test_features_of_videos_are_those_of_the_cpu(tiny_base: Path) -> None:
     video = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
-    here, there = (vae_encoder(tiny_base, device)(video) for device in ("cpu", "cuda"))
+    here, there = (vae_encoder(BaseModel(tiny_base), device)(video) for device in ("cpu", "cuda"))
     assert (here.device, there.device) == (torch.device("cpu"),) * 2
     assert torch.allclose(here, there, atol=1e-3, rtol=ROUNDING)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.evaluation.quality import reference_features, vae_encoder
 from mobius_pipeline.evaluation.video_metrics import (
     compare_to_real,
@@ -108,6 +109,6 @@ def test_references_are_the_clips_themselves_held_out_ones_first(
     clips = [*store.clips("heldout"), store.clips("train")[0]]
     videos = np.stack([load_clip(sample_clips / clip.path, tiny.CLIP) for clip in clips])
     features = reference_features(store, len(clips))
-    expected = video_features(videos, vae_encoder(tiny_base, "cpu"))
+    expected = video_features(videos, vae_encoder(BaseModel(tiny_base), "cpu"))
     torch.testing.assert_close(features, expected, rtol=2e-3, atol=2e-3)  # latents are stored as fp16
     assert reference_features(store, 0).shape == (0, 0)

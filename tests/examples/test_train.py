@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 from mobius_pipeline.models.variant import MODES
-from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 from project import ROOT, run
 
@@ -62,12 +62,12 @@ def test_losses_and_weights_are_those_of_train_mode(
     )  # fmt: skip
     model = tiny.variant(mode, **({"tail": 1, "width": 3 / 8} if mode == "parallel" else {}))  # type: ignore[arg-type]
     folders = {"state": tmp_path / "state", "output": tmp_path / "trained"}
-    trained = train_mode(LatentsStore(tiny_store), tiny_base, model, config, **folders)
-    assert losses == [f"{loss:.4f}" for _, loss, _ in TrainingResult(trained).metrics.history.loss]
+    trained = train_mode(LatentsStore(tiny_store), BaseModel(tiny_base), model, config, **folders)
+    assert losses == [f"{loss:.4f}" for _, loss, _ in trained.metrics.history.loss]
 
     example, library = (
         trainable_parameters(MobiusTextToVideoPipeline.from_pretrained(tiny_base, folder).unet)
-        for folder in (output, trained)
+        for folder in (output, trained.folder)
     )
     assert example.keys() == library.keys()
     for name in library:

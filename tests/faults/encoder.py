@@ -13,6 +13,7 @@ import torch
 
 import forked
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.dataflow import encode_clips  # noqa: F401, loaded before the processes are forked
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.runtime.daft_runner import EngineConfig
@@ -28,7 +29,9 @@ def encode(root: Path, table: Path, clips: Path, base: Path, engine: str = "nati
         forked.fork_own_server()
     torch.set_num_threads(1)
     config = tiny.encode_config(clips_per_shard=2, **settings)
-    update_store(root, pd.read_parquet(table), clips, base, tiny.CLIP, config, EngineConfig(name=engine))
+    update_store(
+        root, pd.read_parquet(table), clips, BaseModel(base), tiny.CLIP, config, EngineConfig(name=engine)
+    )
 
 
 def encode_failing(

@@ -14,6 +14,7 @@ import failing
 import pandas as pd
 import pytest
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.shards import row_names
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.runtime.errors import MobiusError
@@ -216,7 +217,9 @@ def test_a_second_encode_is_refused_by_the_first_ones_process(
         time.sleep(0.001)
     os.kill(process.pid or 0, signal.SIGSTOP)
     with pytest.raises(MobiusError, match=f"being written by process {process.pid} on"):
-        update_store(tmp_path, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
+        update_store(
+            tmp_path, sample_table, sample_clips, BaseModel(tiny_base), tiny.CLIP, tiny.encode_config()
+        )
     os.kill(process.pid or 0, signal.SIGCONT)
     ended(process)
     assert len(LatentsStore(tmp_path).index) == CLIPS + 1

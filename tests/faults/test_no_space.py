@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.check import import_base
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
@@ -100,7 +101,9 @@ def test_an_encode(
 
     def encode() -> None:
         config = tiny.encode_config(clips_per_shard=2)
-        update_store(folder / "latents", sample_table[:12], sample_clips, tiny_base, tiny.CLIP, config)
+        update_store(
+            folder / "latents", sample_table[:12], sample_clips, BaseModel(tiny_base), tiny.CLIP, config
+        )
 
     with pytest.raises(MobiusError, match=r"could not be written \(No space left on device\)\. Make room"):
         encode()

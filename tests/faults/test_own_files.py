@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.ingest.clip_table import ClipTable, Manifest, Quarantine
 from mobius_pipeline.ingest.schema import CLIPS, MANIFEST
 from mobius_pipeline.latents.store import LatentsStore
@@ -114,7 +115,12 @@ def test_a_wrong_manifest_is_refused_with_row_and_column(
         read_table(path, MANIFEST, "Run it.")
     with pytest.raises(MobiusError, match=said):
         update_store(
-            tmp_path / "s", change(manifest), sample_clips, tiny_base, tiny.CLIP, tiny.encode_config()
+            tmp_path / "s",
+            change(manifest),
+            sample_clips,
+            BaseModel(tiny_base),
+            tiny.CLIP,
+            tiny.encode_config(),
         )
     assert not (tmp_path / "s").exists()
 
@@ -146,7 +152,7 @@ def test_encode_makes_a_damaged_store_whole(
         if said := refusal(lambda: used(store)):
             assert str(path) in said
             assert "`kedro run --pipelines=encode`" in said
-        update_store(store, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
+        update_store(store, sample_table, sample_clips, BaseModel(tiny_base), tiny.CLIP, tiny.encode_config())
         assert {shard.name for shard in store.rglob("*.safetensors")} == shards  # nothing was encoded again
         if name == "current.json":
             assert path.read_bytes() == data
@@ -182,7 +188,7 @@ def test_a_wrong_index_is_refused_and_made_again(
         used(store)
     assert f"{path} cannot be used" in str(reported.value)
     assert "`kedro run --pipelines=encode`" in str(reported.value)
-    update_store(store, sample_table, sample_clips, tiny_base, tiny.CLIP, tiny.encode_config())
+    update_store(store, sample_table, sample_clips, BaseModel(tiny_base), tiny.CLIP, tiny.encode_config())
     assert path.read_bytes() == whole
 
 

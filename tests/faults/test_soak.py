@@ -9,6 +9,7 @@ import soak
 
 import tiny
 from ingested import ingested
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.ingest.config import IngestConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
@@ -25,7 +26,9 @@ LEAST_SEEN = 40  # moments
 def test_five_thousand_steps(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> None:
     config = tiny.train_config(steps=STEPS, checkpoint_every=250, evaluate_every=500)
     model = tiny.variant("parallel")
-    trainer = build_trainer(LatentsStore(tiny_store), tiny_base, model, config, tmp_path, Callbacks())
+    trainer = build_trainer(
+        LatentsStore(tiny_store), BaseModel(tiny_base), model, config, tmp_path, Callbacks()
+    )
     seen = soak.followed(trainer.train)
     assert trainer.step == STEPS
     assert len(list(tmp_path.glob("step-*"))) == config.keep_last
@@ -69,7 +72,9 @@ def test_twenty_thousand_clips(tiny_base: Path, tmp_path: Path) -> None:
 
     def encode() -> None:
         settings = tiny.encode_config(clips_per_shard=500, frames_per_batch=64)
-        update_store(tmp_path / "latents", table, tmp_path / "clips", tiny_base, tiny.CLIP, settings)
+        update_store(
+            tmp_path / "latents", table, tmp_path / "clips", BaseModel(tiny_base), tiny.CLIP, settings
+        )
 
     seen = soak.followed(encode)
     assert len(LatentsStore(tmp_path / "latents").index) == CLIPS + 1

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.training.callbacks import Callbacks
@@ -77,7 +78,7 @@ def train(mode: Mode, store: Path, base: Path, folder: Path, deadly: int | None)
     """Train to the end or the deadly call; at the end, write the state's hashes and the number of calls."""
     torch.set_num_threads(1)
     config, model = tiny.train_config(**SETTINGS), tiny.variant(mode)
-    trainer = build_trainer(LatentsStore(store), base, model, config, folder, Callbacks())
+    trainer = build_trainer(LatentsStore(store), BaseModel(base), model, config, folder, Callbacks())
     trainer.__class__ = WatchedTrainer
     assert isinstance(trainer, WatchedTrainer)
     trainer.calls = Calls(deadly)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
@@ -30,11 +31,12 @@ Update = Callable[..., tuple[int, int]]
 def update(sample_clips: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture) -> Update:
     """Function that updates a store and returns the logged numbers of encoded clips and captions."""
 
-    def update(root: Path, table: pd.DataFrame, **other: Path) -> tuple[int, int]:
-        where = {"raw_clips": sample_clips, "base": tiny_base} | other
+    def update(
+        root: Path, table: pd.DataFrame, raw_clips: Path = sample_clips, base: Path = tiny_base
+    ) -> tuple[int, int]:
         caplog.clear()
         with caplog.at_level(logging.INFO, "mobius_pipeline"):
-            update_store(root, table, clip=tiny.CLIP, config=tiny.encode_config(), **where)
+            update_store(root, table, raw_clips, BaseModel(base), tiny.CLIP, tiny.encode_config())
         said = [record.args for record in caplog.records if "already encoded" in record.msg]
         return said[0][1], said[1][1]  # type: ignore[index,return-value]
 
@@ -193,7 +195,7 @@ def test_orphans_are_reported_and_removed_on_request_only(
     assert update(store, sample_table) == (0, 0)  # they come back
     config = tiny.encode_config(remove_orphans=True)
     before = shards(store).keys()
-    update_store(store, few, sample_clips, tiny_base, tiny.CLIP, config)
+    update_store(store, few, sample_clips, BaseModel(tiny_base), tiny.CLIP, config)
     removed = before - shards(store).keys()
     assert len(removed) == 2
     assert all(Path(shard).name in reported for shard in removed)

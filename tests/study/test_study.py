@@ -1,6 +1,5 @@
 """A study of a few tiny models: what it trains, what it does not train again, and its report."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,10 +73,9 @@ SAMPLE = SampleConfig(
 
 @pytest.fixture(scope="module")
 def laboratory(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
-    unet = json.loads((tiny_base / "unet/config.json").read_text())
     train = tiny.train_config(steps=6, checkpoint_every=100)
     folder = tmp_path_factory.mktemp("work") / "study"
-    return Laboratory(LatentsStore(tiny_store), tiny_base, unet, train, folder)
+    return Laboratory(LatentsStore(tiny_store), BaseModel(tiny_base), train, folder)
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +138,7 @@ def test_the_pipelines_nodes_sample_time_and_draw_what_was_trained(
     laboratory: Laboratory, found: dict[str, run.Studied], tmp_path: Path
 ) -> None:
     work, evaluate = laboratory.folder.parent, EvaluateConfig(seed=0, reference_clips=4, device="cpu")
-    base = BaseModel(laboratory.base)
-    study = run_study(laboratory.store, base, laboratory.train, FEW, SAMPLE, evaluate, work)
+    study = run_study(laboratory.store, laboratory.base, laboratory.train, FEW, SAMPLE, evaluate, work)
     assert list(study.models) == list(found)
     for name, one in study.models.items():
         assert one.loss_by_rate.keys() == {"0.001", "0.002"}
@@ -149,7 +146,7 @@ def test_the_pipelines_nodes_sample_time_and_draw_what_was_trained(
         assert one.quality is not None, name  # all are near the front
         assert one.quality.dynamic_degree is not None
         assert one.quality.dynamic_degree > 0
-    again = run_study(laboratory.store, base, laboratory.train, FEW, SAMPLE, evaluate, work)
+    again = run_study(laboratory.store, laboratory.base, laboratory.train, FEW, SAMPLE, evaluate, work)
     assert {name: one.quality for name, one in again.models.items()} == {
         name: one.quality for name, one in study.models.items()
     }

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
@@ -35,7 +36,7 @@ def store(
     tall = sample_table.index[sample_table["split"] == "train"][0]
     table = sample_table.copy()
     table.loc[tall, ["height", "width"]] = [48, 32]
-    update_store(root, table, sample_clips, tiny_base, FORMAT, tiny.encode_config())
+    update_store(root, table, sample_clips, BaseModel(tiny_base), FORMAT, tiny.encode_config())
     return LatentsStore(root)
 
 
@@ -43,7 +44,7 @@ def trainer(
     store: LatentsStore, base: Path, folder: Path, mode: Mode = "parallel", **changes: Any
 ) -> Trainer:
     config = tiny.train_config(**changes)
-    return build_trainer(store, base, tiny.variant(mode), config, folder, Callbacks())
+    return build_trainer(store, BaseModel(base), tiny.variant(mode), config, folder, Callbacks())
 
 
 def test_each_clip_is_encoded_at_its_size(store: LatentsStore, tiny_base: Path, sample_clips: Path) -> None:

@@ -4,14 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
-from pydantic import BaseModel
 
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.metrics import Metrics
-from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 
 # A different value for every setting.
@@ -48,7 +48,7 @@ FREE: dict[str, Any] = {
 
 def changed(key: str, value: Any) -> TrainConfig:
     own = getattr(tiny.train_config(), key)
-    section = own.model_dump() | value if isinstance(own, BaseModel) else value
+    section = own.model_dump() | value if isinstance(own, pydantic.BaseModel) else value
     device = {"device": "cpu"} if key != "device" else {}
     return tiny.train_config(**{key: section, **device})
 
@@ -74,15 +74,15 @@ def test_a_training_goes_on_with_other_settings_of_the_runtime(
     tiny_store: Path, tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def train(**changes: Any) -> Metrics:
-        output = train_mode(
+        result = train_mode(
             LatentsStore(tiny_store),
-            tiny_base,
+            BaseModel(tiny_base),
             tiny.variant("parallel"),
             tiny.train_config(**changes),
             state=tmp_path / "state",
             output=tmp_path / "trained",
         )
-        return TrainingResult(output).metrics
+        return result.metrics
 
     caplog.set_level(logging.INFO)
     first = train()

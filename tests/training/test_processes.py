@@ -13,6 +13,7 @@ import pytest
 
 import several
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
@@ -22,7 +23,6 @@ from mobius_pipeline.training.checkpoints import newest_checkpoint
 from mobius_pipeline.training.launch import Job, launch
 from mobius_pipeline.training.metrics import Metrics
 from mobius_pipeline.training.processes import ALONE, Processes
-from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.train_mode import train_mode
 from project import run
 
@@ -131,8 +131,8 @@ def test_stopped_in_two_it_goes_on_in_one(
         long = {"batch_size": 4, "steps": 60, "checkpoint_every": 60, "evaluate_every": 60}
         folders = {"state": tmp_path / folder / "state", "output": tmp_path / folder / "output"}
         config = tiny.train_config(**long | changes)
-        output = train_mode(store, tiny_base, model, config, **folders, callbacks=callbacks)
-        return TrainingResult(output).metrics
+        result = train_mode(store, BaseModel(tiny_base), model, config, **folders, callbacks=callbacks)
+        return result.metrics
 
     before = signal.getsignal(signal.SIGTERM)
     with sigterm_raises(), pytest.raises(Terminated):
@@ -166,11 +166,11 @@ def test_a_machine_joins(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> N
     other = threading.Thread(target=lambda: ended.append(join()), daemon=True)
     other.start()
     store, model = LatentsStore(tiny_store), tiny.variant("parallel")
-    output = train_mode(store, tiny_base, model, config, state=state, output=tmp_path / "output")
+    result = train_mode(store, BaseModel(tiny_base), model, config, state=state, output=tmp_path / "output")
     other.join(60)
     assert ended  # or its thread has raised what it printed
-    assert TrainingResult(output).metrics.steps == 4
-    assert json.loads((output / "training.json").read_text())["processes"] == 2
+    assert result.metrics.steps == 4
+    assert result.description.processes == 2
 
 
 def test_what_cannot_be_shared_is_refused() -> None:

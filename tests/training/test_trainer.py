@@ -12,6 +12,7 @@ import torch
 
 import golden
 import tiny
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.grid import GAP
 from mobius_pipeline.models.variant import Mode
@@ -41,7 +42,7 @@ def trainer(
 ) -> Trainer:
     config = tiny.train_config(**changes)
     return build_trainer(
-        LatentsStore(store), base, tiny.variant(mode), config, folder, callbacks or Callbacks()
+        LatentsStore(store), BaseModel(base), tiny.variant(mode), config, folder, callbacks or Callbacks()
     )
 
 
@@ -50,7 +51,7 @@ def test_starts_at_the_loss_of_the_base(
     mode: Mode, tiny_store: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     one = trainer(mode, tiny_store, tiny_base, tmp_path)
-    start = start_heldout_loss(one.store, tiny_base, one.config)
+    start = start_heldout_loss(one.store, BaseModel(tiny_base), one.config)
     measured = one.evaluate_all()
     assert measured.loss == pytest.approx(start.loss, rel=1e-6)
     assert measured.by_timestep == pytest.approx(start.by_timestep, rel=1e-6)
@@ -170,11 +171,11 @@ def test_too_few_clips(tiny_store: Path, tiny_base: Path, tmp_path: Path) -> Non
 
 def test_fingerprints_follow_what_they_name(tiny_store: Path, tiny_base: Path) -> None:
     store, config, model = LatentsStore(tiny_store), tiny.train_config(), tiny.variant("serial")
-    marks = fingerprints(store, tiny_base, model, config)
+    marks = fingerprints(store, BaseModel(tiny_base), model, config)
     other: TrainConfig = tiny.train_config(steps=7)
-    assert fingerprints(store, tiny_base, model, config) == marks
-    assert fingerprints(store, tiny_base, model, other).whole != marks.whole
-    assert fingerprints(store, tiny_base, tiny.variant("parallel"), config).whole != marks.whole
+    assert fingerprints(store, BaseModel(tiny_base), model, config) == marks
+    assert fingerprints(store, BaseModel(tiny_base), model, other).whole != marks.whole
+    assert fingerprints(store, BaseModel(tiny_base), tiny.variant("parallel"), config).whole != marks.whole
 
 
 @pytest.mark.parametrize(

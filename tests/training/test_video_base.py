@@ -7,6 +7,7 @@ import pytest
 import golden
 import tiny
 from ingested import ingested
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.models.export import export
@@ -24,9 +25,9 @@ def video_base(tiny_store: Path, tiny_base: Path, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("video")
     config = tiny.train_config(steps=30, evaluate_every=30, checkpoint_every=30)
     model, store = tiny.variant("serial"), LatentsStore(tiny_store)
-    train_mode(store, tiny_base, model, config, state=folder / "state", output=folder / "serial")
+    train_mode(store, BaseModel(tiny_base), model, config, state=folder / "state", output=folder / "serial")
     base = export(folder / "serial", tiny_base, folder / "base")
-    exported = start_heldout_loss(store, base, config)
+    exported = start_heldout_loss(store, BaseModel(base), config)
     assert exported.loss == pytest.approx(TrainingResult(folder / "serial").metrics.heldout_loss, rel=1e-5)
     return base
 
@@ -37,7 +38,9 @@ def other_clips(video_base: Path, tmp_path_factory: pytest.TempPathFactory) -> L
     (folder / "clips").mkdir()
     write_set(folder / "clips", golden.CLIPS.model_copy(update={"seed": 2}))
     table = ingested(folder / "clips", golden.INGEST, tiny.CLIP, folder / "work")
-    update_store(folder / "latents", table, folder / "clips", video_base, tiny.CLIP, tiny.encode_config())
+    update_store(
+        folder / "latents", table, folder / "clips", BaseModel(video_base), tiny.CLIP, tiny.encode_config()
+    )
     return LatentsStore(folder / "latents")
 
 
@@ -47,14 +50,14 @@ def test_both_modes_start_as_the_video_model_and_learn(
 ) -> None:
     config = tiny.train_config(steps=30, evaluate_every=30, evaluate_clips=99, checkpoint_every=30)
     model = tiny.variant(mode)
-    folder = train_mode(
-        other_clips, video_base, model, config, state=tmp_path / "state", output=tmp_path / mode
+    result = train_mode(
+        other_clips, BaseModel(video_base), model, config, state=tmp_path / "state", output=tmp_path / mode
     )
-    metrics = TrainingResult(folder).metrics
+    metrics = result.metrics
     first = metrics.history.heldout[0][1]
     assert first == pytest.approx(metrics.heldout_loss_start, rel=1e-5)
     assert metrics.heldout_loss < metrics.heldout_loss_start
-    pipe = MobiusTextToVideoPipeline.from_pretrained(video_base, folder)
+    pipe = MobiusTextToVideoPipeline.from_pretrained(video_base, result.folder)
     pipe.set_progress_bar_config(disable=True)
     frames = pipe("a red circle falling", num_frames=4, num_inference_steps=2, output_type="np").frames
     assert frames.shape == (1, 4, 16, 16, 3)

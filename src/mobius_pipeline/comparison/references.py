@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import RealVideo, References
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.evaluation.quality import load_videos, reference_features, references, vae_encoder
@@ -17,7 +18,7 @@ from mobius_pipeline.sampling.sample_set import Sample, SampleSet
 
 
 def measure_references(
-    samples: SampleSet, store: LatentsStore, raw_clips: Path, base: Path, config: EvaluateConfig
+    samples: SampleSet, store: LatentsStore, raw_clips: Path, base: BaseModel, config: EvaluateConfig
 ) -> References:
     """Score real, still and random clips for the samples' prompts; no scores if no prompt has a real clip.
 

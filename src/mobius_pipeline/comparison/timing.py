@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mobius_pipeline.base_model.load import base_fingerprint
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.columns import own_step_time
 from mobius_pipeline.comparison.model import StepTime, StepTimes
 from mobius_pipeline.comparison.summary import listed
@@ -28,7 +28,7 @@ SLOWER = 3.0  # allowed factor over the training's own step time; drift is small
 SCATTER = 0.5  # allowed interquartile range over the median; 0.02 to 0.2 on a quiet machine
 
 
-def time_columns(columns: Columns, store: LatentsStore, base: Path, steps: int | None) -> StepTimes:
+def time_columns(columns: Columns, store: LatentsStore, base: BaseModel, steps: int | None) -> StepTimes:
     """Time the steps of the first training of each column in turns, as `time_in_turns` does."""
     descriptions = {label: records[0].description for label, records in columns.items()}
     own_s = {label: own_step_time(records).median_s for label, records in columns.items()}
@@ -39,7 +39,7 @@ def time_in_turns(
     descriptions: Mapping[str, Description],
     own_s: Mapping[str, float],
     store: LatentsStore,
-    base: Path,
+    base: BaseModel,
     steps: int | None,
 ) -> StepTimes:
     """Time the steps of trainings in turns, if this is possible here and not disturbed by other work.
@@ -84,12 +84,12 @@ def spoiled(timer: StepTimer, own_s: float) -> bool:
 
 
 def _obstacle(
-    descriptions: Mapping[str, Description], store: LatentsStore, base: Path, steps: int | None
+    descriptions: Mapping[str, Description], store: LatentsStore, base: BaseModel, steps: int | None
 ) -> str:
     """Return why the trainings cannot run here for a few steps; "" if they can."""
     if steps is None:
         return "compare.paired_steps is null"
-    here = {"base": base_fingerprint(base), "data": store.digest}
+    here = {"base": base.digest, "data": store.digest}
     for label, one in descriptions.items():
         for part, found in here.items():
             if getattr(one.fingerprints, part) != found:
@@ -108,7 +108,7 @@ def _obstacle(
 
 
 def paired_step_times(
-    descriptions: Mapping[str, Description], store: LatentsStore, base: Path, steps: int
+    descriptions: Mapping[str, Description], store: LatentsStore, base: BaseModel, steps: int
 ) -> dict[str, StepTimer]:
     """Run a few first steps of each training, one step of each in turn, and time every step.
 

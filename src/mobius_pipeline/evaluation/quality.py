@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.evaluation.attributes import scores
 from mobius_pipeline.evaluation.scores import Quality
@@ -29,9 +30,9 @@ from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.progress import track
 
 
-def vae_encoder(base: Path, device: str) -> Encode:
+def vae_encoder(base: BaseModel, device: str) -> Encode:
     """Build the feature extractor of the Fréchet distance: the base model's own VAE, frame by frame."""
-    vae = load_vae(base).to(device)
+    vae = load_vae(base.folder).to(device)
 
     def encode(frames: Pixels) -> Tensor:
         unit = to_unit(torch.from_numpy(np.ascontiguousarray(frames)).to(device))

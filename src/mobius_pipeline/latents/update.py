@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import encoder_fingerprint
 from mobius_pipeline.ingest.schema import TO_ENCODE
 from mobius_pipeline.latents.config import EncodeConfig
@@ -40,7 +41,7 @@ def update_store(
     root: Path,
     manifest: pd.DataFrame,
     raw_clips: Path,
-    base: Path,
+    base: BaseModel,
     clip: ClipFormat,
     config: EncodeConfig,
     engine: EngineConfig = NATIVE,
@@ -64,7 +65,7 @@ def update_store(
             process writes the store, or there are fewer GPUs than requested.
     """
     check_frame(manifest, TO_ENCODE, "The manifest", "Run `kedro run --pipelines=validate`.")
-    fingerprint = encoder_fingerprint(base, clip.model_dump(), STORE_VERSION)
+    fingerprint = encoder_fingerprint(base.folder, clip.model_dump(), STORE_VERSION)
     folder = root / fingerprint[:20]
     folder.mkdir(parents=True, exist_ok=True)
     lock = root.with_name(f".{root.name}.lock")  # beside the store, because DVC hashes its content
@@ -103,7 +104,7 @@ def _update_clips(
     folder: Path,
     manifest: pd.DataFrame,
     raw_clips: Path,
-    base: Path,
+    base: BaseModel,
     clip: ClipFormat,
     config: EncodeConfig,
     engine: EngineConfig,
@@ -122,7 +123,7 @@ def _update_clips(
     filling = ClipShards(folder, [[row["clip_id"] for row in group] for group in groups])
     rows = {row["clip_id"]: row for group in groups for row in group}
     errors, done, began = {}, Counter[str](), perf_counter()
-    encoding = encode_clips(list(rows.values()), raw_clips, base, clip, config, engine)
+    encoding = encode_clips(list(rows.values()), raw_clips, base.folder, clip, config, engine)
     with stage("encode", len(rows), "clips") as bar, closing(encoding):
         for encoded in encoding:
             if encoded.error:
@@ -159,7 +160,7 @@ def _cannot_be_encoded(raw_clips: Path, failed: dict[str, str]) -> str:
 
 
 def _update_texts(
-    folder: Path, manifest: pd.DataFrame, base: Path, config: EncodeConfig, engine: EngineConfig
+    folder: Path, manifest: pd.DataFrame, base: BaseModel, config: EncodeConfig, engine: EngineConfig
 ) -> Places:
     """Encode the captions that the store lacks, and return the places of all captions and the empty one."""
     captions = {"", *manifest["captions"].explode()}
@@ -169,7 +170,7 @@ def _update_texts(
     if not missing:
         return places
     cut, waiting = 0, TextShards(folder, list(_chunks(missing, CAPTIONS_PER_BATCH)))
-    for encoded in encode_captions(waiting.batches, base, config, engine):
+    for encoded in encode_captions(waiting.batches, base.folder, config, engine):
         places |= waiting.take(encoded)
         cut += encoded.cut
     if cut:

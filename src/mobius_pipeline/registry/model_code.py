@@ -11,6 +11,7 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.runtime.errors import MobiusError
@@ -35,7 +36,7 @@ class TextToVideo(PythonModel):
                 f'model_config={{"base": …}}). Its fingerprint begins with {settings["trained_over"]}.'
             )
         trained = TrainingResult(Path(context.artifacts["trained"]))
-        self.pipe = trained.pipeline(Path(base)).to(settings["device"] or _device())
+        self.pipe = trained.pipeline(BaseModel(Path(base))).to(settings["device"] or _device())
         self.clip = ClipFormat(**settings["clip"])
         self.batch_size = settings["batch_size"]
 

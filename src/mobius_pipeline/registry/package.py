@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import mobius_pipeline
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.base_unet import CONFIG, WEIGHTS
 from mobius_pipeline.registry.config import RegisterConfig
@@ -24,7 +25,12 @@ _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 def model_files(
-    folder: Path, trained: TrainingResult, base: Path, clip: ClipFormat, config: RegisterConfig, card: str
+    folder: Path,
+    trained: TrainingResult,
+    base: BaseModel,
+    clip: ClipFormat,
+    config: RegisterConfig,
+    card: str,
 ) -> ModelFiles:
     """Return the parts of a registered model.
 
@@ -42,7 +48,7 @@ def model_files(
         requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         artifacts=_artifacts(folder, trained, base, config, card),
         settings={
-            "base": None if config.include_base else str(base.resolve()),
+            "base": None if config.include_base else str(base.folder.resolve()),
             "trained_over": trained.description.fingerprints.base[:20],
             "clip": clip.model_dump(),
             "batch_size": 1,
@@ -53,7 +59,7 @@ def model_files(
 
 
 def _artifacts(
-    folder: Path, trained: TrainingResult, base: Path, config: RegisterConfig, card: str
+    folder: Path, trained: TrainingResult, base: BaseModel, config: RegisterConfig, card: str
 ) -> dict[str, Path]:
     """Return the model's files by name; those of the training are copied as far as sampling reads them."""
     weights = folder / "trained"
@@ -62,7 +68,7 @@ def _artifacts(
         shutil.copy(trained.folder / name, weights / name)
     written = folder / CARD
     written.write_text(card, encoding="utf-8")
-    return {"trained": weights, "card": written, **({"base": base} if config.include_base else {})}
+    return {"trained": weights, "card": written, **({"base": base.folder} if config.include_base else {})}
 
 
 def _package(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.models.base_unet import WEIGHTS
@@ -30,7 +31,7 @@ _MOST_TEXT = 5000  # characters of a description that MLflow's database accepts
 def register(
     comparison: Comparison,
     trainings: Sequence[TrainingResult],
-    base: Path,
+    base: BaseModel,
     clip: ClipFormat,
     config: RegisterConfig,
 ) -> Registration:
@@ -103,13 +104,13 @@ def _new_version(
     comparison: Comparison,
     label: str,
     trained: TrainingResult,
-    base: Path,
+    base: BaseModel,
     clip: ClipFormat,
     config: RegisterConfig,
 ) -> str:
     """Log the model with the run of its training, and make it a version."""
     column, prints = comparison.columns[label], trained.description.fingerprints
-    card = model_card(comparison, label, trained, licence_of(base, config.base_licence))
+    card = model_card(comparison, label, trained, licence_of(base.folder, config.base_licence))
     tags = {
         _LOSS: repr(column.heldout_loss),
         _DATA: prints.data,

@@ -1,12 +1,11 @@
 """One training of a study: a model, a learning rate and a seed, trained until serial's compute is spent."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
@@ -44,15 +43,13 @@ class Laboratory:
     Attributes:
         store: The latents of the clips.
         base: The base model.
-        unet: The configuration of its UNet.
         train: Settings of every training, except for learning rate and seed.
         folder: Folder of the trainings; each has a subfolder, named by a digest of what determines its
             result.
     """
 
     store: LatentsStore
-    base: Path
-    unet: Mapping[str, Any]
+    base: BaseModel
     train: TrainConfig
     folder: Path
     _ends: dict[Variant, int | None] = field(default_factory=dict, repr=False)  # predicted once per model
@@ -83,7 +80,7 @@ class Laboratory:
     def _end(self, model: Variant) -> int | None:
         if model not in self._ends:
             equal = self.train.model_copy(update={"equal_compute": True})
-            extended = with_equal_compute(equal, model, SERIAL, self.unet, self.store)
+            extended = with_equal_compute(equal, model, SERIAL, self.base.unet_config, self.store)
             self._ends[model] = extended.last_step
         return self._ends[model]
 
@@ -98,6 +95,10 @@ class Laboratory:
         """Fingerprints of base and data, which are hashed once."""
         return fingerprints(self.store, self.base, SERIAL, self.train)
 
+    def result(self, cell: Cell) -> TrainingResult:
+        """Return the result of a finished training."""
+        return TrainingResult(self.place(cell) / TRAINED)
+
     def metrics(self, cell: Cell) -> Metrics:
         """Return the metrics of a training; train or resume it if it is not finished.
 
@@ -111,7 +112,7 @@ class Laboratory:
             train_mode(
                 self.store, self.base, cell.model, settings, state=place / STATE, output=place / TRAINED
             )
-        return TrainingResult(place / TRAINED).metrics
+        return self.result(cell).metrics
 
 
 def _is_whole(trained: Path) -> bool:

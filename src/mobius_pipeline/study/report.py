@@ -8,10 +8,9 @@ from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.trainings import Training
 from mobius_pipeline.comparison.uncertainty import paired_change
 from mobius_pipeline.ingest.split import HELDOUT, TRAIN
-from mobius_pipeline.study.cells import TRAINED, Cell, Laboratory
+from mobius_pipeline.study.cells import Cell, Laboratory
 from mobius_pipeline.study.grid import Studied
 from mobius_pipeline.study.model import EqualPoint, Fronts, ModelResult, Scores, Study
-from mobius_pipeline.training.result import TrainingResult
 
 SERIAL = "serial"
 MOST_AT_EQUAL_STEPS = 1.03  # times serial's loss
@@ -83,10 +82,9 @@ def _result(
 
 
 def _trainings(laboratory: Laboratory, one: Studied) -> list[Training]:
-    places = {seed: laboratory.place(Cell(one.model, one.rate, seed)) for seed in one.seeds}
     return [
-        Training(TrainingResult(place / TRAINED).description, one.seeds[seed])
-        for seed, place in places.items()
+        Training(laboratory.result(Cell(one.model, one.rate, seed)).description, metrics)
+        for seed, metrics in one.seeds.items()
     ]
 
 

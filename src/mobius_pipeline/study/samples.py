@@ -1,20 +1,37 @@
 """Samples of a study's models, and their measures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from mobius_pipeline.comparison.columns import mean_of_scores
-from mobius_pipeline.evaluation.quality import quality
+from mobius_pipeline.evaluation.config import EvaluateConfig
+from mobius_pipeline.evaluation.quality import quality, reference_features, vae_encoder
 from mobius_pipeline.evaluation.scores import Quality, RecordedQuality
 from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample import sample_videos
-from mobius_pipeline.study.cells import SAMPLES, TRAINED, Cell, Laboratory
-from mobius_pipeline.study.grid import Studied
+from mobius_pipeline.study.cells import SAMPLES, Cell, Laboratory
+from mobius_pipeline.study.grid import Studied, near_front
 from mobius_pipeline.study.model import Scores
-from mobius_pipeline.training.result import TrainingResult
+
+
+def scores_near_front(
+    laboratory: Laboratory,
+    found: Mapping[str, Studied],
+    near: float,
+    sample: SampleConfig,
+    evaluate: EvaluateConfig,
+) -> dict[str, Scores]:
+    """Score the samples of the models near the front, by name; see `near_front`."""
+    encode = vae_encoder(laboratory.base, evaluate.device)  # freed on return
+    features = reference_features(laboratory.store, evaluate.reference_clips)
+    return {
+        name: scores(laboratory, found[name], sample, features, encode, evaluate.seed)
+        for name in near_front(found, near)
+    }
 
 
 def scores(
@@ -46,7 +63,7 @@ def _scores(
     file = place / f"quality-{digest(given)[:12]}.json"
     if not file.is_file():
         samples = sample_videos(
-            TrainingResult(place / TRAINED).pipeline(laboratory.base),
+            laboratory.result(cell).pipeline(laboratory.base),
             laboratory.store,
             config,
             laboratory.store.clip.rate,

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import quiet_loading
 from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import LatentsStore
@@ -67,7 +68,7 @@ class Previewer:
 
 
 def sample_previews(
-    model: nn.Module, base: Path, store: LatentsStore, config: PreviewConfig, device: str
+    model: nn.Module, base: BaseModel, store: LatentsStore, config: PreviewConfig, device: str
 ) -> list[Preview]:
     """Sample previews with the current weights of a model in training.
 
@@ -75,7 +76,7 @@ def sample_previews(
     """
     quiet_loading()
     prompts = config.prompts or [clip.caption for clip in store.clips(HELDOUT)[: config.count]]
-    pipe = MobiusTextToVideoPipeline.around(model, base).to(device)
+    pipe = MobiusTextToVideoPipeline.around(model, base.folder).to(device)
     (videos,) = sample_frames(
         pipe,
         prompts,

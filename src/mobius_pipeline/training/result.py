@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, get_args
 
+from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_document
@@ -75,22 +76,22 @@ class TrainingResult:
             )
         return self.metrics.run_id
 
-    def pipeline(self, base: Path) -> "MobiusTextToVideoPipeline":
+    def pipeline(self, base: BaseModel) -> "MobiusTextToVideoPipeline":
         """Load the EMA weights over the base model, with DDIM (Song et al. 2021).
 
         Raises:
             MobiusError: If `base`, including its VAE and text encoder, is not the one that it was trained on.
         """
-        from mobius_pipeline.base_model.load import base_fingerprint, quiet_loading
+        from mobius_pipeline.base_model.load import quiet_loading
         from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
 
-        if self.description.fingerprints.base != base_fingerprint(base):
+        if self.description.fingerprints.base != base.digest:
             raise MobiusError(
-                f"{self.folder} was trained on another base model than {base}. "
+                f"{self.folder} was trained on another base model than {base.folder}. "
                 "Run its training again, or restore that base."
             )
         quiet_loading()
-        return MobiusTextToVideoPipeline.from_pretrained(base, self.folder)
+        return MobiusTextToVideoPipeline.from_pretrained(base.folder, self.folder)
 
 
 def _written_again(folder: Path) -> str:

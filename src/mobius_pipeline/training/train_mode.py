@@ -8,7 +8,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from mobius_pipeline.base_model.load import base_fingerprint, load_scheduler
+from mobius_pipeline.base_model.base_model import BaseModel
+from mobius_pipeline.base_model.load import load_scheduler
 from mobius_pipeline.base_model.settings import scaling_factor
 from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import LatentsStore
@@ -36,23 +37,24 @@ from mobius_pipeline.training.metrics import (
 )
 from mobius_pipeline.training.previews import sample_previews
 from mobius_pipeline.training.processes import ALONE, Processes
+from mobius_pipeline.training.result import TrainingResult
 from mobius_pipeline.training.resume_identity import claim, forked_at
 from mobius_pipeline.training.trainer import Trainer
 
 
-def fingerprints(store: LatentsStore, base: Path, model: Variant, config: TrainConfig) -> Fingerprints:
+def fingerprints(store: LatentsStore, base: BaseModel, model: Variant, config: TrainConfig) -> Fingerprints:
     """Compute the digests of what a training depends on; they name its state folder."""
     return Fingerprints(
         config=digest({"model": asdict(model), "train": config.identity()}),
-        base=base_fingerprint(base),
+        base=base.digest,
         data=store.digest,
     )
 
 
-def build_objective(base: Path, config: TrainConfig) -> Objective:
+def build_objective(base: BaseModel, config: TrainConfig) -> Objective:
     """Build the objective over the base model's noise schedule."""
     return Objective(
-        load_scheduler(base),
+        load_scheduler(base.folder),
         min_snr_gamma=config.objective.min_snr_gamma,
         zero_terminal_snr=config.objective.zero_terminal_snr,
     )
@@ -60,7 +62,7 @@ def build_objective(base: Path, config: TrainConfig) -> Objective:
 
 def build_trainer(
     store: LatentsStore,
-    base: Path,
+    base: BaseModel,
     model: Variant,
     config: TrainConfig,
     state: Path,
@@ -74,11 +76,11 @@ def build_trainer(
     """
     refuse_impossible(model, config.autocast, config.device)
     return Trainer(
-        build_from_base(model, base, seed=config.seed),
+        build_from_base(model, base.folder, seed=config.seed),
         store,
         build_objective(base, config),
         config,
-        scaling=scaling_factor(base),
+        scaling=scaling_factor(base.folder),
         folder=state,
         callbacks=callbacks,
         processes=processes,
@@ -89,16 +91,16 @@ def build_trainer(
 
 
 def start_heldout_loss(
-    store: LatentsStore, base: Path, config: TrainConfig, processes: Processes = ALONE
+    store: LatentsStore, base: BaseModel, config: TrainConfig, processes: Processes = ALONE
 ) -> HeldOutLoss:
     """Measure the held-out loss of the base (T2I: frame by frame), where both modes start."""
     return heldout_loss(
-        start_of(load_base(base)).to(config.device),
+        start_of(load_base(base.folder)).to(config.device),
         store,
         store.clips(HELDOUT),
         build_objective(base, config),
         points=config.evaluate_timesteps,
-        scaling=scaling_factor(base),
+        scaling=scaling_factor(base.folder),
         batch_size=config.batch_size // config.parts,
         device=config.device,
         processes=processes,
@@ -107,7 +109,7 @@ def start_heldout_loss(
 
 def train_mode(
     store: LatentsStore,
-    base: Path,
+    base: BaseModel,
     model: Variant,
     config: TrainConfig,
     *,
@@ -116,12 +118,12 @@ def train_mode(
     callbacks: Callbacks | None = None,
     run_id: str | None = None,
     earlier: Iterable[Path] = (),
-) -> Path:
+) -> TrainingResult:
     """Train a mode, or resume its training, and write the result.
 
     Args:
         store: The latents of the clips.
-        base: The T2I or T2V directory that the latents were encoded for.
+        base: The base (T2I or T2V) that the latents were encoded for.
         model: The mode and its options.
         config: Steps, batch size, optimiser and so on.
         state: Folder of the resume state; a training with the same folder resumes exactly.
@@ -131,7 +133,7 @@ def train_mode(
         earlier: Folders of resume state of earlier trainings; see `train.on_mismatch`.
 
     Returns:
-        `output`, for `load_trained` and `MobiusTextToVideoPipeline.from_pretrained`.
+        The result in `output`; `MobiusTextToVideoPipeline.from_pretrained` takes its `folder`.
 
     Raises:
         MobiusError: If data, base or configuration cannot be used or are not those that `state` was created
@@ -140,7 +142,7 @@ def train_mode(
     """
     job = Job(
         latents=store.root,
-        base=base,
+        base=base.folder,
         model=model,
         config=config,
         state=state,
@@ -153,7 +155,7 @@ def train_mode(
         launch(train_here, job, callbacks or Callbacks())
     else:
         train_here(job, callbacks or Callbacks(), ALONE)
-    return output
+    return TrainingResult(output)
 
 
 def join_training(file: Path) -> None:
@@ -163,10 +165,10 @@ def join_training(file: Path) -> None:
 
 def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
     """Train in this process, alone or among others; the main process writes the result."""
-    store = LatentsStore(job.latents)
-    trainer = build_trainer(store, job.base, job.model, job.config, job.state, callbacks, processes)
+    store, base = LatentsStore(job.latents), BaseModel(job.base)
+    trainer = build_trainer(store, base, job.model, job.config, job.state, callbacks, processes)
     trainer.train()
-    start = start_heldout_loss(store, job.base, job.config, processes)
+    start = start_heldout_loss(store, base, job.config, processes)
     end = trainer.evaluate_all()
     if processes.is_main_process:
         at_steps = trainer.evaluator.at_steps
@@ -183,8 +185,8 @@ def train_here(job: Job, callbacks: Callbacks, processes: Processes) -> None:
             heldout_at_steps=at_steps,
             run_id=job.run_id,
         )
-        marks = fingerprints(store, job.base, job.model, job.config)
-        write_result(trainer, job.output, job.base, _identity(job.model, job.config, marks), metrics)
+        marks = fingerprints(store, base, job.model, job.config)
+        write_result(trainer, job.output, base, _identity(job.model, job.config, marks), metrics)
     processes.barrier()
 
 
@@ -211,7 +213,9 @@ def training_costs(trainer: Trainer) -> Costs:
     )
 
 
-def write_result(trainer: Trainer, folder: Path, base: Path, identity: Identity, metrics: Metrics) -> Path:
+def write_result(
+    trainer: Trainer, folder: Path, base: BaseModel, identity: Identity, metrics: Metrics
+) -> None:
     """Write the EMA weights for `load_trained`, the weights of the last step, metrics and description."""
     optimization = trainer.optimization
     description = Description(
@@ -224,7 +228,6 @@ def write_result(trainer: Trainer, folder: Path, base: Path, identity: Identity,
         last = {name: one.detach().contiguous().cpu() for name, one in optimization.trained.items()}
         save_file(last, partial / LAST_WEIGHTS)
         averages = dict(zip(optimization.trained, optimization.ema.shadow_params, strict=True))
-        save_trained(trainer.model, partial, base, averages)
+        save_trained(trainer.model, partial, base.folder, averages)
         write_json(partial / METRICS, metrics.model_dump(mode="json"))
         write_json(partial / TRAINING, description.model_dump(mode="json"))
-    return folder

@@ -52,7 +52,7 @@ def time_steps(
     """Time steps of all columns in turns."""
     from mobius_pipeline.comparison.timing import time_columns
 
-    return time_columns(trainings, latents, base_model.folder, compare.paired_steps)
+    return time_columns(trainings, latents, base_model, compare.paired_steps)
 
 
 def measure_references(
@@ -65,9 +65,7 @@ def measure_references(
     """Score real, still and random clips for the first column's prompts."""
     from mobius_pipeline.comparison import references
 
-    return references.measure_references(
-        first_samples(trainings), latents, raw_clips, base_model.folder, evaluate
-    )
+    return references.measure_references(first_samples(trainings), latents, raw_clips, base_model, evaluate)
 
 
 def write_real_videos(

@@ -22,5 +22,5 @@ def encode_clips(
     """Update the latents store in place to hold the manifest's clips; those that it has are kept."""
     from mobius_pipeline.latents.update import update_store
 
-    update_store(latents_store, manifest.rows, raw_clips, base_model.folder, clip, encode, engine)
+    update_store(latents_store, manifest.rows, raw_clips, base_model, clip, encode, engine)
     return LatentsStore(latents_store)

@@ -41,7 +41,7 @@ def evaluate(
     mode, metrics = trained.mode, trained.metrics
     tracking.check_run(trained.run_id, mode)
 
-    encode = vae_encoder(base_model.folder, evaluate.device)
+    encode = vae_encoder(base_model, evaluate.device)
     real = reference_features(latents, evaluate.reference_clips)
     scores = quality(samples.frames.numpy(), samples.prompts, real, encode, evaluate.seed)
 

@@ -19,4 +19,4 @@ def register(
     """Register the comparison's better column as a model version in MLflow; return a record of it."""
     from mobius_pipeline.registry import register as registry
 
-    return registry.register(comparison, (serial, parallel), base_model.folder, latents.clip, register)
+    return registry.register(comparison, (serial, parallel), base_model, latents.clip, register)

@@ -23,4 +23,4 @@ def sample(
     from mobius_pipeline.sampling.sample import sample_videos
 
     target = unpublished(work / "samples" / trained.mode)
-    return sample_videos(trained.pipeline(base_model.folder), latents, sample, clip.rate, target)
+    return sample_videos(trained.pipeline(base_model), latents, sample, clip.rate, target)

@@ -28,12 +28,12 @@ def train(
     from mobius_pipeline.training.train_mode import fingerprints, train_mode
 
     train = with_equal_compute(train, model, serial, base_model.unet_config, latents)
-    marks = fingerprints(latents, base_model.folder, model, train)
+    marks = fingerprints(latents, base_model, model, train)
     state = state_folder(work, marks.whole, model.mode)
     with recording.training_run(state, model, train, marks, latents, base_model) as run:
-        output = train_mode(
+        result = train_mode(
             latents,
-            base_model.folder,
+            base_model,
             model,
             train,
             state=state,
@@ -42,6 +42,5 @@ def train(
             run_id=run.id,
             earlier=state_folders(work, model.mode),
         )
-        result = TrainingResult(output)
         recording.record_result(run, state, result, train)
     return result
