@@ -3,7 +3,9 @@
 from typing import Any
 
 from mobius_pipeline.evaluation.scores import Quality
+from mobius_pipeline.training.checkpoints import Checkpoint, Progress
 from mobius_pipeline.training.description import Description
+from mobius_pipeline.training.history import History
 from mobius_pipeline.training.metrics import Metrics
 
 METRICS: dict[str, Any] = {
@@ -37,3 +39,8 @@ def description(**changes: Any) -> Description:
 def quality(**scores: Any) -> Quality:
     """Scores of a set of videos; None where none is named."""
     return Quality(**dict.fromkeys(Quality.model_fields) | scores)
+
+
+def checkpoint(step: int, tensors: dict[str, Any], **history: Any) -> Checkpoint:
+    progress = Progress(step=step, history=History(**history), ema_steps=step, processes=1)
+    return Checkpoint(tensors, progress)

@@ -12,11 +12,12 @@ import injector
 import pytest
 import torch
 
+import training_example
 from mobius_pipeline.runtime import files
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import folder_digest, move_folder, read_json, whole_folder, write_json
 from mobius_pipeline.runtime.scratch import SCRATCHES
-from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from mobius_pipeline.training.checkpoints import newest_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Change:
 
 def save(folder: Path, step: int) -> None:
     tensors = {"weight": torch.full((64,), float(step)), "ema": torch.full((64,), step / 3)}
-    save_checkpoint(folder, Checkpoint(step, tensors, {"loss": step / 7}), keep_last=2)
+    save_checkpoint(folder, training_example.checkpoint(step, tensors, flops=step / 7), keep_last=2)
 
 
 def save_two(folder: Path) -> None:
@@ -43,7 +44,7 @@ def newest(folder: Path) -> str:
     found = newest_checkpoint(folder)
     assert found is not None
     assert found.tensors["weight"].unique().tolist() == [float(found.step)]
-    assert found.meta == {"loss": found.step / 7}
+    assert found.progress.history.flops == found.step / 7
     return str(found.step)
 
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import tiny
+import training_example
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.check import import_base
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
 from mobius_pipeline.runtime.files import folder_digest, whole_folder
-from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from mobius_pipeline.training.checkpoints import newest_checkpoint, save_checkpoint
 
 KIB = 1024
 Disk = Callable[[int], Path]
@@ -48,7 +49,7 @@ def test_a_checkpoint(disk: Disk) -> None:
 
     def save(step: int) -> None:
         tensors = {"weight": torch.full((100 * KIB,), float(step))}  # 400 KiB
-        save_checkpoint(folder, Checkpoint(step, tensors, {}), keep_last=3)
+        save_checkpoint(folder, training_example.checkpoint(step, tensors), keep_last=3)
 
     save(1)
     save(2)

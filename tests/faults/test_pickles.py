@@ -14,6 +14,7 @@ import torch
 from pyarrow import parquet
 
 import tiny
+import training_example
 from ingested import ingested
 from mobius_pipeline.base_model.check import check_base
 from mobius_pipeline.ingest.config import IngestConfig
@@ -23,7 +24,7 @@ from mobius_pipeline.models.factory import trainable_parameters
 from mobius_pipeline.models.pretrained import build_from_base, load_trained, save_trained
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import sha256, write_json
-from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from mobius_pipeline.training.checkpoints import newest_checkpoint, save_checkpoint
 
 INGEST = IngestConfig(heldout_share=0.5, files_per_batch=4)
 UNET = "unet/diffusion_pytorch_model"
@@ -115,7 +116,7 @@ def test_pickles_and_code_beside_the_weights_are_not_opened(
 
 def checkpoint(folder: Path, step: int) -> Path:
     tensors = {"weight": torch.full((4,), float(step))}
-    return save_checkpoint(folder, Checkpoint(step, tensors, {"loss": 1.0}), keep_last=3)
+    return save_checkpoint(folder, training_example.checkpoint(step, tensors), keep_last=3)
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])

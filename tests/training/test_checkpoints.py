@@ -14,13 +14,14 @@ import torch
 
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import sha256, write_json
-from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from mobius_pipeline.training.checkpoints import newest_checkpoint, save_checkpoint
+from training_example import checkpoint
 
 
 def save(folder: Path, *steps: int, keep_every: int | None = None) -> None:
     for step in steps:
-        checkpoint = Checkpoint(step, {"weight": torch.tensor([float(step)])}, {"loss": step / 3})
-        save_checkpoint(folder, checkpoint, keep_last=3, keep_every=keep_every)
+        saved = checkpoint(step, {"weight": torch.tensor([float(step)])}, flops=step / 3)
+        save_checkpoint(folder, saved, keep_last=3, keep_every=keep_every)
 
 
 def test_gives_back_what_was_saved(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_gives_back_what_was_saved(tmp_path: Path) -> None:
     save(tmp_path, 2, 10)
     newest = newest_checkpoint(tmp_path)
     assert newest is not None
-    assert (newest.step, newest.tensors["weight"].item(), newest.meta) == (10, 10.0, {"loss": 10 / 3})
+    assert (newest.step, newest.tensors["weight"].item(), newest.progress.history.flops) == (10, 10.0, 10 / 3)
 
 
 def test_keeps_the_last_ones(tmp_path: Path) -> None:
@@ -45,11 +46,12 @@ FULL = """
     import resource, sys, torch
     from pathlib import Path
     from mobius_pipeline.runtime.errors import MobiusError
-    from mobius_pipeline.training.checkpoints import Checkpoint, save_checkpoint
+    from mobius_pipeline.training.checkpoints import save_checkpoint
+    from training_example import checkpoint
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # bytes of a file; beyond them, as on a full disk
     try:
-        save_checkpoint(Path(sys.argv[1]), Checkpoint(2, {"weight": torch.zeros(1)}, {}), keep_last=3)
+        save_checkpoint(Path(sys.argv[1]), checkpoint(2, {"weight": torch.zeros(1)}), keep_last=3)
     except MobiusError as error:
         print(error)
 """

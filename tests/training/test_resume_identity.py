@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+import training_example
 from leaving import killed_while_writing
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from mobius_pipeline.training.checkpoints import newest_checkpoint, save_checkpoint
 from mobius_pipeline.training.description import Identity
 from mobius_pipeline.training.resume_identity import claim, forked_at
 
@@ -33,7 +34,7 @@ def earlier(tmp_path: Path) -> Path:
     """A training that was stopped after step 4."""
     folder = tmp_path / "earlier"
     claim(folder, identity(), 10, "restart", [])
-    save_checkpoint(folder, Checkpoint(4, {"x": torch.ones(1)}, {"at": 4}), keep_last=1)
+    save_checkpoint(folder, training_example.checkpoint(4, {"x": torch.ones(1)}), keep_last=1)
     return folder
 
 
@@ -68,7 +69,7 @@ def test_forks_the_newest_checkpoint(place: str, earlier: Path, tmp_path: Path) 
 def test_the_training_saved_last_counts(earlier: Path, tmp_path: Path) -> None:
     later = tmp_path / "later"
     claim(later, identity(train={"rate": 0.2}), 10, "restart", [])
-    save_checkpoint(later, Checkpoint(7, {"x": torch.ones(1)}, {}), keep_last=1)
+    save_checkpoint(later, training_example.checkpoint(7, {"x": torch.ones(1)}), keep_last=1)
     claim(tmp_path / "new", SLOWER, 10, "fork", [earlier, later])
     assert forked_at(tmp_path / "new") == 7
 

@@ -19,7 +19,7 @@ from mobius_pipeline.models.variant import Mode
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.signals import Terminated, sigterm_raises
 from mobius_pipeline.training.callbacks import Callbacks
-from mobius_pipeline.training.checkpoints import newest_checkpoint
+from mobius_pipeline.training.checkpoints import Progress, newest_checkpoint
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.history import History
 from mobius_pipeline.training.optimization import moving_average
@@ -372,8 +372,9 @@ def test_a_preview_of_an_earlier_versions_checkpoint_is_not_sampled_again(
     one.train()
     assert shown == [2, 4]
     state = one.state_dict()
-    assert state.meta["history"].pop("shown") == 4
-    other.load_state_dict(state)
+    written = state.progress.model_dump(mode="json")
+    assert written["history"].pop("shown") == 4
+    other.load_state_dict(replace(state, progress=Progress(**written)))
     assert other.previewer is not None
     assert not other.previewer.due(4)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 
 from mobius_pipeline.runtime.errors import MobiusError
@@ -14,6 +15,7 @@ from mobius_pipeline.runtime.signals import signals_wait
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.history import History
 from mobius_pipeline.training.layout import MANIFEST, META, STATE, step_folder, step_folders, step_of
+from mobius_pipeline.training.metrics import Recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,13 +27,34 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class Progress(Recorded):
+    """How far a training has come: the file `state.json` of a checkpoint."""
+
+    step: int = Field(description="optimiser steps")
+    history: History
+    ema_steps: int = Field(description="updates of the moving average")
+    processes: int = Field(description="number of processes that trained")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgraded(cls, found: Any) -> Any:
+        """Earlier versions did not keep `shown`: they counted the preview of a saved step as shown."""
+        if not isinstance(found, dict) or not isinstance(found.get("history"), dict):
+            return found
+        return {**found, "history": {"shown": found.get("step"), **found["history"]}}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training's state after `step` optimiser steps."""
+    """A training's state after some steps: weights, averages and optimiser states, and its progress."""
 
-    step: int
     tensors: "dict[str, Tensor]"
-    meta: dict[str, Any]
+    progress: Progress
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps."""
+        return self.progress.step
 
 
 class Checkpointer:
@@ -81,7 +104,7 @@ class Checkpointer:
             )
         if checkpoint is not None:
             log.info("Resuming from step %d of %d (%s).", checkpoint.step, self._config.end, self._folder)
-            if (before := checkpoint.meta["processes"]) != self._processes.count:
+            if (before := checkpoint.progress.processes) != self._processes.count:
                 log.warning(
                     "It was saved by %d processes and is resumed by %d: the draws are the same, "
                     "sums are rounded differently.",
@@ -112,7 +135,7 @@ def save_checkpoint(
     try:
         with whole_folder(target) as partial:
             save_file(checkpoint.tensors, partial / STATE)
-            write_json(partial / META, {"step": checkpoint.step, **checkpoint.meta}, indent=None)
+            write_json(partial / META, checkpoint.progress.model_dump(mode="json"), indent=None)
             write_json(partial / MANIFEST, {name: sha256(partial / name) for name in (STATE, META)})
         sync(folder)
     except (OSError, SafetensorError) as error:
@@ -135,14 +158,13 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     from safetensors.torch import load_file
 
-    meta = _read(path / META, dict[str, Any])
-    return Checkpoint(step=meta.pop("step"), tensors=load_file(path / STATE), meta=meta)
+    return Checkpoint(load_file(path / STATE), _read(path / META, Progress))
 
 
 def saved_history(folder: Path) -> History:
     """Return the history in the newest intact checkpoint; empty without one."""
     path = newest_whole(folder)
-    return History(**_read(path / META, dict[str, Any])["history"]) if path else History()
+    return _read(path / META, Progress).history if path else History()
 
 
 def newest(folder: Path) -> Path | None:
@@ -171,7 +193,7 @@ def damage(path: Path) -> str | None:
                 return f"{name} is missing"
             if sha256(path / name) != expected:
                 return f"{name} has changed"
-        step = _read(path / META, dict[str, Any]).get("step")
+        step = _read(path / META, Progress).step
         if step != step_of(path):
             return f"its {META} is of step {step}"
         with safe_open(path / STATE, framework="pt"):  # checks its header and the file's length

@@ -17,7 +17,7 @@ from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.runtime.signals import Terminated, noted_signal, signals_wait
 from mobius_pipeline.training.batches import Batch, BatchSource, by_size
 from mobius_pipeline.training.callbacks import Callbacks
-from mobius_pipeline.training.checkpoints import Checkpoint, Checkpointer
+from mobius_pipeline.training.checkpoints import Checkpoint, Checkpointer, Progress
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.draws import Batches
 from mobius_pipeline.training.heldout import HeldOutEvaluator
@@ -256,12 +256,13 @@ class Trainer:
     def state_dict(self) -> Checkpoint:
         """Return everything that a training needs to resume."""
         optimization = self.optimization.state_dict()
-        meta = {
-            "history": self.history.model_dump(mode="json"),
-            "ema_steps": optimization.ema_steps,
-            "processes": self.processes.count,
-        }
-        return Checkpoint(self.step, optimization.tensors, meta)
+        progress = Progress(
+            step=self.step,
+            history=self.history,
+            ema_steps=optimization.ema_steps,
+            processes=self.processes.count,
+        )
+        return Checkpoint(optimization.tensors, progress)
 
     def load_state_dict(self, state: Checkpoint) -> None:
         """Restore what `state_dict` returned.
@@ -273,10 +274,9 @@ class Trainer:
             f"The checkpoint of step {state.step} in {self.folder} does not fit the model. Delete its folder "
             "to resume from the one before, or the whole folder to start at step 0"
         )
-        optimization = OptimizationState(state.tensors, state.meta["ema_steps"])
+        optimization = OptimizationState(state.tensors, state.progress.ema_steps)
         self.optimization.load_state_dict(optimization, complaint)
-        # Earlier versions did not keep `shown`: they counted the preview of a saved step as shown.
-        history = dict(History(**{"shown": state.step} | state.meta["history"]))
+        history = dict(state.progress.history)
         for part in self._parts:
             part.load_state_dict(history)
         self.step = state.step
