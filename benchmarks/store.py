@@ -194,7 +194,7 @@ def choosing(clips: int, steps: int = 1000) -> dict[str, float]:
     return {"step_us": 1e6 * statistics.median(seconds), "epoch_ms": 1e3 * seconds[0]}
 
 
-def told(shape: str, state: str, row: dict[str, Any]) -> str:
+def described(shape: str, state: str, row: dict[str, Any]) -> str:
     us, memmap, files = row["clip_us"], row["store_over_memmap"], row["store_over_files"]
     return (
         f"{shape}, {state}: {us['store']:.0f} us a clip; over a memory map {memmap['median']:.2f} "
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results[shape] = measured(Path(folder), options.clips, options.rounds, shape)
         print(f"{shape}: hashes checked at {results[shape]['check_mib_per_s']:.0f} MiB/s")
         for state in ("warm", "cold"):
-            print(told(shape, state, results[shape][state]))
+            print(described(shape, state, results[shape][state]))
     chosen = {clips: choosing(clips) for clips in (1_000, 100_000)}
     few, many = chosen.values()
     print(

@@ -112,14 +112,16 @@ class ProjectHooks:
         """
         read = {name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")}
         given = [name for name, _ in flatten(run_params["runtime_params"])]
-        vain = [name for name in given if not is_read(name, read | self._catalog_reads)]
-        if vain:
+        unread = [name for name in given if not is_read(name, read | self._catalog_reads)]
+        if unread:
             known = {name.removeprefix("params:") for name in catalog} | self._catalog_reads
             guesses = [
-                guess for name in vain for guess in get_close_matches(name, known - {*given}, n=1, cutoff=0.8)
+                guess
+                for name in unread
+                for guess in get_close_matches(name, known - {*given}, n=1, cutoff=0.8)
             ]
             raise MobiusError(
-                f"--params: nothing in this run reads {', '.join(vain)}. "
+                f"--params: nothing in this run reads {', '.join(unread)}. "
                 + (f"Did you mean {', '.join(guesses)}? " if guesses else "")
                 + f"It reads {', '.join(sorted(read | self._catalog_reads))}, and the keys below them."
             )
@@ -127,7 +129,7 @@ class ProjectHooks:
         for left in left_behind(catalog):
             remove_leftovers(left)
         refuse_missing_steps(pipeline, catalog)
-        refuse_apart(pipeline, catalog)
+        refuse_different_manifests(pipeline, catalog)
         refuse_missing(pipeline, catalog)
         if any("tracked" in node.tags for node in pipeline.nodes):
             tracking.check()
@@ -173,7 +175,7 @@ def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
             dataset.load()  # raises an error that says what to do
 
 
-def refuse_apart(pipeline: Pipeline, catalog: Any) -> None:
+def refuse_different_manifests(pipeline: Pipeline, catalog: Any) -> None:
     """Check that the earlier manifest that a run reads is the file that it writes as the manifest.
 
     Raises:

@@ -9,6 +9,8 @@ from importlib import import_module
 
 from kedro.pipeline import Pipeline
 
+from mobius_pipeline.pipelines.modes import MODES
+
 CHAIN = (
     "sample_data",
     "ingest",
@@ -24,7 +26,6 @@ CHAIN = (
     "evaluate_parallel",
     "compare",
 )
-MODES = ("serial", "parallel")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from mobius_pipeline.pipeline_registry import MODES
+from mobius_pipeline.pipelines.modes import MODES
 from project import warm_environment
 
 

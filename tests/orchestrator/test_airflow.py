@@ -16,7 +16,7 @@ import yaml
 from airflow_server import BIN, Airflow, until
 
 from in_process import kedro
-from mobius_pipeline.pipeline_registry import MODES
+from mobius_pipeline.pipelines.modes import MODES
 from project import change, make_project
 
 pytestmark = pytest.mark.airflow

@@ -9,7 +9,8 @@ import yaml
 from kedro.framework.project import pipelines
 
 from in_process import kedro
-from mobius_pipeline.pipeline_registry import CHAIN, MODES
+from mobius_pipeline.pipeline_registry import CHAIN
+from mobius_pipeline.pipelines.modes import MODES
 from mobius_pipeline.runtime.errors import MobiusError
 from project import make_project
 

@@ -12,7 +12,7 @@ from kedro.pipeline import Pipeline, node
 
 from bucket import S3, s3_server, with_credentials, without_credentials
 from clip_rows import clip_row
-from mobius_pipeline.hooks import left_behind, refuse_apart
+from mobius_pipeline.hooks import left_behind, refuse_different_manifests
 from mobius_pipeline.ingest.clip_table import Manifest
 from mobius_pipeline.pipelines.files import (
     CurveDataset,
@@ -176,10 +176,10 @@ def test_what_was_trained_on_is_read_where_the_manifest_is(server: S3) -> None:
     with pytest.raises(DatasetError, match="not an output"):
         earlier.save("a table")
     one = Pipeline([node(len, "clips", "manifest")])
-    refuse_apart(one, DataCatalog({"manifest": manifest, "earlier_manifest": earlier}))
+    refuse_different_manifests(one, DataCatalog({"manifest": manifest, "earlier_manifest": earlier}))
     apart = EarlierTableDataset(filepath="data/manifest.parquet")
     with pytest.raises(MobiusError, match=r"`earlier_manifest` is data/m.*, and `manifest` is s3"):
-        refuse_apart(one, DataCatalog({"manifest": manifest, "earlier_manifest": apart}))
+        refuse_different_manifests(one, DataCatalog({"manifest": manifest, "earlier_manifest": apart}))
 
 
 def test_a_file_elsewhere_has_no_scratch_folder_here(

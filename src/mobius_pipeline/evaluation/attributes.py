@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from mobius_pipeline.media.frames import Pixels
 from mobius_pipeline.sources.scenes import COLOURS, MOTION_S, MOTIONS, SHAPES, Scene, parse_caption, render
 
-Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Attribute = str  # "colour", "shape", "motion" or "prompt_match"
 

@@ -16,7 +16,6 @@ from mobius_pipeline.evaluation.attributes import scores
 from mobius_pipeline.evaluation.scores import Quality
 from mobius_pipeline.evaluation.video_metrics import (
     Encode,
-    Pixels,
     compare_to_real,
     dynamic_degree,
     flicker,
@@ -27,6 +26,7 @@ from mobius_pipeline.ingest.split import HELDOUT, TRAIN
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
+from mobius_pipeline.media.frames import Pixels
 from mobius_pipeline.runtime.progress import track
 
 

@@ -26,7 +26,7 @@ class Quality(Document):
     dynamic_degree: float | None = Field(description="mean absolute difference of frames in 0..1")
 
 
-def _of_today(scores: Any) -> Any:
+def _upgraded(scores: Any) -> Any:
     """Return the scores that this version knows; those that an earlier version did not measure are None.
 
     What has no known score is returned as it is, and refused.
@@ -36,4 +36,4 @@ def _of_today(scores: Any) -> Any:
     return {name: scores.get(name) for name in Quality.model_fields}
 
 
-RecordedQuality = Annotated[Quality, BeforeValidator(_of_today)]  # in a file of any version
+RecordedQuality = Annotated[Quality, BeforeValidator(_upgraded)]  # in a file of any version

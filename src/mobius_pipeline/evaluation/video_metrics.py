@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from mobius_pipeline.media.frames import Pixels
 from mobius_pipeline.runtime.errors import MobiusError
 
-Pixels = npt.NDArray[np.uint8]
 Encode = Callable[[Pixels], Tensor]  # frames, uint8 (F, H, W, 3) -> posterior means (F, C, h, w)
 
 EXTRACTOR = "vae-spacetime-pool"  # name of the features of `video_features`, shown beside the distance

@@ -51,7 +51,7 @@ def read_sources(
                         yield source, rows
 
         for source, rows in zip(paths, in_order(done(), paths), strict=True):
-            yield check_hash(source, rows, sources.promised(source))
+            yield check_hash(source, rows, sources.listed_sha256(source))
     log.info("%d of %d sources were known by their bytes and not decoded again.", reused, len(paths))
 
 
@@ -64,10 +64,10 @@ def in_order(done: Iterable[tuple[str, Rows]], names: Sequence[str]) -> Iterator
         yield waiting.pop(name)
 
 
-def check_hash(source: str, rows: Rows, promised: Sequence[str]) -> Rows:
+def check_hash(source: str, rows: Rows, listed: Sequence[str]) -> Rows:
     """Return the rows of a source, or a rejected row if a listing gives another SHA-256 for it."""
     about = {name: rows[0][name] for name in ("source_sha256", "bytes")}
-    if rows[0]["status"] == REJECTED or all(one == about["source_sha256"] for one in promised):
+    if rows[0]["status"] == REJECTED or all(one == about["source_sha256"] for one in listed):
         return rows
-    reason = f"its SHA-256 is {about['source_sha256']}, but the listing gives {' and '.join(promised)}"
+    reason = f"its SHA-256 is {about['source_sha256']}, but the listing gives {' and '.join(listed)}"
     return [rejected(source, reason, **about)]

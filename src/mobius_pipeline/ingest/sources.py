@@ -49,7 +49,7 @@ class Sources:
         """Return the refused sources as rows of the clip table."""
         return [rejected(path, reason) for path, reason in self.refused.items()]
 
-    def promised(self, path: str) -> list[str]:
+    def listed_sha256(self, path: str) -> list[str]:
         """Return the SHA-256 that the listing gives for a source: none, one, or several that disagree."""
         return self.listed.hashes(plain(path)) if self.listed else []
 

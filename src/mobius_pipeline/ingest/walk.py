@@ -45,7 +45,7 @@ def walk(folder: Path, allowed: Container[str] = ()) -> Tree:
     tree, seen = walking.tree, set[str]()
     while walking.waiting or walking.linked:
         if walking.waiting:
-            walking.look_through(walking.waiting.pop())
+            walking.scan(walking.waiting.pop())
             continue
         name = min(walking.linked)
         target = walking.linked.pop(name)
@@ -80,7 +80,7 @@ class _Walking:
         self.tree, self.waiting = Tree(), ["."]
         self.linked: dict[str, str] = {}
 
-    def look_through(self, below: str) -> None:
+    def scan(self, below: str) -> None:
         """Add the contents of a folder."""
         try:
             # Creating a `Path` for each file takes seconds.

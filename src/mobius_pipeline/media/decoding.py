@@ -25,7 +25,7 @@ class Decoding:
     It raises `MediaError`, or an error of PyAV, at the first damaged frame.
 
     Attributes:
-        leaning: Number of packets at the start that refer to earlier pictures, which were cut away or
+        leading: Number of packets at the start that refer to earlier pictures, which were cut away or
             skipped.
     """
 
@@ -38,7 +38,7 @@ class Decoding:
         self._names = names_of(stream.codec_context) | names_of(self._decoder)
         self._shown_from: int | None = None  # presentation time of the first packet, if it is a key frame
         self._is_open = False
-        self.leaning = self._given = 0
+        self.leading = self._given = 0
         self._frames = self._decoded()
 
     def __iter__(self) -> Iterator[Any]:
@@ -59,8 +59,8 @@ class Decoding:
                 yield frame
 
     def _frames_of(self, packet: Any) -> list[Any]:
-        leans = self._leans(packet)
-        self.leaning += leans
+        leads = self._leads(packet)
+        self.leading += leads
         try:
             with captured() as lines:
                 frames: list[Any] = self._decoder.decode(packet if packet.size else None)
@@ -68,12 +68,12 @@ class Decoding:
                 lines = [line for line in lines if not line[2].startswith(_AFTER_A_CUT)]
             refuse(lines, self._names, self._limits)
         except (av.error.FFmpegError, MediaError) as error:
-            if not (leans and self._is_open) or out_of_memory(error):
+            if not (leads and self._is_open) or out_of_memory(error):
                 raise
             return []
         return frames
 
-    def _leans(self, packet: Any) -> bool:
+    def _leads(self, packet: Any) -> bool:
         """Return whether a packet follows the first key frame but is presented before it."""
         if self._shown_from is None or packet.pts is None or packet.is_keyframe:
             return False

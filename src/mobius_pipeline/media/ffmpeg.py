@@ -28,7 +28,7 @@ from mobius_pipeline.media.frames import (
 )
 from mobius_pipeline.media.pixels import Upright, deinterlaced
 from mobius_pipeline.media.truncation import boxes_are_cut, is_cut, sums_disagree
-from mobius_pipeline.media.video_stream import crop_of, film_of
+from mobius_pipeline.media.video_stream import best_video_stream, crop_of
 
 # Demuxers that are allowed. Without this list, a text file named .mp4 can make FFmpeg open other files.
 _DEMUXERS = "mov,matroska,avi,gif,apng"
@@ -63,7 +63,7 @@ def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
             buffer_size=_BUFFER,
         )
     with container:
-        stream = film_of(container)
+        stream = best_video_stream(container)
         context = stream.codec_context
         refuse(lines, names_of(context), options.limits)
         _check_header(container, stream, options.limits)
@@ -151,7 +151,7 @@ def _all(container: Any, stream: Any, first: Any, rest: Decoding) -> Iterator[An
         count += 1
         yield frame
     # Only MP4's index has one entry per frame, and marks the frames that an edit list hides.
-    promised = sum(not entry.is_discard for entry in stream.index_entries) - rest.leaning
+    promised = sum(not entry.is_discard for entry in stream.index_entries) - rest.leading
     if container.format.name.startswith("mov") and count < promised:
         raise MediaError(f"damaged: its index lists {promised} frames, but only {count} can be decoded")
 

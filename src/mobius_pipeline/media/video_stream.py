@@ -18,7 +18,7 @@ class Crop(NamedTuple):
     bottom: int = 0
 
 
-def film_of(container: Any) -> Any:
+def best_video_stream(container: Any) -> Any:
     """Return the video stream to read: FFmpeg's best one that is not a cover picture.
 
     Raises:

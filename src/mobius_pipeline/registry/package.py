@@ -19,7 +19,6 @@ CODE = Path(__file__).with_name("model_code.py")
 REQUIREMENTS = (
     "accelerate", "av", "diffusers", "einops", "imagehash", "mlflow", "numpy", "pandas", "pillow", "psutil",
     "pyarrow", "pydantic", "pyyaml", "rich", "safetensors", "scipy", "torch", "transformers",
-    "typing-extensions",
 )  # fmt: skip
 _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
 

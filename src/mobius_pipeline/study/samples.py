@@ -9,7 +9,8 @@ from mobius_pipeline.comparison.columns import mean_of_scores
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.evaluation.quality import quality, reference_features, vae_encoder
 from mobius_pipeline.evaluation.scores import Quality, RecordedQuality
-from mobius_pipeline.evaluation.video_metrics import Encode, Pixels
+from mobius_pipeline.evaluation.video_metrics import Encode
+from mobius_pipeline.media.frames import Pixels
 from mobius_pipeline.runtime.files import digest, read_document, write_json
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample import sample_videos

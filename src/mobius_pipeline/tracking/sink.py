@@ -18,8 +18,8 @@ _CHECKPOINT_NOTE = (
     "Checkpoint of step {step}, from which a stopped training resumes. It is in `{folder}`, not in MLflow, "
     "as long as `train.keep_last` or `train.keep_every` keeps it."
 )
-# MLflow's error codes for a store that is down, locked or full, not for a bad record; the last three stand
-# for a gateway's answers.
+# MLflow's error codes for a store that is down, locked or full, not for a bad record; the last three are
+# a gateway's answers.
 _FOR_NOW = (
     "TEMPORARILY_UNAVAILABLE",
     "INTERNAL_ERROR",

@@ -89,6 +89,10 @@ class Checkpointer:
             self.saved_step = checkpoint.step
         return path
 
+    def note(self, step: int) -> None:
+        """Note that the main process saves a checkpoint of this step."""
+        self.saved_step = step
+
     def newest(self) -> Checkpoint | None:
         """Read the newest intact checkpoint, which must be the same for every process.
 

@@ -67,7 +67,7 @@ class Description(Identity):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_today(cls, found: Any) -> Any:
+    def _upgraded(cls, found: Any) -> Any:
         """Move the runtime settings out of `train`, where earlier versions kept them."""
         if not isinstance(found, dict) or "runtime" in found or not isinstance(found.get("train"), dict):
             return found

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import quiet_loading
 from mobius_pipeline.ingest.split import HELDOUT
 from mobius_pipeline.latents.store import LatentsStore
+from mobius_pipeline.media.frames import Pixels
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
@@ -23,7 +22,6 @@ from mobius_pipeline.runtime.files import whole_folder
 from mobius_pipeline.sampling.sample import sample_frames
 from mobius_pipeline.training.config import PreviewConfig
 
-Pixels = npt.NDArray[np.uint8]
 SHOWN = 64  # px; frames are enlarged to at least this height
 
 

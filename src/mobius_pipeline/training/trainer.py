@@ -232,7 +232,7 @@ class Trainer:
 
     def _save(self) -> None:
         if not self.processes.is_main_process:
-            self.checkpointer.saved_step = self.step
+            self.checkpointer.note(self.step)
             return
         path = self.checkpointer.save(self.state_dict())
         self.callbacks.checkpoint(path, self.step, {"heldout_loss": self.evaluator.losses[-1][1]})

@@ -24,7 +24,7 @@ class Expectation:
         """Name for users: the expectation and its column."""
         return f"{self.kind} {self.column}" if self.column else self.kind
 
-    def is_askable(self, table: pd.DataFrame) -> bool:
+    def is_applicable(self, table: pd.DataFrame) -> bool:
         """Return whether the table has the column, or the expectation is that it exists."""
         return self.column is None or self.kind == "expect_column_to_exist" or self.column in table
 

@@ -77,12 +77,12 @@ def validate_clips(
     messages += [
         f"Kept with a warning: {count} clips ({rule.label})."
         for rule in warnings
-        if (count := _kept_in_spite_of(rule, manifest))
+        if (count := _count_kept(rule, manifest))
     ]
     problems += [
         f"{count} clips: {rule.label}, required {rule.required} (`action: stop`). {REMEDY}"
         for rule in stops
-        if (count := _kept_in_spite_of(rule, manifest))
+        if (count := _count_kept(rule, manifest))
     ]
     for message in [*messages, *_large_shares(config, table, quarantine, manifest)]:
         log.warning(message)
@@ -118,7 +118,7 @@ def _verdicts(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(both, ignore_index=True)
 
 
-def _kept_in_spite_of(rule: Rule, manifest: pd.DataFrame) -> int:
+def _count_kept(rule: Rule, manifest: pd.DataFrame) -> int:
     return int((~manifest[decision(rule.expectation)]).sum())
 
 
@@ -164,10 +164,10 @@ def _broken(
 
     Rules for missing columns are skipped.
     """
-    askable = [rule for rule in rules if rule.expectation.is_askable(table)]
+    applicable = [rule for rule in rules if rule.expectation.is_applicable(table)]
     stops: list[str] = []
     warns: list[str] = []
-    for rule, found in checker.check(title, table, askable).items():
+    for rule, found in checker.check(title, table, applicable).items():
         if not found.success:
             line = f"{rule.name}: {found.error or rule.explain(found.result)}. {rule.remedy}"
             (warns if rule.action == "warn" else stops).append(line)

@@ -14,6 +14,7 @@ from mobius_pipeline.pipelines.compare.nodes import (
     time_steps,
     write_real_videos,
 )
+from mobius_pipeline.pipelines.modes import MODES
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -22,9 +23,7 @@ def create_pipeline(**_: object) -> Pipeline:
     All data that is passed in memory depends on `trainings`, so a run that starts at a training
     (`--from-nodes`) makes it, too.
     """
-    of_modes = [
-        f"{mode}.{name}" for mode in ("serial", "parallel") for name in ("trained", "samples", "metrics")
-    ]
+    of_modes = [f"{mode}.{name}" for mode in MODES for name in ("trained", "samples", "metrics")]
     raw, base = "raw_clips@source", "base_model"
     made = ["trainings", "step_times", "references", "data_summary", "real_videos", "media"]
     nodes = [

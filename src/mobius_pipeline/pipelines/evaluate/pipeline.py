@@ -3,6 +3,7 @@
 from kedro.pipeline import Pipeline, node, pipeline
 
 from mobius_pipeline.pipelines.evaluate.nodes import evaluate
+from mobius_pipeline.pipelines.modes import MODES
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -29,5 +30,5 @@ def create_pipeline(**_: object) -> Pipeline:
         "inputs": {"latents", "base_model", "work"},
         "parameters": {"evaluate"},
     }
-    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
+    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in MODES]
     return sum(modes, Pipeline([]))

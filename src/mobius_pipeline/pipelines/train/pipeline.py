@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from mobius_pipeline.pipelines.modes import MODES
 from mobius_pipeline.pipelines.train.nodes import train
 
 
@@ -26,5 +27,5 @@ def create_pipeline(**_: object) -> Pipeline:
         ]
     )
     shared = {"inputs": {"latents", "base_model", "work"}, "parameters": {"train", "serial.model"}}
-    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in ("serial", "parallel")]
+    modes = [pipeline(one, namespace=mode, tags=mode, **shared) for mode in MODES]
     return sum(modes, Pipeline([]))

@@ -1,0 +1,3 @@
+"""The modes that have stages of their own."""
+
+MODES = ("serial", "parallel")
