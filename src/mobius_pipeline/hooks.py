@@ -166,12 +166,12 @@ def refuse_missing(pipeline: Pipeline, catalog: Any) -> None:
     Raises:
         MobiusError: With the missing file, and how to create it.
     """
-    from mobius_pipeline.pipelines.files import RecordDataset, TableDataset
+    from mobius_pipeline.pipelines.files import DocumentDataset, TableDataset
     from mobius_pipeline.pipelines.folders import FolderDataset
 
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name)
-        if isinstance(dataset, FolderDataset | RecordDataset | TableDataset) and not dataset.exists():
+        if isinstance(dataset, FolderDataset | DocumentDataset | TableDataset) and not dataset.exists():
             dataset.load()  # raises an error that says what to do
 
 

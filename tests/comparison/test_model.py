@@ -11,14 +11,14 @@ from kedro.io import DatasetError
 import comparison_example
 from damaged_json import write_damaged
 from mobius_pipeline.comparison.model import Comparison, References, schema
-from mobius_pipeline.pipelines.files import RecordDataset
+from mobius_pipeline.pipelines.files import DocumentDataset
 
 SCHEMA = Path(__file__).parents[2] / "docs/schemas/comparison.schema.json"
 HOLDS = "mobius_pipeline.comparison.model.{}"
 
 
-def dataset(file: Path, kind: type = Comparison) -> RecordDataset:
-    return RecordDataset(filepath=str(file), holds=HOLDS.format(kind.__name__), made_by="compare")
+def dataset(file: Path, kind: type = Comparison) -> DocumentDataset:
+    return DocumentDataset(filepath=str(file), holds=HOLDS.format(kind.__name__), made_by="compare")
 
 
 def test_the_schema_file_is_up_to_date() -> None:

@@ -15,7 +15,7 @@ from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.records import Evaluated, columns, read_record, write_record
 from mobius_pipeline.comparison.trainings import Record
 from mobius_pipeline.evaluation.evaluation import Evaluation
-from mobius_pipeline.pipelines.files import RecordDataset
+from mobius_pipeline.pipelines.files import DocumentDataset
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json, write_json
 from mobius_pipeline.sampling.sample_set import SampleSet
@@ -123,7 +123,7 @@ def test_a_record_of_an_earlier_version_lacks_scores_and_has_others(tmp_path: Pa
         "quality": {"shape": 1}
     }
     write_json(tmp_path / "metrics.json", evaluation)
-    dataset = RecordDataset(
+    dataset = DocumentDataset(
         filepath=str(tmp_path / "metrics.json"), holds="mobius_pipeline.evaluation.evaluation.Evaluation"
     )
     assert dataset.load().quality == training_example.quality(shape=1)

@@ -12,12 +12,12 @@ import pytest
 from kedro.io import AbstractDataset, DatasetError
 
 from clip_rows import clip_row
-from mobius_pipeline.pipelines.files import PageDataset, RecordDataset, TableDataset
+from mobius_pipeline.pipelines.files import PageDataset, DocumentDataset, TableDataset
 from mobius_pipeline.runtime.tables import StoredTable
 
 CASES = [
     (TableDataset, "StoredTable(pd.DataFrame({'text': list(map(str, range(9999)))}))"),
-    (RecordDataset, "list(range(9999))"),
+    (DocumentDataset, "list(range(9999))"),
     (PageDataset, "'word ' * 9999"),
 ]
 FULL = """
@@ -57,7 +57,7 @@ def test_what_cannot_be_written_leaves_what_was_there(
 
 def test_data_of_another_kind_is_no_full_disk(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not JSON serializable"):
-        RecordDataset(filepath=str(tmp_path / "file")).save(object())
+        DocumentDataset(filepath=str(tmp_path / "file")).save(object())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_a_table_of_clips_is_shown_with_what_a_person_reads_first(tmp_path: Path
 
 
 def test_a_record_is_shown_whole_with_its_words_first(tmp_path: Path) -> None:
-    dataset = RecordDataset(filepath=str(tmp_path / "record.json"))
+    dataset = DocumentDataset(filepath=str(tmp_path / "record.json"))
     record = {"columns": {"serial": [1, 2]}, "verdict": "a tie", "rows": [], "steps": None}
     dataset.save(record)
     shown = json.loads(dataset.preview())

@@ -18,7 +18,7 @@ from mobius_pipeline.pipelines.files import (
     CurveDataset,
     EarlierTableDataset,
     PageDataset,
-    RecordDataset,
+    DocumentDataset,
     TableDataset,
 )
 from mobius_pipeline.pipelines.folders import FolderDataset, PlaceDataset, StoreDataset, VideosDataset
@@ -30,7 +30,7 @@ HOLDS = "mobius_pipeline.ingest.clip_table.Manifest"
 TABLE = StoredTable(pd.DataFrame({"words": ["one", "two"], "count": [1, 2]}))
 ENTRIES: dict[str, Any] = {
     "table": (TableDataset, "t.parquet", TABLE),
-    "record": (RecordDataset, "r.json", {"loss": 0.5}),
+    "record": (DocumentDataset, "r.json", {"loss": 0.5}),
     "curve": (CurveDataset, "c.json", [{"step": 1, "loss": 0.5}]),
 }
 
@@ -89,7 +89,7 @@ def test_a_table_that_may_be_larger_than_memory_is_moved_there(server: S3, tmp_p
 
 def test_kedro_finds_the_credentials_that_an_entry_names(server: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are from `credentials.yml` or, if an entry names none, from the environment."""
-    entry = {"type": "mobius_pipeline.pipelines.files.RecordDataset", "filepath": "s3://team/kedro.json"}
+    entry = {"type": "mobius_pipeline.pipelines.files.DocumentDataset", "filepath": "s3://team/kedro.json"}
     named = {"record": {**entry, "credentials": "storage"}}
     catalog = DataCatalog.from_config(named, {"storage": server.credentials})
     catalog.save("record", [1])
@@ -129,13 +129,13 @@ def test_what_cannot_be_reached_is_explained_without_secrets(
 def test_a_server_that_does_not_answer_is_explained(server: S3) -> None:
     once = {"retries": {"total_max_attempts": 1}}
     unreachable = {**server.credentials, "endpoint_url": "http://127.0.0.1:1", "config_kwargs": once}
-    dataset = RecordDataset(filepath="s3://team/r.json", credentials=unreachable)
+    dataset = DocumentDataset(filepath="s3://team/r.json", credentials=unreachable)
     assert 'Could not connect to the endpoint URL: "http://127.0.0.1:1/' in refusal(dataset, "load")
 
 
 def test_a_missing_or_damaged_file_names_the_pipeline_that_makes_it(server: S3) -> None:
     at = {"credentials": server.credentials, "made_by": "validate"}
-    for kind, file in ((TableDataset, "none.parquet"), (RecordDataset, "none.json")):
+    for kind, file in ((TableDataset, "none.parquet"), (DocumentDataset, "none.json")):
         with pytest.raises(DatasetError, match=rf"s3://team/{file}.*`kedro run --pipelines=validate`"):
             kind(filepath=f"s3://team/{file}", **at).load()
     server.client.put_object(Bucket="team", Key="cut.parquet", Body=b"PAR1")
@@ -144,7 +144,7 @@ def test_a_missing_or_damaged_file_names_the_pipeline_that_makes_it(server: S3) 
 
 
 def test_what_fails_leaves_what_was_there(server: S3) -> None:
-    dataset = RecordDataset(filepath="s3://team/kept.json", credentials=server.credentials)
+    dataset = DocumentDataset(filepath="s3://team/kept.json", credentials=server.credentials)
     dataset.save({"kept": True})
     with pytest.raises(DatasetError, match="not JSON serializable"):
         dataset.save(object())
@@ -153,9 +153,9 @@ def test_what_fails_leaves_what_was_there(server: S3) -> None:
 
 def test_a_protocol_that_fsspec_lacks_is_explained() -> None:
     with pytest.raises(MobiusError, match=r"nowhere://x/r\.json cannot be used: Protocol not known"):
-        RecordDataset(filepath="nowhere://x/r.json")
+        DocumentDataset(filepath="nowhere://x/r.json")
     with pytest.raises(MobiusError, match=r"gs://x/r\.json needs a package that is not installed: .*gcsfs"):
-        RecordDataset(filepath="gs://x/r.json")
+        DocumentDataset(filepath="gs://x/r.json")
 
 
 def test_what_was_trained_on_is_read_where_the_manifest_is(server: S3) -> None:
@@ -188,7 +188,7 @@ def test_a_file_elsewhere_has_no_scratch_folder_here(
     """`team/r.json` is not a local path, even if a local file has this path."""
     (tmp_path / "team/.r.json.partial").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    record = RecordDataset(filepath="s3://team/r.json", credentials=server.credentials)
+    record = DocumentDataset(filepath="s3://team/r.json", credentials=server.credentials)
     monkeypatch.setattr("mobius_pipeline.hooks.pipelines", {"a": Pipeline([node(len, "clips", "record")])})
     assert left_behind(DataCatalog({"record": record})) == []
 

@@ -15,7 +15,7 @@ from kedro.utils import load_obj
 from mobius_pipeline.hooks import refuse_missing_steps
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.pipeline_registry import CHAIN
-from mobius_pipeline.pipelines.files import EarlierTableDataset, RecordDataset, TableDataset
+from mobius_pipeline.pipelines.files import EarlierTableDataset, DocumentDataset, TableDataset
 from mobius_pipeline.pipelines.folders import FolderDataset, PlaceDataset
 from mobius_pipeline.pipelines.modes import MODES
 from mobius_pipeline.planning.levers import USUAL
@@ -153,7 +153,7 @@ def test_errors_name_the_pipeline_that_makes_a_file(name: str, catalog: DataCata
         dataset = catalog[output]
         if isinstance(dataset, FolderDataset):
             assert f"`kedro run --pipelines={name}`" in dataset._remedy
-        if isinstance(dataset, TableDataset | RecordDataset):
+        if isinstance(dataset, TableDataset | DocumentDataset):
             assert f"`kedro run --pipelines={name}`" in dataset._remedy
         if isinstance(dataset, FolderDataset) and dataset._holds:
             assert callable(load_obj(dataset._holds).load)

@@ -10,7 +10,7 @@ from kedro.io import DatasetError
 from test_report import cost
 
 from damaged_json import write_damaged
-from mobius_pipeline.pipelines.files import RecordDataset
+from mobius_pipeline.pipelines.files import DocumentDataset
 from mobius_pipeline.planning.devices import known_device
 from mobius_pipeline.planning.model import Largest, Plan, Sizes
 from mobius_pipeline.planning.report import plan_report
@@ -32,8 +32,8 @@ def example(device: Device | None, largest: Largest | None = None, price: float 
     return plan_report({"serial": one, "parallel": one}, shape, (8, 16), 1.0, levers, timing, largest)
 
 
-def dataset(file: Path) -> RecordDataset:
-    return RecordDataset(filepath=str(file), holds="mobius_pipeline.planning.model.Plan", made_by="plan")
+def dataset(file: Path) -> DocumentDataset:
+    return DocumentDataset(filepath=str(file), holds="mobius_pipeline.planning.model.Plan", made_by="plan")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.evaluation.config import EvaluateConfig
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Mode, Variant
-from mobius_pipeline.pipelines.files import RecordDataset
+from mobius_pipeline.pipelines.files import DocumentDataset
 from mobius_pipeline.pipelines.study.nodes import draw_study, run_study
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.sampling.config import SampleConfig
@@ -150,7 +150,7 @@ def test_the_pipelines_nodes_sample_time_and_draw_what_was_trained(
     assert {name: one.quality for name, one in again.models.items()} == {
         name: one.quality for name, one in study.models.items()
     }
-    dataset = RecordDataset(filepath=str(tmp_path / "study.json"), holds="mobius_pipeline.study.model.Study")
+    dataset = DocumentDataset(filepath=str(tmp_path / "study.json"), holds="mobius_pipeline.study.model.Study")
     dataset.save(study)
     assert dataset.load() == study
     assert len(list(draw_study(study, tmp_path / "work").iterdir())) == 3

@@ -168,7 +168,7 @@ class EarlierTableDataset(AbstractDataset[Path | RemoteFile, None]):
         return {"filepath": str(self._table.place)}
 
 
-class RecordDataset(_Whole, JSONDataset):
+class DocumentDataset(_Whole, JSONDataset):
     """A JSON document, checked when loading.
 
     If `holds` names a pydantic model, loading returns an instance of it, and saving takes one.
@@ -232,7 +232,7 @@ class PageDataset(_Whole, TextDataset):
         partial.write_text(data, encoding="utf-8")
 
 
-class CurveDataset(RecordDataset):
+class CurveDataset(DocumentDataset):
     """Rows of a step and the values measured at it, which Kedro-Viz draws as curves."""
 
     def __init__(
