@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from mobius_pipeline.latents.index import CLIPS, TEXTS, Places, placed, write_index
-from mobius_pipeline.latents.shards import is_whole, mapped, write_shard
+from mobius_pipeline.latents.shards import is_intact, mapped, write_shard
 from mobius_pipeline.latents.store import CURRENT, Clip, LatentsStore
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.files import write_json
@@ -155,7 +155,7 @@ def measured(root: Path, clips: int, rounds: int, shape: str) -> dict[str, Any]:
     store = write_store(root, clips, *SHAPES[shape])
     names = sorted(store.folder.glob("*.safetensors"))
     began = perf_counter()
-    if not all(is_whole(path) for path in names):
+    if not all(is_intact(path) for path in names):
         raise RuntimeError("a shard was not written as it should be")
     checking = sum(path.stat().st_size for path in names) / 2**20 / (perf_counter() - began)
     write_files(root / "files", store)

@@ -54,7 +54,7 @@ def relocate_command_line() -> None:
     store = recorded_store(Path.cwd())
     if not isinstance(store, tracking.EmbeddedStore):
         raise MobiusError(
-            f"{store.place} records the runs and stores no path of this project: nothing to relocate."
+            f"{store.label} records the runs and stores no path of this project: nothing to relocate."
         )
     print(
         f"Updated the artifact paths of {tracking.relocate(store)} runs; all are now below {store.artifacts}."

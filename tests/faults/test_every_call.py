@@ -15,7 +15,7 @@ import torch
 import training_example
 from mobius_pipeline.runtime import files
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import folder_digest, move_folder, read_json, whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, folder_digest, move_folder, read_json, write_json
 from mobius_pipeline.runtime.scratch import SCRATCHES
 from mobius_pipeline.training.checkpoints import newest_checkpoint, save_checkpoint
 
@@ -49,7 +49,7 @@ def newest(folder: Path) -> str:
 
 
 def publish(folder: Path, version: int) -> None:
-    with whole_folder(folder / "model") as partial:
+    with atomic_folder(folder / "model") as partial:
         (partial / "unet").mkdir()
         for name in ("index.json", "unet/weights", f"of_{version}"):
             (partial / name).write_text(f"{name} of version {version}" * 50)

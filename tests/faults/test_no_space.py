@@ -17,7 +17,7 @@ from mobius_pipeline.base_model.check import import_base
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.latents.update import update_store
 from mobius_pipeline.runtime.errors import MobiusError, in_plain_words
-from mobius_pipeline.runtime.files import folder_digest, whole_folder
+from mobius_pipeline.runtime.files import atomic_folder, folder_digest
 from mobius_pipeline.training.checkpoints import newest_checkpoint, save_checkpoint
 
 KIB = 1024
@@ -69,7 +69,7 @@ def test_a_published_folder(disk: Disk) -> None:
     folder = disk(1000)
 
     def publish(byte: bytes) -> None:
-        with whole_folder(folder / "model") as partial:
+        with atomic_folder(folder / "model") as partial:
             for name in ("one", "two"):
                 (partial / name).write_bytes(byte * 300 * KIB)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mobius_pipeline.latents import shards
-from mobius_pipeline.latents.shards import is_whole, mapped, row_names, write_shard
+from mobius_pipeline.latents.shards import is_intact, mapped, row_names, write_shard
 from mobius_pipeline.runtime.errors import MobiusError
 
 
@@ -38,7 +38,7 @@ def test_damage_is_found_and_named(damage: str, tmp_path: Path) -> None:
         "its end": lambda: path.write_bytes(data[:-100]),
         "all of it": lambda: path.write_bytes(b""),
     }[damage]()
-    assert not is_whole(path)
+    assert not is_intact(path)
     with pytest.raises(MobiusError, match=rf"{path.name}.*damaged.*pipelines=encode"):
         mapped(path)
 

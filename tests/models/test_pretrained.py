@@ -99,6 +99,22 @@ def test_memory_levers_may_change_on_loading(base: Path, tmp_path: Path) -> None
     assert not torch.equal(run(half), run(model))
 
 
+def test_options_of_other_versions_load_or_are_named(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "trained"
+    save_trained(build_from_base(tiny.PARALLEL, base, seed=1), folder, base)
+    config = json.loads((folder / CONFIG).read_text())
+    lever = config["variant"].pop("channels_last")  # as if an earlier version had not had it
+    (folder / CONFIG).write_text(json.dumps(config))
+    assert load_trained(folder, base).variant.channels_last == lever
+    assert load_trained(folder, base, channels_last=True).variant.channels_last
+    with pytest.raises(MobiusError, match=r"trained cannot be loaded: spatial_dtype: Input should be "):
+        load_trained(folder, base, spatial_dtype="float8")
+    config["variant"]["of_a_later_version"] = True
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(MobiusError, match=r"trained cannot be loaded: of_a_later_version: Unexpected "):
+        load_trained(folder, base)
+
+
 def test_another_base_is_taken_on_request_only(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

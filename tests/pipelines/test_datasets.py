@@ -12,7 +12,7 @@ import pytest
 from kedro.io import AbstractDataset, DatasetError
 
 from clip_rows import clip_row
-from mobius_pipeline.pipelines.files import PageDataset, DocumentDataset, TableDataset
+from mobius_pipeline.pipelines.files import DocumentDataset, PageDataset, TableDataset
 from mobius_pipeline.runtime.tables import StoredTable
 
 CASES = [

@@ -16,9 +16,9 @@ from mobius_pipeline.hooks import left_behind, refuse_different_manifests
 from mobius_pipeline.ingest.clip_table import Manifest
 from mobius_pipeline.pipelines.files import (
     CurveDataset,
+    DocumentDataset,
     EarlierTableDataset,
     PageDataset,
-    DocumentDataset,
     TableDataset,
 )
 from mobius_pipeline.pipelines.folders import FolderDataset, PlaceDataset, StoreDataset, VideosDataset

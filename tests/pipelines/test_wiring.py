@@ -15,7 +15,7 @@ from kedro.utils import load_obj
 from mobius_pipeline.hooks import refuse_missing_steps
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.pipeline_registry import CHAIN
-from mobius_pipeline.pipelines.files import EarlierTableDataset, DocumentDataset, TableDataset
+from mobius_pipeline.pipelines.files import DocumentDataset, EarlierTableDataset, TableDataset
 from mobius_pipeline.pipelines.folders import FolderDataset, PlaceDataset
 from mobius_pipeline.pipelines.modes import MODES
 from mobius_pipeline.planning.levers import USUAL

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from leaving import killed_while_writing
-from mobius_pipeline.runtime.files import move_folder, whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, move_folder, write_json
 from mobius_pipeline.runtime.scratch import remove_leftovers
 
 MEMORY = Path("/dev/shm")
@@ -23,7 +23,7 @@ elsewhere = pytest.mark.skipif(
 PUBLISH = """
     import os, resource, shutil, sys
     from pathlib import Path
-    from mobius_pipeline.runtime.files import move_folder, whole_folder, write_json
+    from mobius_pipeline.runtime.files import move_folder, atomic_folder, write_json
 
     source, target, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     if how == "killed":  # once the first file is copied
@@ -115,7 +115,7 @@ def test_what_is_renamed_into_place_was_flushed_before(
     monkeypatch.setattr(os, "replace", checked)
     write_json(tmp_path / "one.json", {})
     assert (tmp_path / "one.json").read_text() == "{}\n"
-    with whole_folder(tmp_path / "folder") as partial:
+    with atomic_folder(tmp_path / "folder") as partial:
         (partial / "part").mkdir()
         (partial / "part/weights").write_bytes(bytes(8))
     for path in (tmp_path / "folder").rglob("*"):

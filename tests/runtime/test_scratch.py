@@ -12,31 +12,31 @@ from pathlib import Path
 import pytest
 
 from leaving import killed_while_writing
-from mobius_pipeline.runtime.files import whole_file, whole_folder
+from mobius_pipeline.runtime.files import atomic_file, atomic_folder
 from mobius_pipeline.runtime.scratch import remove_leftovers, scratch, scratch_of
 
 WRITE = """
 import sys
 from pathlib import Path
-from mobius_pipeline.runtime.files import whole_file, whole_folder
+from mobius_pipeline.runtime.files import atomic_file, atomic_folder
 from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.runtime.signals import sigterm_unwinds
 
 sigterm_unwinds()
 target = Path(sys.argv[2])
 if sys.argv[1] == "file":
-    with whole_file(target) as partial:
+    with atomic_file(target) as partial:
         partial.write_bytes(bytes(5000))
         print("writing", flush=True)
         sys.stdin.read()
 elif sys.argv[1] == "folder":
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         (partial / "weights").write_bytes(bytes(5000))
         print("writing", flush=True)
         sys.stdin.read()
 else:
     made = unpublished(target)
-    with whole_folder(made) as partial:
+    with atomic_folder(made) as partial:
         (partial / "weights").write_bytes(bytes(5000))
     print("writing", flush=True)
     sys.stdin.read()
@@ -106,14 +106,14 @@ def test_an_empty_one_goes(tmp_path: Path) -> None:
 
 def test_the_next_writer_finds_it_empty(tmp_path: Path) -> None:
     killed_while_writing(tmp_path / "base")
-    with whole_folder(tmp_path / "base") as partial:
+    with atomic_folder(tmp_path / "base") as partial:
         (partial / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["base", "new"]
 
 
 def write_in_turn(target: Path, text: str) -> None:
     for _ in range(50):
-        with whole_file(target) as partial:
+        with atomic_file(target) as partial:
             for letter in text:
                 with partial.open("a") as file:
                     file.write(letter)

@@ -150,7 +150,9 @@ def test_the_pipelines_nodes_sample_time_and_draw_what_was_trained(
     assert {name: one.quality for name, one in again.models.items()} == {
         name: one.quality for name, one in study.models.items()
     }
-    dataset = DocumentDataset(filepath=str(tmp_path / "study.json"), holds="mobius_pipeline.study.model.Study")
+    dataset = DocumentDataset(
+        filepath=str(tmp_path / "study.json"), holds="mobius_pipeline.study.model.Study"
+    )
     dataset.save(study)
     assert dataset.load() == study
     assert len(list(draw_study(study, tmp_path / "work").iterdir())) == 3

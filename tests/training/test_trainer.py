@@ -174,8 +174,10 @@ def test_fingerprints_follow_what_they_name(tiny_store: Path, tiny_base: Path) -
     marks = fingerprints(store, BaseModel(tiny_base), model, config)
     other: TrainConfig = tiny.train_config(steps=7)
     assert fingerprints(store, BaseModel(tiny_base), model, config) == marks
-    assert fingerprints(store, BaseModel(tiny_base), model, other).whole != marks.whole
-    assert fingerprints(store, BaseModel(tiny_base), tiny.variant("parallel"), config).whole != marks.whole
+    assert fingerprints(store, BaseModel(tiny_base), model, other).combined != marks.combined
+    assert (
+        fingerprints(store, BaseModel(tiny_base), tiny.variant("parallel"), config).combined != marks.combined
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mobius_pipeline.ingest.split import place_of, split_of
+from mobius_pipeline.ingest.split import split_fraction, split_of
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.validation.heldout import hold_out, trained_on
 
 SHARE = 0.1
 NAMES = [f"{number:064x}" for number in range(400)]
-ABOVE = [name for name in NAMES if place_of(name) >= SHARE]  # that the share leaves to training
-BELOW = [name for name in NAMES if place_of(name) < SHARE]
+ABOVE = [name for name in NAMES if split_fraction(name) >= SHARE]  # that the share leaves to training
+BELOW = [name for name in NAMES if split_fraction(name) < SHARE]
 
 
 def clips(sources: list[str], groups: list[str] | None = None, segments: int = 2) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def held(manifest: pd.DataFrame) -> set[str]:
 
 
 def lowest(sources: list[str], count: int = 2) -> set[str]:
-    return set(sorted(sources, key=place_of)[:count])
+    return set(sorted(sources, key=split_fraction)[:count])
 
 
 @pytest.mark.parametrize("count", [3, 8, 20])
@@ -99,17 +99,19 @@ def test_a_group_is_held_out_whole() -> None:
     groups = ["", "a", "b", "b", "c", "c"]
     found = hold_out(clips(ABOVE[:6], groups), ())
     names = [group or source for group, source in zip(groups, ABOVE, strict=False)]
-    free = [name for name in names if place_of(name) >= SHARE]
+    free = [name for name in names if split_fraction(name) >= SHARE]
     taken = lowest(list(dict.fromkeys(free)), 2 - len({*names} - {*free}))
     assert held(found) == {
-        source for source, name in zip(ABOVE, names, strict=False) if name in taken or place_of(name) < SHARE
+        source
+        for source, name in zip(ABOVE, names, strict=False)
+        if name in taken or split_fraction(name) < SHARE
     }
 
 
 def test_a_source_that_joins_a_group_was_still_trained_on() -> None:
     before = clips(ABOVE[:8])
     joined = clips(ABOVE[:8], ["together"] * 3 + [""] * 5)
-    assert place_of("together") >= SHARE
+    assert split_fraction("together") >= SHARE
     for trained in ({ABOVE[0]}, {"together"}):
         assert not held(hold_out(joined, {*trained, *ABOVE[3:6]})) - {*ABOVE[6:8]}
     assert len(held(hold_out(before, ()))) == 2

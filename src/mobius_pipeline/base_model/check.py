@@ -9,7 +9,7 @@ from mobius_pipeline.base_model.settings import read_index
 from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.layout import read_layout
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.runtime.files import atomic_folder
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 _SECOND = ("text_encoder_2", "tokenizer_2", "transformer", "prior")  # of pipelines with more networks
@@ -65,7 +65,7 @@ def import_base(source: Path, target: Path) -> Path:
         MobiusError: If it cannot be used, or one of its files cannot be read.
     """
     check_base(source)
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         try:
             shutil.copyfile(source / "model_index.json", partial / "model_index.json")
             for part in PARTS:

@@ -18,7 +18,7 @@ from mobius_pipeline.ingest.split import TRAIN
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, write_json
 from mobius_pipeline.runtime.progress import track
 
 
@@ -51,7 +51,7 @@ def train_base(
     paths = [raw_clips / path for path in rows["path"]]
     clips = [load_clip(path, clip) for path in track(paths, "base: decode", len(paths), "clips")]
     frames = torch.from_numpy(np.concatenate(clips)).permute(0, 3, 1, 2)
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         write_text_encoder(partial, config.text_to_image.text_tokens)
         vae = train_autoencoder(frames, config.autoencoder, config.seed, config.device)
         vae.save_pretrained(partial / "vae")

@@ -13,7 +13,7 @@ from mobius_pipeline.evaluation.quality import load_videos, reference_features, 
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.media.clip import load_clip
 from mobius_pipeline.media.write import write_mp4
-from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.runtime.files import atomic_folder
 from mobius_pipeline.sampling.sample_set import Sample, SampleSet
 
 
@@ -56,7 +56,7 @@ def write_real_videos(
     Raises:
         MobiusError: If a clip cannot be read.
     """
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         for sample, clip in _real_clips(samples, store):
             if clip is not None:
                 frames = load_clip(raw_clips / clip, store.clip).repeat(magnify, 1).repeat(magnify, 2)

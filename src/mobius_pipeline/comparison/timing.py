@@ -13,6 +13,7 @@ from mobius_pipeline.comparison.summary import listed
 from mobius_pipeline.comparison.trainings import Columns
 from mobius_pipeline.latents.store import LatentsStore
 from mobius_pipeline.models.variant import Variant
+from mobius_pipeline.runtime.config import first_reason
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.config import TrainConfig
@@ -98,12 +99,7 @@ def _obstacle(
             Variant(**one.model)
             in_one_process(one)
         except ValidationError as error:  # an option of another version, or a missing device
-            first = error.errors()[0]
-            reason = first["msg"].removeprefix("Value error, ")
-            place = ".".join(map(str, first["loc"]))
-            return (
-                f"{label} cannot be run here ({reason if reason.startswith(place) else f'{place}: {reason}'})"
-            )
+            return f"{label} cannot be run here ({first_reason(error)})"
     return ""
 
 

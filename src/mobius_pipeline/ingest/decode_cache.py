@@ -62,7 +62,7 @@ class DecodeCache:
     def hashes(self) -> "Hashes":
         """Return the SHA-256 of the sources whose rows are intact; other sources are decoded again."""
         every = self._sources.execute("SELECT sha256, rows FROM sources ORDER BY sha256")
-        return Hashes(key for key, rows in every if len(key) == _HASH and _is_whole(rows))
+        return Hashes(key for key, rows in every if len(key) == _HASH and _is_intact(rows))
 
     def rows_of(self, source: str, sha256: str) -> Rows:
         """Return the rows for bytes with this SHA-256 (hex), with `source` as the name of their source."""
@@ -115,7 +115,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     return sources
 
 
-def _is_whole(rows: Any) -> bool:
+def _is_intact(rows: Any) -> bool:
     """Return whether the rows of a source are intact, by zlib's checksum."""
     try:
         zlib.decompress(rows)

@@ -100,12 +100,12 @@ def _clips(source: str, media: Media, config: IngestConfig, rate: float) -> Rows
     ]
 
 
-def _segment(source: str, statistics: FrameStatistics, span: Span, is_whole: bool) -> dict[str, Any]:
+def _segment(source: str, statistics: FrameStatistics, span: Span, is_intact: bool) -> dict[str, Any]:
     start_s, end_s = span
     first, last = (bisect_left(statistics.starts, at - 1e-6) for at in span)
     seconds = end_s - start_s
     return {
-        "path": source if is_whole else with_fragment(source, start_s, end_s),
+        "path": source if is_intact else with_fragment(source, start_s, end_s),
         "start_frame": first,
         "end_frame": last,
         "frames": last - first,

@@ -21,7 +21,7 @@ from mobius_pipeline.ingest.split import split_of
 from mobius_pipeline.media.clip import steps_within
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.daft_runner import NATIVE, EngineConfig
-from mobius_pipeline.runtime.files import whole_file
+from mobius_pipeline.runtime.files import atomic_file
 from mobius_pipeline.runtime.tables import CHECKSUMS
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def tabulate(
     by_source = heapq.merge(read, rejected, key=lambda rows: _source(rows[0]))
     work.mkdir(parents=True, exist_ok=True)
     table = work / "clips.parquet"
-    with whole_file(table) as partial:
+    with atomic_file(table) as partial:
         _write(_complete(by_source, captions, config, clip), partial)
     captions.log_problems()
     _log_summary(table, folder)

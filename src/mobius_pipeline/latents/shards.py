@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import sha256, sync, whole_file
+from mobius_pipeline.runtime.files import atomic_file, sha256, sync
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         MobiusError: If it cannot be written; `path` is unchanged then.
     """
-    with writing(path), whole_file(path) as partial:
+    with writing(path), atomic_file(path) as partial:
         yield partial
 
 
@@ -90,7 +90,7 @@ def row_names(path: Path) -> list[str]:
         return []
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Return whether a shard exists and its bytes match the hash in its name.
 
     A file is hashed once per process, and again only if it was modified since.
@@ -114,7 +114,7 @@ def mapped(path: Path) -> "dict[str, Tensor]":
     Raises:
         MobiusError: If the shard is missing or damaged.
     """
-    if not is_whole(path):
+    if not is_intact(path):
         what = "is damaged: its bytes do not match the hash in its name" if path.exists() else "is missing"
         raise MobiusError(f"The shard {path} of the latents store {what}. {REMEDY}")
     with safe_open(path, framework="pt") as file:

@@ -18,7 +18,7 @@ from mobius_pipeline.latents.dataflow import encode_captions, encode_clips
 from mobius_pipeline.latents.index import CLIPS, SIZE, TEXTS, Places, find, write_index
 from mobius_pipeline.latents.orphans import log_orphans
 from mobius_pipeline.latents.shard_builder import ClipShards, TextShards
-from mobius_pipeline.latents.shards import is_whole, writing
+from mobius_pipeline.latents.shards import is_intact, writing
 from mobius_pipeline.latents.store import CURRENT, STORE_VERSION
 from mobius_pipeline.media.clip_format import ClipFormat
 from mobius_pipeline.runtime.daft_runner import NATIVE, EngineConfig
@@ -182,7 +182,7 @@ def _usable(folder: Path) -> Callable[[str], bool]:
     """Return a predicate that tells whether a shard is intact, and logs a warning if it is not."""
 
     def usable(shard: str) -> bool:
-        if is_whole(folder / shard):
+        if is_intact(folder / shard):
             return True
         log.warning("Shard %s is missing or damaged: its content is encoded again.", shard)
         return False

@@ -12,7 +12,7 @@ from mobius_pipeline.models.layout import BaseUNet, read_layout
 from mobius_pipeline.models.pretrained import load_trained
 from mobius_pipeline.models.text_to_video import TRAINED
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import read_json, whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, read_json, write_json
 
 _PARTS = ("vae", "text_encoder", "tokenizer", "scheduler")
 _PIPELINE = "TextToVideoSDPipeline"
@@ -45,7 +45,7 @@ def export(trained: Path, base: Path, target: Path) -> Path:
     if isinstance(model, UNet3DConditionModel):
         _refuse_uneven_heads(load_base(base), base)
     index = {**read_json(base / "model_index.json"), "_diffusers_version": diffusers.__version__}
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         for part in _PARTS:
             shutil.copytree(base / part, partial / part)
         if isinstance(model, UNet3DConditionModel):

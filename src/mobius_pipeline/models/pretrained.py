@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from mobius_pipeline.models.base_unet import CONFIG, WEIGHTS, load_base, read_co
 from mobius_pipeline.models.factory import build_model, trainable_parameters
 from mobius_pipeline.models.variant import Variant
 from mobius_pipeline.models.weights import copy_exactly
+from mobius_pipeline.runtime.config import first_reason
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import folder_digest, write_json
 
@@ -68,10 +70,14 @@ def load_trained(folder: Path, base: Path, *, other_base: bool = False, **levers
     if not all(isinstance(config.get(key), dict) for key in ("variant", "base")):
         raise MobiusError(f"{folder / CONFIG} is not a configuration of a trained model. {_AGAIN}")
     saved = _saved_variant(folder, config["variant"])
-    if unknown := sorted(levers.keys() - saved.keys()):
-        raise MobiusError(f"Unknown options {unknown}; a model has {sorted(saved)}.")
+    if unknown := sorted(levers.keys() - Variant.__annotations__.keys()):
+        raise MobiusError(f"Unknown options {unknown}; a model has {sorted(Variant.__annotations__)}.")
     _check_base(folder, config["base"], base, other_base)
-    model = build_from_base(Variant(**{**saved, **levers}), base, seed=0)
+    try:
+        variant = Variant(**{**saved, **levers})
+    except ValidationError as error:  # also if another version saved it
+        raise MobiusError(f"The model in {folder} cannot be loaded: {first_reason(error)}.") from error
+    model = build_from_base(variant, base, seed=0)
     try:
         weights = load_file(folder / WEIGHTS)
     except Exception as error:

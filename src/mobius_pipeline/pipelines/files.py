@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from mobius_pipeline.pipelines.remedies import made_again
 from mobius_pipeline.runtime.addresses import local_output
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import read_document, whole_file
+from mobius_pipeline.runtime.files import atomic_file, read_document
 from mobius_pipeline.runtime.remote_files import RemoteFile, explained_system
 from mobius_pipeline.runtime.tables import StoredTable
 
@@ -39,7 +39,7 @@ def _place(column: str) -> int:
     return 1 + _HASHES.index(column) if column in _HASHES else 0
 
 
-class _Whole:
+class _Atomic:
     """Save a file so that its path always has a complete one, the old or the new.
 
     A local file is written beside its path and renamed. A remote file is written locally and uploaded.
@@ -85,10 +85,10 @@ def _replaced(place: Path | RemoteFile) -> AbstractContextManager[Path]:
     if isinstance(place, RemoteFile):
         return place.replaced()
     place.parent.mkdir(parents=True, exist_ok=True)
-    return whole_file(place)
+    return atomic_file(place)
 
 
-class TableDataset(_Whole, ParquetDataset):
+class TableDataset(_Atomic, ParquetDataset):
     """A table of the project as a Parquet file, checked when saving and loading.
 
     Loading returns an object of the class that `holds` names. A node returns such an object or, if the table
@@ -168,7 +168,7 @@ class EarlierTableDataset(AbstractDataset[Path | RemoteFile, None]):
         return {"filepath": str(self._table.place)}
 
 
-class DocumentDataset(_Whole, JSONDataset):
+class DocumentDataset(_Atomic, JSONDataset):
     """A JSON document, checked when loading.
 
     If `holds` names a pydantic model, loading returns an instance of it, and saving takes one.
@@ -217,7 +217,7 @@ class DocumentDataset(_Whole, JSONDataset):
         return JSONPreview(json.dumps(document))
 
 
-class PageDataset(_Whole, TextDataset):
+class PageDataset(_Atomic, TextDataset):
     """An HTML page, as a local file."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 # pydantic would print the input, which may contain secrets: errors name only the key and the rule.
 STRICT = ConfigDict(
@@ -22,3 +22,11 @@ class Config(BaseModel):
 SecondsLimit = Annotated[float, Field(gt=0, le=1_000_000)]
 MibLimit = Annotated[int, Field(gt=0, le=2**40)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # accepted by torch and NumPy, also with a small number added
+
+
+def first_reason(error: ValidationError) -> str:
+    """Return the place and the reason of the first mistake that pydantic found."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "the document"
+    reason = first["msg"].removeprefix("Value error, ")
+    return reason if reason.startswith(place) else f"{place}: {reason}"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
+from mobius_pipeline.runtime.config import first_reason
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.remote_files import Readable
 from mobius_pipeline.runtime.scratch import remove, replaced, scratch
@@ -61,7 +62,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a path to write a file to; if the block succeeds, the file is synced and replaces `target`."""
     with scratch(target) as partial:
         yield partial
@@ -71,7 +72,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write `value` as JSON, renamed to `path` after fsync; with `indent` None in one line."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(value, indent=indent, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -104,9 +105,7 @@ def read_document(path: Readable, kind: type[T], remedy: str) -> T:
     except FileNotFoundError as error:
         raise MobiusError(f"There is no {path}. {remedy}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the document"
-        raise unusable(path, f"{place}: {first['msg']}", remedy) from error
+        raise unusable(path, first_reason(error), remedy) from error
     except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
         raise unusable(path, str(error), remedy) from error
 
@@ -130,7 +129,7 @@ def move_folder(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `target` if the block succeeds, and is removed if not."""
     with scratch(target) as partial:
         partial.mkdir()

@@ -19,7 +19,7 @@ from mobius_pipeline.media.clip_format import ClipSize
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_gif, write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
-from mobius_pipeline.runtime.files import whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, write_json
 from mobius_pipeline.runtime.progress import stage
 from mobius_pipeline.sampling.config import SampleConfig
 from mobius_pipeline.sampling.sample_set import FRAMES, GRID, LISTING, Sample, SampleSet
@@ -112,7 +112,7 @@ def sample_videos(
     prompts = choose_prompts(store, config)
     frames = _all_frames([prompt for prompt, _ in prompts], pipe.to(config.device), store, config)
     large = frames.repeat_interleave(config.magnify, 2).repeat_interleave(config.magnify, 3).numpy()
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         samples = []
         for i, ((prompt, clip), video) in enumerate(zip(prompts, large, strict=True)):
             samples.append(Sample(prompt, config.seed + i, f"{i:03d}.mp4", f"{i:03d}.gif", clip))

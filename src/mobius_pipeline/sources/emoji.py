@@ -19,7 +19,7 @@ from pydantic import Field
 
 from mobius_pipeline.runtime.config import Config
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, write_json
 from mobius_pipeline.runtime.progress import stage, track
 from mobius_pipeline.runtime.scratch import scratch
 from mobius_pipeline.sources.emoji_names import caption, code_points, group
@@ -86,7 +86,7 @@ def fetch(config: FetchConfig, target: Path) -> Path:
             "This environment names no package to fetch. Run `kedro run --env=emoji --pipelines=fetch`, or "
             "set `fetch.package` in parameters_fetch.yml of your own environment."
         )
-    with scratch(target.with_name("npm")) as downloaded, whole_folder(target) as folder:
+    with scratch(target.with_name("npm")) as downloaded, atomic_folder(target) as folder:
         downloaded.mkdir()
         archive = download(config.package, downloaded)
         verify(archive, config.package)

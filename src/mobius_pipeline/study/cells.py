@@ -84,11 +84,11 @@ class Laboratory:
             self._ends[model] = extended.last_step
         return self._ends[model]
 
-    def place(self, cell: Cell) -> Path:
+    def folder_of(self, cell: Cell) -> Path:
         """Return the folder of a training, named by a digest of model, settings, base and data."""
         settings = self.settings(cell)
         config = digest({"model": asdict(cell.model), "train": settings.identity()})
-        return named_by(self.folder, self._marks.model_copy(update={"config": config}).whole)
+        return named_by(self.folder, self._marks.model_copy(update={"config": config}).combined)
 
     @cached_property
     def _marks(self) -> Fingerprints:
@@ -97,7 +97,7 @@ class Laboratory:
 
     def result(self, cell: Cell) -> TrainingResult:
         """Return the result of a finished training."""
-        return TrainingResult(self.place(cell) / TRAINED)
+        return TrainingResult(self.folder_of(cell) / TRAINED)
 
     def metrics(self, cell: Cell) -> Metrics:
         """Return the metrics of a training; train or resume it if it is not finished.
@@ -106,8 +106,8 @@ class Laboratory:
             MobiusError: If data, base or settings cannot be used.
             KeyboardInterrupt: On Ctrl-C, after the last complete step was saved.
         """
-        place = self.place(cell)
-        if not _is_whole(place / TRAINED):
+        place = self.folder_of(cell)
+        if not _is_intact(place / TRAINED):
             settings = self.settings(cell)
             train_mode(
                 self.store, self.base, cell.model, settings, state=place / STATE, output=place / TRAINED
@@ -115,7 +115,7 @@ class Laboratory:
         return self.result(cell).metrics
 
 
-def _is_whole(trained: Path) -> bool:
+def _is_intact(trained: Path) -> bool:
     """Return whether a result is complete; a damaged one is logged, and written again from its checkpoint."""
     if not trained.is_dir():
         return False

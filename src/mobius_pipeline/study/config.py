@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mobius_pipeline.models.variant import Variant
-from mobius_pipeline.runtime.config import Config, Seed
+from mobius_pipeline.runtime.config import Config, Seed, first_reason
 
 
 class StudyConfig(Config):
@@ -37,10 +37,9 @@ class StudyConfig(Config):
             try:
                 variant(changes)
             except ValidationError as error:
-                reasons = "; ".join(
-                    f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
-                )
-                raise ValueError(f"study.more: {changes} are not options of a model ({reasons})") from error
+                raise ValueError(
+                    f"study.more: {changes} are not options of a model ({first_reason(error)})"
+                ) from error
         return more
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.runtime.files import atomic_folder
 from mobius_pipeline.study.model import ModelResult, Study
 from mobius_pipeline.study.report import Cost
 
@@ -24,7 +24,7 @@ def draw(study: Study, target: Path) -> Path:
     import matplotlib
 
     matplotlib.use("Agg")
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         _scatter(study, "peak_ratio", "Peak memory / serial's", study.fronts.memory, partial / "memory.png")
         _scatter(study, "step_ratio", "Step time / serial's", study.fronts.time, partial / "time.png")
         _curves(study, partial / "curves.png")

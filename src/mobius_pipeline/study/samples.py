@@ -59,7 +59,7 @@ def scores(
 def _scores(
     laboratory: Laboratory, cell: Cell, config: SampleConfig, features: Tensor, encode: Encode, seed: int
 ) -> Quality:
-    place: Path = laboratory.place(cell)
+    place: Path = laboratory.folder_of(cell)
     given = [config.model_dump(), digest(features.tolist()), seed]
     file = place / f"quality-{digest(given)[:12]}.json"
     if not file.is_file():

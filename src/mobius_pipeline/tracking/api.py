@@ -267,7 +267,7 @@ def _existing(
     client = open_client(store)
     found = active_run(client, run_id) or copy_of(client, experiment, run_id)
     if found is None:
-        log.warning("The run %s of %s is no longer in %s: %s.", run_id, mode, store.place, then)
+        log.warning("The run %s of %s is no longer in %s: %s.", run_id, mode, store.label, then)
         return None
     if found.data.tags.get("mode") != mode:
         raise MobiusError(

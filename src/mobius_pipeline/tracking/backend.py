@@ -46,7 +46,7 @@ def experiment_id(store: Store) -> str:
         return _create(client, store)
     if found.lifecycle_stage != "active":
         raise MobiusError(
-            f"The MLflow experiment {store.name!r} in {store.place} was deleted. Restore it "
+            f"The MLflow experiment {store.name!r} in {store.label} was deleted. Restore it "
             f"with `mlflow experiments restore -x {found.experiment_id}`, or name another in tracking.yml."
         )
     _refuse_moved(store, found.artifact_location)

@@ -32,14 +32,14 @@ def copy_project_runs(project: Path, uri: str | None) -> None:
     config = read_project(project)
     source = embedded_store(config, project)
     if not source.exists:
-        raise MobiusError(f"There is nothing to copy: {source.place} does not exist.")
+        raise MobiusError(f"There is nothing to copy: {source.label} does not exist.")
     target = ServerStore(config.experiment, uri.rstrip("/")) if uri else store_of(config, project)
     if isinstance(target, EmbeddedStore):
         raise MobiusError(
             "Name the server: --to http://…, MLFLOW_TRACKING_URI, or tracking_uri in tracking.yml."
         )
     ask = raise_unavailable()(lambda: experiment_id(target))
-    patiently(target.place, ask, SERVER_SECONDS)
+    patiently(target.label, ask, SERVER_SECONDS)
     # A second process would mistake the unfinished copies of the first for those of a killed one.
     with only_writer(source.folder / "copy.lock", "A copy of these runs"):
         for line in copy_runs(source, target):

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import whole_file
+from mobius_pipeline.runtime.files import atomic_file
 from mobius_pipeline.runtime.locks import in_turn
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class EmbeddedStore:
         return self.folder / self.file
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """The store's name in messages."""
         return str(self.database)
 
@@ -134,5 +134,5 @@ def _create(store: EmbeddedStore) -> None:
         if store.database.exists():  # another run has created it
             return
         log.info("Creating MLflow's database %s (once, takes some seconds).", store.database)
-        with whole_file(store.database) as partial:
+        with atomic_file(store.database) as partial:
             SqlAlchemyStore(sqlite_uri(partial), store.artifacts.as_uri()).engine.dispose()

@@ -54,7 +54,7 @@ def registry() -> Iterator[Any]:
             yield open_client(store)
     except UnavailableError as error:
         raise MobiusError(
-            f"{store.place} cannot be reached, or refuses access ({error}). Run the same command again "
+            f"{store.label} cannot be reached, or refuses access ({error}). Run the same command again "
             "later: nothing is registered twice."
         ) from error
 
@@ -79,7 +79,7 @@ def log_model(files: ModelFiles, name: str, run_id: str, mode: str, tags: Mappin
     client, experiment = open_client(store), experiment_id(store)
     run = active_run(client, run_id) or copy_of(client, experiment, run_id)
     if run is None:
-        log.warning("The run %s of %s is no longer in %s: its model has no run.", run_id, mode, store.place)
+        log.warning("The run %s of %s is no longer in %s: its model has no run.", run_id, mode, store.label)
     source = None if run is None else run.info.run_id
     with TemporaryDirectory() as folder:
         written = Path(folder) / "model"

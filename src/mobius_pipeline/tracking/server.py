@@ -26,7 +26,7 @@ class ServerStore:
     exists = True
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """The store's name in messages."""
         return redacted(self.uri)
 

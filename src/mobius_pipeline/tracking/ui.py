@@ -35,7 +35,7 @@ def serve(project: Path, port: int) -> None:
     store = recorded_store(project)
     if not isinstance(store, EmbeddedStore):
         ask = raise_unavailable()(lambda: experiment_id(store))
-        print_pages(runs_page(store.pages, patiently(store.place, ask, SERVER_SECONDS)))
+        print_pages(runs_page(store.pages, patiently(store.label, ask, SERVER_SECONDS)))
         return
     chosen = free_port(port)
     if chosen != port:
@@ -71,7 +71,7 @@ def recorded_store(project: Path) -> Store:
     store = store_of(read_project(project), project)
     if not store.exists:
         raise MobiusError(
-            f"Nothing was recorded yet: there is no {store.place}. Train first, with `make demo`."
+            f"Nothing was recorded yet: there is no {store.label}. Train first, with `make demo`."
         )
     return store
 

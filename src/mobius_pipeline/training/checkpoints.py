@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import read_document, sha256, sync, whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, read_document, sha256, sync, write_json
 from mobius_pipeline.runtime.signals import signals_wait
 from mobius_pipeline.training.config import TrainConfig
 from mobius_pipeline.training.history import History
@@ -137,7 +137,7 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     try:
-        with whole_folder(target) as partial:
+        with atomic_folder(target) as partial:
             save_file(checkpoint.tensors, partial / STATE)
             write_json(partial / META, checkpoint.progress.model_dump(mode="json"), indent=None)
             write_json(partial / MANIFEST, {name: sha256(partial / name) for name in (STATE, META)})
@@ -157,7 +157,7 @@ def save_checkpoint(
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """Read the newest intact checkpoint, if there is one."""
-    path = newest_whole(folder)
+    path = newest_intact(folder)
     if path is None:
         return None
     from safetensors.torch import load_file
@@ -167,7 +167,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def saved_history(folder: Path) -> History:
     """Return the history in the newest intact checkpoint; empty without one."""
-    path = newest_whole(folder)
+    path = newest_intact(folder)
     return _read(path / META, Progress).history if path else History()
 
 
@@ -176,7 +176,7 @@ def newest(folder: Path) -> Path | None:
     return next(iter(step_folders(folder)), None)
 
 
-def newest_whole(folder: Path) -> Path | None:
+def newest_intact(folder: Path) -> Path | None:
     """Return the folder of the newest intact checkpoint; a damaged one is logged and skipped, not deleted."""
     for path in step_folders(folder):
         if reason := damage(path):

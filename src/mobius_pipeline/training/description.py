@@ -21,7 +21,7 @@ class Fingerprints(Recorded):
     data: str
 
     @property
-    def whole(self) -> str:
+    def combined(self) -> str:
         """One digest of all three."""
         return digest([self.config, self.base, self.data])
 
@@ -43,7 +43,7 @@ class Identity(Recorded):
 
     @property
     def mode(self) -> str:
-        """Mode of the model: serial, parallel or sum."""
+        """Mode of the model; see `Variant`."""
         return str(self.model.get("mode"))
 
     @property

@@ -109,7 +109,7 @@ class HeldOutEvaluator:
         self.by_clip: list[tuple[int, dict[str, float]]] = []
         self.at_steps: LossAtStep | None = None
         self._config, self._watched = config, self.clips[: config.evaluate_clips]
-        self._whole: tuple[int, HeldOutLoss] | None = None  # step and loss of the last evaluation
+        self._measured: tuple[int, HeldOutLoss] | None = None  # step and loss of the last evaluation
         self.measure = partial(
             heldout_loss,
             store=store,
@@ -127,27 +127,27 @@ class HeldOutEvaluator:
         compared = step in (config.end, config.steps)
         return (compared or step % config.evaluate_every == 0) and evaluated != step
 
-    def whole_due(self, step: int) -> bool:
+    def all_clips_due(self, step: int) -> bool:
         """Return whether to evaluate all clips after a step, where modes are compared before the end."""
         return step == self._config.steps != self._config.end and self._at_steps_of_config() is None
 
     def evaluate(self, model: nn.Module, step: int, training_s: float) -> HeldOutLoss:
         """Evaluate the watched clips after a step, at `training_s` seconds of training."""
         every = self._watched == self.clips
-        result = self.whole(model, step) if every else self.measure(model, clips=self._watched)
+        result = self.all_clips(model, step) if every else self.measure(model, clips=self._watched)
         self.losses.append((step, result.loss, training_s))
         self.by_clip.append((step, result.by_clip))
         return result
 
-    def whole(self, model: nn.Module, step: int) -> HeldOutLoss:
+    def all_clips(self, model: nn.Module, step: int) -> HeldOutLoss:
         """Return the loss over all clips, measured once per step."""
-        if self._whole is None or self._whole[0] != step:
-            self._whole = step, self.measure(model, clips=self.clips)
-        return self._whole[1]
+        if self._measured is None or self._measured[0] != step:
+            self._measured = step, self.measure(model, clips=self.clips)
+        return self._measured[1]
 
     def evaluate_at_steps(self, model: nn.Module, step: int) -> None:
         """Record the loss over all clips at `train.steps`."""
-        self.at_steps = LossAtStep(step=step, **dict(self.whole(model, step)))
+        self.at_steps = LossAtStep(step=step, **dict(self.all_clips(model, step)))
 
     def _at_steps_of_config(self) -> LossAtStep | None:
         found = self.at_steps

@@ -18,7 +18,7 @@ from mobius_pipeline.media.frames import Pixels
 from mobius_pipeline.media.grid import grid
 from mobius_pipeline.media.write import write_mp4
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
-from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.runtime.files import atomic_folder
 from mobius_pipeline.sampling.sample import sample_frames
 from mobius_pipeline.training.config import PreviewConfig
 
@@ -99,7 +99,7 @@ def picture(previews: Sequence[Preview]) -> Pixels:
 
 def write_previews(previews: Sequence[Preview], folder: Path, fps: float) -> None:
     """Write each video into `folder`, named by its number and prompt; the folder is replaced."""
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         for i, one in enumerate(previews):
             words = "-".join("".join(c if c.isalnum() else " " for c in one.prompt).split())[:60]
             write_mp4(partial / f"{i}-{words}.mp4", _enlarged(one.frames), fps)

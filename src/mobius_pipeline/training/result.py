@@ -58,7 +58,7 @@ class TrainingResult:
 
     @property
     def mode(self) -> str:
-        """The mode: serial, parallel or sum."""
+        """Mode of the model; see `Variant`."""
         return self.description.mode
 
     @property

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mobius_pipeline.runtime.errors import MobiusError
-from mobius_pipeline.runtime.files import read_document, whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, read_document, write_json
 from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.runtime.scratch import SCRATCHES, remove_leftovers
-from mobius_pipeline.training.checkpoints import newest, newest_whole
+from mobius_pipeline.training.checkpoints import newest, newest_intact
 from mobius_pipeline.training.config import OnMismatch
 from mobius_pipeline.training.description import Identity
 from mobius_pipeline.training.layout import TRAINING, step_of
@@ -95,7 +95,7 @@ def _last_saved(folders: Iterable[Path]) -> Path | None:
     """Return the folder whose newest checkpoint was saved last."""
     saved = {folder: path.stat().st_mtime for folder in folders if (path := newest(folder)) is not None}
     latest_first = sorted(saved, key=lambda folder: saved[folder], reverse=True)
-    return next((folder for folder in latest_first if newest_whole(folder) is not None), None)
+    return next((folder for folder in latest_first if newest_intact(folder) is not None), None)
 
 
 def _differing(there: Identity, here: Identity) -> dict[str, str]:
@@ -113,7 +113,7 @@ def _fork(other: Path, state: Path, changes: Mapping[str, str], steps: int) -> i
     """Copy the newest checkpoint of another training to `state`, and return its step."""
     if unfit := [change for key, change in changes.items() if key.startswith(_SHAPE)]:
         raise MobiusError(f"{other} cannot be forked because its weights would not fit: {'; '.join(unfit)}.")
-    checkpoint = newest_whole(other)
+    checkpoint = newest_intact(other)
     if checkpoint is None:
         raise MobiusError(f"{other} cannot be forked: it has no intact checkpoint.")
     if step_of(checkpoint) >= steps:
@@ -123,6 +123,6 @@ def _fork(other: Path, state: Path, changes: Mapping[str, str], steps: int) -> i
         )
     log.warning("Forking %s: %s.", checkpoint, "; ".join(changes.values()))
     if other != state:
-        with whole_folder(state / checkpoint.name) as partial:
+        with atomic_folder(state / checkpoint.name) as partial:
             shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
     return step_of(checkpoint)

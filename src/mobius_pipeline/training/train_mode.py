@@ -18,7 +18,7 @@ from mobius_pipeline.models.factory import start_of
 from mobius_pipeline.models.objective import Objective
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
 from mobius_pipeline.models.variant import Variant
-from mobius_pipeline.runtime.files import digest, whole_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, digest, write_json
 from mobius_pipeline.training.callbacks import Callbacks
 from mobius_pipeline.training.capabilities import refuse_impossible
 from mobius_pipeline.training.config import TrainConfig
@@ -224,7 +224,7 @@ def write_result(
         devices=trainer.meter.devices,
         runtime=trainer.config.runtime(),
     )
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         last = {name: one.detach().contiguous().cpu() for name, one in optimization.trained.items()}
         save_file(last, partial / LAST_WEIGHTS)
         averages = dict(zip(optimization.trained, optimization.ema.shadow_params, strict=True))

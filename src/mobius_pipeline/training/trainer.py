@@ -130,7 +130,7 @@ class Trainer:
         step = self.step
         if self.evaluator.due(step):
             self._evaluate()
-        if self.evaluator.whole_due(step):
+        if self.evaluator.all_clips_due(step):
             with self.optimization.ema_weights():
                 self.evaluator.evaluate_at_steps(self.model, step)
         if self.previewer and self.previewer.due(step):
@@ -179,7 +179,7 @@ class Trainer:
     def evaluate_all(self) -> HeldOutLoss:
         """Return the held-out loss over all clips, with the EMA weights."""
         with self.optimization.ema_weights():
-            return self.evaluator.whole(self.model, self.step)
+            return self.evaluator.all_clips(self.model, self.step)
 
     def train_step(self, parts: Sequence[Batch]) -> dict[str, float]:
         """Run one optimiser step; return the loss, also by timestep, and the gradient norm before clipping.

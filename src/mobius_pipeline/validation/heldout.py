@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mobius_pipeline.ingest.split import HELDOUT, TRAIN, place_of
+from mobius_pipeline.ingest.split import HELDOUT, TRAIN, split_fraction
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.remote_files import Readable
 
@@ -55,7 +55,7 @@ def hold_out(manifest: pd.DataFrame, trained: Collection[str]) -> pd.DataFrame:
     held = set(names[manifest["split"] == HELDOUT])
     if manifest.empty or len(held) >= FEWEST:
         return manifest
-    others = sorted(set(names) - held, key=place_of)
+    others = sorted(set(names) - held, key=split_fraction)
     known = set(names[manifest["source_sha256"].isin(trained) | names.isin(trained)])
     free = [name for name in others if name not in known]
     taken = free[: max(0, min(FEWEST - len(held), len(others) - 1))]

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from mobius_pipeline.runtime.files import whole_folder
+from mobius_pipeline.runtime.files import atomic_folder
 from mobius_pipeline.runtime.scratch import unpublished
 from mobius_pipeline.sources.sample_clips import SampleClipsConfig, is_complete, write_set
 
@@ -16,6 +16,6 @@ def render_sample_clips(sample_data: SampleClipsConfig, published: Path, work: P
         log.info("%s already holds these %d sample clips.", published, sample_data.clips)
         return published
     target = unpublished(work / "sample_clips")
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         write_set(partial, sample_data)
     return target

@@ -29,7 +29,7 @@ def train(
 
     train = with_equal_compute(train, model, serial, base_model.unet_config, latents)
     marks = fingerprints(latents, base_model, model, train)
-    state = state_folder(work, marks.whole, model.mode)
+    state = state_folder(work, marks.combined, model.mode)
     with recording.training_run(state, model, train, marks, latents, base_model) as run:
         result = train_mode(
             latents,

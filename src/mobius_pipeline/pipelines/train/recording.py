@@ -45,7 +45,7 @@ def training_run(
     with tracking.training_run(
         model.mode,
         params=_params(model, train, marks),
-        tags={"fingerprint": marks.whole},
+        tags={"fingerprint": marks.combined},
         inputs=_inputs(latents, base_model, marks),
         resume_run_id=known.get("run_id"),
     ) as run:
