@@ -71,6 +71,10 @@ def inpainting(base: Path) -> None:
     tiny.unet(in_channels=9).save_pretrained(base / "unet")
 
 
+def six_outputs(base: Path) -> None:
+    tiny.unet(out_channels=6).save_pretrained(base / "unet")
+
+
 def narrow_text(base: Path) -> None:
     tiny.unet(cross_attention_dim=64).save_pretrained(base / "unet")
 
@@ -128,6 +132,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "pickled encoder": (lambda base: as_pickle(base, ENCODER), "is a pickle, which can run code"),
     "SDXL": (sdxl, "text_encoder_2"),
     "inpainting": (inpainting, "in_channels 9 .*inpainting"),
+    "six outputs": (six_outputs, "in_channels 4 and out_channels 6; the latents of .* have 4"),
     "text width": (narrow_text, "cross_attention_dim 64; the text encoder in .* is 384 wide"),
     "no caption length": (endless_captions, "no model_max_length"),
     "no weights": (lambda base: (base / VAE).unlink(), "holds no weights as safetensors"),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import tiny
 from mobius_pipeline.models.factory import build_model, start_of, trainable_parameters
+from mobius_pipeline.models.layout import read_layout
 from mobius_pipeline.models.serial import is_temporal
 from mobius_pipeline.models.variant import Mode, Variant
 from mobius_pipeline.runtime.errors import MobiusError
@@ -107,3 +108,10 @@ def test_builds_over_stable_diffusion(variant: Variant, config: dict[str, object
     trained = sum(parameter.numel() for parameter in trainable_parameters(model).values())
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters + trained
     assert (trained < 0.05 * parameters) == (variant.tail == 3)
+
+
+@pytest.mark.parametrize("width", [0.125, 0.25, 0.5, 1.0])
+def test_a_group_of_a_narrow_norm_has_two_channels(width: float) -> None:
+    layout = read_layout(tiny.unet(norm_num_groups=8)).narrowed(width)
+    assert all(count % layout.norm_groups == 0 for count in layout.channels)
+    assert min(layout.channels) // layout.norm_groups >= 2

@@ -1,5 +1,6 @@
 """Test the plan of an encoding against the bytes of a real store and the operations of a real VAE."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -100,6 +101,14 @@ def test_hours_and_cost(decode_rate: float | None, hours: float) -> None:
     assert report.cost_per_month == pytest.approx(stored.total / 1e9 * 0.02)
     assert EncodingPlan.model_validate_json(report.model_dump_json()) == report
     encoding_table(report)
+
+
+def test_every_caption_of_a_clip_takes_its_time() -> None:
+    speed = Speed(known_device("L40S"), 2.0, 0.5, None, cores=2, devices=1)
+    form = replace(FORM, captions_per_clip=4.0)
+    report = encoding_report(3600, form, store_bytes(3600, form), speed, Prices(None, None))
+    assert report.hours is not None
+    assert report.hours.encode == pytest.approx(2 + 4 * 0.5)
 
 
 def test_without_a_device_there_are_bytes_alone() -> None:

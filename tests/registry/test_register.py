@@ -28,7 +28,7 @@ from mobius_pipeline.pipelines.register.nodes import register
 from mobius_pipeline.pipelines.train.nodes import train
 from mobius_pipeline.registry.card import UNKNOWN, licence_of
 from mobius_pipeline.registry.config import RegisterConfig
-from mobius_pipeline.registry.package import REQUIREMENTS
+from mobius_pipeline.registry.package import CARD, REQUIREMENTS
 from mobius_pipeline.registry.registration import Registration
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.tracking import api as tracking
@@ -289,6 +289,11 @@ def test_a_model_without_its_base_wants_that_base(
     shared = Path(shutil.copytree(tiny_base, tmp_path / "shared"))
     without = config.model_copy(update={"include_base": False})
     uri = registered(trained, shared, tiny_store, without).uri
+    logged = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path / "logged")))
+    assert {path.name for path in (logged / "artifacts").iterdir()} == {"trained", CARD}
+    fingerprint = BaseModel(shared).digest[:20]
+    with pytest.raises(MobiusError, match=f"contains no base.*begins with {fingerprint}"):
+        mlflow.pyfunc.load_model(uri, model_config={"base": None})
     assert len(mlflow.pyfunc.load_model(uri).predict(PROMPTS)) == 2
     other = Path(shutil.copytree(shared, tmp_path / "other"))
     (other / "README.md").write_text("another")

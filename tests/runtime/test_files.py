@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from leaving import killed_while_writing
-from mobius_pipeline.runtime.files import atomic_folder, move_folder, write_json
+from mobius_pipeline.runtime.files import atomic_folder, digest, move_folder, write_json
 from mobius_pipeline.runtime.scratch import remove_leftovers
 
 MEMORY = Path("/dev/shm")
@@ -120,3 +120,8 @@ def test_what_is_renamed_into_place_was_flushed_before(
         (partial / "part/weights").write_bytes(bytes(8))
     for path in (tmp_path / "folder").rglob("*"):
         assert path.stat().st_ino in flushed
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": {"c": 2, "d": 3}}) == digest({"b": {"d": 3, "c": 2}, "a": 1})
+    assert digest([1, 2]) != digest([2, 1])

@@ -182,6 +182,7 @@ def test_other_peoples_clips_are_not_overwritten(tmp_path: Path) -> None:
         ({"sizes": [(63, 64)]}, "must be even"),
         ({"seconds": (2.0, 1.0)}, "shortest, longest"),
         ({"shape_size": (0.4, 0.9)}, "stay in the frame"),
+        ({"shape_size": (0.4, 0.63)}, "at most 0.63, so that"),
         ({"clip": 3}, "clip"),
     ],
 )

@@ -229,3 +229,31 @@ def test_a_model_that_does_not_fit_stops_the_study_before_another_is_trained(
     with pytest.raises(MobiusError, match="tail"):
         run.study(fresh, config(tails=[1, 99], widths=[0], more=[], rates=[1e-3], seeds=[0]))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("steps", "every"), [(7, 3), (2, 1), (6, 2)])
+def test_a_training_is_evaluated_thrice_on_all_clips(
+    steps: int, every: int, tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    store, train = LatentsStore(tiny_store), tiny.train_config(steps=steps, evaluate_clips=1, timer_warmup=0)
+    laboratory = Laboratory(store, BaseModel(tiny_base), train, tmp_path)
+    settings = laboratory.settings(Cell(Variant("serial"), 1e-3, 5))
+    assert settings.evaluate_every == every
+    assert settings.evaluate_clips == len(store.clips("heldout")) > 1
+    assert (settings.seed, settings.optimizer.learning_rate, settings.previews) == (5, 1e-3, None)
+
+
+@pytest.mark.slow
+def test_a_damaged_result_is_written_again(
+    laboratory: Laboratory, found: dict[str, run.Studied], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = found["serial"]
+    cell = Cell(one.model, one.rate, 0)
+    for name in ("metrics.json", "training.json"):
+        file = laboratory.folder_of(cell) / "trained" / name
+        before = file.read_bytes()
+        file.write_text("{")
+        caplog.clear()
+        assert laboratory.metrics(cell).heldout_loss == one.seeds[0].heldout_loss
+        assert f"{file} cannot be used" in caplog.text
+        assert len(file.read_bytes()) > len(before) / 2

@@ -240,17 +240,18 @@ def test_runs_from_before_the_server_are_copied_once_and_found_by_their_old_name
     assert [(metric.key, metric.value) for metric in model.metrics] == [("heldout_loss", 0.25)]
     (folder,) = tracking.recorded_trainings([run.id[:12]], None)
     assert (folder / "notes/note.txt").read_text() == "kept"
+    files = shouting(project)
+    monkeypatch.syspath_prepend(project)
+    logged = models.log_model(files, "shout", run.id, "serial", {})  # like a registration of the old training
+    assert logged.source_run_id == copy.info.run_id
     with tracking.attached_run(run.id, "serial") as later:  # like an evaluation of the old training
         later.log_metrics({"quality/frechet": 0.5})
     assert client.get_run(copy.info.run_id).data.metrics["quality/frechet"] == 0.5
 
 
-def test_a_model_is_logged_and_found_by_its_alias(
-    served: tracking.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow
-
-    code = tmp_path / "model.py"
+def shouting(folder: Path) -> models.ModelFiles:
+    """A model whose code imports a package of `folder`."""
+    code = folder / "model.py"
     code.write_text(
         "import loud, mlflow\n\n"
         "class Shout(mlflow.pyfunc.PythonModel):\n"
@@ -258,11 +259,19 @@ def test_a_model_is_logged_and_found_by_its_alias(
         "        return [loud.shouted(text) for text in model_input]\n\n"
         "mlflow.models.set_model(Shout())\n"
     )
-    (tmp_path / "loud").mkdir()
-    (tmp_path / "loud/__init__.py").write_text("shouted = str.upper\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    (folder / "loud").mkdir()
+    (folder / "loud/__init__.py").write_text("shouted = str.upper\n")
     example = (["a ring"], {"pitch": 1})
-    files = models.ModelFiles(code, tmp_path / "loud", ["mlflow"], artifacts={}, settings={}, example=example)
+    return models.ModelFiles(code, folder / "loud", ["mlflow"], artifacts={}, settings={}, example=example)
+
+
+def test_a_model_is_logged_and_found_by_its_alias(
+    served: tracking.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.syspath_prepend(tmp_path)
+    files = shouting(tmp_path)
     with tracking.training_run("serial", **NOTHING) as run:
         pass
     with models.registry() as registry:

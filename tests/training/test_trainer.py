@@ -95,6 +95,9 @@ def test_goes_on_exactly_after_a_break(mode: Mode, tiny_store: Path, tiny_base: 
     assert [loss for _, loss, _ in resumed.history.heldout] == [
         loss for _, loss, _ in straight.history.heldout
     ]
+    assert resumed.history.further == straight.history.further
+    for times in ("seconds", "waited"):
+        assert len(getattr(resumed.history, times)) == len(getattr(straight.history, times))
     expected = weights(straight)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed).items())
 
@@ -386,3 +389,21 @@ def test_each_part_keeps_its_keys_of_the_history(tiny_store: Path, tiny_base: Pa
     one = trainer("parallel", tiny_store, tiny_base, tmp_path, previews=settings)
     keys = [key for part in one._parts for key in part.state_dict()]
     assert sorted(keys) == sorted(History.model_fields)
+
+
+def test_the_loss_at_the_compared_step_is_on_the_curve(
+    tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    one = trainer("parallel", tiny_store, tiny_base, tmp_path, steps=4, last_step=8, evaluate_every=3)
+    one.train()
+    assert [step for step, _, _ in one.history.heldout] == [0, 3, 4, 6, 8]
+
+
+def test_an_evaluation_takes_no_more_clips_at_once_than_a_part_of_a_step(
+    tiny_store: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    sizes: list[int] = []
+    one = trainer("serial", tiny_store, tiny_base, tmp_path, batch_size=4, gradient_accumulation_steps=2)
+    one.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    one.evaluate_all()
+    assert max(sizes) == 2

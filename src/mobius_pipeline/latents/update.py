@@ -115,7 +115,7 @@ def _update_clips(
         MobiusError: If some cannot be decoded or encoded; all others are encoded nevertheless.
     """
     places = find(folder, CLIPS, manifest["clip_id"], _usable(folder))
-    missing = manifest[~manifest["clip_id"].isin(places.keys())].drop_duplicates("clip_id")
+    missing = manifest[~manifest["clip_id"].isin(places.keys())]
     log.info("Clips: %d already encoded, %d to encode.", len(places), len(missing))
     if missing.empty:
         return places
