@@ -50,7 +50,11 @@ def summary_command_line(data: Path, markdown: bool) -> None:
 
 @cli.command("relocate", help="Update the artifact paths of the runs after a project was moved or copied.")
 def relocate_command_line() -> None:
-    """Update the artifact paths in the database of the project in the working directory."""
+    """Update the artifact paths in the database of the project in the working directory.
+
+    Raises:
+        MobiusError: If a server records the runs.
+    """
     store = recorded_store(Path.cwd())
     if not isinstance(store, tracking.EmbeddedStore):
         raise MobiusError(

@@ -17,7 +17,7 @@ from mobius_pipeline.planning.encoding_plan import (
     EncodingPlan,
     Prices,
     Speed,
-    encoding_report,
+    build_encoding_plan,
     encoding_table,
 )
 from mobius_pipeline.planning.operations import Operations
@@ -93,7 +93,7 @@ def test_hours_and_cost(decode_rate: float | None, hours: float) -> None:
     speed = Speed(known_device("L40S"), 2.9, 0.1, decode_rate, cores=2, devices=10)
     clips = 36_000
     stored = store_bytes(clips, FORM)
-    report = encoding_report(clips, FORM, stored, speed, Prices(2.0, 0.02))
+    report = build_encoding_plan(clips, FORM, stored, speed, Prices(2.0, 0.02))
     assert report.hours is not None
     assert report.hours.encode == pytest.approx(3.0)
     assert report.hours.all == pytest.approx(hours)
@@ -106,13 +106,13 @@ def test_hours_and_cost(decode_rate: float | None, hours: float) -> None:
 def test_every_caption_of_a_clip_takes_its_time() -> None:
     speed = Speed(known_device("L40S"), 2.0, 0.5, None, cores=2, devices=1)
     form = replace(FORM, captions_per_clip=4.0)
-    report = encoding_report(3600, form, store_bytes(3600, form), speed, Prices(None, None))
+    report = build_encoding_plan(3600, form, store_bytes(3600, form), speed, Prices(None, None))
     assert report.hours is not None
     assert report.hours.encode == pytest.approx(2 + 4 * 0.5)
 
 
 def test_without_a_device_there_are_bytes_alone() -> None:
-    report = encoding_report(5, FORM, store_bytes(5, FORM), None, Prices(None, None))
+    report = build_encoding_plan(5, FORM, store_bytes(5, FORM), None, Prices(None, None))
     assert (report.speed, report.hours, report.cost) == (None, None, None)
     assert report.cost_per_month is None
     assert encoding_table(report).row_count == 4

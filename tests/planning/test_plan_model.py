@@ -13,7 +13,7 @@ from damaged_json import write_damaged
 from mobius_pipeline.pipelines.files import DocumentDataset
 from mobius_pipeline.planning.devices import known_device
 from mobius_pipeline.planning.model import Largest, Plan, Sizes
-from mobius_pipeline.planning.report import plan_report
+from mobius_pipeline.planning.report import build_plan
 from mobius_pipeline.planning.roofline import Device, Operation
 from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing
@@ -29,7 +29,7 @@ def example(device: Device | None, largest: Largest | None = None, price: float 
     one = replace(cost(10), operations=(Operation("product", False, 10**13, 0),))
     timing = None if device is None else Timing(device, steps=1000, price_per_hour=price)
     shape, levers = StepShape(2, 8, 16, 16, 77), {"serial autocast": one}
-    return plan_report({"serial": one, "parallel": one}, shape, (8, 16), 1.0, levers, timing, largest)
+    return build_plan({"serial": one, "parallel": one}, shape, (8, 16), 1.0, levers, timing, largest)
 
 
 def dataset(file: Path) -> DocumentDataset:

@@ -9,7 +9,7 @@ from test_report import cost
 
 from mobius_pipeline.planning.devices import known_device
 from mobius_pipeline.planning.record import record_plan
-from mobius_pipeline.planning.report import plan_report
+from mobius_pipeline.planning.report import build_plan
 from mobius_pipeline.planning.roofline import Operation
 from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing
@@ -20,7 +20,7 @@ def test_hours_and_cost_are_metrics_and_in_the_note(tracked_project: Path) -> No
     work = (Operation("product", False, 10**13, 0),)
     costs = {name: replace(cost(10), operations=work) for name in ("serial", "parallel")}
     timing = Timing(known_device("L40S"), steps=1000, price_per_hour=2.0)
-    report = plan_report(costs, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0, timing=timing)
+    report = build_plan(costs, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0, timing=timing)
     record_plan(report)
     client = MlflowClient(f"sqlite:///{tracked_project}/mlruns/mlflow.db")
     experiments = [one.experiment_id for one in client.search_experiments()]

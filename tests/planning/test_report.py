@@ -11,7 +11,7 @@ from mobius_pipeline.base_model.unet_config import latent_scale
 from mobius_pipeline.planning.devices import Attained, Datasheet, from_datasheet
 from mobius_pipeline.planning.model import Largest, LeverCost, Plan, Sizes
 from mobius_pipeline.planning.predict import Cost
-from mobius_pipeline.planning.report import lever_table, plan_report, plan_table, print_plan, smallest_fit
+from mobius_pipeline.planning.report import build_plan, lever_table, plan_table, print_plan, smallest_fit
 from mobius_pipeline.planning.roofline import Operation
 from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing, duration
@@ -35,7 +35,7 @@ def test_the_reserve_counts() -> None:
 
 def test_report_is_json_and_compares() -> None:
     shape = StepShape(2, 8, 16, 16, 77)
-    report = plan_report({"serial": cost(20), "parallel": cost(10)}, shape, (8, 16), 1.0)
+    report = build_plan({"serial": cost(20), "parallel": cost(10)}, shape, (8, 16), 1.0)
     assert Plan.model_validate_json(report.model_dump_json()) == report
     assert report.parallel_over_serial.model_dump() == {"peak": 0.5, "flops": 0.5, "trainable": 1.0}
     assert report.modes["serial"].fits_gib == {8: False, 16: False}
@@ -47,7 +47,7 @@ def test_table_shows_both_modes() -> None:
     shape = StepShape(2, 8, 16, 16, 77)
     console = Console(width=100, record=True, quiet=False)
     with console.capture() as capture:
-        report = plan_report({"serial": cost(20), "parallel": cost(10)}, shape, (8, 16), 1.0)
+        report = build_plan({"serial": cost(20), "parallel": cost(10)}, shape, (8, 16), 1.0)
         console.print(plan_table(report))
     text = capture.get()
     for words in ("20.00 GiB", "10.00 GiB", "50%", "not even 16 GiB", "16 GiB or more"):
@@ -64,7 +64,7 @@ def test_times_and_cost_are_shown_and_kept() -> None:
     timing = Timing(device, steps=1000, price_per_hour=3.0)
     costs = {"serial": serial, "parallel": parallel}
     levers = {"serial autocast": serial}
-    report = plan_report(costs, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0, levers, timing)
+    report = build_plan(costs, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0, levers, timing)
     assert Plan.model_validate_json(report.model_dump_json()) == report
     times = [report.modes[mode].time for mode in costs]
     assert [time and time.hours for time in times] == pytest.approx([1.0, 0.5])
@@ -100,7 +100,7 @@ def test_durations_are_in_plain_units(hours: float, shown: str) -> None:
 
 def test_levers_fit_a_narrow_terminal() -> None:
     modes = {"serial": cost(20), "parallel": cost(10)}
-    report = plan_report(modes, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0)
+    report = build_plan(modes, StepShape(2, 8, 16, 16, 77), (8, 16), 1.0)
     long = "parallel checkpoint_temporal, half width"
     sizes = {"static_bytes": GIB, "activation_bytes": 19 * GIB, "peak_bytes": 20 * GIB}
     lever = LeverCost(parameters=1000, trainable=400, flops=2e13, **sizes)
@@ -116,7 +116,7 @@ def test_where_nothing_fits_it_says_so() -> None:
     sizes = {"serial": Sizes(batch=0, frames=0), "parallel": Sizes(batch=4, frames=16)}
     largest = Largest(memory_gib=4, modes=sizes)
     costs = {"serial": cost(20), "parallel": cost(10)}
-    report = plan_report(costs, shape, (8, 16), 1.0, largest=largest)
+    report = build_plan(costs, shape, (8, 16), 1.0, largest=largest)
     console = Console(width=120)
     with console.capture() as capture:
         print_plan(report, console)

@@ -46,12 +46,13 @@ FULL = """
     import resource, sys, torch
     from pathlib import Path
     from mobius_pipeline.runtime.errors import MobiusError
-    from mobius_pipeline.training.checkpoints import save_checkpoint
-    from training_example import checkpoint
+    from mobius_pipeline.training.checkpoints import Checkpoint, Progress, save_checkpoint
+    from mobius_pipeline.training.history import History
 
+    progress = Progress(step=2, history=History(), ema_steps=2, processes=1)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # bytes of a file; beyond them, as on a full disk
     try:
-        save_checkpoint(Path(sys.argv[1]), checkpoint(2, {"weight": torch.zeros(1)}), keep_last=3)
+        save_checkpoint(Path(sys.argv[1]), Checkpoint({"weight": torch.zeros(1)}, progress), keep_last=3)
     except MobiusError as error:
         print(error)
 """

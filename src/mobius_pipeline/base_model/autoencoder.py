@@ -47,7 +47,7 @@ def train_autoencoder(frames: Tensor, config: AutoencoderConfig, seed: int, devi
 
 
 def reconstruction_error(decoded: Tensor, images: Tensor) -> Tensor:
-    """Return the absolute plus squared error, plus twice the same of the colour without its brightness."""
+    """Return L1 plus L2 of two batches of images, (N, 3, H, W), plus twice that of their chroma; a scalar."""
     error = decoded - images
     colour = error - error.mean(dim=1, keepdim=True)
     whole: Tensor = error.abs().mean() + error.square().mean()

@@ -69,6 +69,10 @@ def recognise(frames: Pixels) -> Recognised:
 def score(frames: Pixels, prompt: str) -> dict[Attribute, int] | None:
     """Return 1 or 0 for each attribute: whether a video shows its prompt's colour, shape, motion, all three.
 
+    Args:
+        frames: The video, uint8 (F, H, W, 3).
+        prompt: Its prompt.
+
     Returns:
         None if `prompt` is not a caption of a sample clip.
     """
@@ -81,7 +85,10 @@ def score(frames: Pixels, prompt: str) -> dict[Attribute, int] | None:
 
 
 def scores(videos: Sequence[Pixels], prompts: Sequence[str]) -> dict[Attribute, float | None]:
-    """Return the share of videos that show each attribute of their prompts; None without a known prompt."""
+    """Return the share of videos, each uint8 (F, H, W, 3), that show each attribute of their prompts.
+
+    It is None if no prompt is a caption of a sample clip.
+    """
     rows = [score(video, prompt) for video, prompt in zip(videos, prompts, strict=True)]
     known = [row for row in rows if row is not None]
     names = ("colour", "shape", "motion", "prompt_match")

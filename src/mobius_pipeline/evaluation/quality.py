@@ -88,7 +88,19 @@ def quality(videos: Pixels, prompts: Sequence[str], real: Tensor, encode: Encode
 def references(
     real: Pixels, others: Pixels, prompts: Sequence[str], features: Tensor, encode: Encode, seed: int
 ) -> dict[str, Quality]:
-    """Measure the reference videos of prompts: real clips, their first frames repeated, unrelated clips."""
+    """Measure the reference videos of prompts: real clips, their first frames repeated, unrelated clips.
+
+    Args:
+        real: The clip of each prompt, uint8 (N, F, H, W, 3).
+        others: As many unrelated clips, of the same shape.
+        prompts: The N prompts.
+        features: Features of real clips, float64 (M, D), for the Fréchet distance.
+        encode: The extractor of these features.
+        seed: Seed for drawing the real clips of the Fréchet distance.
+
+    Returns:
+        The scores of `real`, `still` and `random`.
+    """
     still = np.repeat(real[:, :1], real.shape[1], axis=1)
     sets = {"real": real, "still": still, "random": others}
     return {name: quality(videos, prompts, features, encode, seed) for name, videos in sets.items()}

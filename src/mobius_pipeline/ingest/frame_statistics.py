@@ -71,7 +71,7 @@ class FrameStatistics:
 
 
 def thumbnail(pixels: Pixels) -> Image.Image:
-    """Reduce a frame by averaging to a shorter side of 64 to 127 px; smaller frames are unchanged."""
+    """Reduce a frame, uint8 (H, W, 3), by averaging to a shorter side of 64 to 127 px; smaller ones stay."""
     image = Image.fromarray(pixels)
     return image.reduce(max(1, min(image.size) // _ACROSS))
 

@@ -64,13 +64,13 @@ class Encoded:
 
 
 def bits(tensor: Tensor) -> Bits:
-    """Convert a tensor to fp16 and return its bits."""
+    """Convert a tensor to fp16 and return its bits, uint16 of the same shape."""
     found: Bits = tensor.half().cpu().numpy().view(np.uint16)
     return found
 
 
 def halves(found: Bits) -> Tensor:
-    """Return the fp16 tensor that has these bits."""
+    """Return the fp16 tensor, of the same shape, that has these bits."""
     return torch.from_numpy(found.view(np.float16).copy())
 
 

@@ -50,7 +50,11 @@ _Timed = tuple[float, float, Any]
 
 @contextmanager
 def open_ffmpeg(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
-    """Open a file that FFmpeg reads; see `decode.open_media`."""
+    """Open a file that FFmpeg reads; see `decode.open_media`.
+
+    Raises:
+        MediaError: If it is cut off, holds no video, or is not a container that FFmpeg may open.
+    """
     if boxes_are_cut(file):
         raise MediaError(_CUT)
     limit = {"err_detect": "explode", "max_pixels": str(options.limits.pixels)}

@@ -27,7 +27,11 @@ def is_webp(head: bytes) -> bool:
 
 @contextmanager
 def open_webp(file: BinaryIO, options: DecodeOptions) -> Iterator[Media]:
-    """Open an animated WebP; see `decode.open_media`."""
+    """Open an animated WebP; see `decode.open_media`.
+
+    Raises:
+        MediaError: If it is damaged or exceeds a limit.
+    """
     durations = _durations(file, options)
     file.seek(0)
     try:

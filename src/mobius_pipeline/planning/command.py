@@ -16,7 +16,7 @@ from mobius_pipeline.media.clip_format import ClipFormat, ClipSize
 from mobius_pipeline.planning.calibrate import Calls, chosen_device
 from mobius_pipeline.planning.devices import Datasheet
 from mobius_pipeline.planning.encoding import StoreFormat, list_captions, list_clip, store_bytes
-from mobius_pipeline.planning.encoding_plan import Prices, Speed, encoding_report, print_encoding
+from mobius_pipeline.planning.encoding_plan import Prices, Speed, build_encoding_plan, print_encoding
 from mobius_pipeline.planning.levers import USUAL
 from mobius_pipeline.planning.plan import Memories, Timed, make_plan
 from mobius_pipeline.planning.record import record_plan
@@ -156,7 +156,7 @@ def plan_encoding(
         rate = measured_decode_rate(workers.sample_clip, ClipFormat(**size.model_dump(), fps=planned.fps))
         workers = replace(workers, decode_rate=rate)
     speed = None if device is None else _speed(planned.source, size, tokens, device, workers)
-    plan = encoding_report(clips, form, store_bytes(clips, form), speed, prices)
+    plan = build_encoding_plan(clips, form, store_bytes(clips, form), speed, prices)
     print_encoding(plan, console)
     _write(output, plan, console)
 

@@ -82,7 +82,7 @@ class EncodingPlan(Document):
     cost: float | None = Field(description="cost of encoding; null: no device or no price")
 
 
-def encoding_report(
+def build_encoding_plan(
     clips: int, form: StoreFormat, stored: StoreBytes, speed: Speed | None, prices: Prices
 ) -> EncodingPlan:
     """Return the plan of an encoding; without `speed` it has no hours."""

@@ -12,7 +12,7 @@ from mobius_pipeline.planning.devices import Datasheet
 from mobius_pipeline.planning.levers import LEVERS, Models, Recipe
 from mobius_pipeline.planning.model import Largest, Plan, Sizes
 from mobius_pipeline.planning.predict import Cost, predictor
-from mobius_pipeline.planning.report import plan_report
+from mobius_pipeline.planning.report import build_plan
 from mobius_pipeline.planning.search import largest_fit
 from mobius_pipeline.planning.step_shape import StepShape
 from mobius_pipeline.planning.timing import Timing
@@ -117,7 +117,7 @@ def make_plan(
     if memories.largest_in_gib is not None:
         sizes = {name: mode.largest for name, mode in modes.items()}
         most = Largest(memory_gib=memories.largest_in_gib, modes=sizes)
-    return plan_report(costs, shape, memories.gib, memories.reserve_gib, more, timing, most)
+    return build_plan(costs, shape, memories.gib, memories.reserve_gib, more, timing, most)
 
 
 def _timing(

@@ -27,7 +27,7 @@ def smallest_fit(peak_bytes: int, memory_gib: Sequence[int], reserve_gib: float)
     return min((size for size in memory_gib if peak_bytes <= (size - reserve_gib) * GIB), default=None)
 
 
-def plan_report(
+def build_plan(
     costs: Mapping[PlannedMode, Cost],
     shape: StepShape,
     memory_gib: Sequence[int],

@@ -1,4 +1,4 @@
-"""Read and write files through fsspec, for example in a bucket; errors name their address."""
+"""Read and write files through fsspec, for example in object storage; errors name their address."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

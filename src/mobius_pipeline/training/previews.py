@@ -93,7 +93,7 @@ def due_steps(config: PreviewConfig, end: int) -> list[int]:
 
 
 def picture(previews: Sequence[Preview]) -> Pixels:
-    """Return one picture: a row per video, with its frames from left to right."""
+    """Return one picture, uint8 (H, W, 3): a row per video, with its frames from left to right."""
     return grid([_enlarged(one.frames) for one in previews])
 
 
