@@ -22,7 +22,7 @@ METRICS: dict[str, Any] = {
     "history": {"loss": [], "heldout": []}, "run_id": "r",
 }  # fmt: skip
 DESCRIPTION: dict[str, Any] = {
-    "model": {"mode": "parallel"}, "train": {"batch_size": 4, "seed": 7},
+    "model": {"mode": "parallel"}, "train": {"batch_size": 4, "seed": 7, "steps": 300},
     "fingerprints": {"config": "c" * 64, "base": "b" * 64, "data": "d" * 64},
     "forked_at": None, "processes": 1, "devices": ["cuda"], "runtime": {"device": "cuda"},
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Test records of trainings, their grouping into columns, and the points of comparison."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 from kedro.io import DatasetError
 
+import tiny
 import training_example
 from mobius_pipeline.comparison.columns import mean, mean_by_name, mean_of_scores
-from mobius_pipeline.comparison.comparison import fairness, heldout_change
+from mobius_pipeline.comparison.comparison import _FAIR, fairness, heldout_change
 from mobius_pipeline.comparison.model import Change
 from mobius_pipeline.comparison.points import points
 from mobius_pipeline.comparison.records import Evaluated, columns, read_record, write_record
@@ -18,6 +20,7 @@ from mobius_pipeline.evaluation.evaluation import Evaluation
 from mobius_pipeline.pipelines.files import DocumentDataset
 from mobius_pipeline.runtime.errors import MobiusError
 from mobius_pipeline.runtime.files import read_json, write_json
+from mobius_pipeline.runtime.mappings import flatten
 from mobius_pipeline.sampling.sample_set import SampleSet
 from mobius_pipeline.training.description import Description
 from mobius_pipeline.training.metrics import LossByClip
@@ -201,3 +204,27 @@ def test_other_seeds_and_other_steps_are_not_fair() -> None:
     assert fairness(pair).differing == ["draws"]
     pair["parallel"] = [record("parallel", steps=9)]
     assert fairness(pair).differing == ["steps"]
+
+
+def test_a_setting_that_another_versions_training_lacks_is_not_the_same() -> None:
+    first, other = record(), record("parallel")
+    train = {key: value for key, value in other.description.train.items() if key != "ema_decay"}
+    other = replace(other, description=other.description.model_copy(update={"train": train}))
+    assert fairness({"serial": [first], "parallel": [other]}).differing == ["optimizer"]
+
+
+def test_the_settings_that_must_agree_are_those_of_a_training() -> None:
+    described = training_example.description(train=tiny.train_config().identity()).model_dump()
+    settings = [name for name, _ in flatten(described)]
+    for key in itertools.chain(*_FAIR.values()):
+        assert any(name == key or name.startswith(f"{key}.") for name in settings), key
+
+
+@pytest.mark.parametrize(("part", "key"), [("model", "mode"), ("train", "seed"), ("train", "steps")])
+def test_a_record_that_does_not_say_what_it_is_of_is_refused(part: str, key: str, tmp_path: Path) -> None:
+    file = write_record(tmp_path / "record", record()) / "training.json"
+    content = read_json(file)
+    del content[part][key]
+    write_json(file, content)
+    with pytest.raises(MobiusError, match=rf"training.json cannot be used: .*it lacks {part}\.{key}\."):
+        read_record(tmp_path)

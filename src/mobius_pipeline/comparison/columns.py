@@ -46,8 +46,8 @@ def column(records: Sequence[Record], times: StepTime | None, media: Path) -> Co
     return Column(
         **{name: mean([getattr(one, name) for one in metrics]) for name in _FIGURES},
         mode=description.mode,
-        schedule=description.train["optimizer"].get("schedule", "constant"),
-        train_head=bool(description.model.get("train_head", False)),
+        schedule=description.schedule,
+        train_head=description.train_head,
         seeds=[record.seed for record in records],
         run_ids=[record.run_id for record in records],
         memory_breakdown_bytes=Memory(**mean_by_name([dict(one.memory_breakdown_bytes) for one in metrics])),

@@ -115,9 +115,10 @@ def fairness(trainings: Columns) -> Fairness:
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:
+    """Return the setting of this name; None if the training's version had no such setting."""
     value: Any = config
     for part in key.split("."):
-        value = value[part]
+        value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 

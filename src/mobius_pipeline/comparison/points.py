@@ -67,7 +67,7 @@ def at(record: Training, step: float) -> Reached | None:
     if abs(step - metrics.steps) <= 1:
         return Reached(metrics.heldout_loss, metrics.heldout_by_clip.end)
     at_steps = metrics.heldout_at_steps
-    if at_steps and abs(step - record.description.train["steps"]) <= 1:
+    if at_steps and abs(step - record.description.steps) <= 1:
         return Reached(at_steps.loss, at_steps.by_clip)
     return None
 

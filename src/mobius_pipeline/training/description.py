@@ -4,7 +4,7 @@ Settings are kept as they were recorded, since another version of this package m
 `Variant` and `TrainConfig` check them where a training runs.
 """
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -44,12 +44,27 @@ class Identity(Recorded):
     @property
     def mode(self) -> str:
         """Mode of the model; see `Variant`."""
-        return str(self.model.get("mode"))
+        return str(self.model["mode"])
+
+    @property
+    def train_head(self) -> bool:
+        """Whether the base's head was trained, too."""
+        return bool(self.model.get("train_head", False))
 
     @property
     def seed(self) -> int:
         """Seed of the training."""
         return int(self.train["seed"])
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps after which modes are compared: `train.steps`."""
+        return int(self.train["steps"])
+
+    @property
+    def schedule(self) -> str:
+        """Schedule of the learning rate; earlier versions had none."""
+        return str(self.train.get("optimizer", {}).get("schedule", "constant"))
 
 
 class Description(Identity):
@@ -75,3 +90,10 @@ class Description(Identity):
         train = {key: value for key, value in found["train"].items() if key not in of_runtime}
         runtime = {key: found["train"][key] for key in of_runtime}
         return {**found, "train": train, "runtime": runtime, "devices": [runtime.get("device")]}
+
+    @model_validator(mode="after")
+    def _has_what_all_versions_have(self) -> Self:
+        needed = {"model.mode": self.model, "train.seed": self.train, "train.steps": self.train}
+        if lacking := [key for key, part in needed.items() if key.partition(".")[2] not in part]:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        return self
