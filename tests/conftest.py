@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import comparison_example
+import copies
 import forked
 import warm
 from mobius_pipeline.base_model.base_model import BaseModel
@@ -55,8 +56,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_teardown() -> None:
-    """Find the test that raises the priority of this process and its children over all other processes."""
+    """Find the test that changes what it shares with others: a process's priority, or files of its copies."""
     assert scheduling() == SCHEDULING, "a library changed the scheduling of this process"
+    assert copies.written_into() == [], "a test wrote into a link; see tests/copies.py"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from copies import copied
 from warm import FOLDER, Started
 
 ROOT = Path(__file__).parents[1]
@@ -114,10 +115,10 @@ def make_project(folder: Path, mlflow_template: Path) -> None:
 
 def copy_project(finished: Path, copy: Path, mlflow_template: Path) -> Path:
     """Copy a finished project without its runs, and add a user's T2I model beside its data."""
-    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("mlruns"), symlinks=True)
+    copied(finished, copy, ignore=shutil.ignore_patterns("mlruns"))
     (copy / "mlruns").mkdir()  # an experiment stores the absolute path of its artifacts
     shutil.copy(mlflow_template, copy / "mlruns/mlflow.db")
-    shutil.copytree(copy / "data/06_models/base", copy / "my_model")
+    copied(copy / "data/06_models/base", copy / "my_model")
     shutil.copy(ROOT / "tests/dry_runner.py", copy / "src")
     return copy
 

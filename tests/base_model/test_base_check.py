@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
+from copies import copied
 from mobius_pipeline.base_model.check import check_base, import_base
 from mobius_pipeline.base_model.load import TextEncoder, base_fingerprint, load_scheduler, load_vae
 from mobius_pipeline.base_model.settings import scaling_factor
@@ -24,7 +25,7 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture
 def base(tiny_base: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    return copied(tiny_base, tmp_path / "base")
 
 
 def configure(path: Path, **changes: Any) -> None:
@@ -36,6 +37,7 @@ def configure(path: Path, **changes: Any) -> None:
 def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
     weights = load_file(path)
     change(weights)
+    path.unlink()
     save_file(weights, path)
 
 
@@ -144,7 +146,8 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_cannot_be_used_is_refused_before_it_is_copied(case: str, base: Path, tmp_path: Path) -> None:
     target = tmp_path / "published"
-    shutil.copytree(base, target)
+    target.mkdir()
+    (target / "model_index.json").write_text("of an earlier import")
     before = folder_digest(target)
     spoil, said = CASES[case]
     spoil(base)

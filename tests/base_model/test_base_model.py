@@ -1,10 +1,10 @@
 """The base model as stages exchange it."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
+from copies import copied
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import TextEncoder
 from mobius_pipeline.runtime.errors import MobiusError
@@ -19,7 +19,7 @@ def test_it_says_what_its_parts_are(tiny_base: Path) -> None:
 
 
 def test_its_digest_follows_every_file(tiny_base: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    folder = copied(tiny_base, tmp_path / "base")
     base = BaseModel.load(folder)
     before = base.digest
     assert before == BaseModel.load(tiny_base).digest

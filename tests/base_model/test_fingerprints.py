@@ -1,10 +1,10 @@
 """Latents and embeddings belong to the parts of a base that made them."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
+from copies import copied
 from mobius_pipeline.base_model.load import encoder_fingerprint
 
 
@@ -14,7 +14,7 @@ from mobius_pipeline.base_model.load import encoder_fingerprint
 def test_the_encoder_s_fingerprint_follows_what_decides_the_latents(
     part: str, decides: bool, tiny_base: Path, tmp_path: Path
 ) -> None:
-    other = shutil.copytree(tiny_base, tmp_path / "base")
+    other = copied(tiny_base, tmp_path / "base")
     file = min(path for path in (other / part).rglob("*") if path.is_file())
     file.write_bytes(file.read_bytes() + b" ")
     marks = [encoder_fingerprint(base, {"fps": 8}, 1) for base in (tiny_base, other)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from copies import copied
 from project import run
 
 MODES = ("serial", "parallel")
@@ -24,7 +25,7 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     The runs of the first seed are from a finished project, which was copied to another path.
     """
     folder = tmp_path_factory.mktemp("runs") / "project"
-    shutil.copytree(finished_project, folder, ignore=shutil.ignore_patterns(".git", "cache"))
+    copied(finished_project, folder, ignore=shutil.ignore_patterns(".git", "cache"))
     run(folder, "mobius", "relocate")
     run(folder, "kedro", "run", pipelines("parallel"), "--params=parallel.model.width=1.0")
     run(folder, "kedro", "run", pipelines(*MODES), "--params=train.seed=1")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from copies import copied
 from mobius_pipeline.runtime.files import read_json, write_json
 from project import change, commit, finished, make_project, run, started
 
@@ -155,7 +156,7 @@ def test_an_own_model_is_watched(where: str, changing: Path, tmp_path: Path) -> 
     """The weights in the folder set as `base_model` change."""
     named = "my model" if where == "in the project" else str(tmp_path / "my model")
     mine = changing / named
-    shutil.copytree(changing / "data/06_models/base", mine)
+    copied(changing / "data/06_models/base", mine)
     change(changing / "conf/base/globals.yml", {"base_model": named})
     run(changing, "dvc", "commit", "--force")  # as if it had run on it
     assert due(changing) == set()

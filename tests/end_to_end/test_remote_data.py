@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 from kedro.io import DatasetError
 
 from bucket import S3, s3_server, with_credentials, without_credentials
+from copies import copied
 from in_process import kedro
 from mobius_pipeline.ingest.sources import find_media
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
@@ -74,7 +74,7 @@ def project(
     make_project(folder, mlflow_template)
     change(folder / "conf/base/globals.yml", {"base_model": "my_model"})
     change(folder / "conf/base/parameters_train.yml", {"train": SMALL})
-    shutil.copytree(tiny_base, folder / "my_model")
+    copied(tiny_base, folder / "my_model")
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "add", "-q", "my_model")
     commit(folder, "A project")

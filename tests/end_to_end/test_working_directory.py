@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from copies import copied
 from mobius_pipeline.pipeline_registry import CHAIN
 from mobius_pipeline.runtime.files import folder_digest
 from project import environment, finished, run
@@ -37,7 +38,7 @@ def digests(project: Path) -> dict[str, str]:
 def project(finished_project: Path, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere") / "project"
     ignored = shutil.ignore_patterns("mlruns")  # its artifacts are in the first project
-    shutil.copytree(finished_project, folder, symlinks=True, ignore=ignored)
+    copied(finished_project, folder, ignore=ignored)
     (folder / "mlruns").mkdir()
     shutil.copy(mlflow_template, folder / "mlruns/mlflow.db")
     (folder / "notebooks/deep").mkdir(parents=True)
@@ -68,7 +69,7 @@ def test_a_home_folder_is_expanded(project: Path, tmp_path: Path) -> None:
     """Clips and base model are below the user's home and named with `~`."""
     home = tmp_path / "home"
     shutil.copytree(project / "data/01_raw/clips", home / "clips")
-    shutil.copytree(project / "data/06_models/base", home / "model")
+    copied(project / "data/06_models/base", home / "model")
     done = subprocess.run(
         [*(Path(sys.executable).parent / "kedro",), "run", "--pipelines=ingest,base",
          "--params=clips=~/clips,base_model=~/model"],

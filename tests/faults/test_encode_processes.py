@@ -1,7 +1,6 @@
 """Several processes encode one store: they give the same bytes and reports, and all of them end."""
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import pytest
 from test_encode import encoded, ended, files, shards
 
 import tiny
+from copies import copied
 from mobius_pipeline.latents.encoder import Wanted
 from mobius_pipeline.latents.processes import encode_on
 from mobius_pipeline.runtime.errors import MobiusError
@@ -142,7 +142,7 @@ def test_processes_that_die_at_their_start_are_no_clips_failure(
 def test_clips_of_a_process_that_dies_at_its_start_are_encoded_by_another(
     sample_table: pd.DataFrame, sample_clips: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    base = copied(tiny_base, tmp_path / "base")
     setting = failing.OnceDyingSetting(sample_clips, base, tiny.CLIP, tiny.encode_config())
     clips = sample_table[["clip_id", "path"]].itertuples(index=False)
     wanted = [Wanted(clip_id, path, "", 4, 16, 16) for clip_id, path in clips][:4]

@@ -19,6 +19,7 @@ import pytest
 import victim
 
 import tiny
+from copies import copied
 from mobius_pipeline.models.variant import Mode
 
 SAVING_KILLS, OTHER_KILLS = 24, 16  # of each mode
@@ -31,7 +32,7 @@ Start = Callable[[Path, int | None], BaseProcess]  # of a training in a folder, 
 @pytest.fixture(scope="module")
 def small_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base with a UNet of one level: the same kinds of files and state, at half the compute."""
-    folder = Path(shutil.copytree(tiny_base, tmp_path_factory.mktemp("small") / "base"))
+    folder = copied(tiny_base, tmp_path_factory.mktemp("small") / "base")
     shutil.rmtree(folder / "unet")
     blocks = {f"{way}_block_types": (f"CrossAttn{way.title()}Block2D",) for way in ("down", "up")}
     tiny.unet(block_out_channels=(16,), attention_head_dim=(2,), **blocks).save_pretrained(folder / "unet")

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from pyarrow import parquet
 
 import tiny
 import training_example
+from copies import copied
 from ingested import ingested
 from mobius_pipeline.base_model.check import check_base
 from mobius_pipeline.ingest.config import IngestConfig
@@ -67,7 +67,7 @@ def archive(payload: bytes, marker: Path, tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def base(tiny_base: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    return copied(tiny_base, tmp_path / "base")
 
 
 @pytest.mark.parametrize("stem", [UNET, VAE, ENCODER])
@@ -87,6 +87,7 @@ def test_a_base_of_pickles_is_refused(
 def test_a_pickle_by_the_name_of_safetensors_is_refused(
     stem: str, kind: str, base: Path, marker: Path, request: pytest.FixtureRequest
 ) -> None:
+    (base / f"{stem}.safetensors").unlink()
     (base / f"{stem}.safetensors").write_bytes(request.getfixturevalue(kind))
     with pytest.raises(MobiusError, match=f"Cannot load {base / stem.split('/')[0]}"):
         check_base(base)

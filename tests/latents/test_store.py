@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import tiny
+from copies import copied
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.base_model.load import load_vae, posterior_moments, to_unit
 from mobius_pipeline.latents.store import LatentsStore
@@ -167,7 +168,7 @@ def test_clips_that_changed_since_are_named_and_the_others_kept(
 def test_without_a_model_no_clip_is_tried(
     tmp_path: Path, sample_table: pd.DataFrame, tiny_base: Path, update: Update
 ) -> None:
-    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    base = copied(tiny_base, tmp_path / "base")
     for weights in (base / "vae").glob("*.safetensors"):
         weights.write_bytes(b"no weights")
     with pytest.raises(MobiusError, match=r"Cannot load .*vae as AutoencoderKL"):
@@ -207,7 +208,7 @@ def test_other_encoder_starts_a_store_of_its_own(
     store: Path, tmp_path: Path, sample_table: pd.DataFrame, tiny_base: Path, update: Update
 ) -> None:
     before = shards(store)
-    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    base = copied(tiny_base, tmp_path / "base")
     config = base / "vae/config.json"
     config.write_text(config.read_text().replace('"scaling_factor": 0.18215', '"scaling_factor": 0.5'))
     assert update(store, sample_table, base=base)[0] == len(sample_table)

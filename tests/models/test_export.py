@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
 from torch import Tensor, nn
 
 import tiny
+from copies import copied
 from mobius_pipeline.cli import main
 from mobius_pipeline.models.base_unet import load_base
 from mobius_pipeline.models.export import export
@@ -63,7 +64,7 @@ def test_serial_is_a_text_to_video_directory_of_diffusers(tiny_base: Path, tmp_p
 def test_parallel_is_a_folder_of_its_own(tiny_base: Path, tmp_path: Path) -> None:
     trained = write_trained(tmp_path / "parallel", tiny_base, "parallel")
     expected = run(load_trained(trained, tiny_base))
-    shutil.copytree(tiny_base, tmp_path / "base")
+    copied(tiny_base, tmp_path / "base")
     export(trained, tmp_path / "base", tmp_path / "exported")
     shutil.rmtree(tmp_path / "base")
     shutil.rmtree(trained)
@@ -74,7 +75,7 @@ def test_parallel_is_a_folder_of_its_own(tiny_base: Path, tmp_path: Path) -> Non
 
 
 def test_heads_of_several_widths_are_refused(tiny_base: Path, tmp_path: Path) -> None:
-    base = shutil.copytree(tiny_base, tmp_path / "base")
+    base = copied(tiny_base, tmp_path / "base")
     tiny.unet(attention_head_dim=(2, 2)).save_pretrained(base / "unet")
     trained = write_trained(tmp_path / "serial", base, "serial")
     with pytest.raises(MobiusError, match=r"heads of \[8, 16\] channels .*has one width for all"):
@@ -83,7 +84,7 @@ def test_heads_of_several_widths_are_refused(tiny_base: Path, tmp_path: Path) ->
 
 
 def test_nothing_but_an_earlier_export_is_replaced(tiny_base: Path, tmp_path: Path) -> None:
-    base = shutil.copytree(tiny_base, tmp_path / "base")
+    base = copied(tiny_base, tmp_path / "base")
     trained = write_trained(tmp_path / "parallel", base, "parallel")
     export(trained, base, tmp_path / "exported")
     export(trained, base, tmp_path / "exported")

@@ -1,6 +1,5 @@
 """The diffusers pipeline: what it samples, accepts and refuses."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tiny
+from copies import copied
 from mobius_pipeline.base_model.load import TextEncoder
 from mobius_pipeline.models.pretrained import build_from_base, save_trained
 from mobius_pipeline.models.text_to_video import MobiusTextToVideoPipeline
@@ -199,9 +199,11 @@ def test_refuses_what_it_cannot_load_or_save(
 
 
 def test_computes_in_float32_whatever_the_files_hold(tiny_base: Path, tmp_path: Path) -> None:
-    base = shutil.copytree(tiny_base, tmp_path / "base")
+    base = copied(tiny_base, tmp_path / "base")
     weights = base / "text_encoder/model.safetensors"
-    save_file({k: v.half() for k, v in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    halves = {name: weight.half() for name, weight in load_file(weights).items()}
+    weights.unlink()
+    save_file(halves, weights, metadata={"format": "pt"})
     pipe = MobiusTextToVideoPipeline.from_pretrained(base, write_trained(tmp_path / "trained", base))
     assert pipe.text_encoder.dtype == torch.float32
 

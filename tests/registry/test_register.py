@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 import tiny
 from comparison_example import changed, comparison
+from copies import copied
 from mobius_pipeline.base_model.base_model import BaseModel
 from mobius_pipeline.comparison.model import Comparison
 from mobius_pipeline.latents.store import LatentsStore
@@ -286,7 +287,7 @@ def test_a_model_without_its_base_wants_that_base(
 ) -> None:
     import mlflow
 
-    shared = Path(shutil.copytree(tiny_base, tmp_path / "shared"))
+    shared = copied(tiny_base, tmp_path / "shared")
     without = config.model_copy(update={"include_base": False})
     uri = registered(trained, shared, tiny_store, without).uri
     logged = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path / "logged")))
@@ -295,7 +296,7 @@ def test_a_model_without_its_base_wants_that_base(
     with pytest.raises(MobiusError, match=f"contains no base.*begins with {fingerprint}"):
         mlflow.pyfunc.load_model(uri, model_config={"base": None})
     assert len(mlflow.pyfunc.load_model(uri).predict(PROMPTS)) == 2
-    other = Path(shutil.copytree(shared, tmp_path / "other"))
+    other = copied(shared, tmp_path / "other")
     (other / "README.md").write_text("another")
     with pytest.raises(MobiusError, match="was trained on another base model"):
         mlflow.pyfunc.load_model(uri, model_config={"base": str(other)})
