@@ -1,5 +1,6 @@
 """Fixtures that several packages share; this file also makes the helpers beside it importable."""
 
+import gc
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from mobius_pipeline.runtime import telemetry
 from once import Once, once_in
 
 telemetry.silence()
+gc.disable()  # until all tests are imported: libraries create a million objects that stay
 # Tiny models gain nothing from threads, and golden losses must not depend on their number.
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -30,8 +30,12 @@ def _copy(source: str, target: str) -> None:
 
 def written_into() -> list[Path]:
     """Return the originals whose bytes were changed through a link; one that was replaced does not count."""
-    return [file for file, before in _linked.items() if file.exists() and _changed(before, file.stat())]
+    return [file for file, before in _linked.items() if _is_changed(file, before)]
 
 
-def _changed(before: os.stat_result, now: os.stat_result) -> bool:
-    return before.st_ino == now.st_ino and before.st_mtime_ns != now.st_mtime_ns
+def _is_changed(file: Path, before: os.stat_result) -> bool:
+    try:
+        now = file.stat()
+    except OSError:  # removed, or this process is another user for the time of a test
+        return False
+    return now.st_ino == before.st_ino and now.st_mtime_ns != before.st_mtime_ns

@@ -260,10 +260,12 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 @cache
 def _import_libraries() -> None:
+    gc.disable()  # until everything is imported
     for name in LIBRARIES:
         import_module(name)
     # Fills a cache of `inspect` with the files of all modules, else Kedro's settings do so in each child.

@@ -64,6 +64,14 @@ def test_what_cannot_be_run_here_is_not_timed(
     assert reason in note
 
 
+def test_a_training_of_a_version_without_accumulation_takes_whole_batches(
+    tiny_store: Path, tiny_base: Path
+) -> None:
+    own = described(LatentsStore(tiny_store), tiny_base)
+    del own.train["gradient_accumulation_steps"]
+    assert timing.in_one_process(own).gradient_accumulation_steps == 1
+
+
 def test_a_machine_at_rest_times_in_turns(tiny_store: Path, tiny_base: Path) -> None:
     store = LatentsStore(tiny_store)
     own = described(store, tiny_base)

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,9 +41,10 @@ def project(tracked_project: Path, tiny_store: Path, tiny_base: Path) -> Path:
     return tracked_project
 
 
-def trained(project: Path, store: Path, base: Path) -> None:
+def trained(project: Path, store: Path, base: Path, **changes: Any) -> None:
     previews = {"every": 2, "count": 1, "prompts": None, "seed": 0, "steps": 1, "guidance_scale": 1.0}
-    config = tiny.train_config(steps=STEPS, evaluate_every=2, checkpoint_every=2, previews=previews)
+    settings = {"steps": STEPS, "evaluate_every": 2, "checkpoint_every": 2, "previews": previews}
+    config = tiny.train_config(**settings | changes)
     model = tiny.variant("serial")
     train(LatentsStore(store), BaseModel(base), config, model, model, project / "data/.work")
 
@@ -79,6 +81,17 @@ def test_videos_that_were_kept_come_back_and_lost_ones_are_named(
     assert (recorded / steps[0] / name).read_bytes() == (kept / steps[0] / name).read_bytes()
     assert "lacked the preview videos of step 2: filled in" in caplog.text
     assert "lacks the previews of step 4. They are lost" in caplog.text
+
+
+def test_a_fork_lacks_no_previews_of_the_steps_before_it(
+    project: Path, tiny_store: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(project, tiny_store, tiny_base, steps=STEPS + 2, seed=1, on_mismatch="fork")
+    recorded = [
+        set(folder.iterdir()) for folder in (project / "mlruns/artifacts").glob("*/artifacts/previews")
+    ]
+    assert sorted(len(folders) for folders in recorded) == [1, 3]  # of the fork, and of the first training
+    assert "lacks the previews" not in caplog.text
 
 
 def test_a_step_costs_few_bytes_of_a_checkpoint(project: Path) -> None:

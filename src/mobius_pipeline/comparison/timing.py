@@ -146,7 +146,7 @@ def move(trainer: Trainer, device: str) -> None:
 
 def in_one_process(trained: Description) -> TrainConfig:
     """Return the settings of a training for one process, with more gradient accumulation instead."""
-    parts = trained.train["gradient_accumulation_steps"] * trained.processes
+    parts = trained.train.get("gradient_accumulation_steps", 1) * trained.processes
     here = {"num_processes": 1, "rendezvous": None, "previews": None, "on_mismatch": "refuse"}
     settings = trained.train | trained.runtime | here
     return TrainConfig(**settings | {"gradient_accumulation_steps": parts})
