@@ -8,7 +8,7 @@ from typing import Any
 
 LARGE = 2**24  # bytes
 
-_linked: dict[Path, os.stat_result] = {}  # originals, as they were when they were linked
+_links: dict[Path, tuple[Path, int]] = {}  # by link: its original, and the time of its last modification (ns)
 
 
 def copied(source: Path, target: Path, *, ignore: Callable[[Any, list[str]], Any] | None = None) -> Path:
@@ -25,17 +25,19 @@ def _copy(source: str, target: str) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
     else:
         os.link(source, target)
-        _linked.setdefault(original, original.stat())
+        _links[Path(target)] = original, original.stat().st_mtime_ns
 
 
 def written_into() -> list[Path]:
-    """Return the originals whose bytes were changed through a link; one that was replaced does not count."""
-    return [file for file, before in _linked.items() if _is_changed(file, before)]
+    """Return the links whose bytes were changed. A file that was replaced is no link any more."""
+    for link, (original, _) in list(_links.items()):
+        if not _is_link(link, original):
+            del _links[link]
+    return [link for link, (_, before) in _links.items() if link.stat().st_mtime_ns != before]
 
 
-def _is_changed(file: Path, before: os.stat_result) -> bool:
+def _is_link(link: Path, original: Path) -> bool:
     try:
-        now = file.stat()
-    except OSError:  # removed, or this process is another user for the time of a test
+        return link.samefile(original)
+    except OSError:  # one of them was removed
         return False
-    return now.st_ino == before.st_ino and now.st_mtime_ns != before.st_mtime_ns
