@@ -64,12 +64,24 @@ def test_what_cannot_be_run_here_is_not_timed(
     assert reason in note
 
 
-def test_a_training_of_a_version_without_accumulation_takes_whole_batches(
-    tiny_store: Path, tiny_base: Path
+@pytest.mark.parametrize("key", ["gradient_accumulation_steps", "batch_size"])
+def test_a_training_of_a_version_without_a_setting_is_not_timed(
+    key: str, tiny_store: Path, tiny_base: Path
 ) -> None:
+    store = LatentsStore(tiny_store)
+    own = described(store, tiny_base)
+    del own.train[key]
+    timers, note = timed(store, tiny_base, own=own)
+    assert timers == {}
+    assert f"own cannot be run here ({key}: Field required" in note
+
+
+def test_processes_become_parts(tiny_store: Path, tiny_base: Path) -> None:
     own = described(LatentsStore(tiny_store), tiny_base)
-    del own.train["gradient_accumulation_steps"]
-    assert timing.in_one_process(own).gradient_accumulation_steps == 1
+    train = own.train | {"batch_size": 6, "gradient_accumulation_steps": 3}
+    several = Description(**own.model_dump() | {"processes": 2, "train": train})
+    config = timing.in_one_process(several)
+    assert (config.num_processes, config.gradient_accumulation_steps) == (1, 6)
 
 
 def test_a_machine_at_rest_times_in_turns(tiny_store: Path, tiny_base: Path) -> None:

@@ -146,7 +146,7 @@ def move(trainer: Trainer, device: str) -> None:
 
 def in_one_process(trained: Description) -> TrainConfig:
     """Return the settings of a training for one process, with more gradient accumulation instead."""
-    parts = trained.train.get("gradient_accumulation_steps", 1) * trained.processes
-    here = {"num_processes": 1, "rendezvous": None, "previews": None, "on_mismatch": "refuse"}
-    settings = trained.train | trained.runtime | here
-    return TrainConfig(**settings | {"gradient_accumulation_steps": parts})
+    here = {"rendezvous": None, "previews": None, "on_mismatch": "refuse"}
+    config = TrainConfig(**trained.train | trained.runtime | here | {"num_processes": trained.processes})
+    parts = config.gradient_accumulation_steps * trained.processes
+    return config.model_copy(update={"num_processes": 1, "gradient_accumulation_steps": parts})
